@@ -1,0 +1,66 @@
+# Every target does its own set-up: `make demo` and `make test` work in a fresh clone.
+
+PYTHON ?= python3
+ARGS ?=
+
+STAMP := .venv/.installed
+INPUTS := pyproject.toml constraints.txt
+# Two makes at once take turns at the set-up. Systems without flock(1) just do it.
+LOCKED := $(if $(shell command -v flock 2>/dev/null),flock .venv.lock,)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint types constraints clean check-python
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+venv: $(STAMP)  ## set up .venv with dueq and its development tools
+
+$(STAMP): $(INPUTS)
+	@$(LOCKED) $(MAKE) --no-print-directory -f Makefile .set-up
+
+# Runs with the lock held. Another make may have finished the work while this one waited, so look again.
+.PHONY: .set-up
+.set-up:
+	@if [ -e $(STAMP) ] && [ -z "$$(find $(INPUTS) -newer $(STAMP))" ]; then exit 0; fi; \
+	$(MAKE) --no-print-directory check-python && \
+	{ .venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv; } && \
+	touch .venv/.started && \
+	echo "installing dueq and its development tools into .venv" && \
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
+	mv .venv/.started $(STAMP)
+
+check-python:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "$(PYTHON) not found: install Python 3.11 or later (on Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "dueq needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1); name another with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv (Debian, Ubuntu), then try again" >&2; exit 1; }
+
+demo: venv  ## replay a real job log of 18,239 jobs in about a minute
+	.venv/bin/dueq demo $(ARGS)
+
+test: venv  ## run the tests (ARGS="-k name" chooses)
+	.venv/bin/python -m pytest -n 2 $(ARGS)
+
+lint: venv  ## check style and format
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: venv  ## check types, strictly
+	.venv/bin/mypy src
+	.venv/bin/mypy tests
+
+constraints: check-python  ## pin the newest versions that install together
+	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(PYTHON) -m venv "$$fresh/venv"; \
+	"$$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	{ echo "# The versions that dueq is developed and tested with. Made by 'make constraints': run that to refresh it,"; \
+	  echo "# then 'make test', and commit both. Users are bound only by the ranges in pyproject.toml."; \
+	  "$$fresh/venv/bin/python" -m pip freeze --exclude-editable --exclude dueq; } > "$$fresh/constraints.txt"; \
+	cat "$$fresh/constraints.txt" > constraints.txt
+
+clean:  ## remove .venv and everything that is made again
+	rm -rf .venv .venv.lock build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

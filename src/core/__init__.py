@@ -1,0 +1,1 @@
+"""What every task goes through, whichever strategy waits for its due time."""
