@@ -1,0 +1,81 @@
+"""Whose time it is: Redis's, in integer microseconds since the epoch, wherever two hosts could disagree."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from .errors import InvalidTask, NaiveDatetime
+
+US = 1_000_000
+"""Microseconds in a second."""
+
+_LAST_DUE_US = 253_402_300_800 * US  # the end of year 9999: exact in a double, and still a datetime
+
+When = float | datetime
+Delay = float | timedelta
+
+
+def now_us() -> int:
+    """This host's clock."""
+    return time.time_ns() // 1000
+
+
+def due_us(when: When) -> int:
+    """Epoch microseconds of ``when``: an aware datetime, or epoch seconds.
+
+    Raises NaiveDatetime for a datetime without a zone, InvalidTask for what is no time or out of range.
+    """
+    if isinstance(when, datetime):
+        if when.tzinfo is None or when.utcoffset() is None:
+            raise NaiveDatetime(f"{when!r} has no time zone, so it names no instant: use datetime.now(UTC) + … or "
+                                "when.astimezone()")
+        delta = when - datetime(1970, 1, 1, tzinfo=UTC)
+        micros = (delta.days * 86_400 + delta.seconds) * US + delta.microseconds
+    else:
+        micros = _micros(when, "a due time is an aware datetime or epoch seconds")
+    if micros >= _LAST_DUE_US:
+        raise InvalidTask(f"{when!r} is past the year 9999: is it in milliseconds? dueq takes epoch seconds")
+    return max(0, micros)
+
+
+def delay_us(delay: Delay) -> int:
+    """Microseconds of ``delay``: a timedelta, or seconds; a negative one means now. Raises InvalidTask."""
+    if isinstance(delay, timedelta):
+        micros = (delay.days * 86_400 + delay.seconds) * US + delay.microseconds
+    else:
+        micros = _micros(delay, "a delay is a timedelta or seconds")
+    if now_us() + micros >= _LAST_DUE_US:
+        raise InvalidTask(f"a delay of {delay!r} ends past the year 9999: is it in milliseconds? dueq takes seconds")
+    return max(0, micros)
+
+
+def _micros(value: object, expected: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidTask(f"{expected}, not {value!r}")
+    try:
+        return round(value * US)
+    except (OverflowError, ValueError):
+        raise InvalidTask(f"{expected}, not {value!r}") from None
+
+
+class ServerClock:
+    """Redis's clock as seen from here: moved on by this host's monotonic clock since Redis last told the time.
+
+    A reply's time was read somewhere between sending and receiving. ``latest_us`` counts from the sending, so
+    lateness is never flattered; ``earliest_us`` counts from the receiving, so an early start is never excused.
+    """
+
+    def __init__(self) -> None:
+        self._told_us = 0
+        self._sent_ns = self._received_ns = 0
+
+    def told(self, server_us: int, sent_ns: int, received_ns: int) -> None:
+        """Note what Redis said, and ``time.monotonic_ns()`` around the question."""
+        self._told_us, self._sent_ns, self._received_ns = server_us, sent_ns, received_ns
+
+    def latest_us(self) -> int:
+        return self._told_us + (time.monotonic_ns() - self._sent_ns) // 1000
+
+    def earliest_us(self) -> int:
+        return self._told_us + (time.monotonic_ns() - self._received_ns) // 1000

@@ -1,0 +1,101 @@
+"""The settings: frozen values, checked once at the edge and passed down. Nothing inside reads the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from .errors import ConfigurationError
+from .keys import check_name
+
+REDIS_URL_VARIABLE = "DUEQ_REDIS_URL"
+NAMESPACE_VARIABLE = "DUEQ_NAMESPACE"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every process of a namespace must agree on, and where its Redis is. Durations are seconds."""
+
+    redis_url: str | None = None
+    """None: the server that dueq starts by itself."""
+    namespace: str = "default"
+    strategy: str | None = None
+    """None: the one that the namespace is kept by, or the default for a new namespace."""
+    max_payload: int = 64 * 1024
+    """Most bytes that a task's encoded arguments may take."""
+
+    def __post_init__(self) -> None:
+        check_name("namespace", self.namespace)
+        if self.strategy is not None:
+            check_name("strategy", self.strategy)
+        _at_least("max_payload", self.max_payload, 64)
+
+
+def from_environment(
+    redis_url: str | None = None, namespace: str | None = None, strategy: str | None = None, max_payload: int = 64 * 1024
+) -> Settings:
+    """Settings with what is not given taken from DUEQ_REDIS_URL and DUEQ_NAMESPACE, else the defaults."""
+    return Settings(
+        redis_url or os.environ.get(REDIS_URL_VARIABLE) or None,
+        namespace or os.environ.get(NAMESPACE_VARIABLE) or "default",
+        strategy,
+        max_payload,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How one supervisor runs its processes. Durations are seconds."""
+
+    target: str
+    """MODULE:APP, as for uvicorn."""
+    workers: int = 4
+    dispatchers: int = 1
+    queues: tuple[str, ...] = ()
+    """Queues to work on, in order of preference; empty: every queue that a task of the app names."""
+    prefetch: int = 1
+    """Most tasks a worker takes in one step; those not started yet carry no lease."""
+    lease: float = 10.0
+    """How long a started task stays its worker's without a sign of life."""
+    batch: int = 100
+    """Most tasks that one dispatch moves."""
+    safety_net: float = 30.0
+    """How often a sleeping process looks although nothing woke it."""
+    max_losses: int = 3
+    """A task that was running in this many workers when they died becomes a dead letter."""
+    drain_timeout: float = 30.0
+    """How long running tasks may go on after SIGTERM."""
+    max_restarts: int = 10
+    """Most restarts per process of a role within ``restart_window``; beyond that the supervisor gives up."""
+    restart_window: float = 60.0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = 9464
+    """None: no metrics page. 0: any free port."""
+    state_file: str | None = None
+    """Where to write, once all processes run, a JSON object with pid and metrics_url."""
+    log_format: str = "text"
+
+    def __post_init__(self) -> None:
+        _at_least("workers", self.workers, 0)
+        _at_least("dispatchers", self.dispatchers, 0)
+        if self.workers + self.dispatchers == 0:
+            raise ConfigurationError("nothing to run: give --workers or --dispatchers at least 1")
+        for queue in self.queues:
+            check_name("queue", queue)
+        _at_least("prefetch", self.prefetch, 1)
+        _at_least("lease", self.lease, 0.1)
+        _at_least("batch", self.batch, 1)
+        _at_least("safety_net", self.safety_net, 0.1)
+        _at_least("max_losses", self.max_losses, 1)
+        _at_least("drain_timeout", self.drain_timeout, 0)
+        _at_least("max_restarts", self.max_restarts, 0)
+        _at_least("restart_window", self.restart_window, 1)
+        if self.log_format not in ("text", "json"):
+            raise ConfigurationError(f"log format {self.log_format!r} is not known: use text or json")
+        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
+            raise ConfigurationError(f"metrics port {self.metrics_port} is no port: use 0 (any free one) to 65535")
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if value < least:
+        raise ConfigurationError(f"{name} is {value}, but must be at least {least}")

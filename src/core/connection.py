@@ -1,0 +1,157 @@
+"""The one place where clients of Redis are made.
+
+Every client speaks RESP2 without a HELLO (servers before Redis 6 refuse it), and none sends a command twice:
+redis-py re-sends by default, which repeats pushes, pops and scripts that the server had already executed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+from .errors import ConfigurationError, ServerRefused, ServerUnavailable
+
+BLOCKING_S = 30
+"""Longest time in seconds that any command blocks in the server."""
+
+_TIMEOUT_S = BLOCKING_S + 10.0
+_CONNECT_S = 5.0
+_SCHEMES = ("redis://", "rediss://", "unix://")
+_CREDENTIALS = re.compile(r"(?P<scheme>\w+://)[^@/\s]*@")
+_QUERY_SECRET = re.compile(r"(?P<key>[?&](?:password|username)=)[^&\s]*")
+_REFUSALS = ("READONLY", "LOADING", "OOM", "MISCONF", "NOAUTH", "NOPERM", "WRONGPASS", "BUSY", "MASTERDOWN", "NOREPLICAS")
+
+TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError)
+"""What a long-lived loop survives by waiting and trying again."""
+
+
+def redact(text: str) -> str:
+    """``text`` with the credentials of every address in it replaced by ``***``."""
+    return _QUERY_SECRET.sub(r"\g<key>***", _CREDENTIALS.sub(r"\g<scheme>***@", text))
+
+
+class CommandCount:
+    """How many commands this process has sent to Redis (pipelines count each command)."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.sent += count
+
+
+COMMANDS = CommandCount()
+
+
+def _counting(base: type[Any]) -> type[Any]:
+    """``base``, a redis-py connection class, made to count what it sends."""
+
+    class Counting(base):  # type: ignore[misc]
+        def send_command(self, *args: Any, **kwargs: Any) -> None:
+            COMMANDS.add(1)
+            super().send_command(*args, **kwargs)
+
+        def pack_commands(self, commands: Any) -> Any:
+            commands = list(commands)
+            COMMANDS.add(len(commands))
+            return super().pack_commands(commands)
+
+    return Counting
+
+
+def _pool(url: str, timeout: float) -> redis.ConnectionPool:
+    if not url.startswith(_SCHEMES):
+        raise ConfigurationError(f"{redact(url)!r} is no Redis address: use redis://, rediss:// or unix://")
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,
+        "socket_timeout": timeout,
+        "decode_responses": False,
+    }
+    if not url.startswith("unix://"):
+        options |= {"socket_connect_timeout": min(timeout, _CONNECT_S), "socket_keepalive": True}
+    try:
+        pool = redis.ConnectionPool.from_url(url, **options)
+    except ValueError as error:
+        raise ConfigurationError(f"{redact(url)!r} is no usable Redis address: {redact(str(error))}") from None
+    pool.connection_class = _counting(pool.connection_class)
+    return pool
+
+
+def connect(url: str, *, timeout: float = _TIMEOUT_S) -> redis.Redis:
+    """A pooled, thread-safe client of the server at ``url``; nothing is sent until its first command.
+
+    ``timeout`` (seconds) bounds each reply; the default exceeds the longest blocking command.
+    Raises ConfigurationError if ``url`` is no Redis address.
+    """
+    return redis.Redis(connection_pool=_pool(url, timeout))
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn redis-py's errors into ServerUnavailable or ServerRefused that name the server and the next step."""
+    where = redact(url)
+    try:
+        yield
+    except (AuthenticationError, NoPermissionError) as error:
+        raise ServerRefused(f"Redis at {where} refused the login or the permission: {error}; check the user and "
+                            "password in the address, and the user's ACL") from error
+    except ReadOnlyError as error:
+        raise ServerRefused(f"Redis at {where} is a read-only replica; point dueq at the primary") from error
+    except BusyLoadingError as error:
+        raise ServerRefused(f"Redis at {where} is still loading its data; try again in a moment") from error
+    except OutOfMemoryError as error:
+        raise ServerRefused(f"Redis at {where} is at its maxmemory; free some or raise it, then try again") from error
+    except (ConnectionError, TimeoutError) as error:
+        raise ServerUnavailable(f"cannot reach Redis at {where}: {redact(str(error))}; check that it runs "
+                                "(dueq doctor); a write that was under way may or may not have happened") from error
+    except ResponseError as error:
+        text = redact(str(error))
+        if text.startswith(_REFUSALS):
+            raise ServerRefused(f"Redis at {where} refused: {text}") from error
+        raise
+    except RedisError as error:
+        raise ServerUnavailable(f"Redis at {where}: {redact(str(error))}") from error
+
+
+class Patience:
+    """How long a loop waits after each failure in a row: doubling from ``first`` to ``most`` seconds."""
+
+    def __init__(self, first: float = 0.05, most: float = 1.0) -> None:
+        self._first, self._most, self.failures = first, most, 0
+
+    def failed(self) -> float:
+        """Note a failure; return how many seconds to wait before the next try."""
+        self.failures += 1
+        return min(self._most, self._first * 2 ** min(self.failures - 1, 16))
+
+    def succeeded(self) -> bool:
+        """Note a success; return True if it ended a series of failures."""
+        ended, self.failures = self.failures > 0, 0
+        return ended
+
+
+def server_version(info: dict[str, Any]) -> tuple[int, ...]:
+    """The Redis version whose behaviour the server has, from INFO (Valkey says which it is compatible with)."""
+    return tuple(int(part) for part in re.findall(r"\d+", str(info.get("redis_version", "0")))[:3])

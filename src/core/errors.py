@@ -1,0 +1,59 @@
+"""Every error that dueq raises on purpose, in one hierarchy.
+
+A message says what happened, to what, and what to do next. Nothing here ever carries a password: addresses
+are redacted before they reach a message (see ``connection.redact``).
+"""
+
+from __future__ import annotations
+
+
+class DueqError(Exception):
+    """Root of all errors raised by dueq."""
+
+
+class ConfigurationError(DueqError):
+    """A setting, flag or declaration is wrong; nothing was started or changed."""
+
+
+class InvalidTask(DueqError, ValueError):
+    """A task cannot be scheduled as asked (its time, id, queue or arguments); nothing was written."""
+
+
+class NaiveDatetime(InvalidTask):
+    """A datetime without a time zone: it names no instant."""
+
+
+class PayloadTooLarge(InvalidTask):
+    """The encoded arguments exceed the namespace's limit."""
+
+
+class UnknownTask(DueqError):
+    """A record names a task that this application does not define."""
+
+
+class ServerUnavailable(DueqError):
+    """Redis cannot be reached, or the connection broke; a write's outcome may be unknown."""
+
+
+class ServerRefused(DueqError):
+    """Redis answered and refused: read-only, loading, out of memory, disk error, or missing permission."""
+
+
+class StrategyUnavailable(DueqError):
+    """The chosen strategy needs something that this server cannot do."""
+
+
+class StrategyMismatch(DueqError):
+    """The namespace is kept by another strategy than the one asked for."""
+
+
+class EmbeddedServerError(DueqError):
+    """The Redis server that dueq starts by itself could not be started, found or stopped."""
+
+
+class BootFailure(DueqError):
+    """A child process could not begin its work, and starting it again would not help."""
+
+
+class RestartLimitExceeded(DueqError):
+    """Children died more often than the restart limit allows."""

@@ -1,0 +1,97 @@
+"""Every Redis key name that dueq uses: made here, for Python and for the scripts, and nowhere else.
+
+All keys of a namespace share one hash tag, ``dueq:{namespace}:``, so that they live in one cluster slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .errors import ConfigurationError
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What a namespace, queue, strategy or worker may be called: no separators of key names or records."""
+
+SHARD_DIGITS = 3
+"""Hex digits of SHA-1(id) that choose a record's hash: 4,096 hashes, so that each stays small enough to be
+walked in one bounded command on every server (Redis 2.4 has no SCAN)."""
+
+_PLAIN = {
+    "meta": "meta",  # hash: strategy, layout version
+    "queues": "queues",  # set of queue names
+    "token": "token",  # counter: the last fencing token given
+    "stats": "stats",  # hash: counters of what producers did (they have no metrics page)
+    "workers": "workers",  # zset: worker -> until when it is taken to be alive, while it holds anything
+    "revoked": "revoked",  # hash: id -> how many of its entries in ready lists are void (cancelled, rescheduled)
+    "reasons": "reasons",  # hash: id -> why a dead letter died
+    "wake": "wake",  # list: rung for a dispatcher when an earlier task is scheduled
+}
+_PER_NAME = {
+    "record": "r:",  # hash per shard: id -> record
+    "ready": "ready:",  # list per queue; pushed on the left, taken on the right
+    "bell": "bell:",  # list per queue: rung for an idle worker when the ready list grows
+    "leased": "leased:",  # zset per queue: id -> when its lease expires
+    "dead": "dead:",  # zset per queue: id -> when it died
+    "timer": "timer:",  # zset per queue: id -> due_at (the index of the zset strategies)
+    "held": "held:",  # list per worker: ids it holds, started or not
+}
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return ``name`` if it may be used in key names, else raise ConfigurationError."""
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(f"{kind} {name!r} is not allowed: use 1 to 64 of the characters A-Z a-z 0-9 _ . -")
+    return name
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The key names of one namespace."""
+
+    namespace: str
+    prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_name("namespace", self.namespace)
+        object.__setattr__(self, "prefix", f"dueq:{{{self.namespace}}}:")
+
+    def plain(self, name: str) -> str:
+        """A key of which the namespace has one, by its name in the table above."""
+        return self.prefix + _PLAIN[name]
+
+    def of(self, family: str, name: str) -> str:
+        """A key of which there is one per queue or worker, by its family in the table above."""
+        return self.prefix + _PER_NAME[family] + name
+
+    def record(self, task_id: str) -> str:
+        """The hash that holds this task's record."""
+        digest = hashlib.sha1(task_id.encode(), usedforsecurity=False).hexdigest()
+        return self.of("record", digest[:SHARD_DIGITS])
+
+    def records(self) -> Iterator[str]:
+        """Every hash that may hold records."""
+        for shard in range(16**SHARD_DIGITS):
+            yield self.of("record", f"{shard:0{SHARD_DIGITS}x}")
+
+    def singles(self) -> list[str]:
+        """Every key of which the namespace has one."""
+        return [self.prefix + name for name in _PLAIN.values()]
+
+    def of_queue(self, queue: str) -> list[str]:
+        """Every key that belongs to one queue."""
+        return [self.of(family, queue) for family in ("ready", "bell", "leased", "dead", "timer")]
+
+
+def lua_names() -> str:
+    """The same names as Lua functions over the prefix ``P``, for the head of every script."""
+    lines = [f"local function key_{name}() return P .. '{suffix}' end" for name, suffix in _PLAIN.items()]
+    for family, suffix in _PER_NAME.items():
+        if family == "record":
+            expression = f"P .. '{suffix}' .. string.sub(redis.sha1hex(name), 1, {SHARD_DIGITS})"
+        else:
+            expression = f"P .. '{suffix}' .. name"
+        lines.append(f"local function key_{family}(name) return {expression} end")
+    return "\n".join(lines)

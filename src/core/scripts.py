@@ -1,0 +1,94 @@
+"""Lua scripts: put together from their parts, and called so that a lost script cache heals itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+from .connection import server_version
+from .keys import Keys, lua_names
+
+_HEAD = """local P = KEYS[1]
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+"""
+
+Value = str | bytes | int
+
+
+def lua(package: str, name: str) -> str:
+    """The text of ``name``.lua, which lies in ``package``."""
+    return files(package).joinpath(f"{name}.lua").read_text("utf-8")
+
+
+class Scripts:
+    """The scripts of one namespace. Every one takes the key prefix, and Redis's time or 0, before its arguments."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, timers: str) -> None:
+        """``timers`` is the Lua text that defines the strategy's ``timer_add`` and ``timer_remove``."""
+        self._client, self._prefix = client, keys.prefix
+        core = f"{__package__}.store"
+        self._shared = "\n".join((_HEAD, lua_names(), lua(core, "records"), timers, lua(core, "claims")))
+        self._time: Callable[[], int] | None = None
+
+    def load(self, package: str, name: str) -> Script:
+        """The script ``name``.lua of ``package``, with all that scripts share in front of it."""
+        return Script(self, self._shared + lua(package, name))
+
+    def call(self, script: Script, arguments: Sequence[Value]) -> Any:
+        """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""
+        command = ("EVALSHA", script.digest, 1, self._prefix, self._now(), *arguments)
+        try:
+            return self._client.execute_command(*command)
+        except NoScriptError:
+            return self._client.execute_command("EVAL", script.text, 1, self._prefix, self._now(), *arguments)
+
+    def call_many(self, script: Script, batches: Sequence[Sequence[Value]]) -> list[Any]:
+        """Run ``script`` once per batch in one round trip; replies in order, errors among them as values."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.execute_command("SCRIPT LOAD", script.text)
+        now = self._now()
+        for arguments in batches:
+            pipe.execute_command("EVALSHA", script.digest, 1, self._prefix, now, *arguments)
+        replies = pipe.execute(raise_on_error=False)[1:]
+        return [
+            self.call(script, arguments) if isinstance(reply, NoScriptError) else reply  # flushed in between
+            for reply, arguments in zip(replies, batches, strict=True)
+        ]
+
+    def _now(self) -> int:
+        # before Redis 5 a script that asks for the time may not write: it is told the time instead
+        if self._time is None:
+            self._time = self._choose_clock()
+        return self._time()
+
+    def _choose_clock(self) -> Callable[[], int]:
+        if server_version(self._client.info("server")) >= (5,):
+            return lambda: 0
+        return self._ask_time
+
+    def _ask_time(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds) * 1_000_000 + int(micros)
+
+
+class Script:
+    """One script, ready to be called with its own arguments."""
+
+    def __init__(self, scripts: Scripts, text: str) -> None:
+        self._scripts, self.text = scripts, text
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, *arguments: Value) -> Any:
+        return self._scripts.call(self, arguments)
+
+    def many(self, batches: Sequence[Sequence[Value]]) -> list[Any]:
+        return self._scripts.call_many(self, batches)
