@@ -1,0 +1,99 @@
+-- advance: finish the task that a worker ran, start one it holds, or take and start new ones: one step, one trip.
+-- Guarantee: a claim is settled by its own token only, and once; a taken task is in the worker's held list from the
+--   moment it leaves the ready list; its token is higher than any before; the lease runs from the start, not from the taking.
+-- KEYS[1] prefix
+-- ARGV    now, worker, lease (microseconds), want (how many to take, 0 for none),
+--         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
+--         id and token of the held task to start ('' for none), queues in order of preference ...
+-- Returns {now, settled, dropped, started, claims ...}
+--   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
+--   dropped the queue of each entry of a ready list that turned out to be dispatched twice
+--   started 1 if the first claim is started, else 0; each claim is {id, encoded record}
+local worker, lease, want = ARGV[2], tonumber(ARGV[3]), math.min(tonumber(ARGV[4]), 1000)
+
+local function settle(outcome, id, token, argument)
+  local record = load(id)
+  if not record then return 'missing' end
+  if record.token ~= token then return 'stale' end
+  if record.state ~= 'L' then return 'repeated' end
+  let_go(id, record)
+  if outcome == 'ack' then
+    erase(id)
+  elseif outcome == 'dead' then
+    bury(id, record, argument)
+    record.token = token -- so that the same nack, sent again, is known
+    save(id, record)
+  else
+    record.state, record.cause, record.since, record.worker = 'S', 'r', '', ''
+    record.retries, record.due = record.retries + 1, now + tonumber(argument)
+    save(id, record)
+    if timer_add(record.queue, id, record.due) then ring_dispatcher() end
+  end
+  return 'done'
+end
+
+local function start(id, record)
+  record.state, record.starts = 'L', record.starts + 1
+  redis.call('ZADD', key_leased(record.queue), whole(now + lease), id)
+end
+
+local dropped = {}
+
+-- The next task of `queue` that may run, now in the worker's held list; nil if there is none.
+local function take(queue)
+  for _ = 1, 100 do
+    local id = redis.call('RPOPLPUSH', key_ready(queue), key_held(worker))
+    if not id then return nil end
+    local record, revoked = load(id), is_revoked(id)
+    local ours = record and record.state == 'S' and record.queue == queue -- not so if the id was used again elsewhere
+    if ours and record.due <= now then
+      -- after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
+      if revoked and timer_remove(queue, id, record.due) then drop_revoked(id) end
+      return id, record
+    end
+    redis.call('LREM', key_held(worker), 1, id)
+    if revoked then drop_revoked(id) end
+    if ours then
+      -- not due yet (rescheduled, or this server's clock is behind): never lost
+      if timer_add(queue, id, record.due) then ring_dispatcher() end
+    elseif not revoked then
+      dropped[#dropped + 1] = queue
+    end
+  end
+end
+
+local settled = ''
+if ARGV[5] ~= '' then settled = settle(ARGV[5], ARGV[6], ARGV[7], ARGV[8]) end
+
+local started, claims = 0, {}
+if ARGV[9] ~= '' then
+  local id = ARGV[9]
+  local record = load(id)
+  if record and record.state == 'H' and record.token == ARGV[10] then
+    start(id, record)
+    save(id, record)
+    started, claims[1] = 1, { id, encode(record) }
+  end
+end
+
+if started == 0 and want > 0 then
+  for at = 11, #ARGV do
+    local queue = ARGV[at]
+    while #claims < want do
+      local id, record = take(queue)
+      if not id then break end
+      record.state, record.worker = 'H', worker
+      record.token = whole(redis.call('INCR', key_token()))
+      if started == 0 then
+        start(id, record)
+        started = 1
+      end
+      save(id, record)
+      claims[#claims + 1] = { id, encode(record) }
+    end
+    pass_baton(queue) -- for every queue: the ring that woke this worker may have been for another than it takes from
+  end
+end
+if #claims > 0 then redis.call('ZADD', key_workers(), whole(now + lease), worker) end
+
+return { whole(now), settled, dropped, started, unpack(claims) }

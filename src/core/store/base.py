@@ -1,0 +1,194 @@
+"""The interface of the store: every transition of a task except the strategy's one, SCHEDULED to READY.
+
+Each method is one atomic step: it happens whole or not at all, whoever is killed. What may safely be repeated
+after a lost reply is said at each. All raise redis-py's errors unchanged; callers decide what to survive.
+
+Two implementations share one layout of keys and records: ``scripted`` (Redis 2.6 and later) and, for servers
+without scripts, one with WATCH/MULTI. A strategy says which it needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..codec import Record
+
+LostHow = Literal["started", "held", "dead"]
+"""What became of a claim taken back: it had started, it had only been held, or it was buried as a dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to schedule. ``due`` is epoch microseconds, or microseconds from Redis's now if ``relative``."""
+
+    id: str
+    queue: str
+    due: int
+    body: bytes
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """What came of scheduling: ``existing`` is empty for a new task, else the state of the task that has the id."""
+
+    now_us: int
+    existing: Literal["", "scheduled", "leased", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a started task ended: ``ack``; ``retry`` after ``delay_us``; or ``dead`` for ``reason``."""
+
+    claim: Record
+    kind: Literal["ack", "retry", "dead"]
+    delay_us: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What one ``advance`` did."""
+
+    now_us: int
+    settled: Literal["", "done", "repeated", "missing", "stale"] = ""
+    dropped: list[str] = field(default_factory=list)  # queues of tasks found dispatched twice
+    started: Record | None = None
+    held: list[Record] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A claim taken back from an owner that is gone."""
+
+    id: str
+    queue: str
+    how: LostHow
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What one ``reap`` did; ``next_us`` is when the next lease runs out (None: no lease is out)."""
+
+    now_us: int
+    next_us: int | None
+    silent_workers: list[str]
+    lost: list[Lost]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead letter: its record, when it died, and why."""
+
+    record: Record
+    died_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many tasks of a queue are in each state, and the due time of the one waiting longest (None: none)."""
+
+    ready: int
+    leased: int
+    dead: int
+    oldest_ready_us: int | None
+
+
+class Store(ABC):
+    """Every transition of a task but SCHEDULED → READY."""
+
+    @abstractmethod
+    def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
+        """Write records and index them: one round trip per thousand, atomic per hundred.
+
+        A task whose id is in use is not written. Repeating it is safe, since ids are the caller's.
+        Raises StrategyMismatch if the namespace is kept by another strategy.
+        """
+
+    @abstractmethod
+    def cancel(self, task_id: str) -> bool:
+        """Forget a task that has not started. True only if it will not run. Repeating is safe."""
+
+    @abstractmethod
+    def reschedule(self, task_id: str, due: int, *, relative: bool = False) -> int | None:
+        """Give a task that has not started another due time, and return it; None if it was too late for that."""
+
+    @abstractmethod
+    def advance(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        lease_us: int,
+        *,
+        want: int = 1,
+        outcome: Outcome | None = None,
+        start: Record | None = None,
+    ) -> Advance:
+        """Settle the outcome of the last task, and start the next, in one round trip.
+
+        The next is ``start`` if it is still held under its token, else the first of up to ``want`` tasks taken
+        from the ready lists of ``queues`` in that order; the others taken are held, without a lease. The lease runs
+        from the start. Settling may be repeated with the same outcome: it then says ``repeated`` or ``missing``.
+        """
+
+    @abstractmethod
+    def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
+        """Make the leases of started claims, and the worker's life, last ``lease_us`` from now; False where lost."""
+
+    @abstractmethod
+    def release(self, worker: str, claims: Sequence[Record]) -> int:
+        """Put held, unstarted claims back into their ready lists; returns how many still were this worker's."""
+
+    @abstractmethod
+    def give_back(
+        self, worker: str, cause: Literal["worker_lost", "lease_expired", "unstarted"], most_losses: int, since_us: int = 0
+    ) -> list[Lost]:
+        """Take back all that a worker holds, so that it can run again at once. Repeating is safe.
+
+        ``since_us`` is when the worker was lost. With ``lease_expired`` a worker heard of since keeps what it holds.
+        ``unstarted`` is for a worker that disowns claims whose delivery it never learnt of: they do not count as
+        started. A task lost with ``most_losses`` workers becomes a dead letter.
+        """
+
+    @abstractmethod
+    def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
+        """Take back up to ``limit`` leases that have run out, and name workers that hold tasks but are silent.
+
+        Nothing is taken back if Redis's clock is past ``latest_us`` (0: no bound): then it has jumped.
+        """
+
+    @abstractmethod
+    def time_us(self) -> int:
+        """Redis's clock."""
+
+    @abstractmethod
+    def record(self, task_id: str) -> Record | None:
+        """The record of a task, None if there is none."""
+
+    @abstractmethod
+    def dead(self, queue: str, offset: int, limit: int) -> list[DeadLetter]:
+        """Dead letters of a queue, oldest first."""
+
+    @abstractmethod
+    def revive(self, task_ids: Sequence[str]) -> int:
+        """Schedule dead letters again, due now, with fresh retries; returns how many. Repeating is safe."""
+
+    @abstractmethod
+    def discard(self, task_ids: Sequence[str]) -> int:
+        """Forget dead letters for good; returns how many. Repeating is safe."""
+
+    @abstractmethod
+    def queues(self) -> list[str]:
+        """Every queue that ever had a task, sorted."""
+
+    @abstractmethod
+    def depth(self, queue: str) -> Depth:
+        """How many tasks of a queue are beyond SCHEDULED, by state."""
+
+    @abstractmethod
+    def producer_counts(self) -> dict[tuple[str, str], int]:
+        """What producers did since the namespace began: ("scheduled" | "cancelled", queue) -> how many tasks."""

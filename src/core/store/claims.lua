@@ -1,0 +1,41 @@
+-- What happens to tasks that a worker holds. Needs records.lua and the strategy's timer functions.
+
+-- Forget that a worker holds `id`; one that holds nothing any more is nobody whose silence matters.
+local function let_go(id, record)
+  redis.call('LREM', key_held(record.worker), 1, id)
+  redis.call('ZREM', key_leased(record.queue), id)
+  if redis.call('EXISTS', key_held(record.worker)) == 0 then redis.call('ZREM', key_workers(), record.worker) end
+end
+
+-- Put a claimed task back at the head of its ready list: it is late already.
+local function put_back(id, record)
+  let_go(id, record)
+  record.state, record.token, record.worker = 'S', '', ''
+  save(id, record)
+  redis.call('RPUSH', key_ready(record.queue), id)
+  ring_workers(record.queue, 1)
+end
+
+-- What is left in a ready list wakes the next worker; if nothing is left, no worker needs waking.
+local function pass_baton(queue)
+  if redis.call('EXISTS', key_ready(queue)) == 1 then ring_workers(queue, 1) else redis.call('DEL', key_bell(queue)) end
+end
+
+-- The owner is gone: put back, or bury what has now taken too many owners with it. Returns 'started', 'held' or 'dead'.
+local function lose(id, record, cause, since, most_losses)
+  if record.state == 'H' or cause == 'u' then
+    -- never ran under this claim, so this delivery does not count
+    if record.state == 'L' then record.starts = record.starts - 1 end
+    put_back(id, record)
+    return 'held'
+  end
+  record.cause, record.since = cause, since
+  if cause == 'w' then record.losses = record.losses + 1 end
+  if record.losses >= most_losses then
+    let_go(id, record)
+    bury(id, record, 'killed its worker ' .. record.losses .. ' times')
+    return 'dead'
+  end
+  put_back(id, record)
+  return 'started'
+end

@@ -1,0 +1,32 @@
+-- give_back: a worker is gone, or disowns what it holds: all of it can be run again at once.
+-- Guarantee: at most `limit` tasks a call; every task leaves the held list together with its claim. A worker taken for
+--   silent that has been heard of since keeps what it holds. The rings that the worker took with it are rung again.
+-- KEYS[1] prefix
+-- ARGV    now, worker, cause ('w' worker lost, 'e' its life expired, 'u' it disowns what it never ran),
+--         most losses before a task is buried, limit, since (microseconds; when the worker was lost)
+-- Returns {how many it still holds, then per task: id, queue, 'started' | 'held' | 'dead'}
+local worker, cause = ARGV[2], ARGV[3]
+local reply = { 0 }
+if cause == 'e' then
+  local life = redis.call('ZSCORE', key_workers(), worker)
+  if life and tonumber(life) > now then return reply end
+end
+if cause == 'e' then
+  local life = redis.call('ZSCORE', key_workers(), worker)
+  if life and tonumber(life) > now then return reply end -- it has been heard of since
+end
+for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, tonumber(ARGV[5]) - 1)) do
+  local record = load(id)
+  if record and record.worker == worker and (record.state == 'H' or record.state == 'L') then
+    local how = lose(id, record, cause, ARGV[6], tonumber(ARGV[4]))
+    for _, item in ipairs({ id, record.queue, how }) do reply[#reply + 1] = item end
+  else
+    redis.call('LREM', key_held(worker), 1, id)
+  end
+end
+reply[1] = redis.call('LLEN', key_held(worker))
+if reply[1] == 0 then
+  redis.call('ZREM', key_workers(), worker)
+  for _, queue in ipairs(redis.call('SMEMBERS', key_queues())) do pass_baton(queue) end
+end
+return reply

@@ -1,0 +1,41 @@
+-- reap: take back leases that have run out, and find workers that hold tasks but are no longer heard of.
+-- Guarantee: at most `limit` leases a call; a lease is taken back together with its claim.
+-- KEYS[1] prefix
+-- ARGV    now, limit, lease (microseconds; a lease that ran out was last confirmed one lease earlier), most losses,
+--         latest (0, or the time past which the clock must have jumped: then nothing is taken back)
+-- Returns {now, when the next lease or life runs out ('' if none does), names of silent workers in a list,
+--          then per task: id, queue, 'started' | 'dead'}
+local limit, lease, most_losses = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local reply, next_end = { whole(now), '', {} }, nil
+if tonumber(ARGV[5]) > 0 and now > tonumber(ARGV[5]) then return reply end
+
+local function ends(key)
+  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if head[2] and (not next_end or tonumber(head[2]) < next_end) then next_end = tonumber(head[2]) end
+end
+
+for _, queue in ipairs(redis.call('SMEMBERS', key_queues())) do
+  local key = key_leased(queue)
+  local expired = redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, limit)
+  for at = 1, #expired, 2 do
+    local id = expired[at]
+    local record = load(id)
+    if record and record.state == 'L' then
+      local how = lose(id, record, 'e', whole(tonumber(expired[at + 1]) - lease), most_losses)
+      for _, item in ipairs({ id, queue, how }) do reply[#reply + 1] = item end
+    else
+      redis.call('ZREM', key, id)
+    end
+    limit = limit - 1
+  end
+  if limit <= 0 then break end
+  ends(key)
+end
+if limit <= 0 then
+  reply[2] = whole(now)
+else
+  reply[3] = redis.call('ZRANGEBYSCORE', key_workers(), '-inf', whole(now), 'LIMIT', 0, limit)
+  ends(key_workers())
+  if next_end then reply[2] = whole(next_end) end
+end
+return reply

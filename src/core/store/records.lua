@@ -1,0 +1,65 @@
+-- The record of a task, as bytes in a shard hash. Shared by every script; the Python side is core/codec.py.
+--
+--   1|state|due|queue|starts|retries|losses|cause|since|token|worker|body
+--
+-- state   S scheduled or ready, H held by a worker but not started, L leased (started), D dead letter
+-- due     due_at in microseconds; starts, retries, losses: counters; token: of the last claim, '' once it is void
+-- cause   why the next start is not the first: r retry, w worker lost, e lease expired; since: when that happened
+local FIELDS = '^1|(%a)|(%d+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%a?)|(%d*)|(%d*)|([^|]*)|()'
+
+local function whole(number) return string.format('%.0f', number) end
+
+local function load(id)
+  local raw = redis.call('HGET', key_record(id), id)
+  if not raw then return nil end
+  local state, due, queue, starts, retries, losses, cause, since, token, worker, at = string.match(raw, FIELDS)
+  if not state then return { state = '?' } end -- a newer dueq's, or damaged: nothing here will touch it
+  return {
+    state = state, due = tonumber(due), queue = queue, starts = tonumber(starts), retries = tonumber(retries),
+    losses = tonumber(losses), cause = cause, since = since, token = token, worker = worker,
+    body = string.sub(raw, at),
+  }
+end
+
+local function encode(record)
+  return table.concat({
+    '1', record.state, whole(record.due), record.queue, record.starts, record.retries, record.losses,
+    record.cause, record.since, record.token, record.worker, record.body,
+  }, '|')
+end
+
+local function save(id, record) redis.call('HSET', key_record(id), id, encode(record)) end
+
+local function erase(id) redis.call('HDEL', key_record(id), id) end
+
+local function count(what, queue, by)
+  if by > 0 then redis.call('HINCRBY', key_stats(), what .. ':' .. queue, by) end
+end
+
+-- One ring is enough for a dispatcher: whoever wakes up looks at everything that is due.
+local function ring_dispatcher()
+  if redis.call('LLEN', key_wake()) == 0 then redis.call('LPUSH', key_wake(), '1') end
+end
+
+-- A ready list's entry is void once its task is cancelled or rescheduled; whoever meets it drops it. Counted, since an
+-- id can be used again and have several: without the count a dropped one would look like a task dispatched twice.
+local function revoke(id) redis.call('HINCRBY', key_revoked(), id, 1) end
+
+local function is_revoked(id) return redis.call('HEXISTS', key_revoked(), id) == 1 end
+
+local function drop_revoked(id)
+  if redis.call('HINCRBY', key_revoked(), id, -1) <= 0 then redis.call('HDEL', key_revoked(), id) end
+end
+
+-- Up to one ring per new task and never more than 16 waiting: a worker that finds more work than it takes rings again.
+local function ring_workers(queue, tasks)
+  local bell = key_bell(queue)
+  for _ = redis.call('LLEN', bell) + 1, math.min(tasks, 16) do redis.call('LPUSH', bell, '1') end
+end
+
+local function bury(id, record, reason)
+  record.state, record.token, record.worker, record.since = 'D', '', '', ''
+  save(id, record)
+  redis.call('ZADD', key_dead(record.queue), whole(now), id)
+  redis.call('HSET', key_reasons(), id, reason)
+end

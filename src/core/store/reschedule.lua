@@ -1,0 +1,18 @@
+-- reschedule: give a task that has not started another due time.
+-- Guarantee: returns {1, due} only if the task will not run at its old time; a started or dead one is left alone.
+-- KEYS[1] prefix
+-- ARGV    now, id, due ('+n' counts from now, in microseconds)
+-- Returns {1, due} or {0}
+local id, due = ARGV[2], ARGV[3]
+local record = load(id)
+if not record or (record.state ~= 'S' and record.state ~= 'H') then return { 0 } end
+if record.state == 'H' then
+  let_go(id, record)
+elseif not timer_remove(record.queue, id, record.due) then
+  revoke(id)
+end
+record.due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
+record.state, record.token, record.worker = 'S', '', ''
+save(id, record)
+if timer_add(record.queue, id, record.due) then ring_dispatcher() end
+return { 1, whole(record.due) }

@@ -1,0 +1,34 @@
+-- schedule: write new tasks' records and index them, or report those whose id is in use.
+-- Guarantee: a record and its place in the timer index appear together; an id in use is left untouched.
+-- KEYS[1] prefix
+-- ARGV    now, strategy, then per task: id, due ('+n' counts from now, in microseconds), queue, body
+-- Returns {now, then per task: 'new', or the state of the task that has the id}
+local strategy = redis.call('HGET', key_meta(), 'strategy')
+if not strategy then
+  redis.call('HSET', key_meta(), 'strategy', ARGV[2])
+elseif strategy ~= ARGV[2] then
+  return redis.error_reply('DUEQMISMATCH ' .. strategy)
+end
+
+local reply, earlier, added = { whole(now) }, false, {}
+for at = 3, #ARGV, 4 do
+  local id, due, queue, body = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
+  local record = {
+    state = 'S', due = due, queue = queue, starts = 0, retries = 0, losses = 0,
+    cause = '', since = '', token = '', worker = '', body = body,
+  }
+  if redis.call('HSETNX', key_record(id), id, encode(record)) == 1 then
+    earlier = timer_add(queue, id, due) or earlier
+    added[queue] = (added[queue] or 0) + 1
+    reply[#reply + 1] = 'new'
+  else
+    reply[#reply + 1] = load(id).state -- '?' for a record that this version cannot read
+  end
+end
+for queue, tasks in pairs(added) do
+  redis.call('SADD', key_queues(), queue)
+  count('scheduled', queue, tasks)
+end
+if earlier then ring_dispatcher() end
+return reply

@@ -1,0 +1,32 @@
+-- dispatch: move due tasks to their ready lists, and tell when to come back.
+-- Guarantee: a task is in the timer index or in a ready list, never in both or neither; at most `limit` (and 1000) a
+--   call, shared out over the queues, whose turns rotate, so that a backlog of one does not hold up the others.
+-- KEYS[1] prefix
+-- ARGV    now, limit
+-- Returns {microseconds until the next task is due (0 if some are due still, -1 if there is none),
+--          then per task moved: queue, lateness in microseconds}
+local queues = redis.call('SMEMBERS', key_queues())
+local left, reply, nearest = math.min(tonumber(ARGV[2]), 1000), { -1 }, nil
+
+for turn = 1, #queues do
+  local queue = queues[(now + turn) % #queues + 1]
+  local key = key_timer(queue)
+  local share = math.ceil(left / (#queues - turn + 1)) -- what one queue does not need goes to those after it
+  local due = redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, share)
+  if #due > 0 then
+    local ids = {}
+    for at = 1, #due, 2 do
+      ids[#ids + 1] = due[at]
+      reply[#reply + 1] = queue
+      reply[#reply + 1] = now - tonumber(due[at + 1])
+    end
+    redis.call('ZREM', key, unpack(ids))
+    redis.call('LPUSH', key_ready(queue), unpack(ids))
+    ring_workers(queue, #ids)
+    left = left - #ids
+  end
+  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if head[2] and (not nearest or tonumber(head[2]) < nearest) then nearest = tonumber(head[2]) end
+end
+if nearest then reply[1] = math.max(0, nearest - now) end
+return reply

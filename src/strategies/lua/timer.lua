@@ -1,0 +1,11 @@
+-- The timer index of the `lua` strategy: a zset per queue, id -> due_at in microseconds.
+
+-- Index a task; true if nothing of this queue is due before it.
+local function timer_add(queue, id, due)
+  local key = key_timer(queue)
+  redis.call('ZADD', key, string.format('%.0f', due), id)
+  return redis.call('ZRANGE', key, 0, 0)[1] == id
+end
+
+-- Take a task out of the index; true if it was there.
+local function timer_remove(queue, id, due) return redis.call('ZREM', key_timer(queue), id) == 1 end
