@@ -1,0 +1,9 @@
+"""dueq: delayed tasks on Redis, on time, never lost, never silently run twice."""
+
+from .core.app import Call, Dueq, Handle, Task
+from .core.context import Context, current
+from .core.errors import DueqError
+from .core.retry import Backoff
+
+__all__ = ["Backoff", "Call", "Context", "Dueq", "DueqError", "Handle", "Task", "current"]
+__version__ = "0.1.0"

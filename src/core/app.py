@@ -1,0 +1,236 @@
+"""The face that applications use: ``Dueq``, its tasks, and handles of what was scheduled."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from .clock import US, Delay, When, delay_us, due_us
+from .codec import check_id, encode_body
+from .config import Settings, from_environment
+from .connection import explained
+from .errors import ConfigurationError, InvalidTask, UnknownTask
+from .keys import check_name
+from .namespace import Namespace
+from .retry import Backoff
+from .store.base import NewTask
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+HANDLER = "dueq.handler"
+"""Name of the task that ``schedule_task`` schedules and ``@app.handler`` defines."""
+
+DEFAULT_QUEUE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A scheduled task. ``created`` is False if the id was in use: then ``state`` says by what, and nothing changed."""
+
+    app: Dueq = field(repr=False)
+    id: str
+    due_us: int
+    state: str = "scheduled"
+    created: bool = True
+
+    @property
+    def due_at(self) -> datetime:
+        """When the task was asked to be due (UTC); for a relative time, by Redis's clock."""
+        return datetime.fromtimestamp(self.due_us / US, UTC)
+
+    def cancel(self) -> bool:
+        """Forget the task. True only if it will not run: False once it has started or ended."""
+        return self.app.cancel(self.id)
+
+    def reschedule(self, *, at: When | None = None, after: Delay | None = None) -> bool:
+        """Make the task due ``at`` a time, or ``after`` a delay from now. False once it has started or ended."""
+        return self.app.reschedule(self.id, at=at, after=after)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a task, due at a time: what ``Task.call_at`` makes and ``Dueq.schedule_many`` takes."""
+
+    task: str
+    queue: str
+    due: int
+    relative: bool
+    body: bytes
+    id: str
+
+
+class Task(Generic[P, R]):
+    """A function that can run later. Called directly, it just runs, here and now."""
+
+    def __init__(self, app: Dueq, function: Callable[P, R], name: str, queue: str, retries: int, backoff: Backoff) -> None:
+        self.app, self.function, self.name, self.queue = app, function, name, queue
+        self.retries, self.backoff = retries, backoff
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def at(self, when: When, *, id: str | None = None) -> Callable[P, Handle]:
+        """Schedule for ``when``: ``task.at(when)(arguments)``. An aware datetime or epoch seconds; past means now."""
+        due = due_us(when)
+
+        def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
+            return self.app.schedule_many([self._call(due, False, id, args, kwargs)])[0]
+
+        return schedule
+
+    def after(self, delay: Delay, *, id: str | None = None) -> Callable[P, Handle]:
+        """Schedule for ``delay`` (seconds or timedelta) from now by Redis's clock: ``task.after(60)(arguments)``."""
+        due = delay_us(delay)
+
+        def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
+            return self.app.schedule_many([self._call(due, True, id, args, kwargs)])[0]
+
+        return schedule
+
+    def call_at(self, when: When, *, id: str | None = None) -> Callable[P, Call]:
+        """Like ``at``, but only make the call, for ``app.schedule_many``."""
+        due = due_us(when)
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> Call:
+            return self._call(due, False, id, args, kwargs)
+
+        return call
+
+    def call_after(self, delay: Delay, *, id: str | None = None) -> Callable[P, Call]:
+        """Like ``after``, but only make the call, for ``app.schedule_many``."""
+        due = delay_us(delay)
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> Call:
+            return self._call(due, True, id, args, kwargs)
+
+        return call
+
+    def _call(self, due: int, relative: bool, task_id: str | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
+        body = encode_body(self.name, args, kwargs, self.app.settings.max_payload)
+        task_id = secrets.token_urlsafe(12) if task_id is None else check_id(task_id)
+        return Call(self.name, self.queue, due, relative, body, task_id)
+
+
+class Dueq:
+    """An application: its tasks, and the namespace that they are scheduled in.
+
+    Without an address, ``DUEQ_REDIS_URL`` is used, else the Redis server that dueq starts by itself. Nothing is
+    connected or started before the first task is scheduled. Safe to use from several threads, and after a fork.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        namespace: str | None = None,
+        strategy: str | None = None,
+        max_payload: int = 64 * 1024,
+    ) -> None:
+        self.settings = from_environment(redis_url, namespace, strategy, max_payload)
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._namespace: Namespace | None = None
+        self._lock = threading.Lock()
+
+    # -- defining tasks
+
+    def task(
+        self, *, queue: str = DEFAULT_QUEUE, retries: int = 3, backoff: Backoff | None = None, name: str | None = None
+    ) -> Callable[[Callable[P, R]], Task[P, R]]:
+        """Make a function a task of ``queue``. If it raises, it is tried ``retries`` times more, spaced by ``backoff``.
+
+        ``name`` is what records carry; by default the function's module and qualified name.
+        """
+        check_name("queue", queue)
+        if retries < 0:
+            raise ConfigurationError(f"retries is {retries}, but must be at least 0")
+
+        def define(function: Callable[P, R]) -> Task[P, R]:
+            called = name or f"{function.__module__}.{function.__qualname__}"
+            return self._define(Task(self, function, called, queue, retries, backoff or Backoff()))
+
+        return define
+
+    def handler(self, function: Callable[[Any], R]) -> Task[[Any], R]:
+        """Make a function the one that gets the data of ``schedule_task``."""
+        return self._define(Task(self, function, HANDLER, DEFAULT_QUEUE, 3, Backoff()))
+
+    def _define(self, task: Task[P, R]) -> Task[P, R]:
+        if task.name in self._tasks:
+            raise ConfigurationError(f"two tasks are called {task.name!r}: give one of them another name=")
+        self._tasks[task.name] = task
+        return task
+
+    def find(self, name: str) -> Task[..., Any]:
+        """The task called ``name``. Raises UnknownTask."""
+        try:
+            return self._tasks[name]
+        except KeyError:
+            known = ", ".join(sorted(self._tasks)) or "none"
+            raise UnknownTask(f"no task is called {name!r} (known: {known}): is the code of producer and worker the same?") from None
+
+    @property
+    def tasks(self) -> dict[str, Task[..., Any]]:
+        """The defined tasks by name."""
+        return dict(self._tasks)
+
+    # -- scheduling
+
+    def schedule_task(self, timestamp: When, task_data: Any, *, queue: str = DEFAULT_QUEUE, id: str | None = None) -> Handle:
+        """Schedule ``task_data`` (any JSON value) for the ``@app.handler`` function at ``timestamp`` (epoch seconds)."""
+        body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload)
+        task_id = secrets.token_urlsafe(12) if id is None else check_id(id)
+        return self.schedule_many([Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)])[0]
+
+    def schedule_many(self, calls: Iterable[Call]) -> list[Handle]:
+        """Schedule many calls (see ``Task.call_at``), in one round trip per thousand; handles in the same order.
+
+        If Redis fails in between, those already sent stay scheduled: with ids of your own, scheduling all again is safe.
+        """
+        wanted = list(calls)
+        new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in wanted]
+        with self._reaching() as namespace:
+            results = namespace.store.schedule(new)
+        handles = []
+        for call, result in zip(wanted, results, strict=True):
+            due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
+            handles.append(Handle(self, call.id, due, result.existing or "scheduled", not result.existing))
+        return handles
+
+    def cancel(self, task_id: str) -> bool:
+        """Forget a task. True only if it will not run: False if it has started, ended, or never was."""
+        check_id(task_id)
+        with self._reaching() as namespace:
+            return namespace.store.cancel(task_id)
+
+    def reschedule(self, task_id: str, *, at: When | None = None, after: Delay | None = None) -> bool:
+        """Give a task another due time. True only if it will not run at its old one."""
+        check_id(task_id)
+        if (at is None) == (after is None):
+            raise InvalidTask("reschedule needs either at= or after=")
+        due, relative = (due_us(at), False) if at is not None else (delay_us(after or 0), True)
+        with self._reaching() as namespace:
+            return namespace.store.reschedule(task_id, due, relative=relative) is not None
+
+    # -- connection
+
+    def bind(self, settings: Settings) -> None:
+        """Use ``settings`` from now on (a command's flags outrank what the code says)."""
+        with self._lock:
+            self.settings, self._namespace = replace(settings, max_payload=self.settings.max_payload), None
+
+    @contextmanager
+    def _reaching(self) -> Iterator[Namespace]:
+        with self._lock:
+            if self._namespace is None:
+                self._namespace = Namespace.open(self.settings)
+                self.settings = self._namespace.settings
+            namespace = self._namespace
+        with explained(namespace.settings.redis_url or ""):
+            yield namespace

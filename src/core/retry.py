@@ -1,0 +1,33 @@
+"""When a failed task is tried again: small pure values."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from .errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with jitter, in seconds: ``first``, then times ``factor`` each, at most ``most``.
+
+    The wait is drawn evenly between half of that and all of it ("equal jitter" in Marc Brooker's "Exponential Backoff
+    And Jitter", AWS Architecture Blog, 2015): tasks that failed together do not come back together, and none at once.
+    """
+
+    first: float = 1.0
+    factor: float = 2.0
+    most: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if self.first < 0 or self.factor < 1 or self.most < self.first:
+            raise ConfigurationError(f"{self!r}: needs first >= 0, factor >= 1 and most >= first")
+
+    def delay(self, retries_used: int, draw: float | None = None) -> float:
+        """Seconds to wait after the failure that follows ``retries_used`` retries; ``draw`` is in [0, 1)."""
+        try:
+            full = min(self.most, self.first * self.factor**retries_used)
+        except OverflowError:
+            full = self.most
+        return full * (0.5 + 0.5 * (random.random() if draw is None else draw))
