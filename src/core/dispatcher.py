@@ -1,0 +1,60 @@
+"""A dispatcher: sleep until something is due, let the strategy move it, sleep again."""
+
+from __future__ import annotations
+
+import logging
+
+from .connection import TRANSIENT, Patience, redact
+from .namespace import Namespace
+from .stop import Stop
+from .telemetry import DispatcherTelemetry
+
+log = logging.getLogger("dueq.dispatcher")
+
+
+class Dispatcher:
+    """Drives one strategy. ``run_once`` takes one step; ``stop`` ends it after that step."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        telemetry: DispatcherTelemetry,
+        *,
+        batch: int = 100,
+        safety_net: float = 30.0,
+        stop: Stop,
+    ) -> None:
+        self._strategy, self._telemetry = namespace.strategy, telemetry
+        self._batch, self._safety_net, self._stop = batch, safety_net, stop
+        self._patience = Patience()
+
+    def run(self) -> None:
+        """Dispatch until stopped."""
+        try:
+            while not self._stop.requested:
+                self.run_once()
+        finally:
+            self._strategy.close()
+
+    def run_once(self) -> None:
+        """Move what is due; if that was all, sleep until the next task is due or something wakes us."""
+        self._telemetry.turn()
+        try:
+            result = self._strategy.dispatch(self._batch)
+            if self._patience.succeeded():
+                log.info("Redis is back")
+            self._telemetry.moved(result.moved)
+            self._telemetry.conflicts(result.conflicts)
+            if result.next_in != 0:
+                self._sleep(result.next_in)
+        except TRANSIENT as error:
+            if self._patience.failures == 0:
+                log.warning("Redis trouble, trying again: %s", redact(str(error)))
+            self._stop.sleep(self._patience.failed())
+
+    def _sleep(self, next_in: float | None) -> None:
+        due = next_in is not None and next_in < self._safety_net
+        seconds = next_in if due and next_in is not None else self._safety_net
+        woken_by = self._strategy.wait(seconds, wakeup_fd=self._stop.fileno())
+        if not self._stop.requested:
+            self._telemetry.woke(woken_by or ("due" if due else "safety_net"))

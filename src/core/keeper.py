@@ -1,0 +1,70 @@
+"""Keeps a worker's claims in order while a task of its runs: a thread, since the task has the main one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from .clock import US
+from .codec import Record
+from .connection import TRANSIENT
+from .namespace import Namespace
+
+log = logging.getLogger("dueq.worker")
+
+_HOLD_S = 0.05
+"""How long held tasks wait behind a running one before other workers may have them."""
+
+
+class Keeper:
+    """Extends the lease of a task that runs long, and releases the tasks that wait behind it.
+
+    A task shorter than a third of the lease costs it nothing: only a claim that is still there at the second look is
+    extended.
+    """
+
+    def __init__(self, namespace: Namespace, worker: str, lease: float, *, releases: bool) -> None:
+        self._store, self._worker, self._lease = namespace.store, worker, lease
+        self._period = min(lease / 3, _HOLD_S) if releases else lease / 3
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._running: Record | None = None
+        self._held: Sequence[Record] = ()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def holding(self, running: Record | None, held: Sequence[Record]) -> None:
+        """Told by the worker before it runs a task, and when it has none."""
+        self._running, self._held = running, held
+
+    def _run(self) -> None:
+        seen: Record | None = None
+        extended_at = released_at = 0.0
+        while not self._stopping.wait(self._period):
+            running, now = self._running, time.monotonic()
+            if running is None:
+                seen = None
+                continue
+            if running is not seen:
+                seen, extended_at, released_at = running, now, now
+                continue
+            try:
+                if now - released_at >= _HOLD_S and (held := list(self._held)):
+                    self._store.release(self._worker, held)
+                    released_at = now
+                if now - extended_at >= self._lease / 3 - self._period / 2:
+                    [kept] = self._store.extend(self._worker, [running], int(self._lease * US))
+                    extended_at = now
+                    if not kept and self._running is running:
+                        log.warning("task %s outlived its lease and was given to another worker; its result will be "
+                                    "refused", running.id)
+            except TRANSIENT:
+                # tried again at the next look; the worker itself reports that Redis is away
+                continue

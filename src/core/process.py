@@ -1,0 +1,132 @@
+"""One child process: how it is started, how it is tied to its supervisor's life, and what it says on its way out."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import multiprocess
+import setproctitle
+
+from . import logs
+from .config import RunOptions, Settings
+from .connection import Patience
+from .errors import DueqError, ServerRefused, ServerUnavailable
+from .roles import BUILDERS, Duty
+from .stop import Stop
+from .tally import Tally
+
+log = logging.getLogger("dueq.process")
+
+BOOT_FAILED = 78
+"""Exit status of a child that could not begin: EX_CONFIG of sysexits.h."""
+
+_PR_SET_PDEATHSIG = 1
+
+# A fresh interpreter per child: a fork would copy the supervisor's threads' locks and its Redis connections.
+_spawn = multiprocess.get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a child is told. ``lifeline`` is the end of a pipe whose other end only the supervisor holds."""
+
+    role: str
+    name: str
+    settings: Settings
+    options: RunOptions
+    tally: Tally
+    lifeline: Any
+    supervisor_pid: int
+
+
+class Child:
+    """A child process, seen from its supervisor."""
+
+    def __init__(self, role: str, name: str, settings: Settings, options: RunOptions) -> None:
+        self.role, self.name, self.tally = role, name, Tally()
+        theirs, self._lifeline = _spawn.Pipe(duplex=False)
+        order = Order(role, name, settings, options, self.tally, theirs, os.getpid())
+        self._process = _spawn.Process(target=main, args=(order,), name=f"dueq-{role}", daemon=False)
+        self._process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
+    @property
+    def sentinel(self) -> int:
+        """A file descriptor that is readable once the process is gone."""
+        return int(self._process.sentinel)
+
+    def exit_code(self) -> int | None:
+        """None while it lives, else its exit status, or minus the signal that killed it."""
+        code: int | None = self._process.exitcode
+        return code
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the process, if it is there still."""
+        if self._process.exitcode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def close(self) -> None:
+        """Give back what the supervisor kept for a process that is gone."""
+        self._process.join()
+        self._process.close()
+        self._lifeline.close()
+
+
+def main(order: Order) -> None:
+    """The main function of every child."""
+    _die_with(order)
+    stop = Stop()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor alone decides
+    signal.signal(signal.SIGTERM, lambda *_: stop.request())
+    setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")
+    logs.set_up(order.options.log_format)
+    try:
+        duty = _begin(order, stop)
+    except Exception as error:
+        # what failed here would fail again: the supervisor stops for this reason
+        log.error("this %s cannot begin: %s", order.role, error, exc_info=not isinstance(error, DueqError))
+        sys.exit(BOOT_FAILED)
+    if duty is not None:
+        order.tally.state = "ready"
+        duty.run()
+
+
+def _begin(order: Order, stop: Stop) -> Duty | None:
+    """The child's duty, as soon as Redis can be reached; None if asked to stop before."""
+    patience = Patience()
+    while not stop.requested:
+        try:
+            return BUILDERS[order.role](order.name, order.settings, order.options, order.tally, stop)
+        except (ServerUnavailable, ServerRefused) as error:
+            if patience.failures == 0:
+                log.warning("waiting for Redis: %s", error)
+            stop.sleep(patience.failed())
+    return None
+
+
+def _die_with(order: Order) -> None:
+    """See to it that this process does not outlive its supervisor, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(order.lifeline,), name="lifeline", daemon=True).start()
+    if os.getppid() != order.supervisor_pid:  # it died before the lines above took hold
+        os._exit(1)
+
+
+def _watch(lifeline: Any) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os.kill(os.getpid(), signal.SIGKILL)

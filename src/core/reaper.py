@@ -1,0 +1,76 @@
+"""The reaper: takes back leases that ran out, and all that silent workers hold."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from .clock import US
+from .connection import TRANSIENT, Patience, redact
+from .namespace import Namespace
+from .stop import Stop
+from .store.base import Reaped
+from .telemetry import Telemetry
+
+log = logging.getLogger("dueq.reaper")
+
+_BATCH = 100
+
+
+class Reaper:
+    """Sleeps until the next lease runs out. ``run_once`` takes one step; ``stop`` ends it after that step."""
+
+    def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float, max_losses: int = 3,
+                 stop: Stop) -> None:
+        self._store, self._telemetry = namespace.store, telemetry
+        self._lease, self._max_losses = lease, max_losses
+        self._stop = stop
+        self._patience = Patience()
+        self._last: tuple[int, float] | None = None  # Redis's clock and this host's monotonic one, read together
+
+    def run(self) -> None:
+        """Reap until stopped."""
+        while not self._stop.requested:
+            self._stop.sleep(self.run_once())
+
+    def run_once(self) -> float:
+        """Take back what has run out; returns how many seconds to sleep.
+
+        A lease taken from now on runs out one lease from now at the earliest, so sleeping until then, or until the
+        first of those that are out, misses none.
+        """
+        self._telemetry.turn()
+        try:
+            latest_us = self._latest_us()
+            reaped = self._store.reap(_BATCH, int(self._lease * US), self._max_losses, latest_us)
+            self._last = (reaped.now_us, time.monotonic())
+            if 0 < latest_us < reaped.now_us:
+                log.warning("Redis's clock jumped ahead: leases are left alone for %.1f s, so that their owners can "
+                            "extend them", self._lease)
+                return self._lease
+            self._take_back(reaped)
+        except TRANSIENT as error:
+            if self._patience.failures == 0:
+                log.warning("Redis trouble, trying again: %s", redact(str(error)))
+            return self._patience.failed()
+        self._patience.succeeded()
+        if reaped.next_us is None:
+            return self._lease
+        return min(self._lease, max(0.0, (reaped.next_us - reaped.now_us) / US + 0.001))
+
+    def _take_back(self, reaped: Reaped) -> None:
+        for claim in reaped.lost:
+            log.warning("the lease of task %s ran out: it can run again", claim.id)
+        self._telemetry.finished_dead(reaped.lost)
+        for worker in reaped.silent_workers:
+            lost = self._store.give_back(worker, "lease_expired", self._max_losses, reaped.now_us - int(self._lease * US))
+            self._telemetry.finished_dead(lost)
+            if lost:
+                log.warning("worker %s has gone silent: %d tasks it held can run again", worker, len(lost))
+
+    def _latest_us(self) -> int:
+        # a step of the server's clock would end every lease at once although no owner is late
+        if self._last is None:
+            return 0
+        told_us, here = self._last
+        return told_us + int((time.monotonic() - here + self._lease / 2) * US)

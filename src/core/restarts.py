@@ -1,0 +1,38 @@
+"""When a dead child is started again, and when no more: pure bookkeeping, with the time passed in (seconds)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class RestartLimit:
+    """Restart intensity, after Erlang/OTP's supervisors: at most ``most`` restarts within ``window`` seconds."""
+
+    def __init__(self, most: int, window: float) -> None:
+        self.most, self.window = most, window
+        self._restarts: deque[float] = deque()
+
+    def note(self, now: float) -> bool:
+        """Note a restart; False if it is one too many."""
+        self._restarts.append(now)
+        while self._restarts[0] <= now - self.window:
+            self._restarts.popleft()
+        return len(self._restarts) <= self.most
+
+
+class RestartBackoff:
+    """The delay before a slot's next start: none after a long life, else doubling from 0.1 to 5 seconds."""
+
+    FIRST, MOST, LONG_LIFE = 0.1, 5.0, 5.0
+
+    def __init__(self) -> None:
+        self._deaths_in_a_row = 0
+
+    def delay(self, lived: float) -> float:
+        """Seconds to wait now that a child has died after ``lived`` seconds."""
+        if lived >= self.LONG_LIFE:
+            self._deaths_in_a_row = 0
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row == 1:
+            return 0.0
+        return float(min(self.MOST, self.FIRST * 2 ** min(self._deaths_in_a_row - 2, 10)))

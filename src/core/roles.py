@@ -1,0 +1,65 @@
+"""What each kind of child process runs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from .config import RunOptions, Settings
+from .dispatcher import Dispatcher
+from .namespace import Namespace
+from .reaper import Reaper
+from .stop import Stop
+from .tally import Tally
+from .target import load
+from .telemetry import DispatcherTelemetry, Telemetry, WorkerTelemetry
+from .worker import Worker
+
+ROLES = ("worker", "dispatcher", "reaper")
+
+
+class Duty(Protocol):
+    """A role at work in a child process."""
+
+    def run(self) -> None:
+        """Work until asked to stop."""
+
+
+Builder = Callable[[str, Settings, RunOptions, Tally, Stop], Duty]
+
+
+def unique_name(role: str) -> str:
+    """A name for one process, never used again: claims of a dead process must not look like its successor's."""
+    host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())[:24] or "host"
+    return f"{role}.{host}.{os.getpid()}.{secrets.token_hex(6)}"
+
+
+def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
+    app = load(options.target)
+    app.bind(settings)
+    namespace = Namespace.open(settings)
+    telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name)
+    return Worker(
+        app, namespace, name, options.queues, telemetry, lease=options.lease, prefetch=options.prefetch,
+        safety_net=options.safety_net, max_losses=options.max_losses, stop=stop,
+    )
+
+
+def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
+    namespace = Namespace.open(settings)
+    telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name)
+    return Dispatcher(
+        namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop
+    )
+
+
+def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
+    namespace = Namespace.open(settings)
+    telemetry = Telemetry(tally, "reaper", namespace.strategy.name)
+    return Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses, stop=stop)
+
+
+BUILDERS: dict[str, Builder] = {"worker": _worker, "dispatcher": _dispatcher, "reaper": _reaper}

@@ -1,0 +1,108 @@
+"""``dueq run``: an application, its supervisor, and its metrics page, put together."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from . import logs
+from .app import Dueq
+from .config import RunOptions, Settings
+from .connection import explained, redact
+from .errors import ConfigurationError
+from .exposition import Board, serve
+from .namespace import Namespace
+from .recovery import Recovery
+from .requirements import check
+from .stop import Stop
+from .supervisor import Supervisor
+from .target import load
+from .telemetry import Telemetry
+
+log = logging.getLogger("dueq.supervisor")
+
+
+def supervise(
+    options: RunOptions, *, redis_url: str | None = None, namespace: str | None = None, strategy: str | None = None
+) -> None:
+    """Run the application of ``options`` until SIGTERM or SIGINT. What is None is as the application says.
+
+    Call it in the main thread. Raises ConfigurationError, StrategyMismatch, StrategyUnavailable, ServerUnavailable,
+    ServerRefused, BootFailure or RestartLimitExceeded; no child is left then.
+    """
+    logs.set_up(options.log_format)
+    app = load(options.target)
+    options = replace(options, queues=options.queues or _queues(app))
+    if options.workers and not app.tasks:
+        raise ConfigurationError(f"{options.target} defines no task: decorate a function with @app.task() or @app.handler")
+    opened = Namespace.open(_settings(app, redis_url, namespace, strategy))
+    with explained(opened.settings.redis_url or ""):
+        check(opened.client, type(opened.strategy))
+        opened.claim()
+    _Run(app, opened, options).run()
+
+
+def _queues(app: Dueq) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(task.queue for task in app.tasks.values()))
+
+
+def _settings(app: Dueq, redis_url: str | None, namespace: str | None, strategy: str | None) -> Settings:
+    ours = app.settings
+    return replace(
+        ours,
+        redis_url=redis_url or ours.redis_url,
+        namespace=namespace or ours.namespace,
+        strategy=strategy or ours.strategy,
+    )
+
+
+class _Run:
+    """One run of one supervisor."""
+
+    def __init__(self, app: Dueq, namespace: Namespace, options: RunOptions) -> None:
+        self._namespace, self._options = namespace, options
+        settings, strategy = namespace.settings, namespace.strategy.name
+        tasks = {name: task.queue for name, task in app.tasks.items()}
+        self._board = Board(settings, strategy, options.queues, tasks)
+        telemetry = Telemetry(self._board.own, "supervisor", strategy)
+        recovery = Recovery(namespace, telemetry, options.max_losses)
+        self._supervisor = Supervisor(settings, options, self._board, recovery, Stop(), on_ready=self._say_ready)
+        self._metrics_url: str | None = None
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._supervisor.hurry())
+        stop_serving = self._serve()
+        try:
+            self._supervisor.run()
+            log.info("stopped")
+        finally:
+            stop_serving()
+            if self._options.state_file:
+                Path(self._options.state_file).unlink(missing_ok=True)
+            self._namespace.close()
+
+    def _serve(self) -> Callable[[], None]:
+        if self._options.metrics_port is None:
+            return lambda: None
+        self._metrics_url, stop = serve(self._board, self._options.metrics_host, self._options.metrics_port)
+        return stop
+
+    def _say_ready(self) -> None:
+        options, settings = self._options, self._namespace.settings
+        log.info(
+            "ready: %d workers on %s, %d dispatchers, strategy %s, namespace %s, Redis at %s, metrics at %s",
+            options.workers, ", ".join(options.queues), options.dispatchers, self._namespace.strategy.name,
+            settings.namespace, redact(settings.redis_url or ""), self._metrics_url or "no page",
+        )
+        if options.state_file:
+            state = {"pid": os.getpid(), "metrics_url": self._metrics_url, "namespace": settings.namespace,
+                     "strategy": self._namespace.strategy.name}
+            part = Path(f"{options.state_file}.part")
+            part.write_text(json.dumps(state))
+            part.replace(options.state_file)

@@ -1,0 +1,188 @@
+"""A worker: take a due task, run it, settle it. One task at a time; one round trip per task."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from .app import Dueq
+from .clock import US, ServerClock
+from .codec import Record, decode_body
+from .connection import TRANSIENT, Patience, redact
+from .context import Context, running
+from .doorbell import Doorbell
+from .keeper import Keeper
+from .namespace import Namespace
+from .retry import Backoff
+from .stop import Stop
+from .store.base import Advance, Outcome
+from .telemetry import WorkerTelemetry
+
+log = logging.getLogger("dueq.worker")
+
+_REASON_BYTES = 2000
+
+
+class Worker:
+    """Runs the tasks of ``queues``. ``run_once`` takes one step; ``stop`` ends it after that step."""
+
+    def __init__(
+        self,
+        app: Dueq,
+        namespace: Namespace,
+        name: str,
+        queues: Sequence[str],
+        telemetry: WorkerTelemetry,
+        *,
+        lease: float,
+        prefetch: int = 1,
+        safety_net: float = 30.0,
+        max_losses: int = 3,
+        stop: Stop,
+    ) -> None:
+        self.app, self.namespace, self.name, self.queues = app, namespace, name, list(queues)
+        self.telemetry = telemetry
+        self._store, self._lease_us, self._prefetch = namespace.store, int(lease * US), prefetch
+        self._safety_net, self._max_losses = safety_net, max_losses
+        self._bell = Doorbell(namespace.client, [namespace.keys.of("bell", q) for q in queues], wakeup_fd=stop.fileno())
+        self._clock = ServerClock()
+        self._patience = Patience()
+        self._stop = stop
+        self._held: deque[Record] = deque()
+        self._unsettled: Outcome | None = None
+        self._unsure = False  # a reply was lost: Redis may have given us claims that we do not know of
+        self._keeper = Keeper(namespace, name, lease, releases=prefetch > 1)
+
+    def run(self) -> None:
+        """Work until stopped; then settle, give back what is held, and close."""
+        self._keeper.start()
+        try:
+            while not self._stop.requested:
+                self.run_once()
+            self._leave()
+        finally:
+            self._keeper.stop()
+            self._bell.close()
+
+    def run_once(self) -> None:
+        """Settle the last task and run the next; if there is none, wait for one."""
+        self.telemetry.turn()
+        try:
+            step = self._advance()
+        except TRANSIENT as error:
+            self._unsure = True
+            self._suffer(error)
+            return
+        if self._patience.succeeded():
+            log.info("Redis is back")
+        if step.started is not None:
+            self._unsettled = self._execute(step.started, step.now_us)
+        elif not self._held:
+            self._idle()
+
+    # -- one step
+
+    def _advance(self) -> Advance:
+        if self._unsure:
+            self._make_sure()
+        start = self._held.popleft() if self._held else None
+        outcome = self._unsettled
+        sent = time.monotonic_ns()
+        step = self._store.advance(
+            self.name, self.queues, self._lease_us, want=self._prefetch, outcome=outcome, start=start
+        )
+        self._clock.told(step.now_us, sent, time.monotonic_ns())
+        if outcome is not None:
+            self._unsettled = None
+            self._settled(outcome, step.settled)
+        if step.dropped:
+            self.telemetry.dropped(step.dropped)
+        self._held.extend(step.held)
+        self._keeper.holding(step.started, self._held)
+        return step
+
+    def _settled(self, outcome: Outcome, how: str, *, asked_again: bool = False) -> None:
+        if how in ("done", "repeated") or (how == "missing" and asked_again):
+            self.telemetry.finished(outcome)
+        else:
+            self.telemetry.stale(outcome)
+            log.warning("task %s token %s finished after another took it over: its result is refused",
+                        outcome.claim.id, outcome.claim.token)
+
+    def _make_sure(self) -> None:
+        # The outcome is settled by its token, so asking again is safe; whatever else this worker is said to hold,
+        # it never learnt of and so never ran.
+        if self._unsettled is not None:
+            step = self._store.advance(self.name, (), self._lease_us, want=0, outcome=self._unsettled)
+            outcome, self._unsettled = self._unsettled, None
+            self._settled(outcome, step.settled, asked_again=self._unsure)
+        self._held.clear()
+        self._store.give_back(self.name, "unstarted", self._max_losses)
+        self._unsure = False
+
+    def _execute(self, claim: Record, leased_us: int) -> Outcome:
+        task_name = "?"
+        began = 0.0
+        try:
+            task_name, args, kwargs = decode_body(claim.body)
+            context = Context(claim.id, task_name, claim.queue, self.namespace.keys.namespace, claim.token,
+                              claim.starts, claim.due_us)
+            task = self.app.find(task_name)
+            token = running.set(context)
+            self.telemetry.started(claim, self._clock, leased_us)
+            began = time.perf_counter()
+            try:
+                task.function(*args, **kwargs)
+            finally:
+                self.telemetry.ended(claim, task_name, time.perf_counter() - began)
+                running.reset(token)
+            return Outcome(claim, "ack")
+        except (Exception, SystemExit) as error:
+            return self._failed(claim, task_name, error)
+
+    def _failed(self, claim: Record, task_name: str, error: BaseException) -> Outcome:
+        task = self.app.tasks.get(task_name)
+        retries = task.retries if task else 3
+        reason = f"{type(error).__name__}: {error}"[:_REASON_BYTES]
+        if claim.retries >= retries:
+            log.error("task %s (%s) failed for good after %d retries", claim.id, task_name, claim.retries, exc_info=error)
+            return Outcome(claim, "dead", reason=reason)
+        delay = (task.backoff if task else Backoff()).delay(claim.retries)
+        log.warning("task %s (%s) failed, retry %d of %d in %.1f s", claim.id, task_name, claim.retries + 1, retries,
+                    delay, exc_info=error)
+        return Outcome(claim, "retry", delay_us=int(delay * US))
+
+    # -- waiting and leaving
+
+    def _idle(self) -> None:
+        try:
+            rung = self._bell.wait(self._safety_net)
+            if not rung:
+                # an open request would swallow a ring while this worker is busy with what it finds now
+                self._bell.hang_up()
+        except TRANSIENT as error:
+            self._suffer(error)
+
+    def _suffer(self, error: Exception) -> None:
+        if self._patience.failures == 0:
+            log.warning("Redis trouble, trying again: %s", redact(str(error)))
+        self._stop.sleep(self._patience.failed())
+
+    def _leave(self) -> None:
+        # the last word on what this worker holds; if Redis is away, the supervisor or the reaper has it
+        try:
+            if self._unsettled is not None or self._unsure:
+                self._make_sure()
+            self._store.give_back(self.name, "unstarted", self._max_losses)
+            self._ring_on()
+        except TRANSIENT as error:
+            log.warning("could not settle with Redis while stopping: %s", redact(str(error)))
+
+    def _ring_on(self) -> None:
+        # a ring may have been on its way here when this worker hung up
+        client, keys = self.namespace.client, self.namespace.keys
+        for queue in self.queues:
+            if client.llen(keys.of("ready", queue)):
+                client.lpush(keys.of("bell", queue), "1")
