@@ -29,6 +29,11 @@ HANDLER = "dueq.handler"
 DEFAULT_QUEUE = "default"
 
 
+def _new_id() -> str:
+    # 96 random bits; without "-", so that no id looks like an option on a command line
+    return secrets.token_urlsafe(12).replace("-", ".")
+
+
 @dataclass(frozen=True, slots=True)
 class Handle:
     """A scheduled task. ``created`` is False if the id was in use: then ``state`` says by what, and nothing changed."""
@@ -68,7 +73,9 @@ class Call:
 class Task(Generic[P, R]):
     """A function that can run later. Called directly, it just runs, here and now."""
 
-    def __init__(self, app: Dueq, function: Callable[P, R], name: str, queue: str, retries: int, backoff: Backoff) -> None:
+    def __init__(
+        self, app: Dueq, function: Callable[P, R], name: str, queue: str, retries: int, backoff: Backoff
+    ) -> None:
         self.app, self.function, self.name, self.queue = app, function, name, queue
         self.retries, self.backoff = retries, backoff
         self.__doc__ = function.__doc__
@@ -114,7 +121,7 @@ class Task(Generic[P, R]):
 
     def _call(self, due: int, relative: bool, task_id: str | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
         body = encode_body(self.name, args, kwargs, self.app.settings.max_payload)
-        task_id = secrets.token_urlsafe(12) if task_id is None else check_id(task_id)
+        task_id = _new_id() if task_id is None else check_id(task_id)
         return Call(self.name, self.queue, due, relative, body, task_id)
 
 
@@ -173,7 +180,9 @@ class Dueq:
             return self._tasks[name]
         except KeyError:
             known = ", ".join(sorted(self._tasks)) or "none"
-            raise UnknownTask(f"no task is called {name!r} (known: {known}): is the code of producer and worker the same?") from None
+            raise UnknownTask(
+                f"no task is called {name!r} (known: {known}): is the code of producer and worker the same?"
+            ) from None
 
     @property
     def tasks(self) -> dict[str, Task[..., Any]]:
@@ -182,16 +191,20 @@ class Dueq:
 
     # -- scheduling
 
-    def schedule_task(self, timestamp: When, task_data: Any, *, queue: str = DEFAULT_QUEUE, id: str | None = None) -> Handle:
-        """Schedule ``task_data`` (any JSON value) for the ``@app.handler`` function at ``timestamp`` (epoch seconds)."""
+    def schedule_task(
+        self, timestamp: When, task_data: Any, *, queue: str = DEFAULT_QUEUE, id: str | None = None
+    ) -> Handle:
+        """Schedule ``task_data`` (JSON) for the ``@app.handler`` function at ``timestamp`` (epoch seconds)."""
         body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload)
-        task_id = secrets.token_urlsafe(12) if id is None else check_id(id)
-        return self.schedule_many([Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)])[0]
+        task_id = _new_id() if id is None else check_id(id)
+        return self.schedule_many([Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)])[
+            0
+        ]
 
     def schedule_many(self, calls: Iterable[Call]) -> list[Handle]:
         """Schedule many calls (see ``Task.call_at``), in one round trip per thousand; handles in the same order.
 
-        If Redis fails in between, those already sent stay scheduled: with ids of your own, scheduling all again is safe.
+        If Redis fails in between, those already sent stay scheduled: with your own ids, scheduling all again is safe.
         """
         wanted = list(calls)
         new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in wanted]

@@ -28,8 +28,9 @@ def due_us(when: When) -> int:
     """
     if isinstance(when, datetime):
         if when.tzinfo is None or when.utcoffset() is None:
-            raise NaiveDatetime(f"{when!r} has no time zone, so it names no instant: use datetime.now(UTC) + … or "
-                                "when.astimezone()")
+            raise NaiveDatetime(
+                f"{when!r} has no time zone, so it names no instant: use datetime.now(UTC) + … or when.astimezone()"
+            )
         delta = when - datetime(1970, 1, 1, tzinfo=UTC)
         micros = (delta.days * 86_400 + delta.seconds) * US + delta.microseconds
     else:

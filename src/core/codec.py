@@ -42,11 +42,23 @@ def decode_record(task_id: str, raw: bytes) -> Record:
         if version != VERSION:
             raise ValueError(f"version {version!r}")
         return Record(
-            task_id, state.decode(), int(due), queue.decode(), int(starts), int(retries), int(losses),
-            _CAUSES[cause.decode()], int(since or 0), int(token or 0), worker.decode(), body,
+            task_id,
+            state.decode(),
+            int(due),
+            queue.decode(),
+            int(starts),
+            int(retries),
+            int(losses),
+            _CAUSES[cause.decode()],
+            int(since or 0),
+            int(token or 0),
+            worker.decode(),
+            body,
         )
     except (ValueError, KeyError) as error:
-        raise DueqError(f"the record of task {task_id} is unreadable ({error}): was it written by a newer dueq?") from None
+        raise DueqError(
+            f"the record of task {task_id} is unreadable ({error}): was it written by a newer dueq?"
+        ) from None
 
 
 def encode_body(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> bytes:
@@ -59,13 +71,17 @@ def encode_body(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit
         text = _encode(call)
         body = text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidTask(f"the arguments of {task} are no JSON: {error}; pass plain values (ids, text, numbers, lists, "
-                          "dicts) and load the rest inside the task") from None
+        raise InvalidTask(
+            f"the arguments of {task} are no JSON: {error}; pass plain values (ids, text, numbers, lists, "
+            "dicts) and load the rest inside the task"
+        ) from None
     for value in (*args, *kwargs.values()):
         _check_keys(task, value)
     if len(body) > limit:
-        raise PayloadTooLarge(f"the arguments of {task} take {len(body):,} bytes, more than the {limit:,} allowed: store "
-                              "the data elsewhere and pass its id, or raise max_payload")
+        raise PayloadTooLarge(
+            f"the arguments of {task} take {len(body):,} bytes, more than the {limit:,} allowed: store "
+            "the data elsewhere and pass its id, or raise max_payload"
+        )
     return body
 
 
@@ -87,7 +103,7 @@ def decode_body(body: bytes) -> tuple[str, list[Any], dict[str, Any]]:
     return call[0], call[1], call[2] if len(call) > 2 else {}
 
 
-def check_id(task_id: str) -> str:
+def check_id(task_id: object) -> str:
     """Return ``task_id`` if it may name a task. Raises InvalidTask."""
     if not isinstance(task_id, str) or not ID.fullmatch(task_id):
         raise InvalidTask(f"{task_id!r} cannot be a task id: use 1 to 128 visible ASCII characters without spaces")

@@ -32,7 +32,10 @@ class Settings:
 
 
 def from_environment(
-    redis_url: str | None = None, namespace: str | None = None, strategy: str | None = None, max_payload: int = 64 * 1024
+    redis_url: str | None = None,
+    namespace: str | None = None,
+    strategy: str | None = None,
+    max_payload: int = 64 * 1024,
 ) -> Settings:
     """Settings with what is not given taken from DUEQ_REDIS_URL and DUEQ_NAMESPACE, else the defaults."""
     return Settings(

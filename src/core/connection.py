@@ -35,9 +35,21 @@ BLOCKING_S = 30
 _TIMEOUT_S = BLOCKING_S + 10.0
 _CONNECT_S = 5.0
 _SCHEMES = ("redis://", "rediss://", "unix://")
-_CREDENTIALS = re.compile(r"(?P<scheme>\w+://)[^@/\s]*@")
-_QUERY_SECRET = re.compile(r"(?P<key>[?&](?:password|username)=)[^&\s]*")
-_REFUSALS = ("READONLY", "LOADING", "OOM", "MISCONF", "NOAUTH", "NOPERM", "WRONGPASS", "BUSY", "MASTERDOWN", "NOREPLICAS")
+_CREDENTIALS = re.compile(r"(?P<scheme>\w+://)\S*@")  # greedy: a password may hold an unescaped / or @
+_UNESCAPED = re.compile(r"rediss?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
+_QUERY_SECRET = re.compile(r"(?P<key>[?&](?:password|username)=)[^&\s]*", re.IGNORECASE)
+_REFUSALS = (
+    "READONLY",
+    "LOADING",
+    "OOM",
+    "MISCONF",
+    "NOAUTH",
+    "NOPERM",
+    "WRONGPASS",
+    "BUSY",
+    "MASTERDOWN",
+    "NOREPLICAS",
+)
 
 TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError)
 """What a long-lived loop survives by waiting and trying again."""
@@ -82,6 +94,11 @@ def _counting(base: type[Any]) -> type[Any]:
 def _pool(url: str, timeout: float) -> redis.ConnectionPool:
     if not url.startswith(_SCHEMES):
         raise ConfigurationError(f"{redact(url)!r} is no Redis address: use redis://, rediss:// or unix://")
+    if _UNESCAPED.match(url):
+        # read on, such a password would be taken for a host name, and shown as one in errors
+        raise ConfigurationError(
+            f"{redact(url)!r}: write / as %2F, @ as %40, ? as %3F and # as %23 in user and password"
+        )
     options: dict[str, Any] = {
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
@@ -115,8 +132,10 @@ def explained(url: str) -> Iterator[None]:
     try:
         yield
     except (AuthenticationError, NoPermissionError) as error:
-        raise ServerRefused(f"Redis at {where} refused the login or the permission: {error}; check the user and "
-                            "password in the address, and the user's ACL") from error
+        raise ServerRefused(
+            f"Redis at {where} refused the login or the permission: {error}; check the user and "
+            "password in the address, and the user's ACL"
+        ) from error
     except ReadOnlyError as error:
         raise ServerRefused(f"Redis at {where} is a read-only replica; point dueq at the primary") from error
     except BusyLoadingError as error:
@@ -124,8 +143,10 @@ def explained(url: str) -> Iterator[None]:
     except OutOfMemoryError as error:
         raise ServerRefused(f"Redis at {where} is at its maxmemory; free some or raise it, then try again") from error
     except (ConnectionError, TimeoutError) as error:
-        raise ServerUnavailable(f"cannot reach Redis at {where}: {redact(str(error))}; check that it runs "
-                                "(dueq doctor); a write that was under way may or may not have happened") from error
+        raise ServerUnavailable(
+            f"cannot reach Redis at {where}: {redact(str(error))}; check that it runs "
+            "(dueq doctor); a write that was under way may or may not have happened"
+        ) from error
     except ResponseError as error:
         text = redact(str(error))
         if text.startswith(_REFUSALS):
@@ -144,7 +165,7 @@ class Patience:
     def failed(self) -> float:
         """Note a failure; return how many seconds to wait before the next try."""
         self.failures += 1
-        return min(self._most, self._first * 2 ** min(self.failures - 1, 16))
+        return min(self._most, self._first * 2.0 ** min(self.failures - 1, 16))
 
     def succeeded(self) -> bool:
         """Note a success; return True if it ended a series of failures."""

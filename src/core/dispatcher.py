@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from .connection import TRANSIENT, Patience, redact
 from .namespace import Namespace
@@ -40,21 +41,24 @@ class Dispatcher:
         """Move what is due; if that was all, sleep until the next task is due or something wakes us."""
         self._telemetry.turn()
         try:
+            asked = time.monotonic()
             result = self._strategy.dispatch(self._batch)
+            # Redis told the time somewhere between question and answer: take the middle for the moment it spoke of
+            told = (asked + time.monotonic()) / 2
             if self._patience.succeeded():
                 log.info("Redis is back")
             self._telemetry.moved(result.moved)
             self._telemetry.conflicts(result.conflicts)
             if result.next_in != 0:
-                self._sleep(result.next_in)
+                self._sleep(told, result.next_in)
         except TRANSIENT as error:
             if self._patience.failures == 0:
                 log.warning("Redis trouble, trying again: %s", redact(str(error)))
             self._stop.sleep(self._patience.failed())
 
-    def _sleep(self, next_in: float | None) -> None:
+    def _sleep(self, told: float, next_in: float | None) -> None:
         due = next_in is not None and next_in < self._safety_net
         seconds = next_in if due and next_in is not None else self._safety_net
-        woken_by = self._strategy.wait(seconds, wakeup_fd=self._stop.fileno())
+        woken_by = self._strategy.wait(max(0.0, told + seconds - time.monotonic()), wakeup_fd=self._stop.fileno())
         if not self._stop.requested:
             self._telemetry.woke(woken_by or ("due" if due else "safety_net"))

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from redis.client import Pipeline
-
 from .namespace import Namespace
 from .store.base import DeadLetter
 
@@ -23,11 +21,9 @@ Told = Callable[[int], None]
 
 def holders(namespace: Namespace) -> dict[str, int]:
     """How many tasks each worker holds, started or not; workers that hold none are left out."""
-    keys, client = namespace.keys, namespace.client
-    workers = [name.decode() for name in client.zrange(keys.plain("workers"), 0, -1)]
     held: dict[str, int] = {}
-    for some in _chunks(workers):
-        counts = _all(namespace, [lambda pipe, worker=worker: pipe.llen(keys.of("held", worker)) for worker in some])
+    for some in _chunks(_workers(namespace)):
+        counts = _all(namespace, "LLEN", [namespace.keys.of("held", worker) for worker in some])
         held |= {worker: count for worker, count in zip(some, counts, strict=True) if count}
     return held
 
@@ -105,13 +101,12 @@ def _queues(namespace: Namespace, queue: str | None) -> list[str]:
 
 
 def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Keys of the queues, of records, of workers, and single ones: all that can be derived, without a walk over keys."""
+    """Keys of the queues, of records, of workers, and single ones: all can be derived, none is searched for."""
     keys = namespace.keys
-    workers = [name.decode() for name in namespace.client.zrange(keys.plain("workers"), 0, -1)]
     return (
         [key for queue in namespace.store.queues() for key in keys.of_queue(queue)],
         list(keys.records()),
-        [keys.of("held", worker) for worker in workers],
+        [keys.of("held", worker) for worker in _workers(namespace)],
         keys.singles(),
     )
 
@@ -142,18 +137,23 @@ def _delete(namespace: Namespace, names: Sequence[str], told: Told, *, count: bo
     counts: list[int] = []
     for some in _chunks(names):
         if count:
-            counts += _all(namespace, [lambda pipe, name=name: pipe.hlen(name) for name in some])
-        _all(namespace, [lambda pipe, name=name: pipe.delete(name) for name in some])
+            counts += _all(namespace, "HLEN", some)
+        _all(namespace, "DEL", some)
         told(len(some))
     return counts
 
 
-def _all(namespace: Namespace, commands: Sequence[Callable[[Pipeline], Any]]) -> list[Any]:
-    """The replies to some commands, in one round trip."""
-    pipe = namespace.client.pipeline(transaction=False)
-    for command in commands:
-        command(pipe)
+def _all(namespace: Namespace, command: str, names: Sequence[str]) -> list[int]:
+    """The replies to one command for each of some keys, in one round trip."""
+    pipe: Any = namespace.client.pipeline(transaction=False)
+    for name in names:
+        pipe.execute_command(command, name)
     return list(pipe.execute())
+
+
+def _workers(namespace: Namespace) -> list[str]:
+    raw: Any = namespace.client.zrange(namespace.keys.plain("workers"), 0, -1)
+    return [name.decode() for name in raw]
 
 
 def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -63,8 +63,10 @@ class Keeper:
                     [kept] = self._store.extend(self._worker, [running], int(self._lease * US))
                     extended_at = now
                     if not kept and self._running is running:
-                        log.warning("task %s outlived its lease and was given to another worker; its result will be "
-                                    "refused", running.id)
+                        log.warning(
+                            "task %s outlived its lease and was given to another worker; its result will be refused",
+                            running.id,
+                        )
             except TRANSIENT:
                 # tried again at the next look; the worker itself reports that Redis is away
                 continue

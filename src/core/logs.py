@@ -30,7 +30,7 @@ class _Json(logging.Formatter):
 
 
 def set_up(log_format: str) -> None:
-    """Send what dueq logs, from INFO up, to stderr as ``text`` or ``json``; the application's own loggers are left alone."""
+    """Send dueq's log, from INFO up, to stderr as ``text`` or ``json``; the application's loggers are left alone."""
     handler = logging.StreamHandler(sys.stderr)
     text = _Text("%(asctime)s %(levelname)-7s [%(process)d] %(name)s: %(message)s")
     handler.setFormatter(_Json() if log_format == "json" else text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import redis
 
@@ -37,7 +38,7 @@ class Namespace:
         assert settings.redis_url is not None
         client = connect(settings.redis_url) if timeout is None else connect(settings.redis_url, timeout=timeout)
         with explained(settings.redis_url):
-            raw = client.hget(Keys(settings.namespace).plain("meta"), "strategy")
+            raw: Any = client.hget(Keys(settings.namespace).plain("meta"), "strategy")
         kept_by = raw.decode() if raw else None
         if settings.strategy and kept_by and settings.strategy != kept_by:
             raise mismatch(settings.namespace, kept_by, settings.strategy)
@@ -48,7 +49,8 @@ class Namespace:
         """Record that this namespace is kept by this strategy. Raises StrategyMismatch if another was faster."""
         meta, name = self.keys.plain("meta"), self.strategy.name
         if not self.client.hsetnx(meta, "strategy", name):
-            kept_by = (self.client.hget(meta, "strategy") or b"").decode()
+            raw: Any = self.client.hget(meta, "strategy")
+            kept_by = (raw or b"").decode()
             if kept_by != name:
                 raise mismatch(self.keys.namespace, kept_by, name)
 

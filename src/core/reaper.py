@@ -20,8 +20,9 @@ _BATCH = 100
 class Reaper:
     """Sleeps until the next lease runs out. ``run_once`` takes one step; ``stop`` ends it after that step."""
 
-    def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float, max_losses: int = 3,
-                 stop: Stop) -> None:
+    def __init__(
+        self, namespace: Namespace, telemetry: Telemetry, *, lease: float, max_losses: int = 3, stop: Stop
+    ) -> None:
         self._store, self._telemetry = namespace.store, telemetry
         self._lease, self._max_losses = lease, max_losses
         self._stop = stop
@@ -45,8 +46,11 @@ class Reaper:
             reaped = self._store.reap(_BATCH, int(self._lease * US), self._max_losses, latest_us)
             self._last = (reaped.now_us, time.monotonic())
             if 0 < latest_us < reaped.now_us:
-                log.warning("Redis's clock jumped ahead: leases are left alone for %.1f s, so that their owners can "
-                            "extend them", self._lease)
+                log.warning(
+                    "Redis's clock jumped ahead: leases are left alone for %.1f s, so that their owners can "
+                    "extend them",
+                    self._lease,
+                )
                 return self._lease
             self._take_back(reaped)
         except TRANSIENT as error:
@@ -63,7 +67,9 @@ class Reaper:
             log.warning("the lease of task %s ran out: it can run again", claim.id)
         self._telemetry.finished_dead(reaped.lost)
         for worker in reaped.silent_workers:
-            lost = self._store.give_back(worker, "lease_expired", self._max_losses, reaped.now_us - int(self._lease * US))
+            lost = self._store.give_back(
+                worker, "lease_expired", self._max_losses, reaped.now_us - int(self._lease * US)
+            )
             self._telemetry.finished_dead(lost)
             if lost:
                 log.warning("worker %s has gone silent: %d tasks it held can run again", worker, len(lost))

@@ -50,5 +50,3 @@ class Recovery:
                 log.error("task %s was running when its worker died, too many times now: it is a dead letter", claim.id)
         if lost:
             log.info("gave back %d tasks of %s", len(lost), worker)
-
-

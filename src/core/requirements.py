@@ -27,10 +27,16 @@ def obstacles(client: redis.Redis, strategy: type[Strategy]) -> list[Obstacle]:
     version = server_version(dict(client.info("server")))
     if version < needs.version:
         wanted = ".".join(map(str, needs.version))
-        found.append(Obstacle(f"Redis {wanted} (this is {'.'.join(map(str, version))})", f"upgrade to Redis {wanted} or later"))
+        found.append(
+            Obstacle(f"Redis {wanted} (this is {'.'.join(map(str, version))})", f"upgrade to Redis {wanted} or later")
+        )
     elif needs.scripts and (refusal := _script_refusal(client)):
-        found.append(Obstacle(f"scripts ({refusal})", "allow the user EVAL, EVALSHA and SCRIPT LOAD (ACL +@scripting), and "
-                                                     "do not rename these commands"))
+        found.append(
+            Obstacle(
+                f"scripts ({refusal})",
+                "allow the user EVAL, EVALSHA and SCRIPT LOAD (ACL +@scripting), and do not rename these commands",
+            )
+        )
     return found
 
 
@@ -43,9 +49,7 @@ def check(client: redis.Redis, strategy: type[Strategy]) -> None:
 
 def _script_refusal(client: redis.Redis) -> str:
     try:
-        client.execute_command("EVAL", "return 1", 0)
+        client.eval("return 1", 0)
     except ResponseError as error:
         return str(error)
     return ""
-
-

@@ -23,7 +23,7 @@ class RestartLimit:
 class RestartBackoff:
     """The delay before a slot's next start: none after a long life, else doubling from 0.1 to 5 seconds."""
 
-    FIRST, MOST, LONG_LIFE = 0.1, 5.0, 5.0
+    FIRST, MOST, LONG_LIFE = 0.1, 5.0, 2.0
 
     def __init__(self) -> None:
         self._deaths_in_a_row = 0

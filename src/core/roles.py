@@ -43,17 +43,23 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
     namespace = Namespace.open(settings)
     telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name)
     return Worker(
-        app, namespace, name, options.queues, telemetry, lease=options.lease, prefetch=options.prefetch,
-        safety_net=options.safety_net, max_losses=options.max_losses, stop=stop,
+        app,
+        namespace,
+        name,
+        options.queues,
+        telemetry,
+        lease=options.lease,
+        prefetch=options.prefetch,
+        safety_net=options.safety_net,
+        max_losses=options.max_losses,
+        stop=stop,
     )
 
 
 def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
     namespace = Namespace.open(settings)
     telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name)
-    return Dispatcher(
-        namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop
-    )
+    return Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop)
 
 
 def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:

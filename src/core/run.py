@@ -39,7 +39,9 @@ def supervise(
     app = load(options.target)
     options = replace(options, queues=options.queues or _queues(app))
     if options.workers and not app.tasks:
-        raise ConfigurationError(f"{options.target} defines no task: decorate a function with @app.task() or @app.handler")
+        raise ConfigurationError(
+            f"{options.target} defines no task: decorate a function with @app.task() or @app.handler"
+        )
     opened = Namespace.open(_settings(app, redis_url, namespace, strategy))
     with explained(opened.settings.redis_url or ""):
         check(opened.client, type(opened.strategy))
@@ -97,12 +99,21 @@ class _Run:
         options, settings = self._options, self._namespace.settings
         log.info(
             "ready: %d workers on %s, %d dispatchers, strategy %s, namespace %s, Redis at %s, metrics at %s",
-            options.workers, ", ".join(options.queues), options.dispatchers, self._namespace.strategy.name,
-            settings.namespace, redact(settings.redis_url or ""), self._metrics_url or "no page",
+            options.workers,
+            ", ".join(options.queues),
+            options.dispatchers,
+            self._namespace.strategy.name,
+            settings.namespace,
+            redact(settings.redis_url or ""),
+            self._metrics_url or "no page",
         )
         if options.state_file:
-            state = {"pid": os.getpid(), "metrics_url": self._metrics_url, "namespace": settings.namespace,
-                     "strategy": self._namespace.strategy.name}
+            state = {
+                "pid": os.getpid(),
+                "metrics_url": self._metrics_url,
+                "namespace": settings.namespace,
+                "strategy": self._namespace.strategy.name,
+            }
             part = Path(f"{options.state_file}.part")
             part.write_text(json.dumps(state))
             part.replace(options.state_file)

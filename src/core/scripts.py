@@ -34,7 +34,8 @@ class Scripts:
 
     def __init__(self, client: redis.Redis, keys: Keys, timers: str) -> None:
         """``timers`` is the Lua text that defines the strategy's ``timer_add`` and ``timer_remove``."""
-        self._client, self._prefix = client, keys.prefix
+        self._client: Any = client  # redis-py leaves execute_command untyped
+        self._prefix = keys.prefix
         core = f"{__package__}.store"
         self._shared = "\n".join((_HEAD, lua_names(), lua(core, "records"), timers, lua(core, "claims")))
         self._time: Callable[[], int] | None = None

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+
 from multiprocess.connection import wait
 
 from .config import RunOptions, Settings
@@ -145,7 +146,9 @@ class Supervisor:
         self._board.adopt(child.tally, slot.role)
 
     def _tell_when_ready(self) -> None:
-        if not self._ready and all(slot.child is not None and slot.child.tally.state != "booting" for slot in self._slots):
+        if not self._ready and all(
+            slot.child is not None and slot.child.tally.state != "booting" for slot in self._slots
+        ):
             self._ready = True
             self._on_ready()
 

@@ -25,10 +25,14 @@ def load(target: str) -> Dueq:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise ConfigurationError(f"there is no module {error.name!r} (looked in {here} and the installed packages)") from None
+            raise ConfigurationError(
+                f"there is no module {error.name!r} (looked in {here} and the installed packages)"
+            ) from None
         raise
     found = getattr(module, attribute, None)
     if not isinstance(found, Dueq):
-        raise ConfigurationError(f"{target!r} is {'missing' if found is None else type(found).__name__}, not a Dueq "
-                                 f"application: the module needs a line such as {attribute} = Dueq()")
+        raise ConfigurationError(
+            f"{target!r} is {'missing' if found is None else type(found).__name__}, not a Dueq "
+            f"application: the module needs a line such as {attribute} = Dueq()"
+        )
     return found

@@ -58,7 +58,8 @@ class WorkerTelemetry(Telemetry):
             self._count("dueq_duplicates_total", claim.queue, cause=claim.cause)
             if claim.since_us:
                 self.tally.histogram("dueq_recovery_seconds", cause=claim.cause).observe(
-                    max(0.0, (now - claim.since_us) / US))
+                    max(0.0, (now - claim.since_us) / US)
+                )
 
     def ended(self, claim: Record, task: str, seconds: float) -> None:
         """A task's function returned or raised after ``seconds``."""

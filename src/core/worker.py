@@ -108,8 +108,11 @@ class Worker:
             self.telemetry.finished(outcome)
         else:
             self.telemetry.stale(outcome)
-            log.warning("task %s token %s finished after another took it over: its result is refused",
-                        outcome.claim.id, outcome.claim.token)
+            log.warning(
+                "task %s token %s finished after another took it over: its result is refused",
+                outcome.claim.id,
+                outcome.claim.token,
+            )
 
     def _make_sure(self) -> None:
         # The outcome is settled by its token, so asking again is safe; whatever else this worker is said to hold,
@@ -127,8 +130,9 @@ class Worker:
         began = 0.0
         try:
             task_name, args, kwargs = decode_body(claim.body)
-            context = Context(claim.id, task_name, claim.queue, self.namespace.keys.namespace, claim.token,
-                              claim.starts, claim.due_us)
+            context = Context(
+                claim.id, task_name, claim.queue, self.namespace.keys.namespace, claim.token, claim.starts, claim.due_us
+            )
             task = self.app.find(task_name)
             token = running.set(context)
             self.telemetry.started(claim, self._clock, leased_us)
@@ -139,7 +143,7 @@ class Worker:
                 self.telemetry.ended(claim, task_name, time.perf_counter() - began)
                 running.reset(token)
             return Outcome(claim, "ack")
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a task raises is its outcome
             return self._failed(claim, task_name, error)
 
     def _failed(self, claim: Record, task_name: str, error: BaseException) -> Outcome:
@@ -147,11 +151,20 @@ class Worker:
         retries = task.retries if task else 3
         reason = f"{type(error).__name__}: {error}"[:_REASON_BYTES]
         if claim.retries >= retries:
-            log.error("task %s (%s) failed for good after %d retries", claim.id, task_name, claim.retries, exc_info=error)
+            log.error(
+                "task %s (%s) failed for good after %d retries", claim.id, task_name, claim.retries, exc_info=error
+            )
             return Outcome(claim, "dead", reason=reason)
         delay = (task.backoff if task else Backoff()).delay(claim.retries)
-        log.warning("task %s (%s) failed, retry %d of %d in %.1f s", claim.id, task_name, claim.retries + 1, retries,
-                    delay, exc_info=error)
+        log.warning(
+            "task %s (%s) failed, retry %d of %d in %.1f s",
+            claim.id,
+            task_name,
+            claim.retries + 1,
+            retries,
+            delay,
+            exc_info=error,
+        )
         return Outcome(claim, "retry", delay_us=int(delay * US))
 
     # -- waiting and leaving

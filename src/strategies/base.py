@@ -99,7 +99,7 @@ class ScriptedStrategy(Strategy):
     def timers(cls) -> str:
         """Lua text that defines two local functions over this strategy's index.
 
-        ``timer_add(queue, id, due)`` indexes a task (again, if it is indexed: idempotent) and returns true if a sleeping
+        ``timer_add(queue, id, due)`` indexes a task (harmless if it is indexed) and returns true if a sleeping
         dispatcher must be woken for it; ``timer_remove(queue, id, due)`` returns true if the task was in the index.
         The names of store/records.lua and keys.py are in scope.
         """

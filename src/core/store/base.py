@@ -145,7 +145,11 @@ class Store(ABC):
 
     @abstractmethod
     def give_back(
-        self, worker: str, cause: Literal["worker_lost", "lease_expired", "unstarted"], most_losses: int, since_us: int = 0
+        self,
+        worker: str,
+        cause: Literal["worker_lost", "lease_expired", "unstarted"],
+        most_losses: int,
+        since_us: int = 0,
     ) -> list[Lost]:
         """Take back all that a worker holds, so that it can run again at once. Repeating is safe.
 

@@ -12,13 +12,17 @@ from ..clock import US
 from ..codec import Record, decode_record
 from ..errors import DueqError, StrategyMismatch
 from ..keys import Keys
-from ..scripts import Scripts, Value
+from ..scripts import Script, Scripts, Value
 from .base import Advance, DeadLetter, Depth, Lost, NewTask, Outcome, Reaped, Scheduled, Store
 
 _BATCH = 100  # tasks per script: keeps each well under a millisecond
 _BATCHES_PER_TRIP = 10
 _STATES: dict[bytes, Literal["", "scheduled", "leased", "dead"]] = {
-    b"new": "", b"S": "scheduled", b"H": "scheduled", b"L": "leased", b"D": "dead",
+    b"new": "",
+    b"S": "scheduled",
+    b"H": "scheduled",
+    b"L": "leased",
+    b"D": "dead",
 }
 _CAUSES = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
 
@@ -27,8 +31,12 @@ class ScriptedStore(Store):
     """See ``Store``; the guarantees of each step stand at the head of its .lua file."""
 
     def __init__(self, client: redis.Redis, keys: Keys, scripts: Scripts, strategy: str) -> None:
-        self._client, self._keys, self._strategy = client, keys, strategy
-        load = lambda name: scripts.load(__package__, name)  # noqa: E731
+        self._client: Any = client  # redis-py types every reply as text or bytes; ours are bytes
+        self._keys, self._strategy = keys, strategy
+
+        def load(name: str) -> Script:
+            return scripts.load(__package__, name)
+
         self._schedule, self._cancel, self._reschedule = load("schedule"), load("cancel"), load("reschedule")
         self._advance, self._extend, self._release = load("advance"), load("extend"), load("release")
         self._give_back, self._reap = load("give_back"), load("reap")
@@ -94,7 +102,11 @@ class ScriptedStore(Store):
         return int(self._release(worker, *_named(claims)))
 
     def give_back(
-        self, worker: str, cause: Literal["worker_lost", "lease_expired", "unstarted"], most_losses: int, since_us: int = 0
+        self,
+        worker: str,
+        cause: Literal["worker_lost", "lease_expired", "unstarted"],
+        most_losses: int,
+        since_us: int = 0,
     ) -> list[Lost]:
         lost: list[Lost] = []
         remaining = 1
@@ -158,8 +170,8 @@ class ScriptedStore(Store):
 def mismatch(namespace: str, kept_by: str, asked: str) -> StrategyMismatch:
     """The error for a namespace that another strategy keeps."""
     return StrategyMismatch(
-        f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: run with --strategy {kept_by}, choose "
-        f"another --namespace, or let its tasks finish and clear it with dueq purge"
+        f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: run with --strategy {kept_by}, take "
+        "another --namespace, or let its tasks finish and clear it with dueq purge"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 
@@ -33,7 +34,7 @@ class LuaStrategy(ScriptedStrategy):
         return Dispatched(moved, None if next_us < 0 else next_us / US)
 
     def census(self, queues: Sequence[str]) -> list[Census]:
-        pipe = self.client.pipeline(transaction=False)
+        pipe: Any = self.client.pipeline(transaction=False)
         for queue in queues:
             key = self.keys.of("timer", queue)
             pipe.zcard(key).zrange(key, 0, 0, withscores=True)

@@ -1,0 +1,183 @@
+"""``dueq dead``: look at dead letters, try them again, or forget them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from ..core import housekeeping
+from ..core.codec import check_id, decode_body
+from ..core.housekeeping import Told, dead_count, dead_letters
+from ..core.keys import check_name
+from ..core.namespace import Namespace
+from ..core.store.base import DeadLetter
+from .exits import Exit
+from .options import All, Json, NamespaceName, OneQueue, RedisUrl, SomeTaskIds, Yes, opened
+from .output import complain, console, note, progress, say, say_json, table, timestamp
+
+commands = typer.Typer(no_args_is_help=True, help="Dead letters: tasks given up after their retries, or after losses.")
+
+_REASON_WIDTH = 80
+
+
+@commands.command("list")
+def list_(
+    queue: OneQueue = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most letters to show.")] = 100,
+    redis_url: RedisUrl = None,
+    namespace: NamespaceName = None,
+    as_json: Json = False,
+) -> None:
+    """List dead letters, oldest first within each queue, with the reason of each.
+
+    \b
+    Examples:
+      dueq dead list --queue mail
+      dueq dead list --json | jq -r .id          (JSON lines)
+    """
+    _check(queue)
+    with opened(redis_url, namespace) as space:
+        letters = list(dead_letters(space, queue, limit))
+        total = dead_count(space, queue)
+    if as_json:
+        for letter in letters:
+            say_json(_as_json(letter))
+    elif letters:
+        rows = [
+            (letter.record.id, letter.record.queue, decode_body(letter.record.body)[0], timestamp(letter.died_us),
+             letter.reason[:_REASON_WIDTH])
+            for letter in letters
+        ]  # fmt: skip
+        console().print(table(None, ("id", "queue", "task", "died at", "reason"), rows))
+    else:
+        say("no dead letters")
+    if total > len(letters) and not as_json:
+        note(f"{total - len(letters):,} more: raise --limit")
+
+
+@commands.command()
+def retry(
+    ids: SomeTaskIds = None,
+    everything: All = False,
+    queue: OneQueue = None,
+    redis_url: RedisUrl = None,
+    namespace: NamespaceName = None,
+    as_json: Json = False,
+) -> None:
+    """Schedule dead letters again: due now, with all their retries.
+
+    Exit code 1 if any of the ids named is no dead letter.
+
+    \b
+    Examples:
+      dueq dead retry r-42
+      dueq dead retry --all --queue mail
+    """
+    _select(ids, everything, queue)
+    with opened(redis_url, namespace) as space:
+        if ids:
+            _named(space.store.revive, ids, "retried", as_json)
+        else:
+            _all(housekeeping.retry_dead, space, queue, "retried", as_json)
+
+
+@commands.command()
+def purge(
+    ids: SomeTaskIds = None,
+    everything: All = False,
+    queue: OneQueue = None,
+    yes: Yes = False,
+    redis_url: RedisUrl = None,
+    namespace: NamespaceName = None,
+    as_json: Json = False,
+) -> None:
+    """Forget dead letters for good.
+
+    With --all it asks first on a terminal, and needs --yes elsewhere. Exit
+    code 1 if any of the ids named is no dead letter.
+
+    \b
+    Examples:
+      dueq dead purge r-42
+      dueq dead purge --all --queue mail --yes
+    """
+    _select(ids, everything, queue)
+    with opened(redis_url, namespace) as space:
+        if ids:
+            _named(space.store.discard, ids, "purged", as_json)
+        else:
+            agreed(f"Forget all {dead_count(space, queue):,} dead letters of {_where(space, queue)}?", yes)
+            _all(housekeeping.discard_dead, space, queue, "purged", as_json)
+
+
+def agreed(question: str, yes: bool) -> None:
+    """Return if the person agrees, or has with ``yes``; end the command otherwise."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("this cannot be undone, and there is no terminal to ask at: give --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(Exit.NO)
+
+
+def _check(queue: str | None) -> None:
+    if queue is not None:
+        check_name("queue", queue)
+
+
+def _select(ids: Sequence[str] | None, everything: bool, queue: str | None) -> None:
+    _check(queue)
+    if bool(ids) == everything:
+        raise typer.BadParameter("name the ids of dead letters, or give --all" + (", not both" if ids else ""))
+    if ids and queue is not None:
+        raise typer.BadParameter("--queue goes with --all: an id needs none")
+    for task_id in ids or ():
+        check_id(task_id)
+
+
+def _named(act: Callable[[Sequence[str]], int], ids: Sequence[str], done: str, as_json: bool) -> None:
+    missing = []
+    for task_id in ids:
+        if not act([task_id]):
+            missing.append(task_id)
+        elif not as_json:
+            say(f"{task_id} {done}")
+    if as_json:
+        say_json({done: len(ids) - len(missing), "not_dead": missing})
+    if missing:
+        complain(f"not among the dead letters: {', '.join(missing)}")
+        raise typer.Exit(Exit.NO)
+
+
+def _all(
+    act: Callable[[Namespace, str | None, Told], int], space: Namespace, queue: str | None, done: str, as_json: bool
+) -> None:
+    with progress() as bar:
+        doing = bar.add_task("Dead letters", total=dead_count(space, queue))
+        count = act(space, queue, lambda more: bar.advance(doing, more))
+    if as_json:
+        say_json({done: count})
+    else:
+        say(f"{count:,} {done}")
+
+
+def _where(space: Namespace, queue: str | None) -> str:
+    return f"namespace {space.keys.namespace}" + (f", queue {queue}" if queue else "")
+
+
+def _as_json(letter: DeadLetter) -> dict[str, object]:
+    task, args, kwargs = decode_body(letter.record.body)
+    return {
+        "id": letter.record.id,
+        "queue": letter.record.queue,
+        "task": task,
+        "args": args,
+        "kwargs": kwargs,
+        "due_at": timestamp(letter.record.due_us),
+        "died_at": timestamp(letter.died_us),
+        "starts": letter.record.starts,
+        "reason": letter.reason,
+    }

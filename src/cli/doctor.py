@@ -1,0 +1,65 @@
+"""``dueq doctor``: the diagnosis, for people and scripts."""
+
+from __future__ import annotations
+
+import typer
+from rich.text import Text
+
+from .diagnosis import Diagnosis, diagnose
+from .exits import Exit
+from .options import Json, NamespaceName, RedisUrl, StrategyName, opened
+from .output import console, harmless, say, say_json, table
+
+_STYLES = {"ok": "green", "warning": "yellow", "bad": "red", "unknown": "dim"}
+
+
+def doctor(
+    strategy: StrategyName = None, redis_url: RedisUrl = None, namespace: NamespaceName = None, as_json: Json = False
+) -> None:
+    """Say what the Redis server is, and whether dueq can run on it; if not, what to change.
+
+    What a server does not tell (managed ones often refuse CONFIG) is called
+    unknown, and is no fault. Exit code 1 if the strategy cannot run here: the
+    one given, else the one that the namespace is kept by.
+
+    \b
+    Examples:
+      dueq doctor
+      dueq doctor --redis-url redis://cache.internal:6379 --strategy lua
+      dueq doctor --json | jq .can_run
+    """
+    with opened(redis_url, namespace, strategy) as space:
+        found = diagnose(space)
+    if as_json:
+        say_json(found.as_json())
+    else:
+        _print(found)
+    if not found.can_run:
+        raise typer.Exit(Exit.NO)
+
+
+def _print(found: Diagnosis) -> None:
+    say(f"{found.redis_url}, namespace {found.namespace}")
+    rows = [
+        (
+            finding.name,
+            # an empty setting is a value too: notify-keyspace-events is "" by default
+            "unknown" if finding.value is None else finding.value or "(empty)",
+            Text(finding.verdict, style=_STYLES[finding.verdict]),
+            finding.advice,
+        )
+        for finding in found.findings
+    ]
+    console().print(table(None, ("property", "value", "verdict", "what to change"), rows))
+    say()
+    strategies = [
+        (
+            view.name,
+            Text("can run", style="green") if view.can_run else Text("cannot run", style="red"),
+            view.summary if view.can_run else "; ".join(f"lacks {o.lacking}: {o.remedy}" for o in view.obstacles),
+        )
+        for view in found.strategies
+    ]
+    console().print(table(None, ("strategy", "here", ""), strategies))
+    say()
+    say(harmless(f"strategy {found.strategy} " + ("can run here" if found.can_run else "cannot run here: see above")))

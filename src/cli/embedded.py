@@ -1,0 +1,78 @@
+"""``dueq redis``: the server that dueq starts by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..core.embedded import EmbeddedServer, default_directory
+from .exits import Exit
+from .options import Directory, Json
+from .output import say, say_json
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="The Redis server that dueq starts by itself, shared by all that use its directory. It starts when first "
+    "needed, and runs until it is stopped here.",
+)
+
+
+@commands.command()
+def start(directory: Directory = None, as_json: Json = False) -> None:
+    """Start the server unless it runs, and print its address.
+
+    \b
+    Examples:
+      dueq redis start
+      dueq redis start --dir /var/lib/dueq
+    """
+    server = _server(directory)
+    server.start()
+    _answer(server, as_json, server.url)
+
+
+@commands.command()
+def stop(directory: Directory = None, as_json: Json = False) -> None:
+    """Stop the server, its data safe on disk; fine too if it does not run."""
+    server = _server(directory)
+    stopped = server.stop()
+    if as_json:
+        say_json({"directory": str(server.directory), "stopped": stopped})
+    else:
+        say("stopped" if stopped else "was not running")
+
+
+@commands.command()
+def url(directory: Directory = None, as_json: Json = False) -> None:
+    """Print the server's address, whether it runs or not.
+
+    \b
+    Examples:
+      redis-cli -u "$(dueq redis url)"
+    """
+    server = _server(directory)
+    _answer(server, as_json, server.url)
+
+
+@commands.command()
+def status(directory: Directory = None, as_json: Json = False) -> None:
+    """Say whether the server runs; exit code 1 if not."""
+    server = _server(directory)
+    running = server.running()
+    _answer(server, as_json, f"running, pid {server.pid() or 'unknown'}, {server.url}" if running else "not running")
+    if not running:
+        raise typer.Exit(Exit.NO)
+
+
+def _server(directory: Path | None) -> EmbeddedServer:
+    return EmbeddedServer(directory.expanduser() if directory else default_directory())
+
+
+def _answer(server: EmbeddedServer, as_json: bool, text: str) -> None:
+    if not as_json:
+        say(text)
+        return
+    facts: dict[str, Any] = {"url": server.url, "directory": str(server.directory)}
+    say_json(facts | {"running": server.running(), "pid": server.pid()})

@@ -1,0 +1,64 @@
+"""Exit codes: what each means, and which error ends with which."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from redis.exceptions import RedisError
+
+from ..core.connection import redact
+from ..core.errors import (
+    BootFailure,
+    DueqError,
+    EmbeddedServerError,
+    RestartLimitExceeded,
+    ServerRefused,
+    ServerUnavailable,
+)
+
+
+class Exit(IntEnum):
+    """The exit codes of every command."""
+
+    DONE = 0
+    NO = 1
+    USAGE = 2
+    REDIS = 3
+    GAVE_UP = 4
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    Exit.DONE: "done",
+    Exit.NO: "the answer is no (too late to cancel, no such task, report not clean, ...)",
+    Exit.USAGE: "wrong usage or configuration",
+    Exit.REDIS: "Redis cannot be reached, or refuses",
+    Exit.GAVE_UP: "gave up (too many restarts, or a process that cannot begin its work)",
+    Exit.INTERRUPTED: "interrupted",
+}
+
+_KINDS: list[tuple[type[DueqError], Exit]] = [
+    (ServerUnavailable, Exit.REDIS),
+    (ServerRefused, Exit.REDIS),
+    (EmbeddedServerError, Exit.REDIS),
+    (BootFailure, Exit.GAVE_UP),
+    (RestartLimitExceeded, Exit.GAVE_UP),
+]
+
+
+def exit_code(error: DueqError | RedisError) -> Exit:
+    """The exit code for an error: by its kind; what is not about Redis or restarts is about how dueq was used."""
+    if isinstance(error, RedisError):
+        return Exit.REDIS
+    return next((code for kind, code in _KINDS if isinstance(error, kind)), Exit.USAGE)
+
+
+def complaint(error: DueqError | RedisError) -> str:
+    """What to tell the user, without credentials."""
+    said = redact(str(error)) or type(error).__name__
+    return f"Redis: {said}" if isinstance(error, RedisError) else said
+
+
+def epilog() -> str:
+    """The exit codes, for the foot of ``dueq --help``; ``\\b`` keeps its lines apart."""
+    return "\n".join(("\b", "Exit codes:", *(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())))

@@ -1,0 +1,89 @@
+"""What ``dueq schedule`` is given, on the command line or line by line in a file, made into calls; nothing is sent."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from ..core.app import DEFAULT_QUEUE, HANDLER, Call
+from ..core.codec import check_id, encode_body
+from ..core.config import Settings
+from ..core.errors import DueqError, InvalidTask
+from ..core.keys import check_name
+from .times import due
+
+_FIELDS = frozenset({"data", "task", "args", "kwargs", "at", "in", "queue", "id"})
+_MOST_COMPLAINTS = 10
+
+
+def call(entry: dict[str, Any], *, queue: str | None = None, limit: int = Settings().max_payload) -> Call:
+    """The call that ``entry`` describes; ``queue`` is for one that names none. Raises a DueqError."""
+    if unknown := sorted(entry.keys() - _FIELDS):
+        raise InvalidTask(f"unknown field {', '.join(unknown)}: known are {', '.join(sorted(_FIELDS))}")
+    name, args, kwargs = _what(entry)
+    _expect(entry, ("at", "in"), (str, int, float, type(None)), "text or a number")
+    _expect(entry, ("queue", "id"), (str, type(None)), "text")
+    when, relative = due(entry.get("at"), entry.get("in"))
+    chosen = check_name("queue", entry.get("queue") or queue or DEFAULT_QUEUE)
+    # no token_urlsafe: an id that begins with "-" would look like an option to dueq cancel
+    task_id = secrets.token_hex(10) if entry.get("id") is None else check_id(entry["id"])
+    return Call(name, chosen, when, relative, encode_body(name, args, kwargs, limit), task_id)
+
+
+def calls(lines: Iterable[str], *, queue: str | None = None) -> list[Call]:
+    """The calls that JSON lines describe, empty lines skipped.
+
+    Raises InvalidTask, naming the lines, if any of them is wrong.
+    """
+    found: list[Call] = []
+    complaints: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(call(_object(line), queue=queue))
+        except DueqError as error:
+            complaints.append(f"line {number}: {error}")
+            if len(complaints) == _MOST_COMPLAINTS:
+                complaints.append("(further lines were not looked at)")
+                break
+    if complaints:
+        raise InvalidTask("nothing was scheduled:\n  " + "\n  ".join(complaints))
+    return found
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidTask(f"no JSON: {error}") from None
+    if not isinstance(entry, dict):
+        raise InvalidTask('expected a JSON object, like {"data": 42, "in": "10m"}')
+    return entry
+
+
+def _what(entry: dict[str, Any]) -> tuple[str, list[Any], dict[str, Any]]:
+    """Task name and arguments."""
+    if "task" in entry:
+        _expect(entry, ("task",), (str,), "text")
+        _expect(entry, ("args",), (list,), "a list")
+        _expect(entry, ("kwargs",), (dict,), "an object")
+        if "data" in entry:
+            raise InvalidTask("data is for the handler: a named task takes args and kwargs")
+        if not entry["task"]:
+            raise InvalidTask("the task's name is empty")
+        return entry["task"], entry.get("args", []), entry.get("kwargs", {})
+    if "data" not in entry:
+        raise InvalidTask("what to run is missing: give data (for the app's handler), or task with args and kwargs")
+    if "args" in entry or "kwargs" in entry:
+        raise InvalidTask("args and kwargs are for a named task: the handler takes data alone")
+    return HANDLER, [entry["data"]], {}
+
+
+def _expect(entry: dict[str, Any], names: tuple[str, ...], types: tuple[type, ...], expected: str) -> None:
+    for name in names:
+        # a bool is an int to Python, but no time to anybody
+        if name in entry and (not isinstance(entry[name], types) or isinstance(entry[name], bool)):
+            raise InvalidTask(f"{name} must be {expected}, not {json.dumps(entry[name])[:40]}")

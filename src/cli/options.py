@@ -1,0 +1,96 @@
+"""Options that several commands share, each declared once; and the way from them to a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, from_environment
+from ..core.connection import explained
+from ..core.namespace import Namespace
+
+REDIS_TIMEOUT_S = 10.0
+"""How long a command that a person waits for waits for Redis."""
+
+_WHERE = "Where"
+
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--redis-url",
+        envvar=REDIS_URL_VARIABLE,
+        metavar="URL",
+        show_default=False,
+        rich_help_panel=_WHERE,
+        help="redis://, rediss:// or unix:// address; without one, the server that dueq starts by itself. "
+        f"If it holds a password, prefer the variable {REDIS_URL_VARIABLE}: arguments can be seen by other users for a "
+        "moment, and stay in the shell's history.",
+    ),
+]
+NamespaceName = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        envvar=NAMESPACE_VARIABLE,
+        metavar="NAME",
+        show_default=False,
+        rich_help_panel=_WHERE,
+        help="Which set of tasks on that server; 'default' if not given.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+StrategyName = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy",
+        metavar="NAME",
+        show_default=False,
+        help="How due tasks are found (dueq doctor lists them); by default the one that the namespace is kept by.",
+    ),
+]
+OneQueue = Annotated[
+    str | None, typer.Option("--queue", metavar="NAME", show_default=False, help="Only this queue; else every queue.")
+]
+TaskIds = Annotated[
+    list[str],
+    typer.Argument(metavar="ID", help="Ids of tasks, as printed by dueq schedule; -- before one that begins with -."),
+]
+SomeTaskIds = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", show_default=False, help="Ids of dead letters (dueq dead list).")
+]
+All = Annotated[bool, typer.Option("--all", help="All dead letters (of --queue, if given) instead of named ones.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Directory = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        envvar="DUEQ_DIR",
+        show_default=False,
+        help="Where the server keeps its data; by default dueq's folder among this user's data.",
+    ),
+]
+
+
+def given(context: typer.Context, name: str) -> str | None:
+    """The value of an option if it was given as a flag, None if it comes from the environment or nowhere.
+
+    An app's own address outranks the environment in producers, so it must do so in the workers that serve them.
+    """
+    source = context.get_parameter_source(name)
+    return context.params[name] if source is not None and source.name == "COMMANDLINE" else None
+
+
+@contextmanager
+def opened(redis_url: str | None, namespace: str | None, strategy: str | None = None) -> Iterator[Namespace]:
+    """The namespace that the flags name; inside, Redis's errors become dueq's."""
+    space = Namespace.open(from_environment(redis_url, namespace, strategy), timeout=REDIS_TIMEOUT_S)
+    try:
+        with explained(space.settings.redis_url or ""):
+            yield space
+    finally:
+        space.close()

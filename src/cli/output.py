@@ -1,0 +1,84 @@
+"""How the command line talks: answers on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..core.clock import US
+
+_PIPED_WIDTH = 250  # into a pipe, rich would fold every table at 80 columns
+
+
+def console() -> Console:
+    """Where tables go."""
+    return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
+
+
+def say(text: str = "") -> None:
+    """Print a line of the answer."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Tell the person something that is not part of the answer."""
+    typer.echo(text, err=True)
+
+
+def complain(text: str) -> None:
+    """Say what went wrong."""
+    typer.echo(f"dueq: {text}", err=True)
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON value as one line."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def progress() -> Progress:
+    """A progress bar on stderr; nothing at all if that is no terminal."""
+    target = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=target, transient=True, disable=not target.is_terminal)
+
+
+def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: str = "") -> Table:
+    """A table; the columns named in ``numbers`` (space-separated) are aligned right. Cells are taken literally."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    right = numbers.split()
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(harmless(str(cell))) for cell in row))
+    return made
+
+
+def harmless(text: str) -> str:
+    """``text`` without what could steer the terminal: error messages and ids are other people's."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def timestamp(micros: int | None) -> str | None:
+    """Epoch microseconds as ISO 8601 in UTC."""
+    return None if micros is None else datetime.fromtimestamp(micros / US, UTC).isoformat()
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` for people: 0.25 s, 42 s, 3 m 20 s, 2 h 5 m, 4 d 1 h."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    whole = round(seconds)
+    for big, big_s, small, small_s in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= big_s:
+            rest = whole % big_s // small_s
+            return f"{whole // big_s} {big}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"

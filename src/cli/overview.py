@@ -1,0 +1,136 @@
+"""A namespace at one moment: what ``dueq status`` and ``dueq show`` print. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from ..core.clock import US, now_us
+from ..core.codec import Record, decode_body
+from ..core.connection import redact
+from ..core.housekeeping import holders
+from ..core.namespace import Namespace
+from .output import timestamp
+
+_STATES = {"H": "held", "L": "leased", "D": "dead"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """One queue: how many tasks are in each state, and its first due times (epoch microseconds)."""
+
+    name: str
+    scheduled: int
+    ready: int
+    leased: int
+    dead: int
+    next_due_us: int | None
+    overdue_s: float
+    """How late the oldest task is that is due and has not started; 0 if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What ``dueq status`` shows."""
+
+    redis_url: str
+    server: str
+    namespace: str
+    strategy: str
+    now_us: int
+    queues: list[QueueView]
+    workers: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        queues = [
+            {
+                "queue": queue.name,
+                "scheduled": queue.scheduled,
+                "ready": queue.ready,
+                "leased": queue.leased,
+                "dead": queue.dead,
+                "next_due_at": timestamp(queue.next_due_us),
+                "oldest_overdue_s": queue.overdue_s,
+            }
+            for queue in self.queues
+        ]
+        return {
+            "redis_url": self.redis_url,
+            "server": self.server,
+            "namespace": self.namespace,
+            "strategy": self.strategy,
+            "now": timestamp(self.now_us),
+            "queues": queues,
+            "workers": [{"worker": worker, "holds": holds} for worker, holds in self.workers.items()],
+        }
+
+
+def overview(namespace: Namespace) -> Overview:
+    """Look at everything once; counts of different keys are moments apart."""
+    names, now = namespace.store.queues(), server_now(namespace)
+    queues = []
+    for name, census in zip(names, namespace.strategy.census(names), strict=True):
+        depth = namespace.store.depth(name)
+        waiting = [due for due in (census.oldest_due_us, depth.oldest_ready_us) if due is not None]
+        overdue = max(0, now - min(waiting)) / US if waiting else 0.0
+        due = census.oldest_due_us
+        queues.append(QueueView(name, census.scheduled, depth.ready, depth.leased, depth.dead, due, overdue))
+    info = namespace.client.info()
+    return Overview(
+        redact(namespace.settings.redis_url or ""),
+        server_name(info),
+        namespace.keys.namespace,
+        namespace.strategy.name,
+        now,
+        queues,
+        holders(namespace),
+    )
+
+
+def server_now(namespace: Namespace) -> int:
+    """Redis's clock in microseconds; this host's where the server cannot tell (before 2.6)."""
+    try:
+        seconds, micros = namespace.client.time()
+    except ResponseError:
+        return now_us()
+    return int(seconds) * US + int(micros)
+
+
+def server_name(info: dict[str, Any]) -> str:
+    """Product and version of a server, from INFO."""
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', '(version unknown)')}"
+
+
+def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
+    """One task, in words and JSON values."""
+    name, args, kwargs = decode_body(record.body)
+    state = _STATES.get(record.state) or ("scheduled" if record.due_us > server_now(namespace) else "due")
+    view: dict[str, Any] = {
+        "id": record.id,
+        "state": state,
+        "due_at": timestamp(record.due_us),
+        "queue": record.queue,
+        "task": name,
+        "args": args,
+        "kwargs": kwargs,
+        "starts": record.starts,
+        "retries": record.retries,
+        "losses": record.losses,
+    }
+    if record.worker:
+        view |= {"worker": record.worker, "token": record.token}
+    if record.cause:
+        view["starts_again_because"] = record.cause
+    if record.state == "D":
+        keys, client = namespace.keys, namespace.client
+        died = client.zscore(keys.of("dead", record.queue), record.id)
+        reason: Any = client.hget(keys.plain("reasons"), record.id)
+        view |= {
+            "died_at": None if died is None else timestamp(int(died)),
+            "reason": (reason or b"").decode("utf-8", "replace"),
+        }
+    return view

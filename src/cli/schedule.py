@@ -1,0 +1,167 @@
+"""``dueq schedule``: tasks from the command line or from a file of JSON lines."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..core.app import Call, Dueq, Handle
+from ..core.errors import InvalidTask
+from .lines import call, calls
+from .options import Json, NamespaceName, RedisUrl
+from .output import note, progress, say, say_json, timestamp
+from .times import AT_HELP, IN_HELP
+
+_PER_TRIP = 1000
+
+
+def schedule(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]",
+            show_default=False,
+            help="JSON: the value for the app's handler, or with --task the list of the task's arguments.",
+        ),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", show_default=False, help=f"When: {AT_HELP}.")
+    ] = None,
+    in_: Annotated[str | None, typer.Option("--in", metavar="DELAY", show_default=False, help=f"Or {IN_HELP}.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", metavar="NAME", show_default=False, help="A named task, as MODULE.FUNCTION, not the handler."
+        ),
+    ] = None,
+    kwargs: Annotated[
+        str | None,
+        typer.Option(
+            "--kwargs", metavar="JSON", show_default=False, help="Named arguments for --task, as a JSON object."
+        ),
+    ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            "--queue",
+            metavar="NAME",
+            show_default=False,
+            help="Queue to run it from; 'default' if not given. A named task's own queue is known to its code only.",
+        ),
+    ] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            show_default=False,
+            help="An id of your own: while it is in use, scheduling it again changes nothing, and you are told.",
+        ),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", show_default=False, help="JSON lines instead, one task each; - is stdin."
+        ),
+    ] = None,
+    redis_url: RedisUrl = None,
+    namespace: NamespaceName = None,
+    as_json: Json = False,
+) -> None:
+    """Schedule a task, or many from a file; prints their ids.
+
+    Arguments are JSON: text needs its own quotes inside the shell's, as in
+    '"hello"'.
+
+    \b
+    Examples:
+      dueq schedule '{"user": 42}' --in 10m
+      dueq schedule '"hello"' --at 2030-01-31T09:00+01:00 --id greeting
+      dueq schedule --task shop.remind '[42, "hello"]' --in 1h30m --queue mail
+      dueq schedule --file tasks.jsonl
+
+    \b
+    Lines of a file:
+      {"data": {"user": 42}, "in": "10m"}
+      {"task": "shop.remind", "args": [42], "kwargs": {"text": "hi"}, "at": 1900000000, "queue": "mail", "id": "r-42"}
+
+    All lines are checked before the first is sent. If Redis fails half-way,
+    scheduling the same file again is safe for lines with an id. With --json a
+    file's answer is JSON lines, in the same order.
+    """
+    if file is not None:
+        if any(value is not None for value in (data, at, in_, task, kwargs, id_)):
+            raise typer.BadParameter("with --file, everything but --queue stands in the file")
+        wanted = _from_file(file, queue)
+    else:
+        wanted = [call(_entry(data, at, in_, task, kwargs, id_), queue=queue)]
+    if wanted:
+        app = Dueq(redis_url, namespace=namespace)
+        _report(_send(app, wanted), wanted, as_json)
+
+
+def _entry(
+    data: str | None, at: str | None, in_: str | None, task: str | None, kwargs: str | None, id_: str | None
+) -> dict[str, Any]:
+    """The same as a line of a file says."""
+    entry: dict[str, Any] = {"at": at, "in": in_, "id": id_}
+    if task is not None:
+        entry |= {"task": task, "args": [] if data is None else _json("DATA", data)}
+        if kwargs is not None:
+            entry["kwargs"] = _json("--kwargs", kwargs)
+        if not isinstance(entry["args"], list):
+            raise InvalidTask(f"with --task, DATA is the list of its arguments: '[{data}]'")
+    elif data is None:
+        raise typer.BadParameter("what to schedule is missing: give DATA, or --task, or --file")
+    elif kwargs is not None:
+        raise typer.BadParameter("--kwargs goes with --task: the handler takes DATA alone")
+    else:
+        entry["data"] = _json("DATA", data)
+    return entry
+
+
+def _json(what: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        quoted = shlex.quote(json.dumps(text, ensure_ascii=False))
+        raise InvalidTask(f"{what} is no JSON ({error}): if it is meant as text, write {quoted}") from None
+
+
+def _from_file(file: str, queue: str | None) -> list[Call]:
+    if file == "-":
+        return calls(sys.stdin, queue=queue)
+    try:
+        with progress().open(Path(file), "rt", encoding="utf-8", description="Checking") as lines:
+            return calls(lines, queue=queue)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidTask(f"cannot read {file}: {error}") from None
+
+
+def _send(app: Dueq, wanted: list[Call]) -> list[Handle]:
+    handles: list[Handle] = []
+    with progress() as bar:
+        sending = bar.add_task("Scheduling", total=len(wanted))
+        for at in range(0, len(wanted), _PER_TRIP):
+            some = app.schedule_many(wanted[at : at + _PER_TRIP])
+            handles += some
+            bar.advance(sending, len(some))
+    return handles
+
+
+def _report(handles: list[Handle], wanted: list[Call], as_json: bool) -> None:
+    for handle, asked in zip(handles, wanted, strict=True):
+        if as_json:
+            # a task that has the id already keeps its own due time and queue, which are not asked for here
+            mine = {"queue": asked.queue, "due_at": timestamp(handle.due_us)} if handle.created else {}
+            say_json({"id": handle.id, "created": handle.created, "state": handle.state, **mine})
+        else:
+            say(handle.id)
+    if old := [handle for handle in handles if not handle.created]:
+        shown = ", ".join(f"{handle.id} ({handle.state})" for handle in old[:5]) + (", …" if len(old) > 5 else "")
+        note(f"{len(old)} not scheduled, the id is in use: {shown}")

@@ -1,0 +1,110 @@
+"""``dueq doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from support.world import World
+
+from dueq.core.connection import connect
+from dueq.core.embedded import EmbeddedServer
+
+from .conftest import PASSWORD, Cli
+
+
+def findings(report: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return {finding["name"]: finding for finding in report["findings"]}
+
+
+def test_a_good_server(cli: Cli) -> None:
+    answer = cli("doctor", "--json")
+    assert answer.code == 0
+    assert answer.json["can_run"] is True
+    found = findings(answer.json)
+    assert found["server"]["verdict"] == "ok"
+    assert found["scripts"]["value"] == "allowed"
+    assert found["maxmemory-policy"]["value"] == "noeviction"
+    assert found["append-only file"]["verdict"] == "warning"  # the tests' server has none
+    assert abs(float(found["clock skew"]["value"].split()[0])) < 1000
+    assert found["hz"]["value"] == "10"
+    assert found["mode"]["value"] == "standalone"
+    assert [view["name"] for view in answer.json["strategies"] if view["can_run"]] == ["lua"]
+    said = cli("doctor").out
+    assert "strategy lua can run here" in said
+
+
+def test_a_server_that_forgets(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path / "d", options={"maxmemory-policy": "allkeys-lru", "appendfsync": "no"})
+    url = server.start()
+    try:
+        cli = Cli({"DUEQ_REDIS_URL": url})
+        answer = cli("doctor", "--json")
+        assert answer.code == 0  # it can run, at a risk
+        found = findings(answer.json)
+        assert "noeviction" in found["maxmemory-policy"]["advice"]
+        assert "everysec" in found["append-only file"]["advice"]
+    finally:
+        server.stop()
+
+
+def test_a_managed_server(secured_url: str) -> None:
+    """CONFIG is refused: some things are unknown, and that is no fault."""
+    cli = Cli({"DUEQ_REDIS_URL": secured_url})
+    answer = cli("doctor", "--json")
+    assert answer.code == 0
+    found = findings(answer.json)
+    assert found["notify-keyspace-events"] == {
+        "name": "notify-keyspace-events", "value": None, "verdict": "unknown", "advice": "",
+    }  # fmt: skip
+    assert PASSWORD not in answer.out
+    assert "unknown" in cli("doctor").out
+
+
+def test_a_server_without_scripts(secured_url: str) -> None:
+    client: Any = connect(secured_url)
+    client.execute_command("ACL", "SETUSER", "noscript", "on", ">" + PASSWORD, "~*", "+@all", "-@scripting")
+    client.close()
+    url = secured_url.replace("://:", "://noscript:")
+    cli = Cli({"DUEQ_REDIS_URL": url})
+    answer = cli("doctor", "--strategy", "lua", "--json")
+    assert answer.code == 1
+    assert answer.json["can_run"] is False
+    [lua] = answer.json["strategies"]
+    assert "scripts" in lua["obstacles"][0]["lacking"]
+    assert "+@scripting" in lua["obstacles"][0]["remedy"]
+    said = cli("doctor").out
+    assert "cannot run here" in said
+    assert PASSWORD not in said
+
+
+def test_a_replica(tmp_path: Path) -> None:
+    primary, replica = (
+        EmbeddedServer(tmp_path / "a"),
+        EmbeddedServer(tmp_path / "b", options={"replicaof": "127.0.0.1 1"}),
+    )
+    url = replica.start()
+    try:
+        answer = Cli({"DUEQ_REDIS_URL": url})("doctor", "--json")
+        assert answer.code == 1
+        assert findings(answer.json)["role"]["verdict"] == "bad"
+    finally:
+        replica.stop()
+        assert not primary.running()
+
+
+def test_an_unknown_strategy_and_another_than_the_namespace_has(cli: Cli, world: World) -> None:
+    answer = cli("doctor", "--strategy", "nosuch")
+    assert answer.code == 2
+    assert "choose one of lua" in answer.err
+    world.main.claim()
+    world.redis.hset(world.keys.plain("meta"), "strategy", "other")
+    answer = cli("doctor", "--strategy", "lua")
+    assert answer.code == 2
+    assert "kept by strategy 'other'" in answer.err
+
+
+def test_commands_are_harmless(cli: Cli, world: World) -> None:
+    before = sorted(world.redis.scan_iter(count=10_000))
+    assert cli("doctor").code == 0
+    assert sorted(world.redis.scan_iter(count=10_000)) == before

@@ -1,0 +1,125 @@
+"""``dueq schedule``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.world import World
+
+from dueq.core.app import HANDLER
+from dueq.core.codec import Record, decode_body
+
+from .conftest import Cli
+
+
+def record(world: World, task_id: str) -> Record:
+    found = world.store.record(task_id)
+    assert found is not None
+    return found
+
+
+def test_plain_form(cli: Cli, world: World) -> None:
+    before = world.now_us()
+    answer = cli("schedule", '{"user": 42}', "--in", "10m")
+    assert (answer.code, answer.err) == (0, "")
+    task = record(world, answer.out.strip())
+    assert decode_body(task.body) == (HANDLER, [{"user": 42}], {})
+    assert task.queue == "default"
+    assert before <= task.due_us - 600_000_000 <= world.now_us()
+
+
+def test_named_task(cli: Cli, world: World) -> None:
+    arguments = ("--task", "shop.remind", '[42, "hi"]', "--kwargs", '{"loud": true}', "--queue", "mail", "--id", "r-42")
+    answer = cli("schedule", *arguments, "--at", "2030-01-31T09:00Z", "--json")
+    assert answer.json == {
+        "id": "r-42", "created": True, "state": "scheduled", "queue": "mail", "due_at": "2030-01-31T09:00:00+00:00",
+    }  # fmt: skip
+    assert decode_body(record(world, "r-42").body) == ("shop.remind", [42, "hi"], {"loud": True})
+    assert cli("schedule", "--task", "shop.sweep", "--in", "1h").code == 0
+
+
+def test_an_id_in_use_is_told(cli: Cli, world: World) -> None:
+    assert cli("schedule", "1", "--in", "1h", "--id", "one").code == 0
+    again = cli("schedule", "2", "--in", "2h", "--id", "one", "--json")
+    assert again.json == {"id": "one", "created": False, "state": "scheduled"}
+    assert "one (scheduled)" in again.err
+    assert decode_body(record(world, "one").body)[1] == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("hello", "--in", "1m"), "'\"hello\"'"),  # shows how to quote
+        (("[1]", "--in", "1m", "--at", "100"), "not both"),
+        (("[1]",), "either at or in"),
+        (("--in", "1m"), "missing"),
+        (("{}", "--in", "1m", "--task", "f"), "list of its arguments"),
+        (("[]", "--in", "1m", "--task", "f", "--kwargs", "[]"), "kwargs must be an object"),
+        (("1", "--in", "1m", "--kwargs", "{}"), "--kwargs goes with --task"),
+        (("1", "--in", "1m", "--queue", "a b"), "queue 'a b'"),
+        (("1", "--in", "1m", "--id", "a b"), "task id"),
+        (("1", "--at", "2030-01-01T00:00"), "time zone"),
+        (("NaN", "--in", "1m"), "no JSON"),
+        (("1", "--file", "-"), "stands in the file"),
+    ],
+)
+def test_wrong_usage(cli: Cli, world: World, arguments: tuple[str, ...], said: str) -> None:
+    answer = cli("schedule", *arguments)
+    assert answer.code == 2
+    assert said in " ".join(answer.err.replace("│", " ").split())
+    assert "Traceback" not in answer.err
+    assert world.store.queues() == []
+
+
+def test_file(cli: Cli, world: World, tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [{"data": {"n": n}, "in": "1h", "id": f"n{n}"} for n in range(1500)]
+    lines.append({"task": "shop.remind", "args": [1], "kwargs": {"a": 2}, "at": 1_900_000_000, "queue": "mail"})
+    file = tmp_path / "tasks.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    answer = cli("schedule", "--file", str(file))
+    assert answer.code == 0
+    ids = answer.out.split()
+    assert ids[:1500] == [f"n{n}" for n in range(1500)]
+    assert world.states("default")["scheduled"] == 1500
+    assert record(world, ids[1500]).due_us == 1_900_000_000_000_000
+    assert record(world, ids[1500]).queue == "mail"
+
+    again = cli("schedule", "-f", str(file), "--json")
+    assert [line["created"] for line in again.lines] == [False] * 1500 + [True]
+    assert "1500 not scheduled" in again.err
+
+
+def test_stdin_with_a_queue_for_all(cli: Cli, world: World) -> None:
+    assert cli("schedule", "--file", "-", "--queue", "q", stdin='{"data":1,"in":60}\n{"data":2,"in":"1h"}\n').code == 0
+    assert world.states("q")["scheduled"] == 2
+    assert cli("schedule", "--file", "-", stdin="\n").out == ""
+
+
+def test_nothing_is_sent_if_a_line_is_wrong(cli: Cli, world: World) -> None:
+    wrong = [
+        '{"data": 1, "in": "1m"}',
+        '{"data": 1}',
+        "nonsense",
+        "[1]",
+        '{"data": 1, "in": "1m", "when": 3}',
+        '{"in": "1m"}',
+        '{"data": 1, "in": true}',
+        '{"data": 1, "task": "f", "in": 1}',
+        '{"data": 1, "in": 1, "id": 7}',
+    ]
+    answer = cli("schedule", "--file", "-", stdin="\n".join(wrong))
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "line 1:" not in answer.err
+    for number in range(2, len(wrong) + 1):
+        assert f"line {number}:" in answer.err
+    assert world.store.queues() == []
+
+
+def test_a_file_that_cannot_be_read(cli: Cli, tmp_path: Path) -> None:
+    assert "cannot read" in cli("schedule", "--file", str(tmp_path / "none")).err
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    assert cli("schedule", "--file", str(tmp_path / "binary")).code == 2

@@ -1,0 +1,180 @@
+"""``dueq status``, ``show``, ``cancel``, ``dead`` and ``purge`` on tasks in every state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.world import World
+
+from dueq.core.codec import Record
+from dueq.core.store.base import Outcome
+
+from .conftest import Cli
+
+HOUR = 3_600_000_000
+
+
+def bury(world: World, *ids: str, queue: str = "q", reason: str = "ValueError: no") -> None:
+    world.ready(*ids, queue=queue)
+    for _ in ids:
+        claim: Record = world.started("w1", queue)
+        assert world.settle("w1", Outcome(claim, "dead", reason=reason)) == "done"
+
+
+def test_status_of_nothing(cli: Cli) -> None:
+    answer = cli("status")
+    assert answer.code == 0
+    assert "no task was ever scheduled here" in answer.out
+    assert cli("status", "--json").json["queues"] == []
+
+
+def test_status(cli: Cli, world: World) -> None:
+    world.schedule("later", queue="mail", delay_us=HOUR)
+    bury(world, "d1")
+    world.ready("a", "b")
+    world.started("w7")
+    found = cli("status", "--json").json
+    assert found["namespace"] == world.settings.namespace
+    assert found["strategy"] == "lua"
+    assert found["server"].startswith(("Redis ", "Valkey "))
+    mail, q = found["queues"]
+    assert (mail["queue"], mail["scheduled"], mail["ready"], mail["oldest_overdue_s"]) == ("mail", 1, 0, 0)
+    assert mail["next_due_at"] is not None
+    assert (q["queue"], q["scheduled"], q["ready"], q["leased"], q["dead"]) == ("q", 0, 1, 1, 1)
+    assert 0 < q["oldest_overdue_s"] < 10
+    assert q["next_due_at"] is None
+    assert found["workers"] == [{"worker": "w7", "holds": 1}]
+    said = cli("status").out
+    assert "w7 holds 1" in said
+    assert "mail" in said
+
+
+def test_show(cli: Cli, world: World) -> None:
+    world.schedule("later", delay_us=HOUR)
+    assert cli("show", "later", "--json").json["state"] == "scheduled"
+    bury(world, "d1", reason="Boom: \x1b[2J")
+    world.ready("a", "b")
+    started = world.started("w7")
+    running, waiting = started.id, ({"a", "b"} - {started.id}).pop()
+    assert cli("show", waiting, "--json").json["state"] == "due"
+    leased = cli("show", running, "--json").json
+    assert (leased["state"], leased["worker"], leased["token"], leased["starts"]) == ("leased", "w7", started.token, 1)
+    dead = cli("show", "d1", "--json").json
+    assert (dead["state"], dead["reason"], dead["task"]) == ("dead", "Boom: \x1b[2J", "f")
+    assert dead["died_at"] is not None
+    said = cli("show", "d1").out
+    assert "Boom" in said
+    assert "\x1b" not in said
+
+
+def test_show_of_no_task(cli: Cli) -> None:
+    answer = cli("show", "nobody")
+    assert (answer.code, answer.out) == (1, "")
+    assert "no task nobody" in answer.err
+    assert cli("show", "a b").code == 2
+
+
+def test_cancel(cli: Cli, world: World) -> None:
+    world.schedule("one", "two", delay_us=HOUR)
+    assert cli("cancel", "one").code == 0
+    assert world.store.record("one") is None
+    answer = cli("cancel", "two", "one", "--json")
+    assert answer.code == 1
+    assert answer.lines == [{"id": "two", "cancelled": True}, {"id": "one", "cancelled": False}]
+
+
+def test_an_id_may_begin_with_a_dash(cli: Cli, world: World) -> None:
+    world.schedule("-Yx", delay_us=HOUR)
+    assert cli("cancel", "-Yx").code == 2
+    assert cli("cancel", "--", "-Yx").code == 0
+
+
+def test_cancel_is_too_late_once_started(cli: Cli, world: World) -> None:
+    world.ready("a")
+    world.started()
+    answer = cli("cancel", "a")
+    assert answer.code == 1
+    assert "not cancelled" in answer.out
+
+
+def test_dead_list(cli: Cli, world: World) -> None:
+    assert cli("dead", "list").out == "no dead letters\n"
+    bury(world, "d1", "d2")
+    bury(world, "d3", queue="mail")
+    listed = cli("dead", "list", "--json").lines
+    assert {letter["id"]: letter["queue"] for letter in listed} == {"d1": "q", "d2": "q", "d3": "mail"}
+    assert listed[0]["reason"] == "ValueError: no"
+    assert [letter["id"] for letter in cli("dead", "list", "--queue", "mail", "--json").lines] == ["d3"]
+    short = cli("dead", "list", "--limit", "1")
+    assert "2 more" in short.err
+    assert "ValueError: no" in short.out
+
+
+def test_dead_retry(cli: Cli, world: World) -> None:
+    bury(world, "d1", "d2", "d3")
+    bury(world, "d4", queue="mail")
+    answer = cli("dead", "retry", "d1", "nobody", "--json")
+    assert answer.code == 1
+    assert answer.json == {"retried": 1, "not_dead": ["nobody"]}
+    assert cli("dead", "retry", "--all", "--queue", "q", "--json").json == {"retried": 2}
+    assert world.states()["scheduled"] == 3
+    assert world.states("mail")["dead"] == 1
+    assert cli("dead", "retry", "--all").out == "1 retried\n"
+
+
+def test_dead_purge(cli: Cli, world: World) -> None:
+    bury(world, *(f"d{n}" for n in range(120)))
+    assert cli("dead", "purge", "d0").code == 0
+    refused = cli("dead", "purge", "--all")
+    assert refused.code == 2
+    assert "--yes" in refused.err
+    assert world.states()["dead"] == 119
+    assert cli("dead", "purge", "--all", "--yes", "--json").json == {"purged": 119}
+    assert world.leftovers() == []
+
+
+def test_dead_needs_a_selection(cli: Cli) -> None:
+    for command in ("retry", "purge"):
+        assert cli("dead", command).code == 2
+        assert cli("dead", command, "a", "--all").code == 2
+        assert cli("dead", command, "a", "--queue", "q").code == 2
+
+
+def test_purge_leaves_nothing(cli: Cli, world: World) -> None:
+    world.schedule(*(f"t{n}" for n in range(1100)), delay_us=HOUR)
+    world.schedule("m", queue="mail", delay_us=HOUR)
+    bury(world, "d1", "d2")
+    world.ready("r1", "r2")
+    world.store.cancel("r2")
+    other = World(world.settings.redis_url or "", "neighbour", "lua")
+    other.schedule("theirs", delay_us=HOUR)
+    try:
+        assert cli("purge").code == 2
+        assert cli("purge", "--yes", "--json").json == {"namespace": world.settings.namespace, "tasks": 1104}
+        assert list(world.redis.scan_iter(match=world.keys.prefix + "*", count=10_000)) == []
+        assert other.store.record("theirs") is not None
+    finally:
+        other.close()
+
+
+def test_purge_waits_for_workers(cli: Cli, world: World) -> None:
+    world.ready("a")
+    world.started("w1")
+    answer = cli("purge", "--yes")
+    assert answer.code == 1
+    assert "1 workers hold 1 tasks" in answer.err
+    assert world.store.record("a") is not None
+    assert cli("purge", "--yes", "--force").code == 0
+    assert list(world.redis.scan_iter(match=world.keys.prefix + "*", count=10_000)) == []
+
+
+def test_purge_empties_what_is_long_step_by_step(cli: Cli, world: World) -> None:
+    world.schedule(*(f"t{n}" for n in range(3500)), delay_us=HOUR)
+
+    def steps() -> int:
+        stats: Any = world.redis.info("commandstats")
+        return int(stats.get("cmdstat_zremrangebyrank", {"calls": 0})["calls"])
+
+    before = steps()
+    assert cli("purge", "--yes").code == 0
+    assert steps() - before >= 4
