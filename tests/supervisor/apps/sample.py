@@ -1,0 +1,42 @@
+"""The application that the supervisor tests run. Tasks write to an outside ledger: one line a start, one an end."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from dueq import Backoff, Dueq, current
+
+app = Dueq()
+
+
+def _note(event: str) -> None:
+    task = current()
+    line = f"{event} {task.id} {time.time_ns() // 1000} {task.due_us} {task.token} {task.attempt} {os.getpid()}\n"
+    ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(ledger, line.encode())
+    os.close(ledger)
+
+
+@app.task()
+def nap(seconds: float) -> None:
+    """Sleep."""
+    _note("start")
+    time.sleep(seconds)
+    _note("end")
+
+
+@app.task(retries=1, backoff=Backoff(first=0.05, most=0.05))
+def fail() -> None:
+    """Raise, always."""
+    _note("start")
+    raise RuntimeError("on purpose")
+
+
+@app.task()
+def chain(hops: int) -> None:
+    """Schedule the next of a chain of tasks, from inside a task."""
+    _note("start")
+    if hops:
+        chain.after(0.01)(hops - 1)
+    _note("end")
