@@ -11,7 +11,7 @@ from .exits import Exit
 from .options import Json, RedisUrl
 from .output import say_json
 
-DEMO_SPEED = 130_000.0
+DEMO_SPEED = 144_000.0
 """Makes the 92 days of the built-in trace last about a minute."""
 
 _SPEED = typer.Option("--speed", min=0.001, metavar="X", help="How many times faster than recorded.")
@@ -66,7 +66,7 @@ def replay(
 def demo(
     speed: Annotated[float, _SPEED] = DEMO_SPEED,
     strategy: Strategy = "lua",
-    workers: Workers = 4,
+    workers: Workers = 8,
     dispatchers: Dispatchers = 1,
     cap: Cap = 0.25,
     limit: Limit = None,

@@ -1,0 +1,27 @@
+"""How far Redis's clock is from this host's: the ledger is written under one, due times are kept by the other."""
+
+from __future__ import annotations
+
+import time
+
+import redis
+
+from ..core.clock import US
+
+_ROUNDS = 20
+
+
+def clock_offset_us(client: redis.Redis) -> int:
+    """What to add to this host's clock to get Redis's, in microseconds; 0 if both may be the same clock.
+
+    A reply tells the time at some instant between question and answer, so each round gives bounds. Where they
+    exclude 0 the upper one is taken: lateness is never flattered, and an early start is one beyond doubt.
+    """
+    lowest, highest = -(1 << 62), 1 << 62
+    for _ in range(_ROUNDS):
+        before = time.time_ns() // 1000
+        seconds, micros = client.time()
+        after = time.time_ns() // 1000 + 1
+        told = int(seconds) * US + int(micros)
+        lowest, highest = max(lowest, told - after), min(highest, told - before)
+    return 0 if lowest <= 0 <= highest else highest

@@ -1,0 +1,125 @@
+"""The outside ledger: what tasks did, written by the tasks themselves, read without asking dueq or Redis.
+
+A task appends one line when it starts and one when it has finished. Each line is a single write to a file opened for
+appending: the kernel puts it whole behind the others whichever processes write at once, and keeps it whatever
+kills the writer the next instant. (A power cut may lose lines; a replay does not survive one either.)
+
+    S id start_us due_us token attempt pid
+    F id finish_us token pid
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DIRECTORY_VARIABLE = "DUEQ_REPLAY_LEDGER"
+FILE_NAME = "ledger"
+_ID = re.compile(r"\S{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A task began. Times are epoch microseconds by the clock of the worker's host."""
+
+    id: str
+    at_us: int
+    due_us: int
+    token: int
+    attempt: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A task came to its end, under the same clock."""
+
+    id: str
+    at_us: int
+    token: int
+    pid: int
+
+
+Entry = Start | Finish
+
+
+class Ledger:
+    """The writing end, in a task's process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises OSError if the file cannot be opened."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(directory / FILE_NAME, flags, 0o600)
+
+    def start(self, entry: Start) -> None:
+        """Raises OSError if the line was not written whole (a full disk)."""
+        self._append(f"S {_word(entry.id)} {entry.at_us} {entry.due_us} {entry.token} {entry.attempt} {entry.pid}\n")
+
+    def finish(self, entry: Finish) -> None:
+        """Raises OSError if the line was not written whole (a full disk)."""
+        self._append(f"F {_word(entry.id)} {entry.at_us} {entry.token} {entry.pid}\n")
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _append(self, line: str) -> None:
+        data = line.encode()
+        if (written := os.write(self._file, data)) != len(data):
+            raise OSError(f"the ledger took {written} of {len(data)} bytes: is the disk full?")
+
+
+class LedgerReader:
+    """The reading end: each ``read`` gives what was appended since the last one."""
+
+    def __init__(self, directory: Path) -> None:
+        """The file need not be there yet."""
+        self._path = directory / FILE_NAME
+        self._position = 0
+        self._tail = b""
+        self.garbled = 0
+        """Whole lines that are no entries: none, unless a disk was full."""
+
+    @property
+    def torn(self) -> bool:
+        """True if the file ended, at the last read, in the middle of a line."""
+        return bool(self._tail)
+
+    def read(self) -> Iterator[Entry]:
+        """The entries that are new, in the order they were written; a line not yet whole is left for later."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        self._position += len(data)
+        *lines, self._tail = (self._tail + data).split(b"\n")
+        for line in lines:
+            if (entry := parse(line)) is None:
+                self.garbled += 1
+            else:
+                yield entry
+
+
+def parse(line: bytes) -> Entry | None:
+    """The entry of one line; None if it is none."""
+    try:
+        kind, task_id, *numbers = line.decode().split(" ")
+        if kind == "S":
+            at_us, due_us, token, attempt, pid = map(int, numbers)
+            return Start(task_id, at_us, due_us, token, attempt, pid)
+        if kind == "F":
+            at_us, token, pid = map(int, numbers)
+            return Finish(task_id, at_us, token, pid)
+    except ValueError:
+        pass
+    return None
+
+
+def _word(task_id: str) -> str:
+    if not _ID.fullmatch(task_id):
+        raise ValueError(f"task id {task_id!r} does not fit into a ledger line: no spaces, at most 200 characters")
+    return task_id

@@ -1,0 +1,57 @@
+"""What dueq says of itself: the supervisor's metrics page, summed up for the report."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass, field
+from http.client import HTTPException
+
+from prometheus_client.parser import text_string_to_metric_families
+
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """Sums over all other labels."""
+
+    duplicates: Counter[str] = field(default_factory=Counter)
+    """By cause; every cause that the page has, also at 0."""
+    restarts: int = 0
+    early: int = 0
+    commands: Counter[str] = field(default_factory=Counter)
+    """Commands sent to Redis, by role of the process."""
+
+    @property
+    def explained_starts(self) -> int:
+        """Starts beyond the first that dueq counted. The other causes are of tasks that were not started again:
+        a task dispatched twice is dropped before it runs, and a stale ack is the end of a start counted already."""
+        return self.duplicates["worker_lost"] + self.duplicates["lease_expired"]
+
+
+def scrape(url: str) -> Page | None:
+    """The page at ``url``; None if it does not answer within 5 seconds, or not as it should."""
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
+            return read_page(response.read().decode())
+    except (OSError, HTTPException, ValueError):
+        return None
+
+
+def read_page(text: str) -> Page:
+    """The sums of a page's ``text``. Raises ValueError if it is not in Prometheus's format."""
+    duplicates, commands = Counter[str](), Counter[str]()
+    restarts = early = 0
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            value = int(sample.value) if sample.name.endswith("_total") else 0
+            if sample.name == "dueq_duplicates_total":
+                duplicates[sample.labels["cause"]] += value
+            elif sample.name == "dueq_redis_commands_total":
+                commands[sample.labels["role"]] += value
+            elif sample.name == "dueq_process_restarts_total":
+                restarts += value
+            elif sample.name == "dueq_early_starts_total":
+                early += value
+    return Page(duplicates, restarts, early, commands)

@@ -1,0 +1,84 @@
+"""The report of a replay: when it is clean, and how it is shown to people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Report = dict[str, Any]
+"""What ``--json`` prints; docs/replay.md explains each key."""
+
+UNEXPLAINED = "unexplained"
+
+
+def is_clean(report: Report) -> bool:
+    """True if nothing was lost or early, every duplicate has a cause, the ledger is whole and dueq ended well."""
+    return not troubles(report)
+
+
+def troubles(report: Report) -> list[str]:
+    """What keeps a report from being clean, for people; empty if nothing does."""
+    found = []
+    if report["lost"]:
+        found.append(f"{report['lost']} jobs lost, among them {', '.join(report.get('lost_ids', []))}")
+    if report["early"]:
+        found.append(f"{report['early']} starts before the due time")
+    if unexplained := report["duplicates"].get(UNEXPLAINED, 0):
+        found.append(f"{unexplained} duplicate starts in the ledger that dueq did not count")
+    if garbled := report.get("ledger_garbled", 0):
+        found.append(f"{garbled} unreadable lines in the ledger: was the disk full?")
+    if exit_status := report.get("supervisor_exit", 0):
+        found.append(f"dueq run ended with status {exit_status}")
+    return found
+
+
+def print_table(report: Report, console: Console | None = None) -> None:
+    """Show the report on ``console`` (default: stdout)."""
+    console = console or Console(highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in _rows(report):
+        table.add_row(name, value)
+    console.print(table)
+    for trouble in troubles(report):
+        console.print(f"NOT CLEAN: {trouble}", markup=False, soft_wrap=True)
+
+
+def _rows(report: Report) -> list[tuple[str, str]]:
+    duplicates = report["duplicates"]
+    causes = ", ".join(f"{cause} {count}" for cause, count in duplicates.items() if count)
+    free, floor, scheduling = report["lateness_free_worker_ms"], report["floor_ms"], report["scheduling"]
+    rows = [
+        ("trace", f"{report['trace']}, {report['speed']:,.0f} times as fast"),
+        ("strategy", f"{report['strategy']}, {report['workers']} workers, {report['dispatchers']} dispatchers"),
+        ("scheduled", f"{report['scheduled']:,} in {scheduling['seconds']:.2f} s ({scheduling['per_second']:,.0f}/s)"),
+        (
+            "finished",
+            f"{report['finished']:,} in {report['duration_s']:.1f} s, workers busy {report['utilisation']:.0%}",
+        ),
+        ("lost", str(report["lost"])),
+        ("early", str(report["early"])),
+        ("duplicates", f"{sum(duplicates.values())}" + (f" ({causes})" if causes else "")),
+        ("restarts", str(report["restarts"])),
+        ("late, all", _spread(report["lateness_ms"])),
+        ("late, free worker", f"{_spread(free)}  ({free['jobs']:,} jobs)"),
+        ("wake-up floor", f"p50 {floor['p50']:.2f}  p99 {floor['p99']:.2f} ms  (push to woken client)"),
+        (
+            "Redis commands",
+            f"{report['redis_commands_sent_per_task']:.2f} sent a task, {report['redis_commands_per_task']:.2f} run",
+        ),
+    ]
+    if report["capped_jobs"]:
+        rows.append(("capped", f"{report['capped_jobs']} jobs ran for {report['cap_s']:g} s instead of longer"))
+    if scheduling["late_jobs"]:
+        rows.append(("scheduled late", f"{scheduling['late_jobs']} jobs were due before all were scheduled"))
+    return rows
+
+
+def _spread(values: dict[str, Any]) -> str:
+    if values["p50"] is None:
+        return "–"
+    return "  ".join(f"{name} {values[name]:.2f}" for name in ("p50", "p95", "p99", "max")) + " ms"
