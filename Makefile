@@ -42,7 +42,8 @@ demo: venv  ## replay a real job log of 18,239 jobs in about a minute
 	.venv/bin/dueq demo $(ARGS)
 
 test: venv  ## run the tests (ARGS="-k name" chooses)
-	.venv/bin/python -m pytest -n 2 $(ARGS)
+	.venv/bin/python -m pytest -m alone -rP $(ARGS); alone=$$?; \
+	.venv/bin/python -m pytest -m "not alone" -n 2 $(ARGS) && { [ $$alone = 0 ] || [ $$alone = 5 ]; }
 
 lint: venv  ## check style and format
 	.venv/bin/ruff check .

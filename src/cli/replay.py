@@ -70,14 +70,13 @@ def demo(
     dispatchers: Dispatchers = 1,
     cap: Cap = 0.25,
     limit: Limit = None,
-    metrics_port: MetricsPort = 9464,
+    metrics_port: MetricsPort = 0,
     redis_url: RedisUrl = None,
     as_json: Json = False,
 ) -> None:
     """Replay a real log in about a minute: 18,239 jobs that an iPSC/860 at NASA ran in three months of 1993.
 
-    Shows progress, then the report. While it runs, its metrics are on
-    http://127.0.0.1:9464/metrics.
+    Shows the address of its metrics page, progress, then the report.
 
     \b
     Examples:

@@ -1,29 +1,5 @@
-"""Fixtures: an engine over a private server, and a producer for it."""
+"""Fixtures of the tests that run a real supervisor."""
 
-from __future__ import annotations
+from support.engine_fixtures import engine, sample
 
-import importlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
-
-import pytest
-
-from .engine import APPS, Engine
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = Engine(tmp_path)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def sample(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The sample application, as a producer would import it."""
-    monkeypatch.setenv("DUEQ_REDIS_URL", engine.url)
-    monkeypatch.syspath_prepend(str(APPS))
-    yield importlib.import_module("sample")
-    del sys.modules["sample"]
+__all__ = ["engine", "sample"]

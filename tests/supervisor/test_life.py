@@ -10,9 +10,8 @@ from types import ModuleType
 
 import psutil
 import pytest
+from support.engine import Engine
 from support.waiting import wait_until
-
-from .engine import Engine
 
 
 def test_tasks_run_on_time_once_and_never_early(engine: Engine, sample: ModuleType) -> None:
@@ -133,7 +132,7 @@ def test_metrics_stay_right_over_200_kills(engine: Engine, sample: ModuleType) -
     """Counters equal the ledger, at most one task per kill apart.
 
     A start is counted before the task's own first line, so a kill in between leaves that counter ahead of the ledger,
-    never behind. The end is counted once Redis has accepted it, so a kill in between leaves that one behind, never ahead.
+    never behind. The end is counted once Redis has accepted it, so a kill in between leaves that one behind.
     """
     kills, tasks = 200, 3000
     supervisor = engine.run("--workers", "6", "--max-restarts", "1000", "--max-losses", "1000")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
-from support.waiting import wait_until
 
 from dueq.core.embedded import EmbeddedServer
+from support.waiting import wait_until
 
 APPS = Path(__file__).parent / "apps"
 

@@ -1,0 +1,5 @@
+"""Fixtures of the tests that run a real supervisor."""
+
+from support.engine_fixtures import engine, sample
+
+__all__ = ["engine", "sample"]
