@@ -24,8 +24,8 @@ def obstacles(client: redis.Redis, strategy: type[Strategy]) -> list[Obstacle]:
     """Why the server cannot run ``strategy``; empty if it can. Asks the server, changes nothing."""
     needs = strategy.needs
     found = []
-    version = server_version(dict(client.info("server")))
-    if version < needs.version:
+    version = server_version(client)
+    if version is not None and version < needs.version:
         wanted = ".".join(map(str, needs.version))
         found.append(
             Obstacle(f"Redis {wanted} (this is {'.'.join(map(str, version))})", f"upgrade to Redis {wanted} or later")

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from .connection import server_version
 from .keys import Keys, lua_names
@@ -46,11 +46,25 @@ class Scripts:
 
     def call(self, script: Script, arguments: Sequence[Value]) -> Any:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""
-        command = ("EVALSHA", script.digest, 1, self._prefix, self._now(), *arguments)
         try:
-            return self._client.execute_command(*command)
+            return self._execute("EVALSHA", script.digest, 1, self._prefix, self._now(), *arguments)
         except NoScriptError:
-            return self._client.execute_command("EVAL", script.text, 1, self._prefix, self._now(), *arguments)
+            return self._execute("EVAL", script.text, 1, self._prefix, self._now(), *arguments)
+
+    def _execute(self, *command: Value) -> Any:
+        # straight to a connection: redis-py's execute_command costs as much again as the trip to Redis and back
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        except ResponseError:
+            raise  # an answer like any other: the connection is in order
+        except BaseException:
+            connection.disconnect()  # or the next command would read this one's answer
+            raise
+        finally:
+            pool.release(connection)
 
     def call_many(self, script: Script, batches: Sequence[Sequence[Value]]) -> list[Any]:
         """Run ``script`` once per batch in one round trip; replies in order, errors among them as values."""
@@ -72,9 +86,8 @@ class Scripts:
         return self._time()
 
     def _choose_clock(self) -> Callable[[], int]:
-        if server_version(self._client.info("server")) >= (5,):
-            return lambda: 0
-        return self._ask_time
+        version = server_version(self._client)
+        return self._ask_time if version is not None and version < (5,) else lambda: 0
 
     def _ask_time(self) -> int:
         seconds, micros = self._client.time()

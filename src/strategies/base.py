@@ -31,7 +31,6 @@ class Needs:
 
     version: tuple[int, int]
     scripts: bool = False
-    notifications: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,6 @@ local worker, cause = ARGV[2], ARGV[3]
 local reply = { 0 }
 if cause == 'e' then
   local life = redis.call('ZSCORE', key_workers(), worker)
-  if life and tonumber(life) > now then return reply end
-end
-if cause == 'e' then
-  local life = redis.call('ZSCORE', key_workers(), worker)
   if life and tonumber(life) > now then return reply end -- it has been heard of since
 end
 for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, tonumber(ARGV[5]) - 1)) do

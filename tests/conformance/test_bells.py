@@ -1,0 +1,128 @@
+"""A ready task never waits while a worker that could run it sleeps on its bell."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from support.waiting import wait_until
+from support.world import World
+
+from dueq.core.doorbell import Doorbell
+from dueq.core.store.base import Outcome
+
+AT_ONCE_S = 2.0
+
+
+@contextmanager
+def bell(world: World, *queues: str) -> Iterator[Doorbell]:
+    doorbell = world.bell(*queues)
+    try:
+        yield doorbell
+    finally:
+        doorbell.close()
+
+
+@pytest.mark.parametrize(("workers", "tasks"), [(1, 1), (3, 2), (3, 5), (20, 100)])
+def test_every_idle_worker_gets_busy(world: World, workers: int, tasks: int) -> None:
+    """Each worker keeps the first task it gets, so that the others must be woken for the rest."""
+    busy: list[str] = []
+    finish = threading.Event()
+
+    def work(at: int) -> None:
+        store = world.actor().store
+        with bell(world, "q") as doorbell:
+            while not finish.is_set():
+                step = world.take(f"w{at}", store=store)
+                if step.started is not None:
+                    busy.append(step.started.id)
+                    finish.wait(20)
+                    ended = world.take(f"w{at}", want=0, outcome=Outcome(step.started, "ack"), store=store)
+                    assert ended.settled == "done"
+                    return
+                doorbell.wait(20)
+
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: int(world.redis.info("clients")["blocked_clients"]) == workers, what="all are asleep")
+        world.ready(*[f"t{number}" for number in range(tasks)])
+        wait_until(lambda: len(busy) == min(workers, tasks), what="enough are busy")
+    finally:
+        finish.set()
+        world.redis.lpush(world.keys.of("bell", "q"), *["1"] * workers)
+        for thread in threads:
+            thread.join(20)
+    assert len(set(busy)) == len(busy)
+
+
+def test_a_ring_for_one_queue_is_not_lost_on_a_worker_of_two(world: World) -> None:
+    world.ready("a", queue="a")
+    world.ready("b", queue="b")
+    with bell(world, "b") as doorbell:
+        assert doorbell.wait(AT_ONCE_S)  # the ring of b wakes a worker of both queues …
+    assert world.started("w1", "a", "b").id == "a"  # … which prefers a
+    with bell(world, "b") as doorbell:
+        assert doorbell.wait(AT_ONCE_S)  # a worker of b alone must be told
+
+
+@pytest.mark.parametrize("how", ["give_back", "release", "reap", "lost_before_taking"])
+def test_what_comes_back_rings(world: World, how: str) -> None:
+    world.ready("a", "b")
+    if how == "lost_before_taking":
+        with bell(world, "q") as doorbell:
+            assert doorbell.wait(AT_ONCE_S)
+            while doorbell.wait(0.05):
+                pass
+        assert world.store.give_back("w1", "worker_lost", 9) == []  # it was rung, and died before it could take
+    else:
+        step = world.take(want=2, lease_us=1)
+        with bell(world, "q") as doorbell:
+            assert not doorbell.wait(0.02)
+        if how == "give_back":
+            world.store.give_back("w1", "worker_lost", 9)
+        elif how == "release":
+            assert world.store.release("w1", step.held) == 1
+        else:
+            assert world.store.reap(10, 1, 9).lost
+    with bell(world, "q") as doorbell:
+        assert doorbell.wait(AT_ONCE_S)
+
+
+def test_void_entries_do_not_hide_a_task_behind_them(world: World) -> None:
+    ids = [f"t{number}" for number in range(350)]
+    world.ready(*ids, "real")
+    for task_id in ids:
+        assert world.store.cancel(task_id)
+    for _ in range(10):
+        step = world.take()
+        if step.started is not None:
+            break
+        with bell(world, "q") as doorbell:
+            assert doorbell.wait(AT_ONCE_S)
+    else:
+        raise AssertionError("never found")
+    assert step.started.id == "real"
+
+
+def test_no_rings_are_left_when_nothing_is_ready(world: World) -> None:
+    world.ready(*[f"t{number}" for number in range(50)])
+    assert world.take(want=50).held
+    with bell(world, "q") as doorbell:
+        assert not doorbell.wait(0.02)
+
+
+def test_a_task_not_due_after_all_wakes_a_dispatcher(world: World) -> None:
+    world.ready("a")
+    assert world.store.reschedule("a", 3600_000_000, relative=True)
+    while world.strategy.wait(0.05):
+        pass
+    for key in world.leftovers():
+        if ":timer:" in key:
+            world.redis.delete(key)  # only the entry in READY is left, as if Redis's clock had fallen behind
+    assert world.take().started is None
+    assert world.states()["scheduled"] == 1
+    assert world.strategy.wait(AT_ONCE_S)

@@ -1,0 +1,268 @@
+"""READY to LEASED to DONE: one owner, a token that rises, and settling that only the owner can do, once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from support.waiting import wait_until
+from support.world import LEASE_US, World
+
+from dueq.core.clock import US
+from dueq.core.codec import Record
+from dueq.core.store.base import Outcome
+
+
+def lose(world: World, how: str, worker: str = "w1") -> None:
+    """Take a started claim from ``worker``, one way or another."""
+    if how == "reaped":
+        assert len(world.store.reap(100, LEASE_US, 99).lost) == 1
+    else:
+        assert len(world.store.give_back(worker, "unstarted" if how == "disowned" else "worker_lost", 99)) == 1
+
+
+def settlements(claim: Record) -> list[Outcome]:
+    return [Outcome(claim, "ack"), Outcome(claim, "retry", delay_us=5), Outcome(claim, "dead", reason="late")]
+
+
+def test_nothing_ready(world: World) -> None:
+    step = world.take()
+    assert (step.started, step.held, step.settled, step.dropped) == (None, [], "", [])
+
+
+def test_a_claim_is_the_task(world: World) -> None:
+    world.ready("a")
+    claim = world.started()
+    assert (claim.id, claim.state, claim.starts, claim.worker, claim.cause) == ("a", "L", 1, "w1", "")
+    assert claim.token > 0
+    assert claim == world.store.record("a")
+    assert world.states() == {"scheduled": 0, "ready": 0, "leased": 1, "dead": 0}
+    assert world.settle("w1", Outcome(claim, "ack")) == "done"
+    assert world.store.record("a") is None
+    assert world.leftovers() == []
+
+
+@pytest.mark.parametrize("how", ["lost", "reaped", "disowned", "retried"])
+def test_the_token_rises_with_every_claim(world: World, how: str) -> None:
+    world.ready("a")
+    last = 0
+    for _ in range(4):
+        claim = world.started(lease_us=1)
+        assert claim.token > last
+        last = claim.token
+        if how == "retried":
+            assert world.settle("w1", Outcome(claim, "retry")) == "done"
+            world.dispatch_all()
+        else:
+            lose(world, how)
+
+
+@pytest.mark.parametrize("kind", ["ack", "retry", "dead"])
+@pytest.mark.parametrize("now", ["ready", "held", "leased", "done"])
+def test_an_older_token_is_refused_and_changes_nothing(world: World, kind: str, now: str) -> None:
+    world.ready("first")
+    world.schedule("a")
+    world.dispatch_all()
+    assert world.started("w0").id == "first"
+    old = world.started()
+    [lost] = world.store.give_back("w1", "worker_lost", 99)
+    assert lost.id == "a"
+    if now in ("held", "leased", "done"):
+        new = world.take("w2").started
+        assert new is not None
+        if now == "held":
+            world.store.give_back("w2", "unstarted", 99)
+            world.ready("b")
+            world.store.give_back("w0", "worker_lost", 99)  # now ready: first, a, b
+            step = world.take("w3", want=3)
+            assert "a" in [record.id for record in step.held]
+        elif now == "done":
+            assert world.settle("w2", Outcome(new, "ack")) == "done"
+    before = world.store.record("a"), world.states()
+    [outcome] = [outcome for outcome in settlements(old) if outcome.kind == kind]
+    assert world.settle("w1", outcome) == ("missing" if now == "done" else "stale")
+    assert world.store.extend("w1", [old], LEASE_US) == [False]
+    assert world.store.release("w1", [old]) == 0
+    assert world.take("w1", want=0, start=old).started is None
+    assert (world.store.record("a"), world.states()) == before
+
+
+def test_settling_again(world: World) -> None:
+    world.ready("a", "b", "c")
+    ack, retry, dead = [world.started() for _ in range(3)]
+    outcomes = [Outcome(ack, "ack"), Outcome(retry, "retry", delay_us=US), Outcome(dead, "dead", reason="why")]
+    assert [world.settle("w1", outcome) for outcome in outcomes] == ["done"] * 3
+    before = world.states(), world.store.record(retry.id)
+    assert [world.settle("w1", outcome) for outcome in outcomes] == ["missing", "repeated", "repeated"]
+    assert (world.states(), world.store.record(retry.id)) == before
+    assert world.states() == {"scheduled": 1, "ready": 0, "leased": 0, "dead": 1}
+
+
+def test_a_retry_waits_its_delay_and_says_why_it_starts(world: World) -> None:
+    world.ready("a")
+    claim = world.started()
+    step = world.take(want=0, outcome=Outcome(claim, "retry", delay_us=30_000))
+    record = world.store.record("a")
+    assert record is not None
+    assert record.due_us == step.now_us + 30_000
+    assert (record.retries, record.starts, record.cause) == (1, 1, "retry")
+    assert world.take().started is None
+    wait_until(lambda: world.dispatch_all())
+    again = world.started()
+    assert (again.starts, again.cause) == (2, "retry")
+
+
+def test_only_the_owner_s_list_is_touched_when_another_name_settles(world: World) -> None:
+    world.ready("a")
+    claim = world.started("w1")
+    assert world.settle("w2", Outcome(claim, "ack")) == "done"
+    assert world.leftovers() == []
+
+
+def test_batches_hold_what_is_not_started(world: World) -> None:
+    world.ready(*[f"t{number}" for number in range(5)])
+    step = world.take(want=3)
+    assert step.started is not None
+    assert [record.id for record in [step.started, *step.held]] == ["t0", "t1", "t2"]
+    assert [record.state for record in step.held] == ["H", "H"]
+    assert [record.starts for record in step.held] == [0, 0]
+    assert world.states() == {"scheduled": 0, "ready": 2, "leased": 1, "dead": 0}  # held tasks have no lease
+    second = world.take(want=3, outcome=Outcome(step.started, "ack"), start=step.held[0])
+    assert (second.settled, second.held) == ("done", [])
+    assert second.started == replace(step.held[0], state="L", starts=1)
+    assert world.states()["leased"] == 1
+
+
+def test_want_is_filled_from_the_queues_in_order(world: World) -> None:
+    world.ready("a1", "a2", queue="a")
+    world.ready("b1", "b2", queue="b")
+    step = world.take("w1", "b", "a", want=3)
+    assert step.started is not None
+    assert [record.id for record in [step.started, *step.held]] == ["b1", "b2", "a1"]
+
+
+def test_want_nothing_takes_nothing(world: World) -> None:
+    world.ready("a")
+    assert world.take(want=0).started is None
+    assert world.states()["ready"] == 1
+
+
+def test_the_lease_runs_from_the_start(world: World) -> None:
+    world.ready("a", "b")
+    step = world.take(want=2, lease_us=1)
+    [held] = step.held
+    assert [lost.id for lost in world.store.reap(100, 1, 99).lost] == ["a"]
+    second = world.take(want=0, start=held, lease_us=LEASE_US)
+    assert second.started is not None
+    reaped = world.store.reap(100, LEASE_US, 99)
+    assert reaped.lost == []
+    assert reaped.next_us == second.now_us + LEASE_US
+
+
+@pytest.mark.parametrize("how", ["release", "give_back", "cancel", "reschedule", "started"])
+def test_a_held_task_that_was_taken_away_does_not_start(world: World, how: str) -> None:
+    world.ready("a", "b")
+    [held] = world.take(want=2).held
+    if how == "release":
+        assert world.store.release("w1", [held]) == 1
+    elif how == "give_back":
+        assert world.store.give_back("w1", "unstarted", 99)
+    elif how == "cancel":
+        assert world.store.cancel("b")
+    elif how == "reschedule":
+        assert world.store.reschedule("b", LEASE_US, relative=True)
+    else:
+        assert world.take(want=0, start=held).started is not None
+    assert world.take(want=0, start=held).started is None
+    if how == "release":
+        assert world.store.release("w1", [held]) == 0
+        assert world.started("w2").id == "b"
+
+
+def test_if_the_held_task_is_gone_another_is_taken(world: World) -> None:
+    world.ready("a", "b", "c")
+    [held] = world.take(want=2).held
+    assert world.store.cancel("b")
+    step = world.take(want=1, start=held)
+    assert step.started is not None
+    assert step.started.id == "c"
+
+
+def test_release_leaves_the_started_alone_and_keeps_the_order(world: World) -> None:
+    world.ready("a", "b", "c", "d")
+    step = world.take(want=3)
+    assert step.started is not None
+    assert world.store.release("w1", [step.started, *reversed(step.held)]) == 2
+    assert world.states() == {"scheduled": 0, "ready": 3, "leased": 1, "dead": 0}
+    assert [world.started("w2").id for _ in range(3)] == ["b", "c", "d"]
+
+
+def test_extend_moves_the_end(world: World) -> None:
+    world.ready("a", "b")
+    claims = [world.started(lease_us=1), world.started(lease_us=1)]
+    before = world.now_us()
+    assert world.store.extend("w1", [claims[0]], LEASE_US) == [True]
+    reaped = world.store.reap(100, 1, 99)
+    assert [lost.id for lost in reaped.lost] == [claims[1].id]
+    assert reaped.next_us is not None
+    assert reaped.next_us >= before + LEASE_US
+    assert world.store.extend("w1", claims, LEASE_US) == [True, False]
+
+
+def test_a_worker_that_holds_nothing_is_not_watched(world: World) -> None:
+    world.ready("a", "b", "c", "d", "e")
+    acked, cancelled = world.take(want=2, lease_us=1), world.take("w2", want=2, lease_us=1)
+    assert acked.started is not None
+    assert cancelled.started is not None
+    world.store.release("w1", acked.held)
+    world.settle("w1", Outcome(acked.started, "ack"))
+    world.settle("w2", Outcome(cancelled.started, "ack"))
+    assert world.store.cancel(cancelled.held[0].id)
+    assert world.store.extend("w1", [], 1) == []
+    assert world.store.reap(100, 1, 99).silent_workers == []
+
+
+def test_two_workers_never_hold_the_same_task(world: World) -> None:
+    count, workers = 600, 3
+    world.ready(*[f"t{number}" for number in range(count)])
+    runs: list[list[Record]] = [[] for _ in range(workers)]
+    barrier = threading.Barrier(workers)
+
+    def work(at: int) -> None:
+        store, name, held = world.actor().store, f"w{at}", list[Record]()
+        outcome: Outcome | None = None
+        barrier.wait(10)
+        while True:
+            start = held.pop(0) if held else None
+            step = world.take(name, want=3, outcome=outcome, start=start, store=store)
+            assert step.settled == ("" if outcome is None else "done")
+            held += step.held
+            if step.started is None:
+                return
+            runs[at].append(step.started)
+            outcome = Outcome(step.started, "ack")
+
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    every = [record for ran in runs for record in ran]
+    assert Counter(record.id for record in every) == {f"t{number}": 1 for number in range(count)}
+    assert len({record.token for record in every}) == count
+    assert {record.starts for record in every} == {1}
+    assert world.leftovers() == []
+
+
+@pytest.mark.leaves_keys
+def test_finishing_gets_through_when_memory_is_full(world: World) -> None:
+    world.ready("a", "b")
+    claim = world.started()
+    world.redis.config_set("maxmemory", "1")
+    try:
+        assert world.settle("w1", Outcome(claim, "ack")) == "done"
+    finally:
+        world.redis.config_set("maxmemory", "0")
+    assert world.store.record(claim.id) is None

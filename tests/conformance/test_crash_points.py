@@ -1,0 +1,235 @@
+"""Every operation, killed just before and just after each of its commands; another actor takes over.
+
+After the take-over: each task that was scheduled has run, been cancelled or been buried (G1), none before its due time
+(G2, checked at every start), under tokens that only rise, while the dead actor's own are refused (G3), and each start
+beyond the first has a cause (G4).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from support.mortal import Fate, Killed, When, mortal
+from support.world import LEASE_US, World
+
+from dueq.core.codec import Record
+from dueq.core.namespace import Namespace
+from dueq.core.store.base import Outcome
+
+ACTOR = "dying"
+HOUR_US = 3600 * 1_000_000
+
+
+@dataclass
+class Scene:
+    """What was there before the operation."""
+
+    world: World
+    started: Record | None = None
+    held: list[Record] = field(default_factory=list)
+    acknowledged: set[str] = field(default_factory=set)
+    """Tasks whose scheduling was confirmed."""
+
+    @property
+    def claim(self) -> Record:
+        assert self.started is not None
+        return self.started
+
+
+Act = Callable[[Scene, Namespace], object]
+
+
+def claims(scene: Scene) -> None:
+    """The actor runs t0, holds t1 and t2."""
+    scene.world.ready("t0", "t1", "t2")
+    scene.acknowledged = {"t0", "t1", "t2"}
+    step = scene.world.take(ACTOR, want=3, lease_us=1)
+    scene.started, scene.held = step.started, step.held
+
+
+def due(scene: Scene) -> None:
+    scene.world.schedule("t0", "t1")
+    scene.world.schedule("t2", queue="other")
+    scene.acknowledged = {"t0", "t1", "t2"}
+
+
+def ready(scene: Scene) -> None:
+    scene.world.ready("t0", "t1", "t2")
+    scene.acknowledged = {"t0", "t1", "t2"}
+
+
+def far(scene: Scene) -> None:
+    scene.world.schedule("t0", "t1", delay_us=HOUR_US)
+    scene.acknowledged = {"t0", "t1"}
+
+
+def buried(scene: Scene) -> None:
+    scene.world.ready("t0", "t1")
+    scene.acknowledged = {"t0", "t1"}
+    for _ in range(2):
+        scene.world.settle("w0", Outcome(scene.world.started("w0"), "dead"))
+
+
+def nothing(scene: Scene) -> None:
+    """Nobody has done anything yet."""
+
+
+def advance(outcome: Literal["", "ack", "retry", "dead"] = "", start: bool = False, want: int = 0) -> Act:
+    def act(scene: Scene, actor: Namespace) -> object:
+        ended = Outcome(scene.claim, outcome, delay_us=2000, reason="why") if outcome else None
+        held = scene.held[0] if start else None
+        step = actor.store.advance(ACTOR, ["q", "other"], LEASE_US, want=want, outcome=ended, start=held)
+        assert ended is None or step.settled == "done"
+        return step
+
+    return act
+
+
+def reap_all(scene: Scene, actor: Namespace) -> None:
+    reaped = actor.store.reap(100, 1, 9)
+    for worker in reaped.silent_workers:
+        actor.store.give_back(worker, "lease_expired", 9)
+
+
+def live(scene: Scene, actor: Namespace) -> None:
+    """A whole life: dispatch, take, settle, sleep."""
+    actor.claim()
+    outcome, held = None, list[Record]()
+    for _ in range(4):
+        actor.strategy.dispatch(100)
+        start = held.pop(0) if held else None
+        step = actor.store.advance(ACTOR, ["q", "other"], LEASE_US, want=2, outcome=outcome, start=start)
+        held += step.held
+        outcome = Outcome(step.started, "ack") if step.started is not None else None
+    actor.strategy.wait(0.001)
+
+
+def schedule(count: int) -> Act:
+    return lambda scene, actor: scene.world.schedule(*[f"n{number}" for number in range(count)], store=actor.store)
+
+
+OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
+    "claim a namespace": (nothing, lambda scene, actor: actor.claim()),
+    "schedule one": (nothing, schedule(1)),
+    "schedule 250": (nothing, schedule(250)),
+    "schedule again": (ready, lambda scene, actor: scene.world.schedule("t0", store=actor.store)),
+    "dispatch": (due, lambda scene, actor: actor.strategy.dispatch(100)),
+    "dispatch a part": (due, lambda scene, actor: actor.strategy.dispatch(2)),
+    "wait": (due, lambda scene, actor: actor.strategy.wait(0.001)),
+    "take one": (ready, advance(want=1)),
+    "take three": (ready, advance(want=3)),
+    "start a held one": (claims, advance(start=True)),
+    "ack": (claims, advance("ack")),
+    "ack and start": (claims, advance("ack", start=True)),
+    "retry": (claims, advance("retry")),
+    "retry and take": (claims, advance("retry", want=1)),
+    "bury": (claims, advance("dead")),
+    "extend": (claims, lambda scene, actor: actor.store.extend(ACTOR, [scene.claim], LEASE_US)),
+    "release": (claims, lambda scene, actor: actor.store.release(ACTOR, scene.held)),
+    "disown": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "unstarted", 9)),
+    "give back": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "worker_lost", 9)),
+    "give back and bury": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "worker_lost", 1)),
+    "reap": (claims, reap_all),
+    "cancel a scheduled one": (far, lambda scene, actor: actor.store.cancel("t0")),
+    "cancel a ready one": (ready, lambda scene, actor: actor.store.cancel("t0")),
+    "cancel a held one": (claims, lambda scene, actor: actor.store.cancel("t1")),
+    "reschedule a scheduled one": (far, lambda scene, actor: actor.store.reschedule("t0", 0)),
+    "reschedule a ready one": (ready, lambda scene, actor: actor.store.reschedule("t0", HOUR_US, relative=True)),
+    "reschedule a held one": (claims, lambda scene, actor: actor.store.reschedule("t1", 0)),
+    "revive": (buried, lambda scene, actor: actor.store.revive(["t0"])),
+    "discard": (buried, lambda scene, actor: actor.store.discard(["t0"])),
+    "look": (
+        buried,
+        lambda scene, actor: (
+            actor.store.dead("q", 0, 9),
+            actor.store.depth("q"),
+            actor.store.queues(),
+            actor.strategy.census(["q"]),
+        ),
+    ),
+    "a whole life": (due, live),
+}
+GONE = {"cancel a scheduled one": "t0", "cancel a ready one": "t0", "cancel a held one": "t1", "discard": "t0"}
+"""The task that an operation may have made disappear."""
+
+
+def take_over(scene: Scene, name: str) -> None:
+    """Another actor finds what the dead one left, and brings every task to its end."""
+    world = scene.world
+    if name.startswith("schedule"):  # its caller got no answer, and asks again
+        OPERATIONS[name][1](scene, world.main)
+        scene.acknowledged |= {"n0"} if name != "schedule again" else set()
+    lost = {one.id: one.how for one in world.store.give_back(ACTOR, "worker_lost", 9)}
+    lost |= {one.id: one.how for one in world.store.reap(100, 1, 9).lost}
+    for task_id in scene.acknowledged:  # bring what is far away near
+        record = world.store.record(task_id)
+        if record is not None and record.due_us > world.now_us():
+            assert world.store.reschedule(task_id, 0) is not None
+    world.store.revive([letter.record.id for letter in world.store.dead("q", 0, 99)])
+    runs: dict[str, list[Record]] = defaultdict(list)
+    for record in world.drain():
+        runs[record.id].append(record)
+
+    for task_id in scene.acknowledged:
+        done_before = scene.started is not None and task_id == scene.started.id and name.startswith("ack")
+        taken_and_done = name == "a whole life"
+        may_be_gone = GONE.get(name) == task_id or done_before or taken_and_done
+        assert len(runs[task_id]) <= 1, f"{task_id} ran twice"
+        assert may_be_gone or runs[task_id], f"{task_id} is lost"  # G1
+        assert world.store.record(task_id) is None
+    for task_id, [record] in ((task_id, records) for task_id, records in runs.items() if records):
+        for old in [scene.started, *scene.held]:
+            if old is not None and old.id == task_id:
+                assert record.token > old.token  # G3
+        assert record.starts == 1 or record.cause != "", f"{task_id} started again without a cause"  # G4
+        if lost.get(task_id) == "started":
+            assert record.starts >= 2
+            assert record.cause in ("worker_lost", "lease_expired")
+    for old in [scene.started, *scene.held]:
+        if old is not None:
+            assert world.settle(ACTOR, Outcome(old, "ack")) in ("missing", "stale")  # the dead one, were it to wake
+    assert world.leftovers() == []
+
+
+@pytest.mark.leaves_keys  # checked at each point instead
+@pytest.mark.parametrize("cold", [False, True], ids=["", "scripts-forgotten"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_crash_points(
+    redis_url: str, strategy_name: str, name: str, cold: bool, record_property: Callable[[str, object], None]
+) -> None:
+    prepare, act = OPERATIONS[name]
+    numbers = itertools.count()
+
+    def at(fate: Fate) -> None:
+        world = World(redis_url, f"crash{next(numbers)}", strategy_name)
+        try:
+            scene = Scene(world)
+            prepare(scene)
+            actor = mortal(world.actor(), fate)
+            if cold:
+                world.redis.script_flush()
+            try:
+                act(scene, actor)
+            except Killed:
+                actor.close()
+            assert fate.dead is (fate.at > 0)
+            take_over(scene, name)
+        finally:
+            world.close()
+
+    at(Fate())  # the server may see these scripts for the first time, which costs commands more
+    whole = Fate()
+    at(whole)
+    assert whole.sent > 0
+    points = 0
+    for k in range(1, whole.sent + 1):
+        moments: tuple[When, When] = ("before", "after")
+        for when in moments:
+            at(Fate(k, when))
+            points += 1
+    record_property("crash points", points)

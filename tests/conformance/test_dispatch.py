@@ -1,0 +1,140 @@
+"""From SCHEDULED to READY: never early, in bounded steps, fairly, and each task exactly once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from support.waiting import wait_until
+from support.world import World
+
+from dueq.core.clock import US
+
+
+def test_nothing_scheduled(world: World) -> None:
+    result = world.strategy.dispatch(100)
+    assert (result.moved, result.next_in) == ([], None)
+
+
+def test_never_early_and_soon_after(world: World) -> None:
+    delays = [40_000 + 7_000 * number for number in range(10)]
+    for number, delay in enumerate(delays):
+        world.schedule(f"t{number}", delay_us=delay)
+    moved: list[tuple[str, float]] = []
+
+    def all_moved() -> bool:
+        moved.extend(world.strategy.dispatch(100).moved)
+        return len(moved) == len(delays)
+
+    wait_until(all_moved)
+    assert all(lateness >= 0 for _, lateness in moved)
+    assert len(world.drain()) == len(delays)
+
+
+def test_next_in_is_exact(world: World) -> None:
+    world.schedule("far", delay_us=7200 * US, queue="other")
+    world.schedule("near", delay_us=3600 * US)
+    record = world.store.record("near")
+    assert record is not None
+    before = world.now_us()
+    next_in = world.strategy.dispatch(100).next_in
+    after = world.now_us()
+    assert next_in is not None
+    assert record.due_us - after <= next_in * US <= record.due_us - before + 1
+
+
+def test_a_step_is_bounded_and_says_that_there_is_more(world: World) -> None:
+    world.schedule(*[f"t{number}" for number in range(250)])
+    sizes, remaining = [], []
+    for _ in range(3):
+        result = world.strategy.dispatch(100)
+        sizes.append(len(result.moved))
+        remaining.append(result.next_in)
+    assert sizes == [100, 100, 50]
+    assert remaining == [0, 0, None]
+
+
+def test_a_step_is_bounded_over_many_queues(world: World) -> None:
+    for number in range(30):
+        world.schedule(*[f"t{number}-{copy}" for copy in range(5)], queue=f"q{number}")
+    for _ in range(15):
+        assert 0 < len(world.strategy.dispatch(10).moved) <= 15
+    assert len(world.drain()) == 150
+
+
+def test_a_huge_batch_still_works(world: World) -> None:
+    world.schedule(*[f"t{number}" for number in range(9000)])
+    assert len(world.dispatch_all(world.strategy)) == 9000
+    world.schedule(*[f"u{number}" for number in range(9000)])
+    moved = 0
+    more = True
+    while more:
+        result = world.strategy.dispatch(1_000_000)
+        moved += len(result.moved)
+        more = result.next_in == 0
+    assert moved == 9000
+    taken = world.take("w1", want=1_000_000)
+    assert taken.started is not None
+    assert len(taken.held) >= 999
+    world.wipe()
+
+
+def test_a_backlog_does_not_hold_up_another_queue(world: World) -> None:
+    world.schedule(*[f"t{number}" for number in range(1000)], queue="busy")
+    world.schedule("a", queue="quiet")
+    moved: list[str] = []
+    for _ in range(3):
+        moved += [queue for queue, _ in world.strategy.dispatch(100).moved]
+    assert Counter(moved)["quiet"] == 1
+    assert Counter(moved)["busy"] > 100
+
+
+def test_first_due_first_started(world: World) -> None:
+    due = world.now_us() + 30_000
+    ids = [f"t{number}" for number in range(20)]
+    for number, task_id in sorted(enumerate(ids), key=lambda pair: pair[1]):
+        world.schedule(task_id, due_us=due + number * 1000)
+    wait_until(lambda: world.strategy.dispatch(100).next_in is None)
+    assert [record.id for record in world.drain()] == ids
+
+
+def test_census_counts_and_finds_the_oldest(world: World) -> None:
+    world.schedule("a", "b", delay_us=3600 * US)
+    world.schedule("c", delay_us=60 * US)
+    world.schedule("d", queue="ready")
+    world.strategy.dispatch(100)
+    mine, ready, unknown = world.strategy.census(["q", "ready", "unknown"])
+    record = world.store.record("c")
+    assert record is not None
+    assert mine.scheduled == 3
+    assert mine.oldest_due_us is not None
+    assert 0 <= mine.oldest_due_us - record.due_us < 1.1 * US
+    assert (ready.scheduled, ready.oldest_due_us) == (0, None)
+    assert (unknown.scheduled, unknown.oldest_due_us) == (0, None)
+    assert world.strategy.census([]) == []
+
+
+def test_two_dispatchers_move_each_task_once(world: World) -> None:
+    count = 5000
+    world.schedule(*[f"t{number}" for number in range(count)])
+    moved = [0, 0]
+    barrier = threading.Barrier(2)
+
+    def dispatch(at: int) -> None:
+        strategy = world.actor().strategy
+        barrier.wait(10)
+        moved[at] = len(world.dispatch_all(strategy))
+
+    threads = [threading.Thread(target=dispatch, args=(at,)) for at in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(moved) == count
+    assert world.states() == {"scheduled": 0, "ready": count, "leased": 0, "dead": 0}
+    taken: list[str] = []
+    while (step := world.take("w1", want=1000)).started is not None:
+        assert step.dropped == []
+        taken += [step.started.id, *[record.id for record in step.held]]
+    assert len(taken) == len(set(taken)) == count
+    world.wipe()

@@ -1,0 +1,222 @@
+"""Random interleavings of everybody, against a model of what each task may do next."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from support.world import LEASE_US, World
+
+from dueq.core.codec import Record
+from dueq.core.store.base import Advance, Outcome
+
+HOUR_US = 3600 * 1_000_000
+WORKERS = ("w0", "w1", "w2")
+QUEUES = ("q", "other")
+IDS = tuple(f"t{number}" for number in range(2))
+_numbers = itertools.count()
+
+
+@dataclass
+class Task:
+    """The model: where a task is, and under which token its owner may settle it."""
+
+    far: bool
+    state: str = "waiting"  # scheduled or ready; held; leased; dead
+    owner: str = ""
+    token: int = 0
+
+
+class Life(RuleBasedStateMachine):
+    """Producers, a dispatcher, three workers and a reaper, in any order."""
+
+    url = strategy = ""
+    claims = Bundle("claims")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.url, f"model{next(_numbers)}", self.strategy)
+        self.tasks: dict[str, Task] = {}
+        self.last_token, self.lease_us = 0, LEASE_US
+
+    def teardown(self) -> None:
+        try:
+            self.world.finish()
+        finally:
+            self.world.close()
+
+    def waiting(self, *task_ids: str) -> None:
+        for task_id in task_ids:
+            task = self.tasks[task_id]
+            task.state, task.owner, task.token = "waiting", "", 0
+
+    def took(self, worker: str, step: Advance) -> list[Record]:
+        """Note what a worker was given: only what waits, is due, and belongs to nobody."""
+        assert step.dropped == []
+        new = [claim for claim in [step.started, *step.held] if claim is not None]
+        for claim in new:
+            task = self.tasks[claim.id]
+            if claim.token != task.token:
+                assert (task.state, task.far) == ("waiting", False)
+                assert claim.token > self.last_token
+                self.last_token = claim.token
+            else:
+                assert (task.state, task.owner) == ("held", worker)
+            task.state, task.owner, task.token = ("leased" if claim is step.started else "held"), worker, claim.token
+        return new
+
+    @rule(task_id=st.sampled_from(IDS), queue=st.sampled_from(QUEUES), far=st.booleans(), dispatch=st.booleans())
+    def schedule(self, task_id: str, queue: str, far: bool, dispatch: bool) -> None:
+        [result] = self.world.schedule(task_id, queue=queue, delay_us=HOUR_US if far else 0)
+        states = {"waiting": "scheduled", "held": "scheduled", "leased": "leased", "dead": "dead"}
+        task = self.tasks.get(task_id)
+        assert result.existing == ("" if task is None else states[task.state])
+        if task is None:
+            self.tasks[task_id] = Task(far)
+        if dispatch:
+            self.world.dispatch_all()
+
+    @rule()
+    def dispatch(self) -> None:
+        self.world.dispatch_all()
+
+    @rule(
+        target=claims,
+        worker=st.sampled_from(WORKERS),
+        queues=st.sampled_from([QUEUES, QUEUES[:1]]),
+        want=st.integers(1, 3),
+    )
+    def take(self, worker: str, queues: tuple[str, ...], want: int) -> Record:
+        claims = self.took(worker, self.world.take(worker, *queues, want=want, lease_us=self.lease_us))
+        assert {claim.queue for claim in claims} <= set(queues)
+        return multiple(*claims)  # type: ignore[return-value]
+
+    @rule(short=st.booleans())
+    def leases_from_now_on(self, short: bool) -> None:
+        self.lease_us = 1 if short else LEASE_US
+
+    @rule(target=claims, claim=claims)
+    def start_held(self, claim: Record) -> Record:
+        task = self.tasks.get(claim.id)
+        mine = task is not None and (task.state, task.token) == ("held", claim.token)
+        step = self.world.take(claim.worker, want=0, start=claim)
+        assert (step.started is not None) == mine
+        return multiple(*self.took(claim.worker, step))  # type: ignore[return-value]
+
+    @rule(claim=consumes(claims), kind=st.sampled_from(["ack", "retry", "retry later", "dead"]))
+    def settle(self, claim: Record, kind: str) -> None:
+        task = self.tasks.get(claim.id)
+        mine = task is not None and (task.state, task.token) == ("leased", claim.token)
+        name, _, later = kind.partition(" ")
+        delay = HOUR_US if later else 0
+        outcome = Outcome(claim, name, delay_us=delay, reason="why")  # type: ignore[arg-type]
+        settled = self.world.settle(claim.worker, outcome)
+        assert (settled == "done") == mine
+        if task is None:
+            assert settled == "missing"
+        elif mine and kind == "ack":
+            del self.tasks[claim.id]
+        elif mine and kind == "dead":
+            task.state, task.owner = "dead", ""
+        elif mine:
+            self.waiting(claim.id)
+            task.far = bool(later)
+
+    @rule(claim=claims)
+    def extend(self, claim: Record) -> None:
+        task = self.tasks.get(claim.id)
+        mine = task is not None and (task.state, task.token) == ("leased", claim.token)
+        assert self.world.store.extend(claim.worker, [claim], LEASE_US) == [mine]
+
+    @rule(claim=claims)
+    def release(self, claim: Record) -> None:
+        task = self.tasks.get(claim.id)
+        mine = task is not None and (task.state, task.token) == ("held", claim.token)
+        assert self.world.store.release(claim.worker, [claim]) == mine
+        if mine:
+            self.waiting(claim.id)
+
+    @rule(worker=st.sampled_from(WORKERS), disown=st.booleans())
+    def die(self, worker: str, disown: bool) -> None:
+        lost = self.world.store.give_back(worker, "unstarted" if disown else "worker_lost", 99)
+        expected = {task_id for task_id, task in self.tasks.items() if task.owner == worker}
+        assert {one.id for one in lost} == expected
+        self.waiting(*expected)
+
+    @rule()
+    def reap(self) -> None:
+        reaped = self.world.store.reap(100, 1, 99)
+        for one in reaped.lost:
+            assert self.tasks[one.id].state == "leased"
+            self.waiting(one.id)
+        for worker in reaped.silent_workers:
+            lost = self.world.store.give_back(worker, "lease_expired", 99)
+            self.waiting(*(one.id for one in lost))
+
+    @rule(task_id=st.sampled_from(IDS))
+    def cancel(self, task_id: str) -> None:
+        task = self.tasks.get(task_id)
+        expected = task is not None and task.state in ("waiting", "held")
+        assert self.world.store.cancel(task_id) is expected
+        if expected:
+            del self.tasks[task_id]
+
+    @rule(task_id=st.sampled_from(IDS), far=st.booleans())
+    def reschedule(self, task_id: str, far: bool) -> None:
+        task = self.tasks.get(task_id)
+        due = self.world.store.reschedule(task_id, HOUR_US if far else 0, relative=True)
+        expected = task is not None and task.state in ("waiting", "held")
+        assert (due is not None) is expected
+        if task is not None and expected:
+            self.waiting(task_id)
+            task.far = far
+
+    @rule(task_id=st.sampled_from(IDS), revive=st.booleans())
+    def dead_letter(self, task_id: str, revive: bool) -> None:
+        task = self.tasks.get(task_id)
+        dead = task is not None and task.state == "dead"
+        done = self.world.store.revive([task_id]) if revive else self.world.store.discard([task_id])
+        assert done == dead
+        if dead and revive:
+            self.waiting(task_id)
+            self.tasks[task_id].far = False
+        elif dead:
+            del self.tasks[task_id]
+
+    @precondition(lambda self: self.tasks)
+    @rule()
+    def everything_due_is_run(self) -> None:
+        expected = {task_id for task_id, task in self.tasks.items() if task.state == "waiting" and not task.far}
+        ran = self.world.drain()
+        assert sorted(record.id for record in ran) == sorted(expected)
+        self.last_token = max([self.last_token, *(record.token for record in ran)])
+        for task_id in expected:
+            del self.tasks[task_id]
+
+
+@pytest.mark.timeout(120)
+def test_any_interleaving(redis_url: str, strategy_name: str) -> None:
+    machine = type("Life", (Life,), {"url": redis_url, "strategy": strategy_name})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=100,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],  # to shrink a failure would take minutes
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,177 @@
+"""A namespace of one test's own: short-hands for its transitions, and the proof that nothing is left of it."""
+
+from __future__ import annotations
+
+import itertools
+
+from dueq.core.clock import US
+from dueq.core.codec import Record
+from dueq.core.config import Settings
+from dueq.core.connection import connect
+from dueq.core.doorbell import Doorbell
+from dueq.core.namespace import Namespace
+from dueq.core.store.base import Advance, NewTask, Outcome, Scheduled, Store
+from dueq.strategies.base import Dispatched, Strategy
+
+LEASE_US = 60 * US
+MANY = 1000
+_KEPT = ("meta", "queues", "token", "stats", "wake")
+
+
+class World:
+    """The namespace ``name`` on the server at ``url``, kept by ``strategy``, with any number of actors."""
+
+    def __init__(self, url: str, name: str, strategy: str) -> None:
+        self.settings = Settings(redis_url=url, namespace=name, strategy=strategy)
+        self.redis = connect(url)
+        self._actors: list[Namespace] = []
+        self._ids: set[str] = set()
+        self._workers: set[str] = set()
+        self._names = itertools.count(1)
+        self.main = self.actor()
+        self.keys = self.main.keys
+
+    # -- actors
+
+    def actor(self) -> Namespace:
+        """One more process's view of the namespace, with connections of its own."""
+        namespace = Namespace.open(self.settings)
+        self._actors.append(namespace)
+        return namespace
+
+    def adopt(self, namespace: Namespace) -> Namespace:
+        """Close ``namespace`` at the end, too."""
+        self._actors.append(namespace)
+        return namespace
+
+    @property
+    def store(self) -> Store:
+        return self.main.store
+
+    @property
+    def strategy(self) -> Strategy:
+        return self.main.strategy
+
+    def bell(self, *queues: str) -> Doorbell:
+        """What an idle worker of ``queues`` waits on."""
+        return Doorbell(self.main.client, [self.keys.of("bell", queue) for queue in queues])
+
+    # -- short-hands
+
+    def now_us(self) -> int:
+        """Redis's clock."""
+        seconds, micros = self.redis.time()
+        return int(seconds) * US + int(micros)
+
+    def schedule(
+        self, *ids: str, queue: str = "q", delay_us: int = 0, due_us: int | None = None, store: Store | None = None
+    ) -> list[Scheduled]:
+        """Schedule ``ids`` at ``due_us``, else ``delay_us`` from now."""
+        self._ids.update(ids)
+        due, relative = (delay_us, True) if due_us is None else (due_us, False)
+        body = b'["f",[]]'
+        return (store or self.store).schedule([NewTask(task_id, queue, due, body, relative) for task_id in ids])
+
+    def ready(self, *ids: str, queue: str = "q") -> None:
+        """Schedule ``ids`` due now, and dispatch them: up to ten in this order, more in any."""
+        groups = [(task_id,) for task_id in ids] if len(ids) <= 10 else [ids]
+        for group in groups:
+            assert {result.existing for result in self.schedule(*group, queue=queue)} <= {""}
+            moved = 0
+            while moved < len(group):  # a strategy may round up
+                moved += len(self.dispatch_all())
+
+    def dispatch_all(self, strategy: Strategy | None = None) -> list[tuple[str, float]]:
+        """Dispatch until nothing is due; returns all that was moved."""
+        moved: list[tuple[str, float]] = []
+        for _ in range(MANY):
+            result: Dispatched = (strategy or self.strategy).dispatch(100)
+            moved += result.moved
+            if result.next_in != 0:
+                return moved
+        raise AssertionError("the dispatcher never comes to an end")
+
+    def take(
+        self,
+        worker: str = "w1",
+        *queues: str,
+        want: int = 1,
+        lease_us: int = LEASE_US,
+        outcome: Outcome | None = None,
+        start: Record | None = None,
+        store: Store | None = None,
+    ) -> Advance:
+        """One ``advance`` of ``worker`` on ``queues`` (default: ``q``)."""
+        self._workers.add(worker)
+        advance = (store or self.store).advance
+        step = advance(worker, queues or ("q",), lease_us, want=want, outcome=outcome, start=start)
+        for claim in [step.started, *step.held]:
+            assert claim is None or claim.due_us <= step.now_us, "early"
+        return step
+
+    def started(self, worker: str = "w1", *queues: str, lease_us: int = LEASE_US) -> Record:
+        """The task that ``worker`` starts now; fails if there is none."""
+        step = self.take(worker, *queues, lease_us=lease_us)
+        assert step.started is not None
+        return step.started
+
+    def settle(self, worker: str, outcome: Outcome) -> str:
+        """Settle without taking anything new; returns what became of it."""
+        return self.take(worker, want=0, outcome=outcome).settled
+
+    def states(self, queue: str = "q") -> dict[str, int]:
+        """How many tasks of ``queue`` are in each state."""
+        depth, [census] = self.store.depth(queue), self.strategy.census([queue])
+        return {"scheduled": census.scheduled, "ready": depth.ready, "leased": depth.leased, "dead": depth.dead}
+
+    def drain(self, worker: str = "drain") -> list[Record]:
+        """Run and acknowledge all that is due, now; returns every start."""
+        started: list[Record] = []
+        queues = self.store.queues()
+        outcome: Outcome | None = None
+        for _ in range(MANY * 10):
+            self.dispatch_all()
+            step = self.take(worker, *queues, outcome=outcome)
+            if step.started is None:
+                if not any(self.redis.llen(self.keys.of("ready", queue)) for queue in queues):
+                    return started
+                outcome = None
+                continue
+            started.append(step.started)
+            outcome = Outcome(step.started, "ack")
+        raise AssertionError("the queue never comes to an end")
+
+    # -- the end
+
+    def leftovers(self) -> list[str]:
+        """Keys that a namespace without tasks should not have."""
+        kept = {self.keys.plain(name) for name in _KEPT}
+        found = {key.decode() for key in self.redis.scan_iter(match=self._pattern(), count=1000)}
+        return sorted(found - kept)
+
+    def finish(self) -> None:
+        """Through the public faces, take everything back and run, cancel or discard it: no key may be left."""
+        for worker in sorted(self._workers):
+            self.store.give_back(worker, "unstarted", MANY)
+        for task_id in sorted(self._ids):
+            self.store.cancel(task_id)
+        self.drain()
+        self.store.discard(sorted(self._ids))
+        assert self.leftovers() == []
+        assert self.redis.llen(self.keys.plain("wake")) <= 1
+
+    def wipe(self) -> None:
+        """Delete everything: quicker than to finish many thousand tasks, but it proves nothing."""
+        self._ids.clear()
+        if keys := list(self.redis.scan_iter(match=self._pattern(), count=1000)):
+            self.redis.delete(*keys)
+
+    def close(self) -> None:
+        """Delete what is left and close every connection."""
+        for actor in self._actors:
+            actor.close()
+        self.wipe()
+        self.redis.connection_pool.disconnect()
+
+    def _pattern(self) -> str:
+        return self.keys.prefix + "*"

@@ -1,0 +1,1 @@
+"""Pure values, without a server."""

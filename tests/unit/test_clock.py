@@ -1,0 +1,71 @@
+"""Due times and delays: exact, and mistakes are refused rather than guessed."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dueq.core.clock import US, ServerClock, delay_us, due_us, now_us
+from dueq.core.errors import InvalidTask, NaiveDatetime
+
+
+def test_now() -> None:
+    assert abs(now_us() - time.time() * US) < US
+
+
+def test_aware_datetimes_are_exact() -> None:
+    moment = datetime(2031, 5, 6, 7, 8, 9, 123457, tzinfo=UTC)
+    assert due_us(moment) % US == 123457
+    assert due_us(moment.astimezone(timezone(timedelta(hours=5, minutes=30)))) == due_us(moment)
+    assert due_us(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=1)) == 1
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 12, 31), timezones=st.just(UTC)))
+def test_every_datetime_comes_back(moment: datetime) -> None:
+    assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=due_us(moment)) == moment
+
+
+def test_naive_datetimes_are_refused() -> None:
+    with pytest.raises(NaiveDatetime, match="time zone"):
+        due_us(datetime(2031, 5, 6))  # noqa: DTZ001, RUF100
+
+
+def test_seconds() -> None:
+    assert due_us(12) == 12 * US
+    assert due_us(1.5) == 1_500_000
+    assert due_us(-5) == 0
+
+
+def test_milliseconds_are_refused() -> None:
+    with pytest.raises(InvalidTask, match="milliseconds"):
+        due_us(time.time() * 1000 * 1000)
+    with pytest.raises(InvalidTask, match="milliseconds"):
+        delay_us(time.time() * 1000 * 1000)
+
+
+@pytest.mark.parametrize("value", ["12", None, True, float("nan"), float("inf"), 1j, [1]])
+def test_no_times(value: Any) -> None:
+    with pytest.raises(InvalidTask):
+        due_us(value)
+    with pytest.raises(InvalidTask):
+        delay_us(value)
+
+
+def test_delays() -> None:
+    assert delay_us(timedelta(days=2, seconds=3, microseconds=4)) == (2 * 86_400 + 3) * US + 4
+    assert delay_us(0.25) == 250_000
+    assert delay_us(-1) == delay_us(timedelta(seconds=-1)) == 0
+
+
+def test_the_server_s_clock_is_bracketed() -> None:
+    clock = ServerClock()
+    received = time.monotonic_ns()
+    clock.told(1_000_000, received - 5_000_000, received)
+    earliest, latest = clock.earliest_us(), clock.latest_us()
+    assert earliest >= 1_000_000
+    assert 5_000 <= latest - earliest < 1_000_000

@@ -1,0 +1,81 @@
+"""Records and arguments to bytes and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dueq.core.codec import check_id, decode_body, decode_record, encode_body
+from dueq.core.errors import DueqError, InvalidTask, PayloadTooLarge
+
+RECORD = b"1|S|123|q|1|2|3|w|9|7|w1|"
+text = st.text(st.characters(codec="utf-8"))
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+    max_leaves=10,
+)
+
+
+def test_record() -> None:
+    record = decode_record("a", RECORD + b"body|with|bars")
+    assert (record.id, record.state, record.due_us, record.queue) == ("a", "S", 123, "q")
+    assert (record.starts, record.retries, record.losses) == (1, 2, 3)
+    assert (record.cause, record.since_us, record.token, record.worker) == ("worker_lost", 9, 7, "w1")
+    assert record.body == b"body|with|bars"
+
+
+def test_empty_fields_of_a_record() -> None:
+    record = decode_record("a", b"1|S|1|q|0|0|0||||||")
+    assert (record.cause, record.since_us, record.token, record.worker, record.body) == ("", 0, 0, "", b"|")
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"junk", RECORD[:-1], b"2" + RECORD[1:], RECORD.replace(b"|w|", b"|x|"), b"1|S|x" + RECORD[7:]]
+)
+def test_unreadable_record(raw: bytes) -> None:
+    with pytest.raises(DueqError, match="task a is unreadable"):
+        decode_record("a", raw)
+
+
+@given(args=st.lists(plain, max_size=3), kwargs=st.dictionaries(st.text("abc", min_size=1), plain, max_size=3))
+def test_arguments_come_back_as_they_were(args: list[Any], kwargs: dict[str, Any]) -> None:
+    assert decode_body(encode_body("task", args, kwargs, 10**9)) == ("task", args, kwargs)
+
+
+@pytest.mark.parametrize(
+    "value", [object(), b"bytes", {1, 2}, float("nan"), float("inf"), "\ud800", {1: 2}, [{"a": [{2: 3}]}]]
+)
+def test_what_json_would_change_is_refused(value: object) -> None:
+    with pytest.raises(InvalidTask):
+        encode_body("task", [value], {}, 10**6)
+    with pytest.raises(InvalidTask):
+        encode_body("task", [], {"key": value}, 10**6)
+
+
+def test_endless_nesting_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(InvalidTask):
+        encode_body("task", [loop], {}, 10**6)
+
+
+def test_the_limit_is_exact_and_in_bytes() -> None:
+    size = len(encode_body("t", ["é" * 10], {}, 10**6))
+    assert len(encode_body("t", ["é" * 10], {}, size)) == size
+    with pytest.raises(PayloadTooLarge, match="max_payload"):
+        encode_body("t", ["é" * 10], {}, size - 1)
+
+
+@pytest.mark.parametrize("task_id", ["a", "!~", "x" * 128, "a|b:c{d}"])
+def test_ids(task_id: str) -> None:
+    assert check_id(task_id) == task_id
+
+
+@pytest.mark.parametrize("task_id", ["", " ", "a b", "é", "x" * 129, "a\n", "\x00", 5, None])
+def test_no_ids(task_id: Any) -> None:
+    with pytest.raises(InvalidTask):
+        check_id(task_id)
