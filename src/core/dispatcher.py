@@ -59,6 +59,7 @@ class Dispatcher:
     def _sleep(self, told: float, next_in: float | None) -> None:
         due = next_in is not None and next_in < self._safety_net
         seconds = next_in if due and next_in is not None else self._safety_net
+        self._stop.forget_wakeups()
         woken_by = self._strategy.wait(max(0.0, told + seconds - time.monotonic()), wakeup_fd=self._stop.fileno())
         if not self._stop.requested:
             self._telemetry.woke(woken_by or ("due" if due else "safety_net"))

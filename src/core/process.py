@@ -89,6 +89,7 @@ def main(order: Order) -> None:
     """The main function of every child."""
     _die_with(order)
     stop = Stop()
+    stop.wake_on_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor alone decides
     signal.signal(signal.SIGTERM, lambda *_: stop.request())
     setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")

@@ -73,10 +73,12 @@ class _Run:
         self._board = Board(settings, strategy, options.queues, tasks)
         telemetry = Telemetry(self._board.own, "supervisor", strategy)
         recovery = Recovery(namespace, telemetry, options.max_losses)
-        self._supervisor = Supervisor(settings, options, self._board, recovery, Stop(), on_ready=self._say_ready)
+        self._stop = Stop()
+        self._supervisor = Supervisor(settings, options, self._board, recovery, self._stop, on_ready=self._say_ready)
         self._metrics_url: str | None = None
 
     def run(self) -> None:
+        self._stop.wake_on_signals()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._supervisor.hurry())
         stop_serving = self._serve()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 
 
 class Stop:
@@ -14,20 +16,39 @@ class Stop:
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
         self.requested = False
+
+    def wake_on_signals(self) -> None:
+        """Make every handled signal end waiting. Call it in the main thread.
+
+        The kernel may hand a signal to any thread; Python runs its handler in the main one only, which would stay in
+        its system call and never hear of it.
+        """
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def request(self) -> None:
         """Stop soon. May be called from a signal handler, and again."""
         if not self.requested:
             self.requested = True
-            os.write(self._writer, b"!")
+            with contextlib.suppress(BlockingIOError):  # full of wake-ups: readable already
+                os.write(self._writer, b"!")
 
     def fileno(self) -> int:
         """Readable from the request on."""
         return self._reader
 
+    def forget_wakeups(self) -> None:
+        """Before waiting: forget signals that were not for us, such as those a task handles, or no wait would last."""
+        # a request made meanwhile writes again, so it is not forgotten
+        with contextlib.suppress(BlockingIOError):
+            while not self.requested and os.read(self._reader, 512):
+                pass
+
     def sleep(self, seconds: float) -> None:
         """Sleep, unless or until asked to stop."""
+        self.forget_wakeups()
         select.select([self._reader], (), (), max(0.0, seconds))
 
     def close(self) -> None:

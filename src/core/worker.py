@@ -170,6 +170,7 @@ class Worker:
     # -- waiting and leaving
 
     def _idle(self) -> None:
+        self._stop.forget_wakeups()
         try:
             rung = self._bell.wait(self._safety_net)
             if not rung:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import AuthenticationError, ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from dueq.core.connection import Patience, connect, explained, redact, server_version
+from dueq.core.connection import Patience, connect, explained, redact
 from dueq.core.errors import ConfigurationError, DueqError, ServerRefused, ServerUnavailable
 
 SECRETS = [
@@ -83,9 +83,3 @@ def test_patience() -> None:
     for _ in range(5000):
         patience.failed()
     assert patience.failed() == 1.0
-
-
-def test_version() -> None:
-    assert server_version({"redis_version": "7.0.15"}) == (7, 0, 15)
-    assert server_version({"redis_version": 2.4}) == (2, 4)
-    assert server_version({}) == (0,)
