@@ -32,8 +32,7 @@ class Stop:
         """Stop soon. May be called from a signal handler, and again."""
         if not self.requested:
             self.requested = True
-            with contextlib.suppress(BlockingIOError):  # full of wake-ups: readable already
-                os.write(self._writer, b"!")
+            self._wake()
 
     def fileno(self) -> int:
         """Readable from the request on."""
@@ -41,15 +40,22 @@ class Stop:
 
     def forget_wakeups(self) -> None:
         """Before waiting: forget signals that were not for us, such as those a task handles, or no wait would last."""
-        # a request made meanwhile writes again, so it is not forgotten
+        if self.requested:
+            return
         with contextlib.suppress(BlockingIOError):
-            while not self.requested and os.read(self._reader, 512):
+            while os.read(self._reader, 512):
                 pass
+        if self.requested:  # made in between: what it wrote may just have been read
+            self._wake()
 
     def sleep(self, seconds: float) -> None:
         """Sleep, unless or until asked to stop."""
         self.forget_wakeups()
         select.select([self._reader], (), (), max(0.0, seconds))
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full of wake-ups: readable already
+            os.write(self._writer, b"!")
 
     def close(self) -> None:
         """Give the pipe back."""
