@@ -40,12 +40,10 @@ class Stop:
 
     def forget_wakeups(self) -> None:
         """Before waiting: forget signals that were not for us, such as those a task handles, or no wait would last."""
-        if self.requested:
-            return
         with contextlib.suppress(BlockingIOError):
             while os.read(self._reader, 512):
                 pass
-        if self.requested:  # made in between: what it wrote may just have been read
+        if self.requested:  # what it wrote may just have been read
             self._wake()
 
     def sleep(self, seconds: float) -> None:
