@@ -107,7 +107,8 @@ class Supervisor:
         assert code is not None
         slot.child = None
         if child.role == "worker":
-            self._recovery.add(child.name, crashed=code != 0)
+            # a task that outlasts the drain time is killed by us: that is not held against it
+            self._recovery.add(child.name, crashed=code != 0, blame=not self._stop.requested)
         name, pid = child.role, child.pid
         child.close()
         self._board.retire(child.tally)

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from types import ModuleType
 
 import psutil
@@ -95,6 +96,19 @@ def test_a_second_sigterm_stops_at_once_and_what_ran_runs_again(engine: Engine, 
     second = engine.run("--workers", "1")
     wait_until(lambda: len(engine.runs()[handle.id].starts) == 2, 10)
     assert engine.total(second, "dueq_duplicates_total", cause="worker_lost") == 1
+
+
+def _started(engine: Engine, task_id: str, times: int) -> bool:
+    return len(engine.runs()[task_id].starts) == times
+
+
+def test_a_task_cut_off_by_a_stop_is_not_to_blame(engine: Engine, sample: ModuleType) -> None:
+    handle = sample.nap.after(0)(30.0)
+    for attempt in range(1, 4):
+        supervisor = engine.run("--workers", "1", "--drain-timeout", "0", "--max-losses", "1")
+        wait_until(partial(_started, engine, handle.id, attempt), 10)
+        assert engine.stop(supervisor) == 0
+    assert sample.app.cancel(handle.id), "it is pending, not dead"
 
 
 def test_a_crash_loop_stops_with_the_reason(engine: Engine) -> None:

@@ -155,7 +155,8 @@ class Store(ABC):
 
         ``since_us`` is when the worker was lost. With ``lease_expired`` a worker heard of since keeps what it holds.
         ``unstarted`` is for a worker that disowns claims whose delivery it never learnt of: they do not count as
-        started. A task lost with ``most_losses`` workers becomes a dead letter.
+        started. A task lost with ``most_losses`` workers becomes a dead letter;
+        0 says that this loss is not the task's fault, and is not held against it.
         """
 
     @abstractmethod

@@ -21,7 +21,8 @@ local function pass_baton(queue)
   if redis.call('EXISTS', key_ready(queue)) == 1 then ring_workers(queue, 1) else redis.call('DEL', key_bell(queue)) end
 end
 
--- The owner is gone: put back, or bury what has now taken too many owners with it. Returns 'started', 'held' or 'dead'.
+-- The owner is gone: put back, or bury what has now taken `most_losses` owners with it (0: it is not to blame).
+-- Returns 'started', 'held' or 'dead'.
 local function lose(id, record, cause, since, most_losses)
   if record.state == 'H' or cause == 'u' then
     -- never ran under this claim, so this delivery does not count
@@ -30,8 +31,9 @@ local function lose(id, record, cause, since, most_losses)
     return 'held'
   end
   record.cause, record.since = cause, since
-  if cause == 'w' then record.losses = record.losses + 1 end
-  if record.losses >= most_losses then
+  local blamed = cause == 'w' and most_losses > 0
+  if blamed then record.losses = record.losses + 1 end
+  if blamed and record.losses >= most_losses then
     let_go(id, record)
     bury(id, record, 'killed its worker ' .. record.losses .. ' times')
     return 'dead'
