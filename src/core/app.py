@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -125,6 +127,18 @@ class Task(Generic[P, R]):
         return Call(self.name, self.queue, due, relative, body, task_id)
 
 
+_apps: weakref.WeakSet[Dueq] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    # a fork copies a lock as it is, also if a thread held it that the child does not have
+    for app in _apps:
+        app._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
+
+
 class Dueq:
     """An application: its tasks, and the namespace that they are scheduled in.
 
@@ -144,6 +158,7 @@ class Dueq:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._namespace: Namespace | None = None
         self._lock = threading.Lock()
+        _apps.add(self)
 
     # -- defining tasks
 

@@ -77,6 +77,8 @@ class RunOptions:
     state_file: str | None = None
     """Where to write, once all processes run, a JSON object with pid and metrics_url."""
     log_format: str = "text"
+    rotate_queues: bool = False
+    """Whether workers take turns over ``queues`` instead of preferring the first."""
 
     def __post_init__(self) -> None:
         _at_least("workers", self.workers, 0)

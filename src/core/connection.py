@@ -6,6 +6,7 @@ redis-py re-sends by default, which repeats pushes, pops and scripts that the se
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ BLOCKING_S = 30
 _TIMEOUT_S = BLOCKING_S + 10.0
 _CONNECT_S = 5.0
 _SCHEMES = ("redis://", "rediss://", "unix://")
-_CREDENTIALS = re.compile(r"(?P<scheme>\w+://)\S*@")  # greedy: a password may hold an unescaped / or @
+# greedy, since a password may hold an unescaped / or @; bounded, since a log line may be 100 kB without a single space
+_CREDENTIALS = re.compile(r"(?P<scheme>\b\w{1,16}://)\S{0,1000}@")
 _UNESCAPED = re.compile(r"rediss?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
 _QUERY_SECRET = re.compile(r"(?P<key>[?&](?:password|username)=)[^&\s]*", re.IGNORECASE)
 _REFUSALS = (
@@ -71,8 +73,13 @@ class CommandCount:
         with self._lock:
             self.sent += count
 
+    def renew_lock(self) -> None:
+        """In a forked child: another thread of the parent may have held it."""
+        self._lock = threading.Lock()
+
 
 COMMANDS = CommandCount()
+os.register_at_fork(after_in_child=COMMANDS.renew_lock)
 
 
 def _counting(base: type[Any]) -> type[Any]:
@@ -92,6 +99,8 @@ def _counting(base: type[Any]) -> type[Any]:
 
 
 def _pool(url: str, timeout: float) -> redis.ConnectionPool:
+    if any(character.isspace() for character in url):
+        raise ConfigurationError("the Redis address holds white space: write a space in a user or password as %20")
     if not url.startswith(_SCHEMES):
         raise ConfigurationError(f"{redact(url)!r} is no Redis address: use redis://, rediss:// or unix://")
     if _UNESCAPED.match(url):

@@ -6,7 +6,6 @@ blocked client at once. So the command is sent with a long timeout and waited on
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,9 @@ from typing import Any
 import redis
 
 from .connection import BLOCKING_S
+from .stop import readable
+
+_OVERDUE_S = 5.0
 
 
 class Doorbell:
@@ -23,7 +25,7 @@ class Doorbell:
         """``wakeup_fd``, if given, ends a wait as soon as it is readable (signals); the caller drains it."""
         self._pool, self._keys, self._wakeup_fd = client.connection_pool, list(keys), wakeup_fd
         self._connection: Any = None
-        self._asked = False
+        self._asked, self._asked_at = False, 0.0
 
     def wait(self, seconds: float) -> bool:
         """Wait at most ``seconds``; True if rung. The request stays open in between, so no ring is missed.
@@ -33,6 +35,8 @@ class Doorbell:
         deadline = time.monotonic() + seconds
         try:
             while True:
+                if self._asked and time.monotonic() - self._asked_at > BLOCKING_S + _OVERDUE_S:
+                    self.close()  # Redis would have answered by now: the connection is dead, though nobody told us
                 if not self._asked:
                     self._ask()
                 left = deadline - time.monotonic()
@@ -64,12 +68,11 @@ class Doorbell:
         if self._connection is None:
             self._connection = self._pool.get_connection()
         self._connection.send_command("BLPOP", *self._keys, BLOCKING_S)
-        self._asked = True
+        self._asked, self._asked_at = True, time.monotonic()
 
     def _readable(self, seconds: float) -> bool:
         socket = self._connection._sock  # redis-py has no public way to wait on a connection from outside
         if getattr(socket, "pending", lambda: 0)():  # TLS: already decrypted
             return True
-        watched = [socket] if self._wakeup_fd < 0 else [socket, self._wakeup_fd]
-        poll = select.select(watched, (), (), seconds)[0]
-        return socket in poll
+        own = socket.fileno()
+        return own in readable([own] if self._wakeup_fd < 0 else [own, self._wakeup_fd], seconds)

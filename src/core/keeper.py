@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from .clock import US
@@ -32,6 +33,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._running: Record | None = None
         self._held: Sequence[Record] = ()
+        self._released: deque[int] = deque()
 
     def start(self) -> None:
         self._thread.start()
@@ -43,6 +45,13 @@ class Keeper:
     def holding(self, running: Record | None, held: Sequence[Record]) -> None:
         """Told by the worker before it runs a task, and when it has none."""
         self._running, self._held = running, held
+
+    def released(self) -> set[int]:
+        """The tokens of held tasks that were released since the last call: the worker has them no more."""
+        tokens = set()
+        while self._released:
+            tokens.add(self._released.popleft())
+        return tokens
 
     def _run(self) -> None:
         seen: Record | None = None
@@ -58,6 +67,7 @@ class Keeper:
             try:
                 if now - released_at >= _HOLD_S and (held := list(self._held)):
                     self._store.release(self._worker, held)
+                    self._released.extend(claim.token for claim in held)
                     released_at = now
                 if now - extended_at >= self._lease / 3 - self._period / 2:
                     [kept] = self._store.extend(self._worker, [running], int(self._lease * US))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Literal
 
 from .clock import now_us
 from .connection import TRANSIENT, Patience, redact
@@ -19,13 +18,15 @@ class Recovery:
 
     def __init__(self, namespace: Namespace, telemetry: Telemetry, max_losses: int) -> None:
         self._namespace, self._telemetry, self._max_losses = namespace, telemetry, max_losses
-        self._dead: deque[tuple[str, Literal["worker_lost", "unstarted"], int, int]] = deque()
+        self._dead: deque[tuple[str, int, int]] = deque()
         self._patience = Patience()
 
-    def add(self, worker: str, *, crashed: bool, blame: bool = True) -> None:
-        """A worker is gone. What was running when it ``crashed`` is to ``blame``, unless it was told to stop."""
-        cause: Literal["worker_lost", "unstarted"] = "worker_lost" if crashed else "unstarted"
-        self._dead.append((worker, cause, self._max_losses if blame else 0, now_us()))
+    def add(self, worker: str, *, blame: bool = True) -> None:
+        """A worker is gone, however it ended: one that leaves in order holds nothing.
+
+        What it was running is to ``blame``, unless the worker was told to stop.
+        """
+        self._dead.append((worker, self._max_losses if blame else 0, now_us()))
 
     def run_once(self) -> float | None:
         """Give back what is waiting; returns seconds until to try again, None if nothing waits."""
@@ -40,11 +41,11 @@ class Recovery:
             return self._patience.failed()
         return None
 
-    def _give_back(self, worker: str, cause: Literal["worker_lost", "unstarted"], losses: int, died_us: int) -> None:
+    def _give_back(self, worker: str, most_losses: int, died_us: int) -> None:
         store = self._namespace.store
         # the death was seen on this host's clock; the record keeps Redis's
-        since = store.time_us() - (now_us() - died_us)
-        lost = store.give_back(worker, cause, losses, since)
+        since = max(0, store.time_us() - (now_us() - died_us))
+        lost = store.give_back(worker, "worker_lost", most_losses, since)
         self._telemetry.finished_dead(lost)
         for claim in lost:
             if claim.how == "dead":

@@ -50,6 +50,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
         telemetry,
         lease=options.lease,
         prefetch=options.prefetch,
+        rotate_queues=options.rotate_queues,
         safety_net=options.safety_net,
         max_losses=options.max_losses,
         stop=stop,

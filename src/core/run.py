@@ -26,6 +26,8 @@ from .telemetry import Telemetry
 
 log = logging.getLogger("dueq.supervisor")
 
+_TIMEOUT_S = 2.0  # for Redis's answers to the supervisor, which has children to look after meanwhile
+
 
 def supervise(
     options: RunOptions, *, redis_url: str | None = None, namespace: str | None = None, strategy: str | None = None
@@ -37,12 +39,12 @@ def supervise(
     """
     logs.set_up(options.log_format)
     app = load(options.target)
-    options = replace(options, queues=options.queues or _queues(app))
+    options = replace(options, queues=options.queues or _queues(app), rotate_queues=not options.queues)
     if options.workers and not app.tasks:
         raise ConfigurationError(
             f"{options.target} defines no task: decorate a function with @app.task() or @app.handler"
         )
-    opened = Namespace.open(_settings(app, redis_url, namespace, strategy))
+    opened = Namespace.open(_settings(app, redis_url, namespace, strategy), timeout=_TIMEOUT_S)
     with explained(opened.settings.redis_url or ""):
         check(opened.client, type(opened.strategy))
         opened.claim()
@@ -88,7 +90,7 @@ class _Run:
         finally:
             stop_serving()
             if self._options.state_file:
-                Path(self._options.state_file).unlink(missing_ok=True)
+                self._remove_state(Path(self._options.state_file))
             self._namespace.close()
 
     def _serve(self) -> Callable[[], None]:
@@ -96,6 +98,11 @@ class _Run:
             return lambda: None
         self._metrics_url, stop = serve(self._board, self._options.metrics_host, self._options.metrics_port)
         return stop
+
+    def _remove_state(self, path: Path) -> None:
+        # it may be another supervisor's, if this one never became ready
+        if path.exists() and json.loads(path.read_text()).get("pid") == os.getpid():
+            path.unlink()
 
     def _say_ready(self) -> None:
         options, settings = self._options, self._namespace.settings

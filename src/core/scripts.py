@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from .connection import server_version
 from .keys import Keys, lua_names
@@ -58,6 +58,9 @@ class Scripts:
         try:
             connection.send_command(*command)
             return connection.read_response()
+        except ReadOnlyError:
+            connection.disconnect()  # its server was demoted: the address may lead to another one by now
+            raise
         except ResponseError:
             raise  # an answer like any other: the connection is in order
         except BaseException:
@@ -74,6 +77,8 @@ class Scripts:
         for arguments in batches:
             pipe.execute_command("EVALSHA", script.digest, 1, self._prefix, now, *arguments)
         replies = pipe.execute(raise_on_error=False)[1:]
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            self._client.connection_pool.disconnect()
         return [
             self.call(script, arguments) if isinstance(reply, NoScriptError) else reply  # flushed in between
             for reply, arguments in zip(replies, batches, strict=True)

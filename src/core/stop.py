@@ -7,6 +7,8 @@ import os
 import select
 import signal
 
+_SELECT_LIMIT = 1024  # FD_SETSIZE
+
 
 class Stop:
     """A request to stop that also ends waiting: a pipe that becomes readable.
@@ -49,7 +51,7 @@ class Stop:
     def sleep(self, seconds: float) -> None:
         """Sleep, unless or until asked to stop."""
         self.forget_wakeups()
-        select.select([self._reader], (), (), max(0.0, seconds))
+        readable([self._reader], seconds)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full of wake-ups: readable already
@@ -59,3 +61,15 @@ class Stop:
         """Give the pipe back."""
         os.close(self._reader)
         os.close(self._writer)
+
+
+def readable(descriptors: list[int], seconds: float) -> list[int]:
+    """Those of ``descriptors`` that are readable, after at most ``seconds``."""
+    seconds = max(0.0, seconds)
+    if max(descriptors) < _SELECT_LIMIT:
+        return select.select(descriptors, (), (), seconds)[0]
+    # only for processes with very many files: poll rounds up to whole milliseconds
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(seconds * 1000)]

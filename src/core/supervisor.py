@@ -1,7 +1,7 @@
 """The supervisor: keeps the wanted number of children of each role alive.
 
-Each turn of its loop does the same in the same order: heed signals, bury the dead, give back what they held, start
-what is missing. Signal handlers only note that they were called. It sends Redis nothing while nothing happens.
+Each turn of its loop does the same in the same order: heed signals, bury the dead, start what is missing, give back
+what the dead held. Signal handlers only note that they were called. It sends Redis nothing while nothing happens.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Supervisor:
     def turn(self) -> float | None:
         """One round of duties; returns seconds until the next is due by the clock, None if only events matter."""
         self._bury_the_dead()
-        recovery_in = self._recovery.run_once()
         start_in = self._start_the_missing()
+        recovery_in = self._recovery.run_once()
         self._tell_when_ready()
         due = [seconds for seconds in (recovery_in, start_in) if seconds is not None]
         if not self._ready:
@@ -108,13 +108,14 @@ class Supervisor:
         slot.child = None
         if child.role == "worker":
             # a task that outlasts the drain time is killed by us: that is not held against it
-            self._recovery.add(child.name, crashed=code != 0, blame=not self._stop.requested)
+            self._recovery.add(child.name, blame=not self._stop.requested)
         name, pid = child.role, child.pid
+        booted = self._ready or child.tally.state != "booting"
         child.close()
         self._board.retire(child.tally)
         if self._stop.requested:
             return
-        if code == BOOT_FAILED:
+        if code == BOOT_FAILED and not booted:
             raise BootFailure(f"a {name} could not begin its work; its reason is in the log above")
         now = self._clock()
         delay = slot.backoff.delay(now - slot.started_at)
@@ -188,3 +189,4 @@ class Supervisor:
 
     def _wait(self, seconds: float | None, *also: Stop) -> None:
         wait([*(child.sentinel for child in self._children()), *also], seconds)
+        self._stop.forget_wakeups()

@@ -22,7 +22,7 @@ from .telemetry import WorkerTelemetry
 
 log = logging.getLogger("dueq.worker")
 
-_REASON_BYTES = 2000
+_REASON_CHARACTERS = 2000
 
 
 class Worker:
@@ -38,6 +38,7 @@ class Worker:
         *,
         lease: float,
         prefetch: int = 1,
+        rotate_queues: bool = False,
         safety_net: float = 30.0,
         max_losses: int = 3,
         stop: Stop,
@@ -47,6 +48,7 @@ class Worker:
         self._store, self._lease_us, self._prefetch = namespace.store, int(lease * US), prefetch
         self._safety_net, self._max_losses = safety_net, max_losses
         self._bell = Doorbell(namespace.client, [namespace.keys.of("bell", q) for q in queues], wakeup_fd=stop.fileno())
+        self._rotate = rotate_queues
         self._clock = ServerClock()
         self._patience = Patience()
         self._stop = stop
@@ -87,11 +89,17 @@ class Worker:
     def _advance(self) -> Advance:
         if self._unsure:
             self._make_sure()
+        self._forget_released()
         start = self._held.popleft() if self._held else None
         outcome = self._unsettled
         sent = time.monotonic_ns()
         step = self._store.advance(
-            self.name, self.queues, self._lease_us, want=self._prefetch, outcome=outcome, start=start
+            self.name,
+            self._next_queues(),
+            self._lease_us,
+            want=0 if self._held else self._prefetch,
+            outcome=outcome,
+            start=start,
         )
         self._clock.told(step.now_us, sent, time.monotonic_ns())
         if outcome is not None:
@@ -100,16 +108,30 @@ class Worker:
         if step.dropped:
             self.telemetry.dropped(step.dropped)
         self._held.extend(step.held)
+        if step.holding > len(self._held) + (step.started is not None):
+            self._unsure = True  # an earlier request arrived after we had given it up, and took tasks in our name
         self._keeper.holding(step.started, self._held)
         return step
 
+    def _forget_released(self) -> None:
+        if released := self._keeper.released():
+            self._held = deque(claim for claim in self._held if claim.token not in released)
+
+    def _next_queues(self) -> list[str]:
+        if self._rotate:
+            self.queues.append(self.queues.pop(0))
+        return self.queues
+
     def _settled(self, outcome: Outcome, how: str, *, asked_again: bool = False) -> None:
-        if how in ("done", "repeated") or (how == "missing" and asked_again):
+        # asked again, a record that is gone or claimed anew shows that the first request had arrived (an ack leaves
+        # none to claim)
+        arrived = asked_again and (how == "missing" or (how == "stale" and outcome.kind == "retry"))
+        if how in ("done", "repeated") or arrived:
             self.telemetry.finished(outcome)
         else:
             self.telemetry.stale(outcome)
             log.warning(
-                "task %s token %s finished after another took it over: its result is refused",
+                "task %s, token %s: its result is refused, since another worker took it over (or it was purged)",
                 outcome.claim.id,
                 outcome.claim.token,
             )
@@ -143,13 +165,13 @@ class Worker:
                 self.telemetry.ended(claim, task_name, time.perf_counter() - began)
                 running.reset(token)
             return Outcome(claim, "ack")
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a task raises is its outcome
+        except BaseException as error:  # noqa: BLE001  # SystemExit, CancelledError: also outcomes
             return self._failed(claim, task_name, error)
 
     def _failed(self, claim: Record, task_name: str, error: BaseException) -> Outcome:
         task = self.app.tasks.get(task_name)
         retries = task.retries if task else 3
-        reason = f"{type(error).__name__}: {error}"[:_REASON_BYTES]
+        reason = _reason(error)
         if claim.retries >= retries:
             log.error(
                 "task %s (%s) failed for good after %d retries", claim.id, task_name, claim.retries, exc_info=error
@@ -200,3 +222,11 @@ class Worker:
         for queue in self.queues:
             if client.llen(keys.of("ready", queue)):
                 client.lpush(keys.of("bell", queue), "1")
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001  # the task's own exception class decides what happens here
+        text = f"(its text raised {type(broken).__name__})"
+    return f"{type(error).__name__}: {text}"[:_REASON_CHARACTERS].encode("utf-8", "backslashreplace").decode()

@@ -42,6 +42,45 @@ def test_a_task_that_fails_for_good_becomes_a_dead_letter(engine: Engine, sample
     assert engine.total(supervisor, "dueq_tasks", state="dead") == 1
 
 
+@pytest.mark.parametrize("how", ["cancelled", "interrupt", "unprintable", "surrogate", "huge"])
+def test_whatever_a_task_raises_is_a_failure_and_not_a_crash(engine: Engine, sample: ModuleType, how: str) -> None:
+    supervisor = engine.run("--workers", "1")
+    handle = sample.odd.after(0)(how)
+    wait_until(lambda: engine.total(supervisor, "dueq_tasks_finished_total", outcome="dead") == 1, 10)
+    assert len(engine.runs()[handle.id].starts) == 1
+    assert engine.total(supervisor, "dueq_process_restarts_total") == 0
+
+
+def test_a_task_that_ends_its_worker_quietly_is_counted_and_buried(engine: Engine, sample: ModuleType) -> None:
+    supervisor = engine.run("--workers", "1")
+    handle = sample.odd.after(0)("exit")
+    wait_until(lambda: engine.total(supervisor, "dueq_tasks", state="dead") == 1, 20)
+    assert len(engine.runs()[handle.id].starts) == 3
+    assert engine.total(supervisor, "dueq_duplicates_total", cause="worker_lost") == 2
+
+
+def test_prefetched_tasks_do_not_pile_up_behind_a_long_one(engine: Engine, sample: ModuleType) -> None:
+    supervisor = engine.run("--workers", "2", "--prefetch", "20")
+    sample.app.schedule_many([sample.nap.call_after(0)(0.12) for _ in range(60)])
+    most = 0.0
+    while engine.ended() < 60:
+        most = max(most, engine.total(supervisor, "dueq_tasks", state="leased"))
+        time.sleep(0.02)
+    assert all(len(run.starts) == 1 for run in engine.runs().values())
+    assert most <= 2
+    pids = [run.starts[0][-1] for run in engine.runs().values()]
+    assert min(pids.count(pid) for pid in set(pids)) >= 15, "one worker sat on what the other could have run"
+
+
+def test_a_backlog_of_one_queue_does_not_hold_up_another(engine: Engine, sample: ModuleType) -> None:
+    engine.run("--workers", "1")
+    sample.app.schedule_many([sample.nap.call_after(0)(0.02) for _ in range(300)])
+    wait_until(lambda: engine.ended() >= 1, 10)
+    handle = sample.aside.after(0)()
+    wait_until(lambda: engine.runs()[handle.id].ends, 3)
+    assert engine.ended() < 300
+
+
 def test_a_killed_workers_task_runs_again_within_a_second(engine: Engine, sample: ModuleType) -> None:
     supervisor = engine.run("--workers", "2")
     handle = sample.nap.after(0)(1.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from redis.exceptions import AuthenticationError, ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
@@ -83,3 +85,10 @@ def test_patience() -> None:
     for _ in range(5000):
         patience.failed()
     assert patience.failed() == 1.0
+
+
+def test_redacting_a_huge_line_takes_no_time() -> None:
+    began = time.monotonic()
+    for line in ("x" * 200_000, "a://" * 50_000, "@" * 200_000):
+        redact(line)
+    assert time.monotonic() - began < 2

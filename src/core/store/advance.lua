@@ -5,7 +5,7 @@
 -- ARGV    now, worker, lease (microseconds), want (how many to take, 0 for none),
 --         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
 --         id and token of the held task to start ('' for none), queues in order of preference ...
--- Returns {now, settled, dropped, started, claims ...}
+-- Returns {now, settled, dropped, started, how many tasks the worker holds, claims ...}
 --   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
 --   dropped the queue of each entry of a ready list that turned out to be dispatched twice
 --   started 1 if the first claim is started, else 0; each claim is {id, encoded record}
@@ -62,6 +62,7 @@ local function take(queue)
   end
 end
 
+allow_when_full()
 local settled = ''
 if ARGV[5] ~= '' then settled = settle(ARGV[5], ARGV[6], ARGV[7], ARGV[8]) end
 
@@ -96,4 +97,4 @@ if started == 0 and want > 0 then
 end
 if #claims > 0 then redis.call('ZADD', key_workers(), whole(now + lease), worker) end
 
-return { whole(now), settled, dropped, started, unpack(claims) }
+return { whole(now), settled, dropped, started, redis.call('LLEN', key_held(worker)), unpack(claims) }

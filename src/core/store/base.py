@@ -58,6 +58,7 @@ class Advance:
     dropped: list[str] = field(default_factory=list)  # queues of tasks found dispatched twice
     started: Record | None = None
     held: list[Record] = field(default_factory=list)
+    holding: int = 0  # how many tasks Redis now counts as this worker's
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 -- KEYS[1] prefix
 -- ARGV    now, worker, lease (microseconds), then per claim: id, token
 -- Returns per claim 1 extended or 0 lost
+allow_when_full()
 local reply, until_when = {}, whole(now + tonumber(ARGV[3]))
 for at = 4, #ARGV, 2 do
   local record = load(ARGV[at])

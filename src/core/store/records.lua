@@ -32,6 +32,10 @@ local function save(id, record) redis.call('HSET', key_record(id), id, encode(re
 
 local function erase(id) redis.call('HDEL', key_record(id), id) end
 
+-- At maxmemory Redis refuses a script whose first write may take memory, but not one whose first write frees some: what
+-- is running must be able to end, and to stay its owner's until then.
+local function allow_when_full() redis.call('ZREM', key_workers(), '') end
+
 local function count(what, queue, by)
   if by > 0 then redis.call('HINCRBY', key_stats(), what .. ':' .. queue, by) end
 end

@@ -90,10 +90,12 @@ class ScriptedStore(Store):
             argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason
             settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
         held: tuple[Value, ...] = (start.id, start.token) if start is not None else ("", "")
-        now, settled, dropped, started, *claims = self._advance(worker, lease_us, want, *settle, *held, *queues)
+        now, settled, dropped, started, holding, *claims = self._advance(
+            worker, lease_us, want, *settle, *held, *queues
+        )
         records = [_claim(claim) for claim in claims]
         first = records.pop(0) if started else None
-        return Advance(int(now), settled.decode(), [queue.decode() for queue in dropped], first, records)
+        return Advance(int(now), settled.decode(), [queue.decode() for queue in dropped], first, records, holding)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         return [bool(kept) for kept in self._extend(worker, lease_us, *_named(claims))]

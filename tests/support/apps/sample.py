@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 
@@ -39,4 +40,32 @@ def chain(hops: int) -> None:
     _note("start")
     if hops:
         chain.after(0.01)(hops - 1)
+    _note("end")
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@app.task(retries=0)
+def odd(how: str) -> None:
+    """End in an unusual way."""
+    _note("start")
+    if how == "exit":
+        os._exit(0)
+    errors = {
+        "cancelled": asyncio.CancelledError(),
+        "interrupt": KeyboardInterrupt(),
+        "unprintable": Unprintable(),
+        "surrogate": ValueError("\udc80"),
+        "huge": ValueError("x" * 100_000),
+    }
+    raise errors[how]
+
+
+@app.task(queue="side")
+def aside() -> None:
+    """Work of another queue."""
+    _note("start")
     _note("end")
