@@ -102,7 +102,7 @@ def schedule(
         wanted = [call(_entry(data, at, in_, task, kwargs, id_), queue=queue)]
     if wanted:
         app = Dueq(redis_url, namespace=namespace)
-        _report(_send(app, wanted), wanted, as_json)
+        _report(_send(app, wanted, as_json), wanted, as_json)
 
 
 def _entry(
@@ -143,12 +143,20 @@ def _from_file(file: str, queue: str | None) -> list[Call]:
         raise InvalidTask(f"cannot read {file}: {error}") from None
 
 
-def _send(app: Dueq, wanted: list[Call]) -> list[Handle]:
+def _send(app: Dueq, wanted: list[Call], as_json: bool) -> list[Handle]:
     handles: list[Handle] = []
     with progress() as bar:
         sending = bar.add_task("Scheduling", total=len(wanted))
         for at in range(0, len(wanted), _PER_TRIP):
-            some = app.schedule_many(wanted[at : at + _PER_TRIP])
+            try:
+                some = app.schedule_many(wanted[at : at + _PER_TRIP])
+            except BaseException:
+                if at:
+                    _report(handles, wanted[:at], as_json)
+                    note(
+                        f"stopped early: {at} of {len(wanted)} are scheduled for certain, up to {_PER_TRIP} more perhaps"
+                    )
+                raise
             handles += some
             bar.advance(sending, len(some))
     return handles

@@ -57,4 +57,4 @@ def due(at: str | float | None, in_: str | float | None) -> tuple[int, bool]:
         return at_us(at), False
     if in_ is not None and at is None:
         return in_us(in_), True
-    raise InvalidTask("a due time is needed: either at or in" + (", not both" if at is not None else ""))
+    raise InvalidTask("a due time is needed: either at or in (--at or --in)" + (", not both" if at is not None else ""))

@@ -194,6 +194,8 @@ class Dueq:
         try:
             return self._tasks[name]
         except KeyError:
+            if name == HANDLER:
+                raise UnknownTask("this application has no handler: decorate a function with @app.handler") from None
             known = ", ".join(sorted(self._tasks)) or "none"
             raise UnknownTask(
                 f"no task is called {name!r} (known: {known}): is the code of producer and worker the same?"

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -121,7 +122,16 @@ def _pool(url: str, timeout: float) -> redis.ConnectionPool:
         pool = redis.ConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise ConfigurationError(f"{redact(url)!r} is no usable Redis address: {redact(str(error))}") from None
+    path = urlsplit(url).path
+    if not url.startswith("unix://") and not re.fullmatch(r"/?\d*", path):
+        raise ConfigurationError(f"{redact(url)!r}: {path!r} is no database number")
     pool.connection_class = _counting(pool.connection_class)
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{redact(url)!r} has an option that redis-py does not know: {redact(str(error))}"
+        ) from None
     return pool
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from . import logs
 from .config import RunOptions, Settings
 from .connection import Patience
 from .errors import DueqError, ServerRefused, ServerUnavailable
+from .lifetime import end_with_parent
 from .roles import BUILDERS, Duty
 from .stop import Stop
 from .tally import Tally
@@ -27,8 +27,6 @@ log = logging.getLogger("dueq.process")
 
 BOOT_FAILED = 78
 """Exit status of a child that could not begin: EX_CONFIG of sysexits.h."""
-
-_PR_SET_PDEATHSIG = 1
 
 # A fresh interpreter per child: a fork would copy the supervisor's threads' locks and its Redis connections.
 _spawn = multiprocess.get_context("spawn")
@@ -120,8 +118,7 @@ def _begin(order: Order, stop: Stop) -> Duty | None:
 
 def _die_with(order: Order) -> None:
     """See to it that this process does not outlive its supervisor, however that ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     threading.Thread(target=_watch, args=(order.lifeline,), name="lifeline", daemon=True).start()
     if os.getppid() != order.supervisor_pid:  # it died before the lines above took hold
         os._exit(1)

@@ -38,6 +38,10 @@ def supervise(
     ServerRefused, BootFailure or RestartLimitExceeded; no child is left then.
     """
     logs.set_up(options.log_format)
+    if options.state_file and not os.access(Path(options.state_file).absolute().parent, os.W_OK):
+        raise ConfigurationError(
+            f"the state file {options.state_file} cannot be written: its directory must exist and be writable"
+        )
     app = load(options.target)
     options = replace(options, queues=options.queues or _queues(app), rotate_queues=not options.queues)
     if options.workers and not app.tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
 from .app import Dueq
@@ -11,7 +12,7 @@ from .errors import ConfigurationError
 
 
 def load(target: str) -> Dueq:
-    """Import the application. Raises ConfigurationError if the name is wrong; what its module raises passes through.
+    """Import the application. Raises ConfigurationError if the name is wrong or the import fails.
 
     The current directory is importable, as with ``python -m``.
     """
@@ -28,7 +29,9 @@ def load(target: str) -> Dueq:
             raise ConfigurationError(
                 f"there is no module {error.name!r} (looked in {here} and the installed packages)"
             ) from None
-        raise
+        raise _failed(module_name, error) from error
+    except Exception as error:  # the module is the user's: anything may go wrong in it
+        raise _failed(module_name, error) from error
     found = getattr(module, attribute, None)
     if not isinstance(found, Dueq):
         raise ConfigurationError(
@@ -36,3 +39,10 @@ def load(target: str) -> Dueq:
             f"application: the module needs a line such as {attribute} = Dueq()"
         )
     return found
+
+
+def _failed(module_name: str, error: Exception) -> ConfigurationError:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return ConfigurationError(
+        f"importing {module_name} failed: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+    )

@@ -5,7 +5,6 @@ Stores and strategies return what they did; the roles pass it on to one of these
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from .clock import US, ServerClock
@@ -46,7 +45,6 @@ class WorkerTelemetry(Telemetry):
 
     def started(self, claim: Record, clock: ServerClock, leased_us: int) -> None:
         """A task starts now; its lease began at ``leased_us`` by Redis's clock."""
-        self.tally.task_started = time.monotonic()
         now = clock.latest_us()
         self._late(claim.queue, "leased", (leased_us - claim.due_us) / US)
         self._late(claim.queue, "started", (now - claim.due_us) / US)
@@ -63,7 +61,6 @@ class WorkerTelemetry(Telemetry):
 
     def ended(self, claim: Record, task: str, seconds: float) -> None:
         """A task's function returned or raised after ``seconds``."""
-        self.tally.task_started = 0.0
         labels = {"strategy": self.strategy, "queue": claim.queue, "task": task}
         self.tally.histogram("dueq_task_duration_seconds", **labels).observe(seconds)
 

@@ -155,9 +155,9 @@ class Worker:
             context = Context(
                 claim.id, task_name, claim.queue, self.namespace.keys.namespace, claim.token, claim.starts, claim.due_us
             )
+            self.telemetry.started(claim, self._clock, leased_us)
             task = self.app.find(task_name)
             token = running.set(context)
-            self.telemetry.started(claim, self._clock, leased_us)
             began = time.perf_counter()
             try:
                 task.function(*args, **kwargs)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, Settings
 from ..core.errors import BootFailure
+from ..core.lifetime import stop_with_parent
 from .ledger import DIRECTORY_VARIABLE
 
 TARGET = "dueq.replay.tasks:app"
@@ -60,6 +61,7 @@ class SupervisedRun:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=stop_with_parent,
                 start_new_session=True,  # a Ctrl-C is for the replay, which then stops this in its own order
             )
 
