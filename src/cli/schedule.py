@@ -153,9 +153,7 @@ def _send(app: Dueq, wanted: list[Call], as_json: bool) -> list[Handle]:
             except BaseException:
                 if at:
                     _report(handles, wanted[:at], as_json)
-                    note(
-                        f"stopped early: {at} of {len(wanted)} are scheduled for certain, up to {_PER_TRIP} more perhaps"
-                    )
+                    note(f"stopped early: {at} of {len(wanted)} are scheduled, and perhaps up to {_PER_TRIP} more")
                 raise
             handles += some
             bar.advance(sending, len(some))
