@@ -7,7 +7,7 @@ The supervisor makes the page, one child writes it, and SIGKILL may hit the chil
 - Nothing published ever moves or is removed, so a number once read never falls.
 
     cell 0    1          2      3         4     5             8
-    END  | overflowed | state | progress | beat | task_started | … | series | series | (zeros)
+    END  | overflowed | state | progress | beat | … | series | series | (zeros)
     series = cells it takes | bytes of its key | key: JSON [name, label value, …], zero-padded | numbers
 
 The page has a fixed size (1 MiB: about 3,000 histograms). When it is full, new series are not counted: their handles
@@ -33,7 +33,7 @@ from .metrics import DEFINITIONS, PROCESS_STATES, Definition, Kind, ProcessState
 
 PAGE_BYTES = 1 << 20
 
-_END, _OVERFLOWED, _STATE, _PROGRESS, _BEAT, _TASK_STARTED = range(6)
+_END, _OVERFLOWED, _STATE, _PROGRESS, _BEAT = range(5)
 _TABLE = 8
 _CELL = 8
 
@@ -284,15 +284,6 @@ class Tally:
     def beat(self) -> float:
         """When it did so last, in ``time.monotonic()`` seconds, which all processes of a host share; 0: never."""
         return self._cells[_BEAT]
-
-    @property
-    def task_started(self) -> float:
-        """When the task that is running began, in ``time.monotonic()`` seconds; 0: none is running."""
-        return self._cells[_TASK_STARTED]
-
-    @task_started.setter
-    def task_started(self, when: float) -> None:
-        self._cells[_TASK_STARTED] = when
 
 
 def _checked(kind: Kind, name: str, labels: dict[str, str]) -> tuple[Definition, tuple[str, ...]]:

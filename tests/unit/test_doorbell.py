@@ -1,0 +1,31 @@
+"""Waiting on a connection that has died without a word."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dueq.core import doorbell
+from dueq.core.connection import connect
+
+
+def test_a_request_that_is_overdue_is_made_again_on_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorbell, "BLOCKING_S", 1)
+    monkeypatch.setattr(doorbell, "_OVERDUE_S", 0.2)
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(Path(directory, "s")))
+        silent.listen()
+        silent.settimeout(5)
+        bell = doorbell.Doorbell(connect(f"unix://{directory}/s"), ["bell"])
+        assert not bell.wait(0.05)
+        first, _ = silent.accept()
+        assert not bell.wait(1.3)
+        assert not bell.wait(0.05)
+        second, _ = silent.accept()
+        assert b"BLPOP" in second.recv(100)
+        bell.close()
+        first.close()
+        second.close()
