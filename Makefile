@@ -9,7 +9,7 @@ INPUTS := pyproject.toml constraints.txt
 LOCKED := $(if $(shell command -v flock 2>/dev/null),flock .venv.lock,)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types constraints clean check-python
+.PHONY: help venv demo servers test lint types constraints clean check-python
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,7 +41,12 @@ check-python:
 demo: venv  ## replay a real job log of 18,239 jobs in about a minute
 	.venv/bin/dueq demo $(ARGS)
 
+servers: venv  ## fetch or build the Redis versions that the tests run on
+	.venv/bin/python tests/support/get_servers.py
+
 test: venv  ## run the tests (ARGS="-k name" chooses)
+	@$(MAKE) --no-print-directory servers || \
+	  echo "going on without the Redis versions said to be missing: their tests are skipped" >&2
 	.venv/bin/python -m pytest -m alone -rP $(ARGS); alone=$$?; \
 	.venv/bin/python -m pytest -m "not alone" -n 2 $(ARGS) && { [ $$alone = 0 ] || [ $$alone = 5 ]; }
 
@@ -63,5 +68,6 @@ constraints: check-python  ## pin the newest versions that install together
 	cat "$$fresh/constraints.txt" > constraints.txt
 
 clean:  ## remove .venv and everything that is made again
-	rm -rf .venv .venv.lock build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv.lock .servers
+	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,9 +1,15 @@
-"""Whose time it is: Redis's, in integer microseconds since the epoch, wherever two hosts could disagree."""
+"""Whose time it is: Redis's, in integer microseconds since the epoch, wherever the server can tell it.
+
+Strategies that must run on Redis 2.4, which has no TIME, go by the clock of the host they are on.
+"""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
+
+import redis
 
 from .errors import InvalidTask, NaiveDatetime
 
@@ -58,6 +64,32 @@ def _micros(value: object, expected: str) -> int:
         return round(value * US)
     except (OverflowError, ValueError):
         raise InvalidTask(f"{expected}, not {value!r}") from None
+
+
+class Clock(ABC):
+    """The clock that due times and leases of a namespace are held against."""
+
+    @abstractmethod
+    def now_us(self) -> int:
+        """Epoch microseconds."""
+
+
+class HostClock(Clock):
+    """The clock of this host."""
+
+    def now_us(self) -> int:
+        return now_us()
+
+
+class RedisClock(Clock):
+    """Redis's own, for a round trip. Needs Redis 2.6."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def now_us(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds) * US + int(micros)
 
 
 class ServerClock:

@@ -15,6 +15,7 @@ ID = re.compile(r"[!-~]{1,128}")
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _CAUSES = {"": "", "r": "retry", "w": "worker_lost", "e": "lease_expired"}
+_LETTERS = {cause: letter for letter, cause in _CAUSES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,32 @@ def decode_record(task_id: str, raw: bytes) -> Record:
         raise DueqError(
             f"the record of task {task_id} is unreadable ({error}): was it written by a newer dueq?"
         ) from None
+
+
+def readable_record(task_id: str, raw: bytes | None) -> Record | None:
+    """The record in ``raw``; None if there is none, or a newer dueq's, or a damaged one: that is left alone."""
+    try:
+        return None if raw is None else decode_record(task_id, raw)
+    except DueqError:
+        return None
+
+
+def encode_record(record: Record) -> bytes:
+    """The bytes that ``decode_record`` reads, the same that the scripts write."""
+    head = (
+        VERSION.decode(),
+        record.state,
+        str(record.due_us),
+        record.queue,
+        str(record.starts),
+        str(record.retries),
+        str(record.losses),
+        _LETTERS[record.cause],
+        str(record.since_us or ""),
+        str(record.token or ""),
+        record.worker,
+    )
+    return "|".join(head).encode() + b"|" + record.body
 
 
 def encode_body(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> bytes:

@@ -27,9 +27,10 @@ class Doorbell:
         self._connection: Any = None
         self._asked, self._asked_at = False, 0.0
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, *also: int) -> bool:
         """Wait at most ``seconds``; True if rung. The request stays open in between, so no ring is missed.
 
+        It ends, too, when one of the descriptors ``also`` is readable.
         Raises redis-py's errors if the connection breaks; the next call connects anew.
         """
         deadline = time.monotonic() + seconds
@@ -40,7 +41,7 @@ class Doorbell:
                 if not self._asked:
                     self._ask()
                 left = deadline - time.monotonic()
-                if not self._readable(max(0.0, left)):
+                if not self._readable(max(0.0, left), also):
                     return False
                 self._asked = False
                 if self._connection.read_response() is not None:
@@ -70,9 +71,10 @@ class Doorbell:
         self._connection.send_command("BLPOP", *self._keys, BLOCKING_S)
         self._asked, self._asked_at = True, time.monotonic()
 
-    def _readable(self, seconds: float) -> bool:
+    def _readable(self, seconds: float, also: tuple[int, ...]) -> bool:
         socket = self._connection._sock  # redis-py has no public way to wait on a connection from outside
         if getattr(socket, "pending", lambda: 0)():  # TLS: already decrypted
             return True
         own = socket.fileno()
-        return own in readable([own] if self._wakeup_fd < 0 else [own, self._wakeup_fd], seconds)
+        others = also if self._wakeup_fd < 0 else (*also, self._wakeup_fd)
+        return own in readable([own, *others], seconds)

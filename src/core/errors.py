@@ -47,6 +47,10 @@ class StrategyMismatch(DueqError):
     """The namespace is kept by another strategy than the one asked for."""
 
 
+class NamespaceMigrating(StrategyMismatch):
+    """The namespace is being moved from one strategy to another, and this has to wait until that is over."""
+
+
 class EmbeddedServerError(DueqError):
     """The Redis server that dueq starts by itself could not be started, found or stopped."""
 

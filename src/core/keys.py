@@ -6,7 +6,10 @@ All keys of a namespace share one hash tag, ``dueq:{namespace}:``, so that they 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import secrets
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -28,6 +31,9 @@ _PLAIN = {
     "revoked": "revoked",  # hash: id -> how many of its entries in ready lists are void (cancelled, rescheduled)
     "reasons": "reasons",  # hash: id -> why a dead letter died
     "wake": "wake",  # list: rung for a dispatcher when an earlier task is scheduled
+    "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH
+    "tmps": "tmps",  # zset: tmp set of a dispatcher -> when it was filled
+    "audited": "audited",  # when the last audit ended, epoch seconds
 }
 _PER_NAME = {
     "record": "r:",  # hash per shard: id -> record
@@ -35,7 +41,13 @@ _PER_NAME = {
     "bell": "bell:",  # list per queue: rung for an idle worker when the ready list grows
     "leased": "leased:",  # zset per queue: id -> when its lease expires
     "dead": "dead:",  # zset per queue: id -> when it died
-    "timer": "timer:",  # zset per queue: id -> due_at (the index of the zset strategies)
+    "timer": "timer:",  # zset per queue: id -> due_at (the index of every strategy but `buckets`)
+    "seconds": "seconds:",  # zset per queue: second -> itself, for each that has or had a bucket
+    "sizes": "sizes:",  # hash per queue: second -> how many tasks were put into its bucket, 'all' -> their sum
+    "bucket": "bucket:",  # list per queue and second ("queue:second"): ids, pushed on the left, taken on the right
+    "alarm": "alarm:",  # string per queue and task ("queue:id") that expires when the task is due
+    "wanted": "wanted:",  # zset per tmp set, within one transaction only: ids that the dispatcher would like
+    "tmp": "tmp:",  # zset per dispatcher, batch and queue ("dispatcher:batch:queue"): id -> due_at, on its way to READY
     "held": "held:",  # list per worker: ids it holds, started or not
 }
 
@@ -45,6 +57,12 @@ def check_name(kind: str, name: str) -> str:
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"{kind} {name!r} is not allowed: use 1 to 64 of the characters A-Z a-z 0-9 _ . -")
     return name
+
+
+def unique_name(role: str) -> str:
+    """A name for one process, never used again: claims of a dead process must not look like its successor's."""
+    host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())[:24] or "host"
+    return f"{role}.{host}.{os.getpid()}.{secrets.token_hex(6)}"
 
 
 @dataclass(frozen=True)
@@ -81,8 +99,8 @@ class Keys:
         return [self.prefix + name for name in _PLAIN.values()]
 
     def of_queue(self, queue: str) -> list[str]:
-        """Every key that belongs to one queue."""
-        return [self.of(family, queue) for family in ("ready", "bell", "leased", "dead", "timer")]
+        """Every key that belongs to one queue, without those of the strategy's index."""
+        return [self.of(family, queue) for family in ("ready", "bell", "leased", "dead")]
 
 
 def lua_names() -> str:

@@ -8,29 +8,37 @@ from typing import Any
 import redis
 
 from .. import strategies
-from ..strategies.base import ScriptedStrategy, Strategy
+from ..strategies.base import ScriptedStrategy, Strategy, TransactionalStrategy
+from . import keeping
+from .clock import Clock, HostClock, RedisClock
 from .config import Settings
 from .connection import connect, explained
 from .embedded import EmbeddedServer, default_directory
 from .errors import ConfigurationError
-from .keys import Keys
+from .keys import Keys, unique_name
 from .store.base import Store
-from .store.scripted import ScriptedStore, mismatch
+from .store.scripted import ScriptedStore
+from .store.transactional import TransactionalStore
 
 
 class Namespace:
     """What a producer, worker, dispatcher or command needs to reach a namespace."""
 
-    def __init__(self, settings: Settings, client: redis.Redis, strategy: type[Strategy]) -> None:
+    def __init__(
+        self, settings: Settings, client: redis.Redis, strategy: type[Strategy], owner: str, clock: Clock | None
+    ) -> None:
         self.settings, self.client = settings, client
         self.keys = Keys(settings.namespace)
-        self.strategy = strategy(client, self.keys)
-        self.store = _store(client, self.keys, self.strategy)
+        self.strategy, self.store = _built(strategy, client, self.keys, owner, clock)
 
     @classmethod
-    def open(cls, settings: Settings, *, timeout: float | None = None) -> Namespace:
+    def open(
+        cls, settings: Settings, *, timeout: float | None = None, owner: str | None = None, clock: Clock | None = None
+    ) -> Namespace:
         """Connect, starting the embedded server if no address is given, and settle which strategy it is.
 
+        ``owner`` is the unique name of the process, which whoever sees it die knows, too (see ``Strategy.recover``).
+        ``clock`` is the time to go by instead of the strategy's own choice, for tests.
         Raises StrategyMismatch if the namespace is kept by another strategy than ``settings`` asks for,
         ServerUnavailable or ServerRefused if Redis does not answer.
         """
@@ -41,18 +49,20 @@ class Namespace:
             raw: Any = client.hget(Keys(settings.namespace).plain("meta"), "strategy")
         kept_by = raw.decode() if raw else None
         if settings.strategy and kept_by and settings.strategy != kept_by:
-            raise mismatch(settings.namespace, kept_by, settings.strategy)
+            raise keeping.mismatch(settings.namespace, kept_by, settings.strategy)
         chosen = settings.strategy or kept_by or strategies.DEFAULT
-        return cls(replace(settings, strategy=chosen), client, strategies.find(chosen))
+        strategy = strategies.find(chosen)
+        return cls(replace(settings, strategy=chosen), client, strategy, owner or unique_name("process"), clock)
 
     def claim(self) -> None:
-        """Record that this namespace is kept by this strategy. Raises StrategyMismatch if another was faster."""
+        """Record that this namespace is kept by this strategy, before its tasks are run.
+
+        Raises StrategyMismatch if another was faster, NamespaceMigrating if a migration to this one is not over.
+        """
         meta, name = self.keys.plain("meta"), self.strategy.name
-        if not self.client.hsetnx(meta, "strategy", name):
-            raw: Any = self.client.hget(meta, "strategy")
-            kept_by = (raw or b"").decode()
-            if kept_by != name:
-                raise mismatch(self.keys.namespace, kept_by, name)
+        self.client.hsetnx(meta, "strategy", name)
+        reply: Any = self.client.hmget(meta, "strategy", "from")
+        keeping.require(self.keys, name, reply, settled=True)
 
     def close(self) -> None:
         """Close every connection."""
@@ -67,7 +77,18 @@ def resolve(settings: Settings) -> Settings:
     return replace(settings, redis_url=EmbeddedServer(default_directory()).start())
 
 
-def _store(client: redis.Redis, keys: Keys, strategy: Strategy) -> Store:
-    if isinstance(strategy, ScriptedStrategy):
-        return ScriptedStore(client, keys, strategy.scripts, strategy.name)
-    raise ConfigurationError(f"strategy {strategy.name!r} must derive from ScriptedStrategy")
+def _built(
+    strategy: type[Strategy], client: redis.Redis, keys: Keys, owner: str, clock: Clock | None
+) -> tuple[Strategy, Store]:
+    """The strategy, and the store that its kind of index needs."""
+    if issubclass(strategy, ScriptedStrategy):
+        scripted = strategy(client, keys, owner, clock)
+        return scripted, ScriptedStore(client, keys, scripted.scripts, clock or RedisClock(client))
+    if issubclass(strategy, TransactionalStrategy):
+        clock = clock or HostClock()
+        transactional = strategy(client, keys, owner, clock)
+        return transactional, TransactionalStore(client, keys, transactional, clock)
+    raise ConfigurationError(
+        f"strategy {strategy.name!r} must derive from ScriptedStrategy or TransactionalStrategy: they say how its index "
+        f"is written"
+    )

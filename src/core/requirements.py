@@ -8,6 +8,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from ..strategies.base import Strategy
+from . import notifications
 from .connection import server_version
 from .errors import StrategyUnavailable
 
@@ -30,11 +31,20 @@ def obstacles(client: redis.Redis, strategy: type[Strategy]) -> list[Obstacle]:
         found.append(
             Obstacle(f"Redis {wanted} (this is {'.'.join(map(str, version))})", f"upgrade to Redis {wanted} or later")
         )
-    elif needs.scripts and (refusal := _script_refusal(client)):
+        return found
+    if needs.scripts and (refusal := _script_refusal(client)):
         found.append(
             Obstacle(
                 f"scripts ({refusal})",
                 "allow the user EVAL, EVALSHA and SCRIPT LOAD (ACL +@scripting), and do not rename these commands",
+            )
+        )
+    if needs.notifications and (refusal := notifications.refusal(client, needs.notifications)):
+        found.append(
+            Obstacle(
+                f"keyspace events ({refusal})",
+                f"set {notifications.SETTING} to {needs.notifications}, beside what it is set to now, in redis.conf or "
+                f"among the parameters that the server's provider offers, or allow the user CONFIG GET and CONFIG SET",
             )
         )
     return found

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -31,12 +28,6 @@ class Duty(Protocol):
 Builder = Callable[[str, Settings, RunOptions, Tally, Stop], Duty]
 
 
-def unique_name(role: str) -> str:
-    """A name for one process, never used again: claims of a dead process must not look like its successor's."""
-    host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())[:24] or "host"
-    return f"{role}.{host}.{os.getpid()}.{secrets.token_hex(6)}"
-
-
 def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
     app = load(options.target)
     app.bind(settings)
@@ -58,7 +49,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
 
 
 def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
-    namespace = Namespace.open(settings)
+    namespace = Namespace.open(settings, owner=name)
     telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name)
     return Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop)
 

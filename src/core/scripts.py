@@ -10,6 +10,8 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
+from . import keeping
+from .bells import Command
 from .connection import server_version
 from .keys import Keys, lua_names
 
@@ -32,13 +34,19 @@ def lua(package: str, name: str) -> str:
 class Scripts:
     """The scripts of one namespace. Every one takes the key prefix, and Redis's time or 0, before its arguments."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, timers: str) -> None:
-        """``timers`` is the Lua text that defines the strategy's ``timer_add`` and ``timer_remove``."""
+    def __init__(
+        self, client: redis.Redis, keys: Keys, strategy: str, timers: str, now: Callable[[], int] | None = None
+    ) -> None:
+        """``timers`` is the Lua text that defines ``timer_add`` and ``timer_remove`` of ``strategy``.
+
+        ``now`` tells the time (epoch microseconds) instead of Redis.
+        """
         self._client: Any = client  # redis-py leaves execute_command untyped
-        self._prefix = keys.prefix
+        self._keys, self._strategy = keys, strategy
         core = f"{__package__}.store"
-        self._shared = "\n".join((_HEAD, lua_names(), lua(core, "records"), timers, lua(core, "claims")))
-        self._time: Callable[[], int] | None = None
+        name = f"local STRATEGY = '{strategy}'"
+        self._shared = "\n".join((_HEAD, name, lua_names(), lua(core, "records"), timers, lua(core, "claims")))
+        self._time = now
 
     def load(self, package: str, name: str) -> Script:
         """The script ``name``.lua of ``package``, with all that scripts share in front of it."""
@@ -47,9 +55,19 @@ class Scripts:
     def call(self, script: Script, arguments: Sequence[Value]) -> Any:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""
         try:
-            return self._execute("EVALSHA", script.digest, 1, self._prefix, self._now(), *arguments)
-        except NoScriptError:
-            return self._execute("EVAL", script.text, 1, self._prefix, self._now(), *arguments)
+            try:
+                return self._execute("EVALSHA", script.digest, 1, self._keys.prefix, self._now(), *arguments)
+            except NoScriptError:
+                return self._execute(*self.command(script, arguments))
+        except ResponseError as error:
+            explained = keeping.refusal(self._keys, self._strategy, error)
+            if explained is error:
+                raise
+            raise explained from error
+
+    def command(self, script: Script, arguments: Sequence[Value]) -> Command:
+        """The command that runs ``script`` also where Redis does not know it, for use inside MULTI."""
+        return ("EVAL", script.text, 1, self._keys.prefix, self._now(), *arguments)
 
     def _execute(self, *command: Value) -> Any:
         # straight to a connection: redis-py's execute_command costs as much again as the trip to Redis and back
@@ -75,14 +93,16 @@ class Scripts:
         pipe.execute_command("SCRIPT LOAD", script.text)
         now = self._now()
         for arguments in batches:
-            pipe.execute_command("EVALSHA", script.digest, 1, self._prefix, now, *arguments)
+            pipe.execute_command("EVALSHA", script.digest, 1, self._keys.prefix, now, *arguments)
         replies = pipe.execute(raise_on_error=False)[1:]
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             self._client.connection_pool.disconnect()
-        return [
-            self.call(script, arguments) if isinstance(reply, NoScriptError) else reply  # flushed in between
-            for reply, arguments in zip(replies, batches, strict=True)
-        ]
+        for at, (reply, arguments) in enumerate(zip(replies, batches, strict=True)):
+            if isinstance(reply, NoScriptError):
+                replies[at] = self.call(script, arguments)  # flushed in between
+            elif isinstance(reply, ResponseError):
+                replies[at] = keeping.refusal(self._keys, self._strategy, reply)
+        return list(replies)
 
     def _now(self) -> int:
         # before Redis 5 a script that asks for the time may not write: it is told the time instead
@@ -108,6 +128,9 @@ class Script:
 
     def __call__(self, *arguments: Value) -> Any:
         return self._scripts.call(self, arguments)
+
+    def command(self, *arguments: Value) -> Command:
+        return self._scripts.command(self, arguments)
 
     def many(self, batches: Sequence[Sequence[Value]]) -> list[Any]:
         return self._scripts.call_many(self, batches)

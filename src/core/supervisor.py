@@ -17,10 +17,10 @@ from multiprocess.connection import wait
 from .config import RunOptions, Settings
 from .errors import BootFailure, RestartLimitExceeded
 from .exposition import Board
+from .keys import unique_name
 from .process import BOOT_FAILED, Child
 from .recovery import Recovery
 from .restarts import RestartBackoff, RestartLimit
-from .roles import unique_name
 from .stop import Stop
 
 log = logging.getLogger("dueq.supervisor")

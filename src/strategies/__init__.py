@@ -10,12 +10,19 @@ from importlib.metadata import entry_points
 
 from ..core.errors import ConfigurationError
 from .base import Strategy
+from .buckets import BucketsStrategy
+from .keyspace import KeyspaceStrategy
 from .lua import LuaStrategy
+from .tmpset import TmpsetStrategy
+from .watch import WatchStrategy
 
 GROUP = "dueq.strategies"
 DEFAULT = LuaStrategy.name
 
-_OWN: dict[str, type[Strategy]] = {strategy.name: strategy for strategy in (LuaStrategy,)}
+_OWN: dict[str, type[Strategy]] = {
+    strategy.name: strategy
+    for strategy in (LuaStrategy, KeyspaceStrategy, TmpsetStrategy, BucketsStrategy, WatchStrategy)
+}
 
 
 def names() -> list[str]:

@@ -4,22 +4,26 @@ A strategy owns one arrow of a task's life, SCHEDULED → READY: how due tasks a
 what wakes it. The record of a task belongs to the store; what a strategy keeps beside it is an index that can be
 rebuilt from the records. A strategy knows nothing of processes or metrics: it returns what happened.
 
-To add one, subclass ``Strategy`` (today: ``ScriptedStrategy``) and name the class in the entry-point group
-``dueq.strategies``.
+To add one, subclass ``ScriptedStrategy`` (its index is written by Lua, together with the record) or
+``TransactionalStrategy`` (by commands inside MULTI, for servers without scripts), and name the class in the
+entry-point group ``dueq.strategies``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import redis
 
+from ..core.bells import Command
+from ..core.clock import Clock
 from ..core.doorbell import Doorbell
 from ..core.keys import Keys
-from ..core.scripts import Scripts
+from ..core.scripts import Scripts, Value
+from ..core.transactions import Session, Transactions
 
 WakeReason = Literal["due", "earlier", "event", "safety_net"]
 """Why a dispatcher woke: its timer ran out, an earlier task was scheduled, an event came, or just to be sure."""
@@ -27,10 +31,22 @@ WakeReason = Literal["due", "earlier", "event", "safety_net"]
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a server must offer for a strategy to run on it."""
+    """What a server must offer for a strategy to run on it.
+
+    ``notifications`` are the flags of notify-keyspace-events that must be set, or can be added.
+    """
 
     version: tuple[int, int]
     scripts: bool = False
+    notifications: str = ""
+
+
+class Entry(NamedTuple):
+    """A scheduled task as an index has it: its queue, its id, and its due time in epoch microseconds."""
+
+    queue: str
+    id: str
+    due_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +54,8 @@ class Dispatched:
     """What one ``dispatch`` did.
 
     ``moved`` has the queue and the lateness in seconds of every task moved; ``next_in`` is the exact number of
-    seconds until the next is due (0: more are due already; None: none is scheduled).
+    seconds until the next is due (0: more are due already; None: none is scheduled). ``conflicts`` counts the
+    attempts that came to nothing because another dispatcher, or a cancel, was faster.
     """
 
     moved: list[tuple[str, float]] = field(default_factory=list)
@@ -60,25 +77,41 @@ class Strategy(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     needs: ClassVar[Needs]
+    resolution: ClassVar[float] = 0.0
+    """Due times are rounded up to a multiple of so many seconds; 0: they are kept to the microsecond."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        """Keep what is needed; send nothing yet."""
-        self.client, self.keys = client, keys
+    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
+        """Keep what is needed; send nothing yet.
+
+        ``owner`` names this process, uniquely. ``clock`` is the time to go by instead of the strategy's own choice,
+        which is Redis's clock where its oldest server has TIME, else the host's.
+        """
+        self.client, self.keys, self.owner = client, keys, owner
+        self._doorbell: Doorbell | None = None
 
     @abstractmethod
     def dispatch(self, limit: int) -> Dispatched:
         """Move up to about ``limit`` due tasks from the index to the ready lists, ringing the workers' bells.
 
-        A task is eligible when its due time is not after Redis's clock. Whoever is killed at whichever instant, a
-        task stays in the index or is in its ready list. Any number of dispatchers may call this at once.
+        A task is eligible when its due time is not after the clock. Whoever is killed at whichever instant, a task
+        stays in the index, or is in its ready list, or is found by ``recover``. Any number of dispatchers may call
+        this at once. Raises StrategyMismatch, and moves nothing, if another strategy keeps the namespace by now.
         """
 
-    @abstractmethod
     def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
         """Sleep until woken, at most ``seconds`` and precise to well under 10 ms; None if that time passed.
 
         Must not poll. A task scheduled before all others, by whomever, ends the sleep at once. ``wakeup_fd``, once
         readable, ends it too.
+        """
+        return "earlier" if self.doorbell(wakeup_fd).wait(seconds) else None
+
+    @abstractmethod
+    def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
+        """Put back what a dispatcher that is dead had taken out of the index and not made ready yet; returns how many.
+
+        It is the one called ``dispatcher`` (its ``owner``), else every one whose work has stood still for
+        ``silent_for`` seconds. Such a one may wake up again: it must then find its work gone. Repeating is safe.
         """
 
     @abstractmethod
@@ -86,8 +119,61 @@ class Strategy(ABC):
         """Count the scheduled tasks of each queue, at a cost that does not grow with their number."""
 
     @abstractmethod
+    def missing(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of ``entries`` that are not in the index. For the auditor and migrations; no step of it is long."""
+
+    @abstractmethod
+    def add(self, entries: Sequence[Entry]) -> list[Command]:
+        """Commands that index these tasks, to be sent inside MULTI."""
+
+    @abstractmethod
+    def remove(self, entries: Sequence[Entry]) -> list[Command]:
+        """Commands that take these tasks, which are in the index, out of it, to be sent inside MULTI."""
+
+    @abstractmethod
+    def clear(self, queues: Sequence[str]) -> None:
+        """Forget the whole index, in bounded steps: the namespace is purged, or kept by another strategy now."""
+
+    def doorbell(self, wakeup_fd: int = -1) -> Doorbell:
+        """What ``wait`` waits on. Every way to index a task rings it, if nothing else is due before."""
+        if self._doorbell is None:
+            self._doorbell = Doorbell(self.client, [self.keys.plain("wake")], wakeup_fd=wakeup_fd)
+        return self._doorbell
+
     def close(self) -> None:
         """Close what ``wait`` opened. Used again afterwards, the strategy reconnects."""
+        if self._doorbell is not None:
+            self._doorbell.close()
+            self._doorbell = None
+
+
+class TransactionalStrategy(Strategy):
+    """A strategy whose index the store changes by commands inside MULTI, together with the record.
+
+    Whatever takes a task out of the index, this strategy's ``dispatch`` included, touches the key ``guard`` in the same
+    transaction; who must know where a task is watches it. Producers, who only add, never touch it.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
+        super().__init__(client, keys, owner, clock)
+        self.clock = clock
+        self.transactions = Transactions(client)
+
+    @abstractmethod
+    def contains(self, session: Session, entry: Entry) -> bool:
+        """Whether ``entry`` is in the index, as long as the guard, which the session watches, is not touched."""
+
+    @abstractmethod
+    def head(self, entry: Entry) -> Command:
+        """A command whose reply tells ``leads`` whether a task of this queue is due before ``entry``."""
+
+    @abstractmethod
+    def leads(self, reply: Any, entry: Entry) -> bool:
+        """Whether nothing is due before ``entry``, so that a sleeping dispatcher must be woken for it."""
+
+    def touch_guard(self) -> Command:
+        """Makes those who watch the guard look again."""
+        return ("INCR", self.keys.plain("guard"))
 
 
 class ScriptedStrategy(Strategy):
@@ -103,17 +189,22 @@ class ScriptedStrategy(Strategy):
         The names of store/records.lua and keys.py are in scope.
         """
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        super().__init__(client, keys)
-        self.scripts = Scripts(client, keys, self.timers())
-        self._doorbell: Doorbell | None = None
+    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
+        super().__init__(client, keys, owner, clock)
+        now: Callable[[], int] | None = None if clock is None else clock.now_us
+        self.scripts = Scripts(client, keys, self.name, self.timers(), now)
+        self._add = self.scripts.load(__package__, "add")
+        self._remove = self.scripts.load(__package__, "remove")
 
-    def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
-        if self._doorbell is None:
-            self._doorbell = Doorbell(self.client, [self.keys.plain("wake")], wakeup_fd=wakeup_fd)
-        return "earlier" if self._doorbell.wait(seconds) else None
+    def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
+        return 0  # a script is done whole or not at all: no dispatcher ever holds anything
 
-    def close(self) -> None:
-        if self._doorbell is not None:
-            self._doorbell.close()
-            self._doorbell = None
+    def add(self, entries: Sequence[Entry]) -> list[Command]:
+        return [self._add.command(*_flat(entries))]
+
+    def remove(self, entries: Sequence[Entry]) -> list[Command]:
+        return [self._remove.command(*_flat(entries))]
+
+
+def _flat(entries: Sequence[Entry]) -> list[Value]:
+    return [value for entry in entries for value in (entry.queue, entry.id, entry.due_us)]

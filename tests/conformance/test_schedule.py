@@ -97,6 +97,7 @@ def test_mismatch_is_refused_by_the_store(world: World, count: int) -> None:
     assert "--strategy other" in str(caught.value)
     assert world.store.queues() == []
     assert world.store.record("t0") is None
+    world.redis.hdel(world.keys.plain("meta"), "strategy")
 
 
 def test_mismatch_is_refused_at_start(world: World) -> None:
@@ -113,6 +114,7 @@ def test_the_first_to_claim_a_namespace_keeps_it(world: World) -> None:
     world.redis.hset(world.keys.plain("meta"), "strategy", "other")
     with pytest.raises(StrategyMismatch, match="other"):
         world.main.claim()
+    world.redis.hdel(world.keys.plain("meta"), "strategy")
 
 
 def test_namespaces_do_not_see_each_other(world: World, redis_url: str, strategy_name: str) -> None:

@@ -15,7 +15,7 @@ Operation = Callable[[World, Record, Record], object]
 OPERATIONS: dict[str, Operation] = {
     "schedule": lambda world, claim, held: world.schedule("new"),
     "schedule many": lambda world, claim, held: world.schedule(*[f"new{number}" for number in range(250)]),
-    "dispatch": lambda world, claim, held: world.strategy.dispatch(100).moved,
+    "dispatch": lambda world, claim, held: world.dispatch_all(),
     "advance": lambda world, claim, held: world.settle("w1", Outcome(claim, "ack")) == "done",
     "extend": lambda world, claim, held: world.store.extend("w1", [claim], LEASE_US) == [True],
     "release": lambda world, claim, held: world.store.release("w1", [held]) == 1,

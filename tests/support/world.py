@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import itertools
 
-from dueq.core.clock import US
+from dueq import strategies
+from dueq.core.clock import US, Clock, now_us
 from dueq.core.codec import Record
 from dueq.core.config import Settings
 from dueq.core.connection import connect
 from dueq.core.doorbell import Doorbell
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import Advance, NewTask, Outcome, Scheduled, Store
-from dueq.strategies.base import Dispatched, Strategy
+from dueq.strategies.base import Dispatched, ScriptedStrategy, Strategy
 
 LEASE_US = 60 * US
 MANY = 1000
-_KEPT = ("meta", "queues", "token", "stats", "wake")
+_KEPT = ("meta", "queues", "token", "stats", "wake", "guard")
+
+
+class MovableClock(Clock):
+    """This host's clock, and as far ahead of it as a test wants."""
+
+    def __init__(self) -> None:
+        self.ahead_us = 0
+
+    def now_us(self) -> int:
+        return now_us() + self.ahead_us
 
 
 class World:
-    """The namespace ``name`` on the server at ``url``, kept by ``strategy``, with any number of actors."""
+    """The namespace ``name`` on the server at ``url``, kept by ``strategy``, with any number of actors.
+
+    Strategies that go by their host's clock go by ``clock`` here: one that rounds due times up would take a second
+    for each dispatch otherwise.
+    """
 
     def __init__(self, url: str, name: str, strategy: str) -> None:
         self.settings = Settings(redis_url=url, namespace=name, strategy=strategy)
         self.redis = connect(url)
+        self.clock = MovableClock()
+        self.resolution_us = int(strategies.find(strategy).resolution * US)
         self._actors: list[Namespace] = []
         self._ids: set[str] = set()
         self._workers: set[str] = set()
@@ -35,7 +52,8 @@ class World:
 
     def actor(self) -> Namespace:
         """One more process's view of the namespace, with connections of its own."""
-        namespace = Namespace.open(self.settings)
+        scripted = issubclass(strategies.find(self.settings.strategy or ""), ScriptedStrategy)
+        namespace = Namespace.open(self.settings, clock=None if scripted else self.clock)
         self._actors.append(namespace)
         return namespace
 
@@ -59,9 +77,13 @@ class World:
     # -- short-hands
 
     def now_us(self) -> int:
-        """Redis's clock."""
-        seconds, micros = self.redis.time()
-        return int(seconds) * US + int(micros)
+        """The clock that the strategy goes by."""
+        return self.store.time_us()
+
+    def round_up(self) -> None:
+        """Let pass what the strategy rounds due times up to, so that what is due now is due for it, too."""
+        if self.resolution_us:
+            self.clock.ahead_us += -self.clock.now_us() % self.resolution_us
 
     def schedule(
         self, *ids: str, queue: str = "q", delay_us: int = 0, due_us: int | None = None, store: Store | None = None
@@ -83,6 +105,7 @@ class World:
 
     def dispatch_all(self, strategy: Strategy | None = None) -> list[tuple[str, float]]:
         """Dispatch until nothing is due; returns all that was moved."""
+        self.round_up()
         moved: list[tuple[str, float]] = []
         for _ in range(MANY):
             result: Dispatched = (strategy or self.strategy).dispatch(100)
@@ -143,8 +166,15 @@ class World:
 
     # -- the end
 
+    def tidy(self) -> None:
+        """Let the strategy remove what it leaves for a moment, in case that clocks differ."""
+        if self.resolution_us:
+            self.clock.ahead_us += 3 * self.resolution_us
+            self.dispatch_all()
+
     def leftovers(self) -> list[str]:
         """Keys that a namespace without tasks should not have."""
+        self.tidy()
         kept = {self.keys.plain(name) for name in _KEPT}
         found = {key.decode() for key in self.redis.scan_iter(match=self._pattern(), count=1000)}
         return sorted(found - kept)

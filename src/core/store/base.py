@@ -2,9 +2,11 @@
 
 Each method is one atomic step: it happens whole or not at all, whoever is killed. What may safely be repeated
 after a lost reply is said at each. All raise redis-py's errors unchanged; callers decide what to survive.
+Whatever may touch the index of scheduled tasks raises StrategyMismatch, and changes nothing, if another strategy keeps
+the namespace by now.
 
 Two implementations share one layout of keys and records: ``scripted`` (Redis 2.6 and later) and, for servers
-without scripts, one with WATCH/MULTI. A strategy says which it needs.
+without scripts, ``transactional`` (WATCH/MULTI; Redis 2.4). A strategy says which it needs by its base class.
 """
 
 from __future__ import annotations
@@ -18,6 +20,17 @@ from ..codec import Record
 
 LostHow = Literal["started", "held", "dead"]
 """What became of a claim taken back: it had started, it had only been held, or it was buried as a dead letter."""
+
+
+Settled = Literal["", "done", "repeated", "missing", "stale"]
+"""What became of an outcome: nothing was to be settled; done; this very claim was settled before; its task is gone; it
+was replaced by another claim."""
+
+Existing = Literal["", "scheduled", "leased", "dead"]
+"""What has the id of a task that is to be scheduled: nothing, or a task in this state."""
+
+EXISTING: dict[str, Existing] = {"S": "scheduled", "H": "scheduled", "L": "leased", "D": "dead"}
+"""The same for each state of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,7 @@ class Scheduled:
     """What came of scheduling: ``existing`` is empty for a new task, else the state of the task that has the id."""
 
     now_us: int
-    existing: Literal["", "scheduled", "leased", "dead"]
+    existing: Existing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ class Advance:
     """What one ``advance`` did."""
 
     now_us: int
-    settled: Literal["", "done", "repeated", "missing", "stale"] = ""
+    settled: Settled = ""
     dropped: list[str] = field(default_factory=list)  # queues of tasks found dispatched twice
     started: Record | None = None
     held: list[Record] = field(default_factory=list)
@@ -169,7 +182,7 @@ class Store(ABC):
 
     @abstractmethod
     def time_us(self) -> int:
-        """Redis's clock."""
+        """The clock that due times are held against: Redis's, or this host's where the server may have no TIME."""
 
     @abstractmethod
     def record(self, task_id: str) -> Record | None:
@@ -198,3 +211,15 @@ class Store(ABC):
     @abstractmethod
     def producer_counts(self) -> dict[tuple[str, str], int]:
         """What producers did since the namespace began: ("scheduled" | "cancelled", queue) -> how many tasks."""
+
+    @abstractmethod
+    def shards(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """All records in these hashes (see ``Keys.records``), undecoded, by task id."""
+
+    @abstractmethod
+    def mend(self, task_id: str, raw: bytes) -> bool:
+        """Put a task that was found in no place where its record says into its place; for the auditor.
+
+        A scheduled one goes into the index, a dead letter to the dead letters, a claimed one is taken back from its
+        owner like one whose lease ran out. False, and nothing changed, if its record is no longer ``raw``.
+        """

@@ -3,6 +3,9 @@
 -- KEYS[1] prefix
 -- ARGV    now, id
 -- Returns 1 or 0
+local refusal = refused(true)
+if refusal then return refusal end
+
 local id = ARGV[2]
 local record = load(id)
 if not record or (record.state ~= 'S' and record.state ~= 'H') then return 0 end

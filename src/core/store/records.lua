@@ -40,6 +40,15 @@ local function count(what, queue, by)
   if by > 0 then redis.call('HINCRBY', key_stats(), what .. ':' .. queue, by) end
 end
 
+-- The error to return if this strategy does not keep the namespace (or nobody does yet); nil if it may go on. With
+-- `settled`, also while a migration is under way: tasks may then be in the index of another. The Python side, and what
+-- becomes of these errors, is core/keeping.py.
+local function refused(settled)
+  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from')
+  if kept[1] and kept[1] ~= STRATEGY then return redis.error_reply('DUEQMISMATCH ' .. kept[1]) end
+  if settled and kept[2] then return redis.error_reply('DUEQMIGRATING ' .. kept[2]) end
+end
+
 -- One ring is enough for a dispatcher: whoever wakes up looks at everything that is due.
 local function ring_dispatcher()
   if redis.call('LLEN', key_wake()) == 0 then redis.call('LPUSH', key_wake(), '1') end

@@ -3,6 +3,9 @@
 -- KEYS[1] prefix
 -- ARGV    now, id, due ('+n' counts from now, in microseconds)
 -- Returns {1, due} or {0}
+local refusal = refused(true)
+if refusal then return refusal end
+
 local id, due = ARGV[2], ARGV[3]
 local record = load(id)
 if not record or (record.state ~= 'S' and record.state ~= 'H') then return { 0 } end

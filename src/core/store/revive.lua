@@ -3,6 +3,9 @@
 -- KEYS[1] prefix
 -- ARGV    now, ids ...
 -- Returns how many were scheduled
+local refusal = refused()
+if refusal then return refusal end
+
 local revived = 0
 for at = 2, #ARGV do
   local id = ARGV[at]

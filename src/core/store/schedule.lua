@@ -1,17 +1,14 @@
 -- schedule: write new tasks' records and index them, or report those whose id is in use.
 -- Guarantee: a record and its place in the timer index appear together; an id in use is left untouched.
 -- KEYS[1] prefix
--- ARGV    now, strategy, then per task: id, due ('+n' counts from now, in microseconds), queue, body
+-- ARGV    now, then per task: id, due ('+n' counts from now, in microseconds), queue, body
 -- Returns {now, then per task: 'new', or the state of the task that has the id}
-local strategy = redis.call('HGET', key_meta(), 'strategy')
-if not strategy then
-  redis.call('HSET', key_meta(), 'strategy', ARGV[2])
-elseif strategy ~= ARGV[2] then
-  return redis.error_reply('DUEQMISMATCH ' .. strategy)
-end
+local refusal = refused()
+if refusal then return refusal end
+redis.call('HSETNX', key_meta(), 'strategy', STRATEGY)
 
 local reply, earlier, added = { whole(now) }, false, {}
-for at = 3, #ARGV, 4 do
+for at = 2, #ARGV, 4 do
   local id, due, queue, body = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
   local record = {

@@ -6,33 +6,25 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import redis
-from redis.exceptions import ResponseError
 
-from ..clock import US
+from ..clock import Clock
 from ..codec import Record, decode_record
-from ..errors import DueqError, StrategyMismatch
+from ..errors import DueqError
 from ..keys import Keys
 from ..scripts import Script, Scripts, Value
-from .base import Advance, DeadLetter, Depth, Lost, NewTask, Outcome, Reaped, Scheduled, Store
+from .base import EXISTING, Advance, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
+from .reading import KeyedStore
 
 _BATCH = 100  # tasks per script: keeps each well under a millisecond
 _BATCHES_PER_TRIP = 10
-_STATES: dict[bytes, Literal["", "scheduled", "leased", "dead"]] = {
-    b"new": "",
-    b"S": "scheduled",
-    b"H": "scheduled",
-    b"L": "leased",
-    b"D": "dead",
-}
 _CAUSES = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
 
 
-class ScriptedStore(Store):
+class ScriptedStore(KeyedStore):
     """See ``Store``; the guarantees of each step stand at the head of its .lua file."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, scripts: Scripts, strategy: str) -> None:
-        self._client: Any = client  # redis-py types every reply as text or bytes; ours are bytes
-        self._keys, self._strategy = keys, strategy
+    def __init__(self, client: redis.Redis, keys: Keys, scripts: Scripts, clock: Clock) -> None:
+        super().__init__(client, keys, clock)
 
         def load(name: str) -> Script:
             return scripts.load(__package__, name)
@@ -40,33 +32,25 @@ class ScriptedStore(Store):
         self._schedule, self._cancel, self._reschedule = load("schedule"), load("cancel"), load("reschedule")
         self._advance, self._extend, self._release = load("advance"), load("extend"), load("release")
         self._give_back, self._reap = load("give_back"), load("reap")
-        self._revive, self._discard = load("revive"), load("discard")
+        self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
         results: list[Scheduled] = []
         step = _BATCH * _BATCHES_PER_TRIP
         for trip in range(0, len(tasks), step):
             batches = [self._batch(tasks[at : at + _BATCH]) for at in range(trip, min(trip + step, len(tasks)), _BATCH)]
-            try:
-                replies = self._schedule.many(batches) if len(batches) > 1 else [self._schedule(*batches[0])]
-            except ResponseError as error:
-                raise self._explained(error) from error
-            for reply in replies:
+            for reply in self._schedule.many(batches) if len(batches) > 1 else [self._schedule(*batches[0])]:
                 if isinstance(reply, Exception):
-                    raise self._explained(reply)
+                    raise reply
                 now = int(reply[0])
                 results.extend(Scheduled(now, _existing(state)) for state in reply[1:])
         return results
 
     def _batch(self, tasks: Sequence[NewTask]) -> list[Value]:
-        arguments: list[Value] = [self._strategy]
+        arguments: list[Value] = []
         for task in tasks:
             arguments += (task.id, f"+{task.due}" if task.relative else task.due, task.queue, task.body)
         return arguments
-
-    def _explained(self, error: Exception) -> Exception:
-        _, found, other = str(error).partition("DUEQMISMATCH ")
-        return mismatch(self._keys.namespace, other.split()[0], self._strategy) if found else error
 
     def cancel(self, task_id: str) -> bool:
         return bool(self._cancel(task_id))
@@ -121,66 +105,22 @@ class ScriptedStore(Store):
         now, next_end, silent, *rows = self._reap(limit, lease_us, most_losses, latest_us)
         return Reaped(int(now), int(next_end) if next_end else None, [name.decode() for name in silent], _lost(rows))
 
-    def time_us(self) -> int:
-        seconds, micros = self._client.time()
-        return int(seconds) * US + int(micros)
-
-    def record(self, task_id: str) -> Record | None:
-        raw = self._client.hget(self._keys.record(task_id), task_id)
-        return None if raw is None else decode_record(task_id, raw)
-
-    def dead(self, queue: str, offset: int, limit: int) -> list[DeadLetter]:
-        rows = self._client.zrange(self._keys.of("dead", queue), offset, offset + limit - 1, withscores=True)
-        pipe = self._client.pipeline(transaction=False)
-        for raw_id, _ in rows:
-            pipe.hget(self._keys.record(raw_id.decode()), raw_id)
-            pipe.hget(self._keys.plain("reasons"), raw_id)
-        replies = pipe.execute() if rows else []
-        letters = []
-        for at, (raw_id, died) in enumerate(rows):
-            raw, reason = replies[2 * at], replies[2 * at + 1]
-            if raw is not None:  # revived or discarded since the first command
-                record = decode_record(raw_id.decode(), raw)
-                letters.append(DeadLetter(record, int(died), (reason or b"").decode("utf-8", "replace")))
-        return letters
-
     def revive(self, task_ids: Sequence[str]) -> int:
         return sum(int(self._revive(*ids)) for ids in _hundreds(task_ids))
 
     def discard(self, task_ids: Sequence[str]) -> int:
         return sum(int(self._discard(*ids)) for ids in _hundreds(task_ids))
 
-    def queues(self) -> list[str]:
-        return sorted(name.decode() for name in self._client.smembers(self._keys.plain("queues")))
-
-    def depth(self, queue: str) -> Depth:
-        ready = self._keys.of("ready", queue)
-        pipe = self._client.pipeline(transaction=False)
-        pipe.llen(ready).zcard(self._keys.of("leased", queue)).zcard(self._keys.of("dead", queue)).lindex(ready, -1)
-        waiting, leased, dead, oldest = pipe.execute()
-        record = self.record(oldest.decode()) if oldest is not None else None
-        return Depth(waiting, leased, dead, record.due_us if record else None)
-
-    def producer_counts(self) -> dict[tuple[str, str], int]:
-        counts = {}
-        for name, value in self._client.hgetall(self._keys.plain("stats")).items():
-            what, _, queue = name.decode().partition(":")
-            counts[what, queue] = int(value)
-        return counts
+    def mend(self, task_id: str, raw: bytes) -> bool:
+        return bool(self._mend(task_id, raw))
 
 
-def mismatch(namespace: str, kept_by: str, asked: str) -> StrategyMismatch:
-    """The error for a namespace that another strategy keeps."""
-    return StrategyMismatch(
-        f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: run with --strategy {kept_by}, take "
-        "another --namespace, or let its tasks finish and clear it with dueq purge"
-    )
-
-
-def _existing(state: bytes) -> Literal["", "scheduled", "leased", "dead"]:
-    if state not in _STATES:
+def _existing(state: bytes) -> Existing:
+    if state == b"new":
+        return ""
+    if state.decode() not in EXISTING:
         raise DueqError("a task's id is in use by a record that cannot be read: was it written by a newer dueq?")
-    return _STATES[state]
+    return EXISTING[state.decode()]
 
 
 def _claim(row: list[bytes]) -> Record:

@@ -9,3 +9,6 @@ end
 
 -- Take a task out of the index; true if it was there.
 local function timer_remove(queue, id, due) return redis.call('ZREM', key_timer(queue), id) == 1 end
+
+-- Told of tasks that were moved to READY.
+local function timer_moved(queue, ids) end

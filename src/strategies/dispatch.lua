@@ -1,10 +1,13 @@
--- dispatch: move due tasks to their ready lists, and tell when to come back.
+-- dispatch: move due tasks from the timer zsets (see timers.py) to their ready lists, and tell when to come back.
 -- Guarantee: a task is in the timer index or in a ready list, never in both or neither; at most `limit` (and 1000) a
 --   call, shared out over the queues, whose turns rotate, so that a backlog of one does not hold up the others.
 -- KEYS[1] prefix
 -- ARGV    now, limit
 -- Returns {microseconds until the next task is due (0 if some are due still, -1 if there is none),
 --          then per task moved: queue, lateness in microseconds}
+local refusal = refused()
+if refusal then return refusal end
+
 local queues = redis.call('SMEMBERS', key_queues())
 local left, reply, nearest = math.min(tonumber(ARGV[2]), 1000), { -1 }, nil
 
@@ -22,6 +25,7 @@ for turn = 1, #queues do
     end
     redis.call('ZREM', key, unpack(ids))
     redis.call('LPUSH', key_ready(queue), unpack(ids))
+    timer_moved(queue, ids)
     ring_workers(queue, #ids)
     left = left - #ids
   end

@@ -1,0 +1,27 @@
+"""Ringing, as commands of Redis 2.4: what wakes a dispatcher or a worker that sleeps on its list.
+
+The scripts' own versions of these stand in store/records.lua.
+"""
+
+from __future__ import annotations
+
+from .keys import Keys
+
+Command = tuple[str | bytes | int, ...]
+"""One Redis command: its name and arguments."""
+
+_MOST_RINGS = 16
+
+
+def ring_dispatcher(keys: Keys) -> list[Command]:
+    """Wake one dispatcher. One ring is enough: whoever wakes up looks at everything that is due."""
+    wake = keys.plain("wake")
+    return [("LPUSH", wake, "1"), ("LTRIM", wake, 0, 0)]
+
+
+def ring_workers(keys: Keys, queue: str, tasks: int) -> list[Command]:
+    """Wake up to ``tasks`` workers of ``queue``. A worker that finds more work than it takes rings again."""
+    if tasks <= 0:
+        return []
+    bell = keys.of("bell", queue)
+    return [("LPUSH", bell, *("1",) * min(tasks, _MOST_RINGS)), ("LTRIM", bell, 0, _MOST_RINGS - 1)]

@@ -1,0 +1,114 @@
+"""From an entry of a ready list, taken into a worker's held list, to a claim: decided entry by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...strategies.base import TransactionalStrategy
+from .. import keeping
+from ..bells import ring_dispatcher
+from ..codec import Record, readable_record
+from ..keys import Keys
+from ..transactions import Session
+from .edit import Edit, entry_of
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An entry of a ready list, in a worker's hands: the queue that it stood in, and the task's id."""
+
+    queue: str
+    id: str
+
+
+@dataclass(slots=True)
+class Claims:
+    """What came of some entries: claims, the first started if that was asked for; queues of those dispatched twice."""
+
+    records: list[Record] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
+class Claiming:
+    """One attempt to claim what ``worker`` has just taken."""
+
+    def __init__(self, session: Session, keys: Keys, index: TransactionalStrategy, worker: str) -> None:
+        self.edit = Edit(keys, index)
+        self.claims = Claims()
+        self._session, self._keys, self._index, self._worker = session, keys, index, worker
+        self._void: dict[str, int] = {}
+        self._done: set[str] = set()
+        self._readded = False
+
+    def decide(self, taken: Sequence[Taken], now_us: int, until_us: int, *, start: bool) -> bool:
+        """Read and decide; False if the entries are not this worker's any more. With ``start``, start the first."""
+        raws, first_token = self._read(taken)
+        if not raws:
+            return False
+        for at, (entry, raw) in enumerate(zip(taken, raws, strict=True)):
+            record = None if entry.id in self._done else readable_record(entry.id, raw)
+            self._done.add(entry.id)
+            ours = record is not None and record.state == "S" and record.queue == entry.queue
+            if record is not None and ours and record.due_us <= now_us:
+                self._claim(record, first_token + at, until_us, start=start and not self.claims.records)
+            else:
+                self._drop(entry, record if ours else None)
+        if self._readded:
+            self.edit.commands += ring_dispatcher(self._keys)
+        return True
+
+    def _read(self, taken: Sequence[Taken]) -> tuple[list[Any], int]:
+        """The raw records and the first of as many new tokens; none if somebody took the worker for dead meanwhile."""
+        held, revoked = self._keys.of("held", self._worker), self._keys.plain("revoked")
+        ids = [entry.id for entry in taken]
+        shards = [self._keys.record(task_id) for task_id in ids]
+        self._session.watch(self._keys.plain("meta"), held, *shards)
+        kept, newest, last_token, *replies = self._session.read(
+            [
+                keeping.question(self._keys),
+                ("LRANGE", held, 0, len(ids) - 1),
+                # drawn once the records are watched, so above the token of every claim that they have had
+                ("INCRBY", self._keys.plain("token"), len(ids)),
+                *(("HGET", key, task_id) for key, task_id in zip(shards, ids, strict=True)),
+                *(("HGET", revoked, task_id) for task_id in ids),
+            ]
+        )
+        keeping.require(self._keys, self._index.name, kept)
+        if [raw.decode() for raw in reversed(newest)] != ids:
+            return [], 0
+        if any(count is not None for count in replies[len(ids) :]):
+            self._session.watch(revoked, self._keys.plain("guard"))
+            counts = self._session.read([("HGET", revoked, task_id) for task_id in ids])
+            self._void = {task_id: int(count) for task_id, count in zip(ids, counts, strict=True) if count is not None}
+        return replies[: len(ids)], last_token - len(ids) + 1
+
+    def _claim(self, record: Record, token: int, until_us: int, *, start: bool) -> None:
+        # after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
+        if self._void.get(record.id) and self._index.contains(self._session, entry_of(record)):
+            self.edit.withdraw(record, indexed=True)
+            self._drop_void(record.id)
+        claim = replace(
+            record, state="L" if start else "H", token=token, worker=self._worker, starts=record.starts + start
+        )
+        self.edit.save(claim)
+        if start:
+            self.edit.lease(claim, until_us)
+        self.claims.records.append(claim)
+
+    def _drop(self, entry: Taken, waiting: Record | None) -> None:
+        """Drop an entry. If the task is ``waiting`` for its time, see to it that it is in the index."""
+        self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
+        void = self._void.get(entry.id, 0)
+        if void:
+            self._drop_void(entry.id)
+        elif waiting is None:
+            self.claims.dropped.append(entry.queue)
+        if waiting is not None and not (void and self._index.contains(self._session, entry_of(waiting))):
+            self.edit.add(waiting)  # it is not due yet, since this host's clock is behind another's: never lost
+            self._readded = True
+
+    def _drop_void(self, task_id: str) -> None:
+        self.edit.one_less_revoked(task_id, self._void[task_id])
+        self._void[task_id] -= 1

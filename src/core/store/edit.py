@@ -1,0 +1,100 @@
+"""The writes of one transaction, put together record by record. The scripts' own versions: records.lua, claims.lua."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...strategies.base import Entry, TransactionalStrategy
+from ..bells import Command, ring_workers
+from ..codec import Record, encode_record
+from ..keys import Keys
+from .base import LostHow
+
+Cause = str
+"""Why an owner loses a claim: ``worker_lost``, ``lease_expired`` or ``unstarted``."""
+
+
+def entry_of(record: Record) -> Entry:
+    """A scheduled task as the index has it."""
+    return Entry(record.queue, record.id, record.due_us)
+
+
+class Edit:
+    """What one commit will do. Every method adds commands; the reads that they rely on must be watched."""
+
+    def __init__(self, keys: Keys, index: TransactionalStrategy) -> None:
+        self.commands: list[Command] = []
+        self.keys, self._index = keys, index
+        self._to_ring: dict[str, int] = {}
+
+    def save(self, record: Record) -> None:
+        self.commands.append(("HSET", self.keys.record(record.id), record.id, encode_record(record)))
+
+    def erase(self, record: Record) -> None:
+        self.commands.append(("HDEL", self.keys.record(record.id), record.id))
+
+    def add(self, record: Record) -> None:
+        """Index a scheduled task; the caller finds out whether a dispatcher must be woken."""
+        self.commands += self._index.add([entry_of(record)])
+
+    def withdraw(self, record: Record, indexed: bool) -> None:
+        """Take a task that waits out of the index, or void its entry in the ready list."""
+        if indexed:
+            self.commands += [*self._index.remove([entry_of(record)]), self._index.touch_guard()]
+        else:
+            self.commands.append(("HINCRBY", self.keys.plain("revoked"), record.id, 1))
+
+    def one_less_revoked(self, task_id: str, revoked: int) -> None:
+        """One void entry of a ready list is dropped, of ``revoked`` that there are, which is watched."""
+        key = self.keys.plain("revoked")
+        self.commands.append(("HINCRBY", key, task_id, -1) if revoked > 1 else ("HDEL", key, task_id))
+
+    def lease(self, record: Record, until_us: int) -> None:
+        self.commands.append(("ZADD", self.keys.of("leased", record.queue), until_us, record.id))
+
+    def let_go(self, record: Record) -> None:
+        """Its worker does not hold it any more."""
+        self.commands += [
+            ("LREM", self.keys.of("held", record.worker), 1, record.id),
+            ("ZREM", self.keys.of("leased", record.queue), record.id),
+        ]
+
+    def put_back(self, record: Record) -> None:
+        """A claimed task goes to the head of its ready list: it is late already."""
+        self.let_go(record)
+        self.save(replace(record, state="S", token=0, worker=""))
+        self.make_ready(record)
+
+    def make_ready(self, record: Record) -> None:
+        self.commands.append(("RPUSH", self.keys.of("ready", record.queue), record.id))
+        self._to_ring[record.queue] = self._to_ring.get(record.queue, 0) + 1
+
+    def bury(self, record: Record, reason: str, now_us: int, *, token: int = 0) -> None:
+        """``token`` is kept for a nack, so that the same one, sent again, is known."""
+        self.save(replace(record, state="D", token=token, worker="", since_us=0))
+        self.commands += [
+            ("ZADD", self.keys.of("dead", record.queue), now_us, record.id),
+            ("HSET", self.keys.plain("reasons"), record.id, reason),
+        ]
+
+    def lose(self, record: Record, cause: Cause, since_us: int, most_losses: int, now_us: int) -> LostHow:
+        """The owner is gone: put back, or bury what has now taken ``most_losses`` owners with it (0: no blame)."""
+        if record.state == "H" or cause == "unstarted":
+            # never ran under this claim, so this delivery does not count
+            self.put_back(replace(record, starts=record.starts - (record.state == "L")))
+            return "held"
+        blamed = cause == "worker_lost" and most_losses > 0
+        lost = replace(record, cause=cause, since_us=since_us, losses=record.losses + blamed)
+        if blamed and lost.losses >= most_losses:
+            self.let_go(lost)
+            self.bury(lost, f"killed its worker {lost.losses} times", now_us)
+            return "dead"
+        self.put_back(lost)
+        return "started"
+
+    def count(self, what: str, queue: str, by: int = 1) -> None:
+        self.commands.append(("HINCRBY", self.keys.plain("stats"), f"{what}:{queue}", by))
+
+    def rings(self) -> list[Command]:
+        """The rings for what was made ready; to be sent with the commit."""
+        return [command for queue, tasks in self._to_ring.items() for command in ring_workers(self.keys, queue, tasks)]

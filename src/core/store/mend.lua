@@ -1,0 +1,19 @@
+-- mend: put a task that was found in no place where its record says into its place.
+-- Guarantee: nothing changes if the record is another by now.
+-- KEYS[1] prefix
+-- ARGV    now, id, the record as it was read
+-- Returns 1 or 0
+local refusal = refused(true)
+if refusal then return refusal end
+
+local id = ARGV[2]
+if redis.call('HGET', key_record(id), id) ~= ARGV[3] then return 0 end
+local record = load(id)
+if record.state == 'S' then
+  if timer_add(record.queue, id, record.due) then ring_dispatcher() end
+elseif record.state == 'H' or record.state == 'L' then
+  lose(id, record, 'e', whole(now), 0)
+elseif record.state == 'D' then
+  redis.call('ZADD', key_dead(record.queue), whole(now), id)
+end
+return 1

@@ -1,0 +1,67 @@
+"""What both stores read in the same way: the layout of keys and records is one, and these commands are old."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from ..clock import Clock
+from ..codec import Record, decode_record
+from ..keys import Keys
+from .base import DeadLetter, Depth, Store
+
+
+class KeyedStore(Store):
+    """The reading half of ``Store``, with commands of Redis 2.4."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, clock: Clock) -> None:
+        self._client: Any = client  # redis-py types every reply as text or bytes; ours are bytes
+        self._keys, self._clock = keys, clock
+
+    def time_us(self) -> int:
+        return self._clock.now_us()
+
+    def record(self, task_id: str) -> Record | None:
+        raw = self._client.hget(self._keys.record(task_id), task_id)
+        return None if raw is None else decode_record(task_id, raw)
+
+    def dead(self, queue: str, offset: int, limit: int) -> list[DeadLetter]:
+        rows = self._client.zrange(self._keys.of("dead", queue), offset, offset + limit - 1, withscores=True)
+        pipe = self._client.pipeline(transaction=False)
+        for raw_id, _ in rows:
+            pipe.hget(self._keys.record(raw_id.decode()), raw_id)
+            pipe.hget(self._keys.plain("reasons"), raw_id)
+        replies = pipe.execute() if rows else []
+        letters = []
+        for at, (raw_id, died) in enumerate(rows):
+            raw, reason = replies[2 * at], replies[2 * at + 1]
+            if raw is not None:  # revived or discarded since the first command
+                record = decode_record(raw_id.decode(), raw)
+                letters.append(DeadLetter(record, int(died), (reason or b"").decode("utf-8", "replace")))
+        return letters
+
+    def queues(self) -> list[str]:
+        return sorted(name.decode() for name in self._client.smembers(self._keys.plain("queues")))
+
+    def depth(self, queue: str) -> Depth:
+        ready = self._keys.of("ready", queue)
+        pipe = self._client.pipeline(transaction=False)
+        pipe.llen(ready).zcard(self._keys.of("leased", queue)).zcard(self._keys.of("dead", queue)).lindex(ready, -1)
+        waiting, leased, dead, oldest = pipe.execute()
+        record = self.record(oldest.decode()) if oldest is not None else None
+        return Depth(waiting, leased, dead, record.due_us if record else None)
+
+    def producer_counts(self) -> dict[tuple[str, str], int]:
+        counts = {}
+        for name, value in self._client.hgetall(self._keys.plain("stats")).items():
+            what, _, queue = name.decode().partition(":")
+            counts[what, queue] = int(value)
+        return counts
+
+    def shards(self, keys: Sequence[str]) -> dict[str, bytes]:
+        pipe = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipe.hgetall(key)
+        return {task_id.decode(): raw for hash_ in pipe.execute() for task_id, raw in hash_.items()}

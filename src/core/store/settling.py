@@ -1,0 +1,72 @@
+"""The writes that end a started claim, or start a held one, without scripts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..codec import Record, readable_record
+from ..transactions import Transactions
+from .base import Outcome, Settled
+from .edit import Edit
+
+_SAFE_LEASE_US = 1_000_000
+
+
+def settle(edit: Edit, outcome: Outcome, raw: bytes | None, now_us: int) -> tuple[Settled, Record | None]:
+    """What becomes of ``outcome``; and the task, if it is scheduled again. ``raw`` is its record, which is watched."""
+    record = readable_record(outcome.claim.id, raw)
+    refused = refusal(record, outcome.claim)
+    if record is None or refused:
+        return refused, None
+    edit.let_go(record)
+    if outcome.kind == "ack":
+        edit.erase(record)
+    elif outcome.kind == "dead":
+        edit.bury(record, outcome.reason, now_us, token=record.token)
+    else:
+        due = now_us + outcome.delay_us
+        again = replace(record, state="S", cause="retry", since_us=0, worker="", retries=record.retries + 1, due_us=due)
+        edit.save(again)
+        edit.add(again)
+        return "done", again
+    return "done", None
+
+
+def refusal(record: Record | None, claim: Record) -> Settled:
+    """Why ``claim`` cannot be settled, now that its record is ``record``; empty if it can."""
+    if record is None:
+        return "missing"
+    if record.token != claim.token:
+        return "stale"
+    return "" if record.state == "L" else "repeated"
+
+
+def start(edit: Edit, claim: Record, raw: bytes | None, until_us: int) -> Record | None:
+    """Start a held claim, leased until ``until_us``; None if it is not this worker's any more."""
+    record = readable_record(claim.id, raw)
+    if record is None or record.state != "H" or record.token != claim.token:
+        return None
+    started = replace(record, state="L", starts=record.starts + 1)
+    edit.save(started)
+    edit.lease(started, until_us)
+    return started
+
+
+def ack_when_full(transactions: Transactions, edit: Edit, claim: Record, now_us: int) -> Settled | None:
+    """An ack at maxmemory, where Redis refuses whatever stands in MULTI, but not commands that only free memory.
+
+    Nobody else touches a claim while its lease lasts, so without a transaction this is safe for as long. None if that
+    is not long enough: then there is no ack before there is memory.
+    """
+    key, leased = edit.keys.record(claim.id), edit.keys.of("leased", claim.queue)
+    raw, end = transactions.trip([("HGET", key, claim.id), ("ZSCORE", leased, claim.id)])
+    record = readable_record(claim.id, raw)
+    refused = refusal(record, claim)
+    if record is None or refused:
+        return refused
+    if end is None or float(end) < now_us + _SAFE_LEASE_US:
+        return None
+    edit.erase(record)  # first: whatever else is left if we die here is cleared away by whoever meets it
+    edit.let_go(record)
+    transactions.trip(edit.commands)
+    return "done"

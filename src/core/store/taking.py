@@ -1,0 +1,228 @@
+"""A worker's own step without scripts: settle the last task, take and start the next. See ``transactional`` first.
+
+A worker takes an entry of a ready list into its held list (RPOPLPUSH: one step, nothing is ever in nobody's hands), and
+then claims the task by writing its record. It dies in between: whoever gives back what it held finds the task.
+Four round trips for an ack and the next task: read, settle and take, read, claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import OutOfMemoryError
+
+from ...strategies.base import TransactionalStrategy
+from .. import keeping
+from ..bells import Command, ring_dispatcher, ring_workers
+from ..clock import Clock
+from ..codec import Record
+from ..keys import Keys
+from ..transactions import Aborted, Session, Transactions
+from . import settling
+from .base import Advance, Outcome, Settled
+from .claiming import Claiming, Claims, Taken
+from .edit import Edit, entry_of
+
+_MOST = 1000
+_ROUNDS = 100
+
+
+@dataclass(slots=True)
+class _Step:
+    """One ``advance`` as it goes on."""
+
+    worker: str
+    queues: Sequence[str]
+    lease_us: int
+    want: int
+    outcome: Outcome | None
+    start: Record | None
+    now_us: int = 0
+    settled: Settled = ""
+    started: Record | None = None
+    taken: list[Taken] = field(default_factory=list)
+    claims: Claims = field(default_factory=Claims)
+
+
+class Taking:
+    """``Store.advance`` with WATCH/MULTI."""
+
+    def __init__(self, transactions: Transactions, keys: Keys, index: TransactionalStrategy, clock: Clock) -> None:
+        self._transactions, self._keys, self._index, self._clock = transactions, keys, index, clock
+
+    def advance(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        lease_us: int,
+        want: int,
+        outcome: Outcome | None,
+        start: Record | None,
+    ) -> Advance:
+        """See ``Store.advance``."""
+        step = _Step(worker, queues if want > 0 else (), lease_us, min(want, _MOST), outcome, start)
+        self._settle_and_take(step)
+        for _ in range(_ROUNDS):
+            if not step.taken:
+                break
+            self._claim(step)
+            if step.claims.records:
+                break
+            step.outcome = step.start = None
+            self._settle_and_take(step)  # all that was taken was void: what is behind it may be a task
+        holding = self._look_around(step)
+        held = list(step.claims.records)
+        started = step.started or (held.pop(0) if held else None)
+        return Advance(step.now_us, step.settled, step.claims.dropped, started, held, holding)
+
+    def _settle_and_take(self, step: _Step) -> None:
+        """Settle the outcome and start the held task, or else take entries, in two round trips."""
+        step.taken = []
+
+        def attempt(session: Session) -> None:
+            ended = None if step.outcome is None else step.outcome.claim
+            asked = [claim for claim in (ended, step.start) if claim is not None]
+            raws, ready = self._read(session, step, asked)
+            now = step.now_us = self._clock.now_us()
+            edit, again = Edit(self._keys, self._index), None
+            if step.outcome is not None:
+                step.settled, again = settling.settle(edit, step.outcome, raws[step.outcome.claim.id], now)
+            if step.start is not None:
+                step.started = settling.start(edit, step.start, raws[step.start.id], now + step.lease_us)
+            picks = [] if step.started or step.taken else _picks(step.queues, ready, step.want)
+            self._commit(session, step, edit, again, picks, now)
+
+        try:
+            self._transactions.run(attempt)
+        except OutOfMemoryError:
+            edit = Edit(self._keys, self._index)
+            if step.outcome is None or step.outcome.kind != "ack":
+                raise
+            settled = settling.ack_when_full(self._transactions, edit, step.outcome.claim, self._clock.now_us())
+            if settled is None or step.want > 0 or step.start is not None:
+                raise  # asked again, it is known to be settled; but what was to be taken must wait for memory
+            step.settled = settled
+
+    def _read(self, session: Session, step: _Step, asked: Sequence[Record]) -> tuple[dict[str, Any], list[int]]:
+        """The records that are asked for, and how long the ready lists are. Raises StrategyMismatch."""
+        shards = [self._keys.record(claim.id) for claim in asked]
+        session.watch(*shards)
+        touches_index = bool(step.outcome and step.outcome.kind == "retry")
+        if touches_index:
+            session.watch(self._keys.plain("meta"))
+        kept, *replies = session.read(
+            [
+                keeping.question(self._keys),
+                *(("HGET", key, claim.id) for key, claim in zip(shards, asked, strict=True)),
+                *(("LLEN", self._keys.of("ready", queue)) for queue in step.queues),
+            ]
+        )
+        if touches_index or step.queues:
+            keeping.require(self._keys, self._index.name, kept)
+        return {claim.id: raw for claim, raw in zip(asked, replies, strict=False)}, replies[len(asked) :]
+
+    def _commit(
+        self, session: Session, step: _Step, edit: Edit, again: Record | None, picks: Sequence[str], now: int
+    ) -> None:
+        workers: Command = ("ZADD", self._keys.plain("workers"), now + step.lease_us, step.worker)
+        if step.started is not None:
+            edit.commands.append(workers)
+        held = self._keys.of("held", step.worker)
+        take: list[Command] = [("RPOPLPUSH", self._keys.of("ready", queue), held) for queue in picks]
+        if take:
+            take.insert(0, workers)  # first, so that the reaper looks after what this worker holds from then on
+        head = [self._index.head(entry_of(again))] if again is not None else []
+        try:
+            done, rest = session.commit([*edit.commands, *head], take)
+        except Aborted as aborted:
+            _note(step, picks, aborted.rest)
+            raise
+        _note(step, picks, rest)
+        if again is not None and self._index.leads(done[-1], entry_of(again)):
+            session.read(ring_dispatcher(self._keys))
+
+    def _claim(self, step: _Step) -> None:
+        """Claim what was taken, in two round trips."""
+
+        def attempt(session: Session) -> Claims:
+            claiming = Claiming(session, self._keys, self._index, step.worker)
+            now = step.now_us = self._clock.now_us()
+            until = now + step.lease_us
+            if claiming.decide(step.taken, now, until, start=step.started is None):
+                life: Command = ("ZADD", self._keys.plain("workers"), until, step.worker)
+                session.commit([*claiming.edit.commands, *([life] if claiming.claims.records else [])])
+            return claiming.claims
+
+        claims = self._transactions.run(attempt)
+        step.claims.records += claims.records
+        step.claims.dropped += claims.dropped
+
+    def _look_around(self, step: _Step) -> int:
+        """Wake another worker for what is left, silence the bells of empty lists; returns how many tasks it holds."""
+        held = self._keys.of("held", step.worker)
+        replies = self._transactions.trip(
+            [
+                ("LLEN", held),
+                *(("LLEN", self._keys.of("ready", queue)) for queue in step.queues),
+                *(("EXISTS", self._keys.of("bell", queue)) for queue in step.queues),
+            ]
+        )
+        holding, ready, bells = int(replies[0]), replies[1 : len(step.queues) + 1], replies[len(step.queues) + 1 :]
+        rings: list[Command] = []
+        for queue, waiting, bell in zip(step.queues, ready, bells, strict=True):
+            if waiting:
+                # for every queue: the ring that woke this worker may have been for another than it takes from
+                rings += ring_workers(self._keys, queue, 1)
+            elif bell:
+                self._silence(queue)
+        self._transactions.trip(rings)
+        if not holding:
+            self._retire(step.worker)
+        if step.outcome is not None and step.outcome.claim.worker != step.worker:
+            self._retire(step.outcome.claim.worker)
+        return holding
+
+    def _silence(self, queue: str) -> None:
+        """If nothing is ready, no worker needs waking."""
+
+        def attempt(session: Session) -> None:
+            ready = self._keys.of("ready", queue)
+            session.watch(ready)
+            if not session.read([("LLEN", ready)])[0]:
+                session.commit([("DEL", self._keys.of("bell", queue))])
+
+        self._tidy(attempt)
+
+    def _retire(self, worker: str) -> None:
+        """A worker that holds nothing is nobody whose silence matters."""
+
+        def attempt(session: Session) -> None:
+            held, workers = self._keys.of("held", worker), self._keys.plain("workers")
+            session.watch(held)
+            holding, life = session.read([("LLEN", held), ("ZSCORE", workers, worker)])
+            if not holding and life is not None:
+                session.commit([("ZREM", workers, worker)])
+
+        self._tidy(attempt)
+
+    def _tidy(self, attempt: Callable[[Session], None]) -> None:
+        with suppress(OutOfMemoryError):  # nothing stands in MULTI then, but nothing depends on this either
+            self._transactions.run(attempt)
+
+
+def _picks(queues: Sequence[str], ready: Sequence[int], want: int) -> list[str]:
+    """The queues to take an entry from, ``want`` of them, the first queues first."""
+    picks: list[str] = []
+    for queue, waiting in zip(queues, ready, strict=True):
+        picks += [queue] * min(waiting, want - len(picks))
+    return picks
+
+
+def _note(step: _Step, picks: Sequence[str], replies: Sequence[Any]) -> None:
+    """Note which of ``picks`` gave an entry; the first reply is that of the ZADD."""
+    for queue, raw in zip(picks, replies[1:], strict=bool(picks)):
+        if raw is not None:
+            step.taken.append(Taken(queue, raw.decode()))

@@ -1,0 +1,379 @@
+"""The store for servers without scripts: WATCH, read, decide, MULTI/EXEC. Commands of Redis 2.4 only.
+
+A task's record decides what may become of it, so the hash that holds it is watched, and every step that changes what
+may become of a task writes its record. Two things a record does not say. Whether a waiting task is in the index or
+beyond: who must know watches the guard (see ``TransactionalStrategy``). And who has an entry of a ready list in hand:
+taking one is RPOPLPUSH into the worker's held list, and only then is the claim written (see ``taking``). So a task in a
+held list may be unclaimed; whoever gives back what the worker held puts it back, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import redis
+
+from ...strategies.base import TransactionalStrategy
+from .. import keeping
+from ..bells import Command, ring_dispatcher, ring_workers
+from ..clock import Clock
+from ..codec import Record, decode_record, readable_record
+from ..keys import Keys
+from ..transactions import Aborted, Session, Transactions
+from .base import EXISTING, Advance, Lost, NewTask, Outcome, Reaped, Scheduled
+from .edit import Edit, entry_of
+from .reading import KeyedStore
+from .taking import Taking
+
+_BATCH = 100
+_NOT_STARTED = ("S", "H")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A task that has not started, and whether it is in the index."""
+
+    record: Record
+    indexed: bool
+
+
+class TransactionalStore(KeyedStore):
+    """See ``Store``."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, index: TransactionalStrategy, clock: Clock) -> None:
+        super().__init__(client, keys, clock)
+        self._index, self._transactions = index, Transactions(client)
+        self._taking = Taking(self._transactions, keys, index, clock)
+
+    # -- by producers
+
+    def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
+        results: list[Scheduled] = []
+        for at in range(0, len(tasks), _BATCH):
+            results += self._schedule(tasks[at : at + _BATCH])
+        return results
+
+    def _schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
+        """In one transaction; in two halves if somebody keeps changing one of so many hashes."""
+        if len(tasks) == 1:
+            return self._transactions.run(lambda session: self._attempt_schedule(session, tasks))
+        for _ in range(2):
+            try:
+                return self._transactions.once(lambda session: self._attempt_schedule(session, tasks))
+            except Aborted:
+                continue
+        middle = len(tasks) // 2
+        return [*self._schedule(tasks[:middle]), *self._schedule(tasks[middle:])]
+
+    def _attempt_schedule(self, session: Session, tasks: Sequence[NewTask]) -> list[Scheduled]:
+        raws = self._load_to_index(session, [task.id for task in tasks])
+        now, edit = self._clock.now_us(), Edit(self._keys, self._index)
+        new: dict[str, Record] = {}
+        results = []
+        for task, raw in zip(tasks, raws, strict=True):
+            if raw is None and task.id not in new:
+                due = max(now, now + task.due if task.relative else task.due)
+                record = Record(task.id, "S", due, task.queue, 0, 0, 0, "", 0, 0, "", task.body)
+                edit.save(record)
+                edit.add(record)
+                new[task.id] = record
+                results.append(Scheduled(now, ""))
+            else:
+                state = "S" if raw is None else decode_record(task.id, raw).state
+                results.append(Scheduled(now, EXISTING[state]))
+        if new:
+            edit.commands.append(("HSETNX", self._keys.plain("meta"), "strategy", self._index.name))
+            for queue in {record.queue for record in new.values()}:
+                edit.commands.append(("SADD", self._keys.plain("queues"), queue))
+                edit.count("scheduled", queue, sum(record.queue == queue for record in new.values()))
+            self._commit(session, edit, added=list(new.values()))
+        return results
+
+    def cancel(self, task_id: str) -> bool:
+        def attempt(session: Session) -> bool:
+            found = self._waiting(session, task_id)
+            if found is None:
+                return False
+            edit = Edit(self._keys, self._index)
+            self._withdraw(edit, found)
+            edit.erase(found.record)
+            edit.count("cancelled", found.record.queue)
+            self._commit(session, edit)
+            return True
+
+        return self._transactions.run(attempt)
+
+    def reschedule(self, task_id: str, due: int, *, relative: bool = False) -> int | None:
+        def attempt(session: Session) -> int | None:
+            found = self._waiting(session, task_id)
+            if found is None:
+                return None
+            now, edit = self._clock.now_us(), Edit(self._keys, self._index)
+            self._withdraw(edit, found)
+            moved = replace(
+                found.record, state="S", due_us=max(now, now + due if relative else due), token=0, worker=""
+            )
+            edit.save(moved)
+            edit.add(moved)
+            self._commit(session, edit, added=[moved])
+            return moved.due_us
+
+        return self._transactions.run(attempt)
+
+    def _waiting(self, session: Session, task_id: str) -> _Found | None:
+        """A task that has not started, and whether it is in the index; None if there is none."""
+        session.watch(self._keys.plain("guard"))
+        [raw] = self._load_to_index(session, [task_id], settled=True)
+        record = readable_record(task_id, raw)
+        if record is None or record.state not in _NOT_STARTED:
+            return None
+        return _Found(record, record.state == "S" and self._index.contains(session, entry_of(record)))
+
+    @staticmethod
+    def _withdraw(edit: Edit, found: _Found) -> None:
+        if found.record.state == "H":
+            edit.let_go(found.record)
+        else:
+            edit.withdraw(found.record, found.indexed)
+
+    # -- by workers
+
+    def advance(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        lease_us: int,
+        *,
+        want: int = 1,
+        outcome: Outcome | None = None,
+        start: Record | None = None,
+    ) -> Advance:
+        return self._taking.advance(worker, queues, lease_us, want, outcome, start)
+
+    def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
+        def attempt(session: Session) -> list[bool]:
+            held: Command = ("LLEN", self._keys.of("held", worker))
+            *raws, holding = self._load(session, [claim.id for claim in claims], [held])
+            now, edit = self._clock.now_us(), Edit(self._keys, self._index)
+            kept = []
+            for claim, raw in zip(claims, raws, strict=True):
+                record = readable_record(claim.id, raw)
+                ours = record is not None and record.state == "L" and record.token == claim.token
+                kept.append(ours)
+                if ours and record is not None:
+                    edit.save(record)  # so that whoever was about to take the lease back looks again
+                    edit.lease(record, now + lease_us)
+            if holding:
+                edit.commands.append(("ZADD", self._keys.plain("workers"), now + lease_us, worker))
+            session.commit(edit.commands)
+            return kept
+
+        return self._transactions.run(attempt)
+
+    def release(self, worker: str, claims: Sequence[Record]) -> int:
+        def attempt(session: Session) -> int:
+            raws = self._load(session, [claim.id for claim in claims])
+            edit, released = Edit(self._keys, self._index), 0
+            for claim, raw in zip(claims, raws, strict=True):
+                record = readable_record(claim.id, raw)
+                if record is not None and record.state == "H" and record.token == claim.token:
+                    edit.put_back(record)
+                    released += 1
+            self._commit(session, edit)
+            return released
+
+        return self._transactions.run(attempt)
+
+    # -- when owners are gone
+
+    def give_back(
+        self,
+        worker: str,
+        cause: Literal["worker_lost", "lease_expired", "unstarted"],
+        most_losses: int,
+        since_us: int = 0,
+    ) -> list[Lost]:
+        lost: list[Lost] = []
+        while True:
+            step = self._transactions.run(
+                lambda session: self._give_back(session, worker, cause, most_losses, since_us)
+            )
+            if step is None:
+                return lost
+            lost += step
+
+    def _give_back(
+        self, session: Session, worker: str, cause: str, most_losses: int, since_us: int
+    ) -> list[Lost] | None:
+        """A batch of what the worker holds; None once that is all, or if it turns out to be alive."""
+        held, workers = self._keys.of("held", worker), self._keys.plain("workers")
+        session.watch(held)
+        ids, life = session.read([("LRANGE", held, 0, _BATCH - 1), ("ZSCORE", workers, worker)])
+        now, edit = self._clock.now_us(), Edit(self._keys, self._index)
+        if cause == "lease_expired" and life is not None and float(life) > now:
+            return None
+        if not ids:
+            self._forget(session, worker)
+            return None
+        names = [raw_id.decode() for raw_id in ids]
+        session.watch(self._keys.plain("revoked"))
+        raws = self._load(session, names, [("HGET", self._keys.plain("revoked"), name) for name in names])
+        lost = []
+        for name, raw, revoked in zip(names, raws[: len(names)], raws[len(names) :], strict=True):
+            record = readable_record(name, raw)
+            if record is not None and record.worker == worker and record.state in ("H", "L"):
+                lost.append(Lost(name, record.queue, edit.lose(record, cause, since_us, most_losses, now)))
+                continue
+            edit.commands.append(("LREM", held, 1, name))
+            if record is not None and record.state == "S":
+                edit.make_ready(record)  # taken, but the worker did not come to claim it
+            elif revoked is not None:
+                edit.one_less_revoked(name, int(revoked))
+        self._commit(session, edit)
+        return lost
+
+    def _forget(self, session: Session, worker: str) -> None:
+        """A worker holds nothing any more: nobody whose silence matters. The rings that it took are rung again."""
+        queues = [queue.decode() for queue in session.read([("SMEMBERS", self._keys.plain("queues"))])[0]]
+        waiting = session.read([("LLEN", self._keys.of("ready", queue)) for queue in queues])
+        rings = [
+            command
+            for queue, tasks in zip(queues, waiting, strict=True)
+            if tasks
+            for command in ring_workers(self._keys, queue, 1)
+        ]
+        session.commit([("ZREM", self._keys.plain("workers"), worker), *rings, *ring_dispatcher(self._keys)])
+
+    def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
+        now = self._clock.now_us()
+        if 0 < latest_us < now:
+            return Reaped(now, None, [], [])
+        workers = self._keys.plain("workers")
+        queues = self.queues()
+        expired: list[Command] = [
+            ("ZRANGEBYSCORE", self._keys.of("leased", queue), "-inf", now, "LIMIT", 0, limit) for queue in queues
+        ]
+        silent: Command = ("ZRANGEBYSCORE", workers, "-inf", now, "LIMIT", 0, limit)
+        *found, names = self._transactions.trip([*expired, silent])
+        ids = [raw_id.decode() for some in found for raw_id in some][:limit]
+        lost = self._transactions.run(lambda session: self._take_back(session, ids, lease_us, most_losses, now))
+        keys = [*(self._keys.of("leased", queue) for queue in queues), workers]
+        heads = self._transactions.trip([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
+        ends = [int(float(head[1])) for head in heads if head]
+        gone = [name for name in (raw.decode() for raw in names) if self._holds(name)]
+        return Reaped(now, min(ends, default=None), gone, lost)
+
+    def _take_back(self, session: Session, ids: Sequence[str], lease_us: int, most_losses: int, now: int) -> list[Lost]:
+        raws = self._load(session, ids)
+        records = {task_id: readable_record(task_id, raw) for task_id, raw in zip(ids, raws, strict=True)}
+        leased = [record for record in records.values() if record is not None and record.state == "L"]
+        # read again, now that the records are watched: an owner that extends its lease writes its record
+        ends = session.read([("ZSCORE", self._keys.of("leased", one.queue), one.id) for one in leased])
+        edit, lost = Edit(self._keys, self._index), []
+        for record, end in zip(leased, ends, strict=True):
+            if end is not None and float(end) <= now:
+                how = edit.lose(record, "lease_expired", int(float(end)) - lease_us, most_losses, now)
+                lost.append(Lost(record.id, record.queue, how))
+        self._commit(session, edit)
+        return lost
+
+    def _holds(self, worker: str) -> bool:
+        """Whether a silent worker holds anything; one that does not is forgotten."""
+
+        def attempt(session: Session) -> bool:
+            held = self._keys.of("held", worker)
+            session.watch(held)
+            [holding] = session.read([("LLEN", held)])
+            if not holding:
+                session.commit([("ZREM", self._keys.plain("workers"), worker)])
+            return bool(holding)
+
+        return self._transactions.run(attempt)
+
+    # -- dead letters, and the auditor
+
+    def revive(self, task_ids: Sequence[str]) -> int:
+        def edit_one(edit: Edit, record: Record, now: int) -> Record:
+            self._exhume(edit, record)
+            alive = replace(record, state="S", due_us=now, cause="retry", since_us=0, token=0, retries=0, losses=0)
+            edit.save(alive)
+            edit.add(alive)
+            return alive
+
+        return self._each_dead(task_ids, edit_one)
+
+    def discard(self, task_ids: Sequence[str]) -> int:
+        def edit_one(edit: Edit, record: Record, now: int) -> None:
+            self._exhume(edit, record)
+            edit.erase(record)
+
+        return self._each_dead(task_ids, edit_one)
+
+    def _each_dead(self, task_ids: Sequence[str], edit_one: Callable[[Edit, Record, int], Record | None]) -> int:
+        def attempt(session: Session, ids: Sequence[str]) -> int:
+            now, edit = self._clock.now_us(), Edit(self._keys, self._index)
+            records = [readable_record(*pair) for pair in zip(ids, self._load_to_index(session, ids), strict=True)]
+            dead = [record for record in records if record is not None and record.state == "D"]
+            added = [edit_one(edit, record, now) for record in dead]
+            self._commit(session, edit, added=[record for record in added if record is not None])
+            return len(dead)
+
+        done, unique = 0, list(dict.fromkeys(task_ids))
+        for at in range(0, len(unique), _BATCH):
+            some = unique[at : at + _BATCH]
+            done += self._transactions.run(lambda session, some=some: attempt(session, some))  # type: ignore[misc]
+        return done
+
+    def _exhume(self, edit: Edit, record: Record) -> None:
+        edit.commands += [
+            ("ZREM", self._keys.of("dead", record.queue), record.id),
+            ("HDEL", self._keys.plain("reasons"), record.id),
+        ]
+
+    def mend(self, task_id: str, raw: bytes) -> bool:
+        def attempt(session: Session) -> bool:
+            [now_raw] = self._load_to_index(session, [task_id], settled=True)
+            record = readable_record(task_id, now_raw)
+            if now_raw != raw or record is None:
+                return False
+            now, edit, added = self._clock.now_us(), Edit(self._keys, self._index), list[Record]()
+            if record.state == "S":
+                edit.save(record)  # so that another auditor, about to do the same, looks again
+                edit.add(record)
+                added = [record]
+            elif record.state in ("H", "L"):
+                edit.lose(record, "lease_expired", now, 0, now)
+            elif record.state == "D":
+                edit.commands.append(("ZADD", self._keys.of("dead", record.queue), now, record.id))
+            self._commit(session, edit, added=added)
+            return True
+
+        return self._transactions.run(attempt)
+
+    # -- shared
+
+    def _load(self, session: Session, ids: Sequence[str], more: Sequence[Command] = ()) -> list[Any]:
+        """The raw records of ``ids``, whose hashes are watched from now on, and the replies to ``more``."""
+        keys = [self._keys.record(task_id) for task_id in ids]
+        session.watch(*keys)
+        return session.read([*(("HGET", key, task_id) for key, task_id in zip(keys, ids, strict=True)), *more])
+
+    def _load_to_index(self, session: Session, ids: Sequence[str], *, settled: bool = False) -> list[Any]:
+        """The same for a step that touches the index: raises unless our strategy keeps it, which is watched, too."""
+        session.watch(self._keys.plain("meta"))
+        *raws, kept = self._load(session, ids, [keeping.question(self._keys)])
+        keeping.require(self._keys, self._index.name, kept, settled=settled)
+        return raws
+
+    def _commit(self, session: Session, edit: Edit, *, added: Sequence[Record] = ()) -> None:
+        """Commit; then wake a dispatcher if one of ``added`` is due before all others of its queue."""
+        first: dict[str, Record] = {}
+        for record in sorted(added, key=lambda one: (one.due_us, one.id)):
+            first.setdefault(record.queue, record)
+        entries = [entry_of(record) for record in first.values()]
+        replies, _ = session.commit([*edit.commands, *edit.rings(), *(self._index.head(entry) for entry in entries)])
+        heads = replies[len(replies) - len(entries) :]
+        if any(self._index.leads(head, entry) for head, entry in zip(heads, entries, strict=True)):
+            session.read(ring_dispatcher(self._keys))

@@ -1,0 +1,173 @@
+"""WATCH/MULTI/EXEC over one connection, for servers without scripts: read, decide here, and write if nothing changed.
+
+What is watched decides who disturbs whom, so only keys that change together with the decision are watched: a hot key
+would abort every attempt. An attempt that was undone is made again after a random pause that grows, so that of any
+number of clients none starves ("Exponential Backoff And Jitter", Marc Brooker, AWS Architecture Blog, 2015).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import redis
+from redis.exceptions import ReadOnlyError, ResponseError
+
+from .bells import Command
+from .connection import server_version
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.02
+_PATIENCE_S = 10.0
+
+
+class Aborted(Exception):
+    """EXEC did nothing: a watched key had changed. ``rest`` are the replies to what was to be done after it."""
+
+    def __init__(self, rest: list[Any]) -> None:
+        super().__init__()
+        self.rest = rest
+
+
+class Contention(ResponseError):
+    """Others changed the same keys at every attempt, for seconds."""
+
+
+class Session:
+    """One attempt: reads and watches first, then one commit. Made by ``Transactions``."""
+
+    def __init__(self, connection: Any, *, careful: bool = False) -> None:
+        """``careful``: ask before EXEC whether every command was taken, for a server that would do the others."""
+        self._connection, self._careful = connection, careful
+        self._to_watch: list[str] = []
+        self._watching = False
+
+    def watch(self, *keys: str) -> None:
+        """Undo the commit if one of ``keys`` changes from the next ``read`` on."""
+        self._to_watch += keys
+
+    def read(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to ``commands``, in one round trip; raises the first error among them."""
+        watch: list[Command] = [("WATCH", *dict.fromkeys(self._to_watch))] if self._to_watch else []
+        self._watching = self._watching or bool(watch)
+        self._to_watch.clear()
+        replies = self._trip([*watch, *commands])
+        return _sound(replies)[len(watch) :]
+
+    def commit(self, commands: Sequence[Command], then: Sequence[Command] = ()) -> tuple[list[Any], list[Any]]:
+        """Do ``commands`` as one step, then ``then`` one by one, in one round trip; returns the replies of both.
+
+        Without ``commands`` what was watched is let go. Raises Aborted if a watched key had changed, or the first error
+        among the replies to ``commands``: then nothing of them was done. ``then`` is done all the same.
+        """
+        if not commands:
+            unwatch: list[Command] = [("UNWATCH",)] if self._watching else []
+            self._watching = False
+            return [], _sound(self._trip([*unwatch, *then]))[len(unwatch) :]
+        queued = [("MULTI",), *commands]
+        closing: list[Command] = [("EXEC",), *then]
+        if self._careful:
+            _sound(self._trip(queued))  # an error closes the connection, and that discards the rest
+            queued = []
+        replies = self._trip([*queued, *closing])
+        self._watching = False
+        _sound(replies[: len(queued)])
+        done, *rest = replies[len(queued) :]
+        if isinstance(done, ResponseError):
+            raise done
+        if done is None:
+            raise Aborted(_sound(rest))
+        return _sound(done), _sound(rest)
+
+    def let_go(self) -> None:
+        """Stop watching, if anything is watched."""
+        if self._watching:
+            self.commit([])
+
+    def _trip(self, commands: Sequence[Command]) -> list[Any]:
+        if not commands:
+            return []
+        self._connection.send_packed_command(self._connection.pack_commands(commands))
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(self._connection.read_response())
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+
+
+class Transactions:
+    """Transactions over the connections of one client. Any thread may use it."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+        self._careful: bool | None = None
+
+    def run(self, attempt: Callable[[Session], T]) -> T:
+        """Call ``attempt`` until its commit is not undone, and return what it returns. Raises Contention."""
+        deadline = time.monotonic() + _PATIENCE_S
+        for pause in pauses():
+            try:
+                return self.once(attempt)
+            except Aborted:
+                if time.monotonic() > deadline:
+                    raise Contention("BUSY: other clients change the same tasks without end") from None
+                time.sleep(pause)
+        raise AssertionError("pauses end never")
+
+    def once(self, attempt: Callable[[Session], T]) -> T:
+        """Call ``attempt`` once. Raises Aborted if its commit was undone."""
+        with self._connection() as connection:
+            session = Session(connection, careful=self._is_careful())
+            result = attempt(session)
+            session.let_go()
+            return result
+
+    def trip(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to plain commands in one round trip; raises the first error among them, all being done."""
+        return self.once(lambda session: session.read(commands)) if commands else []
+
+    def _is_careful(self) -> bool:
+        if self._careful is None:
+            version = server_version(self._client)
+            self._careful = version is not None and version < (2, 6, 5)
+        return self._careful
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            yield connection
+        except Aborted:
+            raise  # EXEC has ended the watch: the connection is in order
+        except BaseException:
+            # It may still watch keys, or have a reply coming; after READONLY its server was demoted.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait after each attempt in a row that was undone: none, then random and growing."""
+    yield 0.0
+    longest = _FIRST_PAUSE_S
+    while True:
+        yield random.uniform(0, longest)
+        longest = min(2 * longest, _LONGEST_PAUSE_S)
+
+
+def _sound(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, ReadOnlyError):
+            raise reply  # before others: it says why they failed
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise reply
+    return replies

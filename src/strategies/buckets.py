@@ -1,0 +1,277 @@
+"""``buckets``: a list per queue and second, and a zset of the seconds that have one.
+
+A task goes into the bucket of its due time rounded up to the second, so it is never early. Due buckets are drained by
+RPOPLPUSH straight into the ready list: each is one step, so dispatchers never collide and a task is never in nobody's
+hands. The pops of a batch stand in one MULTI that watches nothing of theirs, only so that the guard is touched with
+them.
+
+A bucket that is empty stays in the zset of seconds for a moment, since clocks differ and a producer may still push into
+it. It is removed only if it is empty and stays so: it is watched, and a push adds the second to the zset again.
+
+How many tasks a queue has is kept in a hash: ``sizes`` has how many were put into each bucket, and their sum. A bucket
+that is being drained still counts whole there, so what has left it is taken off when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import redis
+
+from ..core import keeping
+from ..core.bells import Command, ring_workers
+from ..core.clock import US, Clock
+from ..core.codec import readable_record
+from ..core.keys import Keys
+from ..core.transactions import Aborted, Session
+from .base import Census, Dispatched, Entry, Needs, TransactionalStrategy
+from .due import Turns, bounded
+
+_LINGER_S = 2
+_SECONDS = 20  # due buckets of a queue that one step looks at
+_LATER = 10  # buckets of a queue, not due yet, of which the first that is not empty is the next
+_STALE = 100  # buckets that a census, or a purge, looks at in one step
+_PAGE = 1000  # ids read, or removed, by one command
+
+
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """A bucket that exists, or did: its queue, its second, and how many tasks are in it."""
+
+    queue: str
+    second: int
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a dispatcher sees: due buckets, the next ones, and whether there may be others that must not wait."""
+
+    due: list[_Bucket]
+    later: list[_Bucket]
+    more: bool
+
+
+def _second(due_us: int) -> int:
+    return -(-due_us // US)
+
+
+class BucketsStrategy(TransactionalStrategy):
+    """Dispatchers never collide; due times are rounded up to the second."""
+
+    name = "buckets"
+    summary = "a list per second; up to a second late, runs on Redis 2.4, any number of dispatchers"
+    needs = Needs(version=(2, 4))
+    resolution = 1.0
+
+    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
+        super().__init__(client, keys, owner, clock)
+        self._queues: list[str] = []
+        self._turns = Turns()
+
+    # -- dispatch
+
+    def dispatch(self, limit: int) -> Dispatched:
+        now = self.clock.now_us()
+        look, moved = self.transactions.run(lambda session: self._move(session, now, limit))
+        self._clean(look, now)
+        left = look.more or sum(bucket.length for bucket in look.due) > len(moved)
+        nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
+        next_in = 0.0 if left else None if nearest is None else max(0, nearest * US - now) / US
+        return Dispatched(self._lateness(moved, now), next_in)
+
+    def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
+        return 0  # tasks are moved in one step each
+
+    def _move(self, session: Session, now_us: int, limit: int) -> tuple[_Look, list[tuple[str, str]]]:
+        """Move up to about ``limit`` tasks to READY; returns what was seen, and the queue and id of each task moved."""
+        session.watch(self.keys.plain("meta"))
+        look = self._look(session, now_us // US)
+        pops, rings = self._pops(look.due, bounded(limit, len(self._queues))[0])
+        if not pops:
+            return look, []
+        done, _ = session.commit([*(pop for _, pop in pops), *rings, self.touch_guard()])
+        return look, [(queue, raw.decode()) for (queue, _), raw in zip(pops, done, strict=False) if raw is not None]
+
+    def _look(self, session: Session, second: int) -> _Look:
+        replies = self._ask(session, second)
+        while replies is None:  # there are queues that it did not know of
+            replies = self._ask(session, second)
+        names = [queue for queue in self._queues for _ in range(2)]
+        found = [_Bucket(queue, int(raw)) for queue, rows in zip(names, replies, strict=True) for raw in rows]
+        lengths = session.read([("LLEN", self._key(bucket)) for bucket in found])
+        buckets = [replace(bucket, length=length) for bucket, length in zip(found, lengths, strict=True)]
+        due, later = [one for one in buckets if one.second <= second], [one for one in buckets if one.second > second]
+        # where all that was looked at is empty, what comes after it is not known yet
+        full = {queue for queue, rows in zip(names[::2], replies[1::2], strict=True) if len(rows) == _LATER}
+        hidden = full - {bucket.queue for bucket in later if bucket.length}
+        return _Look(due, later, bool(hidden) or any(len(rows) == _SECONDS for rows in replies[::2]))
+
+    def _ask(self, session: Session, second: int) -> list[Any] | None:
+        """Per queue, its due seconds and its next ones. Raises StrategyMismatch."""
+        questions: list[Command] = [keeping.question(self.keys), ("SMEMBERS", self.keys.plain("queues"))]
+        for queue in self._queues:
+            key = self.keys.of("seconds", queue)
+            questions.append(("ZRANGEBYSCORE", key, "-inf", second, "LIMIT", 0, _SECONDS))
+            questions.append(("ZRANGEBYSCORE", key, f"({second}", "+inf", "LIMIT", 0, _LATER))
+        kept, names, *replies = session.read(questions)
+        keeping.require(self.keys, self.name, kept)
+        known, self._queues = self._queues, sorted(name.decode() for name in names)
+        return replies if known == self._queues else None
+
+    def _pops(self, due: Sequence[_Bucket], limit: int) -> tuple[list[tuple[str, Command]], list[Command]]:
+        """Pops of about ``limit`` tasks, each with its queue, and the rings for them."""
+        waiting: dict[str, int] = {}
+        for bucket in due:
+            waiting[bucket.queue] = waiting.get(bucket.queue, 0) + bucket.length
+        shares = self._turns.shares(limit, {queue: tasks for queue, tasks in waiting.items() if tasks})
+        rings = [command for queue, tasks in shares.items() for command in ring_workers(self.keys, queue, tasks)]
+        pops: list[tuple[str, Command]] = []
+        for bucket in due:
+            pop: Command = ("RPOPLPUSH", self._key(bucket), self.keys.of("ready", bucket.queue))
+            take = min(bucket.length, shares.get(bucket.queue, 0))
+            if take:
+                shares[bucket.queue] -= take
+                pops += [(bucket.queue, pop)] * take
+        return pops, rings
+
+    def _lateness(self, moved: Sequence[tuple[str, str]], now_us: int) -> list[tuple[str, float]]:
+        """A bucket knows the second only: the records know when exactly each task was due."""
+        raws = self.transactions.trip([("HGET", self.keys.record(task_id), task_id) for _, task_id in moved])
+        records = [readable_record(task_id, raw) for (_, task_id), raw in zip(moved, raws, strict=True)]
+        return [
+            (queue, max(0, now_us - record.due_us) / US if record is not None else 0.0)
+            for (queue, _), record in zip(moved, records, strict=True)
+        ]
+
+    def _clean(self, look: _Look, now_us: int) -> None:
+        """Remove buckets that are empty: not those that were due just now, into which somebody may be pushing."""
+        old = [bucket for bucket in look.due if bucket.second <= now_us // US - _LINGER_S]
+        stale = [bucket for bucket in (*old, *look.later) if not bucket.length]
+        for queue in {bucket.queue for bucket in stale}:
+            some = [bucket for bucket in stale if bucket.queue == queue]
+            try:
+                self.transactions.once(lambda session, queue=queue, some=some: self._remove(session, queue, some))  # type: ignore[misc]
+            except Aborted:
+                continue  # somebody pushes into one, or cleans, too: there is a next time
+
+    def _remove(self, session: Session, queue: str, stale: Sequence[_Bucket]) -> None:
+        seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
+        # the guard keeps two cleaners from taking the same size off the sum
+        session.watch(self.keys.plain("guard"), *(self._key(bucket) for bucket in stale))
+        lengths = session.read([("LLEN", self._key(bucket)) for bucket in stale])
+        empty = [bucket.second for bucket, length in zip(stale, lengths, strict=True) if not length]
+        if not empty:
+            return
+        fields: tuple[str | int, ...] = (*empty, "all")
+        put = session.read([("HGET", sizes, name) for name in fields])
+        *counts, total = [int(size or 0) for size in put]
+        commands: list[Command] = [("ZREM", seconds, *empty), ("HDEL", sizes, *empty)]
+        if total == sum(counts):
+            session.watch(sizes)  # the last of this queue: nothing may be left, and nobody may be adding
+            [all_] = session.read([("HGET", sizes, "all")])
+            commands.append(("HDEL", sizes, "all") if int(all_ or 0) == total else ("HINCRBY", sizes, "all", -total))
+        else:
+            commands.append(("HINCRBY", sizes, "all", -sum(counts)))
+        session.commit([*commands, self.touch_guard()])
+
+    # -- the index
+
+    def add(self, entries: Sequence[Entry]) -> list[Command]:
+        buckets: dict[tuple[str, int], list[str]] = {}
+        for entry in entries:
+            buckets.setdefault((entry.queue, _second(entry.due_us)), []).append(entry.id)
+        commands: list[Command] = []
+        for (queue, second), ids in buckets.items():
+            bucket = _Bucket(queue, second)
+            commands += [
+                ("LPUSH", self._key(bucket), *ids),
+                ("ZADD", self.keys.of("seconds", queue), second, second),
+                *self._resize(bucket, len(ids)),
+            ]
+        return commands
+
+    def remove(self, entries: Sequence[Entry]) -> list[Command]:
+        commands: list[Command] = []
+        for entry in entries:
+            bucket = _Bucket(entry.queue, _second(entry.due_us))
+            commands += [("LREM", self._key(bucket), 1, entry.id), *self._resize(bucket, -1)]
+        return commands
+
+    def contains(self, session: Session, entry: Entry) -> bool:
+        key = self._key(_Bucket(entry.queue, _second(entry.due_us)))
+        [length] = session.read([("LLEN", key)])
+        pages = session.read([("LRANGE", key, at, at + _PAGE - 1) for at in range(0, length, _PAGE)])
+        return any(entry.id.encode() in page for page in pages)
+
+    def head(self, entry: Entry) -> Command:
+        # what is due already keeps a dispatcher awake; empty buckets that linger must not keep it asleep
+        now, second = self.clock.now_us() // US, _second(entry.due_us)
+        return ("ZRANGEBYSCORE", self.keys.of("seconds", entry.queue), f"({now}", f"({second}", "LIMIT", 0, 1)
+
+    def leads(self, reply: Any, entry: Entry) -> bool:
+        return not reply
+
+    def census(self, queues: Sequence[str]) -> list[Census]:
+        seconds = self.clock.now_us() // US
+        questions: list[Command] = []
+        for queue in queues:
+            key = self.keys.of("seconds", queue)
+            questions.append(("HGET", self.keys.of("sizes", queue), "all"))
+            questions.append(("ZRANGEBYSCORE", key, "-inf", seconds, "LIMIT", 0, _STALE))
+            questions.append(("ZRANGEBYSCORE", key, f"({seconds}", "+inf", "LIMIT", 0, 1))
+        replies = self.transactions.trip(questions)
+        return [
+            self._census(queue, int(replies[at] or 0), [int(raw) for row in replies[at + 1 : at + 3] for raw in row])
+            for queue, at in zip(queues, range(0, len(replies), 3), strict=True)
+        ]
+
+    def _census(self, queue: str, put: int, seconds: Sequence[int]) -> Census:
+        buckets = [_Bucket(queue, second) for second in seconds]
+        replies = self.transactions.trip(
+            [
+                *(("LLEN", self._key(bucket)) for bucket in buckets),
+                *(("HGET", self.keys.of("sizes", queue), bucket.second) for bucket in buckets),
+            ]
+        )
+        lengths, sizes = replies[: len(buckets)], [int(size or 0) for size in replies[len(buckets) :]]
+        gone = sum(max(0, size - length) for size, length in zip(sizes, lengths, strict=True))
+        waiting = [second * US for second, length in zip(seconds, lengths, strict=True) if length]
+        return Census(max(0, put - gone), min(waiting, default=None))
+
+    def missing(self, entries: Sequence[Entry]) -> list[Entry]:
+        buckets: dict[str, set[Entry]] = {}
+        for entry in entries:
+            buckets.setdefault(self._key(_Bucket(entry.queue, _second(entry.due_us))), set()).add(entry)
+        found: list[Entry] = []
+        for key, wanted in buckets.items():
+            ids: set[bytes] = set()
+            at = 0
+            while page := self.transactions.trip([("LRANGE", key, at, at + _PAGE - 1)])[0]:
+                ids.update(page)
+                at += _PAGE
+            found += [entry for entry in wanted if entry.id.encode() not in ids]
+        return found
+
+    def clear(self, queues: Sequence[str]) -> None:
+        for queue in queues:
+            seconds = self.keys.of("seconds", queue)
+            while rows := self.transactions.trip([("ZRANGE", seconds, 0, _STALE - 1)])[0]:
+                for raw in rows:
+                    self._empty(self._key(_Bucket(queue, int(raw))))
+                self.transactions.trip([("ZREM", seconds, *rows)])
+            self.transactions.trip([("DEL", self.keys.of("sizes", queue))])
+
+    def _empty(self, key: str) -> None:
+        while self.client.llen(key) > _PAGE:
+            self.client.ltrim(key, _PAGE, -1)
+        self.client.delete(key)
+
+    def _key(self, bucket: _Bucket) -> str:
+        return self.keys.of("bucket", f"{bucket.queue}:{bucket.second}")
+
+    def _resize(self, bucket: _Bucket, by: int) -> list[Command]:
+        sizes = self.keys.of("sizes", bucket.queue)
+        return [("HINCRBY", sizes, bucket.second, by), ("HINCRBY", sizes, "all", by)]

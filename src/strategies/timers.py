@@ -1,0 +1,79 @@
+"""The index that most strategies share: a zset per queue, id -> due_at in microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from ..core.bells import Command
+from ..core.clock import US, Clock
+from ..core.keys import Keys
+from ..core.transactions import Session
+from .base import Census, Dispatched, Entry, ScriptedStrategy, Strategy, TransactionalStrategy
+
+_ENTRIES = 1000  # of a long zset, read or removed by one command
+
+
+class TimerZsets(Strategy):
+    """What can be asked of these zsets, whoever writes them."""
+
+    def census(self, queues: Sequence[str]) -> list[Census]:
+        pipe: Any = self.client.pipeline(transaction=False)
+        for queue in queues:
+            key = self.keys.of("timer", queue)
+            pipe.zcard(key).zrange(key, 0, 0, withscores=True)
+        replies = pipe.execute() if queues else []
+        return [
+            Census(scheduled, int(head[0][1]) if head else None)
+            for scheduled, head in zip(replies[::2], replies[1::2], strict=True)
+        ]
+
+    def missing(self, entries: Sequence[Entry]) -> list[Entry]:
+        found: list[Entry] = []
+        for at in range(0, len(entries), _ENTRIES):
+            some = entries[at : at + _ENTRIES]
+            pipe: Any = self.client.pipeline(transaction=False)
+            for entry in some:
+                pipe.zscore(self.keys.of("timer", entry.queue), entry.id)
+            found += [entry for entry, score in zip(some, pipe.execute(), strict=True) if score is None]
+        return found
+
+    def clear(self, queues: Sequence[str]) -> None:
+        for queue in queues:
+            while self.client.zremrangebyrank(self.keys.of("timer", queue), 0, _ENTRIES - 1) == _ENTRIES:
+                pass
+
+
+class ScriptedTimers(TimerZsets, ScriptedStrategy):
+    """The same zsets, written and emptied by scripts. ``timers`` must define ``timer_moved(queue, ids)``, too."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
+        super().__init__(client, keys, owner, clock)
+        self._dispatch = self.scripts.load(__package__, "dispatch")
+
+    def dispatch(self, limit: int) -> Dispatched:
+        next_us, *rows = self._dispatch(limit)
+        moved = [(rows[at].decode(), rows[at + 1] / US) for at in range(0, len(rows), 2)]
+        return Dispatched(moved, None if next_us < 0 else next_us / US)
+
+
+class TransactionalTimers(TimerZsets, TransactionalStrategy):
+    """The same zsets, written by commands inside MULTI."""
+
+    def add(self, entries: Sequence[Entry]) -> list[Command]:
+        return [("ZADD", self.keys.of("timer", entry.queue), entry.due_us, entry.id) for entry in entries]
+
+    def remove(self, entries: Sequence[Entry]) -> list[Command]:
+        return [("ZREM", self.keys.of("timer", entry.queue), entry.id) for entry in entries]
+
+    def contains(self, session: Session, entry: Entry) -> bool:
+        [score] = session.read([("ZSCORE", self.keys.of("timer", entry.queue), entry.id)])
+        return score is not None
+
+    def head(self, entry: Entry) -> Command:
+        return ("ZRANGE", self.keys.of("timer", entry.queue), 0, 0)
+
+    def leads(self, reply: Any, entry: Entry) -> bool:
+        return bool(reply) and reply[0].decode() == entry.id

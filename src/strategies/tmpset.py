@@ -1,0 +1,107 @@
+"""``tmpset``: a zset per queue; due tasks are popped, a batch in one step, into a tmp set of the dispatcher's own.
+
+The old sketch of it reads and removes by MULTI, and writes to the tmp set afterwards: who dies in between loses what it
+popped. Here the pop is one MULTI that aborts nobody: the dispatcher names the tasks that it would like, ZINTERSTORE
+keeps those of them that are still in the zset as its tmp set, and ZREM takes them out. ZINTERSTORE goes through the
+smaller of its sets, so this costs what the batch costs, however many tasks wait. Two dispatchers that would like the
+same tasks never both get one, and never undo each other.
+
+From the tmp set the tasks go to READY in a second MULTI, which happens only if the tmp set is still there: whoever
+recovers it, because its dispatcher is dead or stands still, takes it away in the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import redis
+
+from ..core.bells import Command, ring_workers
+from ..core.clock import US, Clock
+from ..core.keys import Keys
+from ..core.transactions import Session
+from .base import Dispatched, Entry, Needs
+from .due import Due, DueReader
+from .timers import TransactionalTimers
+
+_SETS = 1000  # tmp sets looked at by one recovery
+
+
+class TmpsetStrategy(TransactionalTimers):
+    """Dispatchers never undo each other; one that finds some of what it wanted gone counts a conflict."""
+
+    name = "tmpset"
+    summary = "zset and a tmp set per dispatcher; exact, runs on Redis 2.4, any number of dispatchers"
+    needs = Needs(version=(2, 4))
+
+    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
+        super().__init__(client, keys, owner, clock)
+        self._reader = DueReader(keys, self.name)
+        self._popped = 0
+        self._unsure = False  # the last dispatch was cut short: there may be tmp sets of ours
+
+    def dispatch(self, limit: int) -> Dispatched:
+        if self._unsure:
+            self.recover(self.owner)
+        self._unsure = True
+        due = self.transactions.run(lambda session: self._pop(session, limit))
+        wanted = due.by_queue()
+        moved = [entry for queue in wanted for entry in self._deliver(self._set(queue))]
+        self._unsure = False
+        return Dispatched(
+            [(entry.queue, (due.now_us - entry.due_us) / US) for entry in moved],
+            due.next_in(),
+            conflicts=int(len(moved) < len(due.entries)),
+        )
+
+    def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
+        tmps = self.keys.plain("tmps")
+        latest = "+inf" if dispatcher else self.clock.now_us() - int(silent_for * US)
+        [names] = self.transactions.trip([("ZRANGEBYSCORE", tmps, "-inf", latest, "LIMIT", 0, _SETS)])
+        sets = [name.decode() for name in names]
+        return sum(len(self._deliver(name)) for name in sets if not dispatcher or name.startswith(f"{dispatcher}:"))
+
+    def clear(self, queues: Sequence[str]) -> None:
+        self.recover()
+        super().clear(queues)
+
+    def _pop(self, session: Session, limit: int) -> Due:
+        """Take due tasks out of the index into tmp sets. Undone only if another strategy takes the namespace over."""
+        session.watch(self.keys.plain("meta"))
+        due = self._reader.read(session, self.clock.now_us(), limit)
+        commands: list[Command] = []
+        if due.entries:
+            self._popped += 1  # a set is never filled twice
+        for queue, entries in due.by_queue().items():
+            name, timer = self._set(queue), self.keys.of("timer", queue)
+            wanted, tmp = self.keys.of("wanted", name), self.keys.of("tmp", name)
+            commands += [
+                ("ZADD", wanted, *(value for entry in entries for value in (0, entry.id))),
+                ("ZINTERSTORE", tmp, 2, wanted, timer, "WEIGHTS", 0, 1),
+                ("ZREM", timer, *(entry.id for entry in entries)),
+                ("DEL", wanted),
+                ("ZADD", self.keys.plain("tmps"), due.now_us, name),
+            ]
+        if commands:
+            session.commit([*commands, self.touch_guard()])
+        return due
+
+    def _deliver(self, name: str) -> list[Entry]:
+        """Move what is in a tmp set to READY; what is not there any more, somebody else has moved."""
+        queue, tmp = name.rpartition(":")[2], self.keys.of("tmp", name)
+
+        def attempt(session: Session) -> list[Entry]:
+            session.watch(tmp)
+            [rows] = session.read([("ZRANGE", tmp, 0, -1, "WITHSCORES")])
+            entries = [Entry(queue, rows[at].decode(), int(float(rows[at + 1]))) for at in range(0, len(rows), 2)]
+            commands: list[Command] = [("ZREM", self.keys.plain("tmps"), name)]
+            if entries:
+                ready = ("LPUSH", self.keys.of("ready", queue), *(entry.id for entry in entries))
+                commands += [ready, *ring_workers(self.keys, queue, len(entries)), ("DEL", tmp)]
+            session.commit(commands)
+            return entries
+
+        return self.transactions.run(attempt)
+
+    def _set(self, queue: str) -> str:
+        return f"{self.owner}:{self._popped}:{queue}"

