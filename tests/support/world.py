@@ -50,10 +50,10 @@ class World:
 
     # -- actors
 
-    def actor(self) -> Namespace:
-        """One more process's view of the namespace, with connections of its own."""
+    def actor(self, owner: str | None = None) -> Namespace:
+        """One more process's view of the namespace, with connections of its own; ``owner`` is its name."""
         scripted = issubclass(strategies.find(self.settings.strategy or ""), ScriptedStrategy)
-        namespace = Namespace.open(self.settings, clock=None if scripted else self.clock)
+        namespace = Namespace.open(self.settings, owner=owner, clock=None if scripted else self.clock)
         self._actors.append(namespace)
         return namespace
 

@@ -65,11 +65,10 @@ class Taking:
         """See ``Store.advance``."""
         step = _Step(worker, queues if want > 0 else (), lease_us, min(want, _MOST), outcome, start)
         self._settle_and_take(step)
-        for _ in range(_ROUNDS):
-            if not step.taken:
-                break
-            self._claim(step)
-            if step.claims.records:
+        for left in reversed(range(_ROUNDS)):
+            if step.taken:
+                self._claim(step)
+            if step.claims.records or not step.taken or not left:
                 break
             step.outcome = step.start = None
             self._settle_and_take(step)  # all that was taken was void: what is behind it may be a task

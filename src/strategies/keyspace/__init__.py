@@ -42,16 +42,21 @@ class KeyspaceStrategy(ScriptedTimers):
         self._poke = self.scripts.load(__package__, "poke")
         self._events = Subscription(client, self.keys.of("alarm", "*"), "expired")
         self._woken = False
+        self._next_at: float | None = None  # monotonic seconds: when the first task known of is due
 
     def dispatch(self, limit: int) -> Dispatched:
         self._events.drain()  # whatever they speak of is looked at now
         result = super().dispatch(limit)
+        self._next_at = None if result.next_in is None else time.monotonic() + result.next_in
         lost = self._woken and not result.moved
         self._woken = False
         return Dispatched(result.moved, result.next_in, int(lost))
 
     def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
-        deadline = time.monotonic() + seconds + _EXPIRY_S
+        deadline = time.monotonic() + seconds
+        due = self._next_at is not None and self._next_at <= deadline
+        if due:
+            deadline += _EXPIRY_S
         try:
             if not self._events.open:
                 add_flags(self.client, _FLAGS)  # whatever comes of it: the index does not depend on them
@@ -63,7 +68,7 @@ class KeyspaceStrategy(ScriptedTimers):
                 return "event"
             if rung:
                 return "earlier"
-            return self._poked() if time.monotonic() >= deadline else None
+            return self._poked() if due and time.monotonic() >= deadline else None
         except BaseException:
             self.close()
             raise
