@@ -89,6 +89,6 @@ def _built(
         transactional = strategy(client, keys, owner, clock)
         return transactional, TransactionalStore(client, keys, transactional, clock)
     raise ConfigurationError(
-        f"strategy {strategy.name!r} must derive from ScriptedStrategy or TransactionalStrategy: they say how its index "
-        f"is written"
+        f"strategy {strategy.name!r} must derive from ScriptedStrategy or TransactionalStrategy: they say how its "
+        f"index is written"
     )

@@ -1,4 +1,4 @@
-"""The reaper: takes back leases that ran out, and all that silent workers hold."""
+"""The reaper: takes back leases that ran out, all that silent workers hold, and what dispatchers left half done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reaper:
     def __init__(
         self, namespace: Namespace, telemetry: Telemetry, *, lease: float, max_losses: int = 3, stop: Stop
     ) -> None:
-        self._store, self._telemetry = namespace.store, telemetry
+        self._store, self._strategy, self._telemetry = namespace.store, namespace.strategy, telemetry
         self._lease, self._max_losses = lease, max_losses
         self._stop = stop
         self._patience = Patience()
@@ -53,6 +53,7 @@ class Reaper:
                 )
                 return self._lease
             self._take_back(reaped)
+            self._recover_dispatchers()
         except TRANSIENT as error:
             if self._patience.failures == 0:
                 log.warning("Redis trouble, trying again: %s", redact(str(error)))
@@ -73,6 +74,11 @@ class Reaper:
             self._telemetry.finished_dead(lost)
             if lost:
                 log.warning("worker %s has gone silent: %d tasks it held can run again", worker, len(lost))
+
+    def _recover_dispatchers(self) -> None:
+        # a dispatcher needs moments; half a lease, since this is looked at only once a lease if nothing else happens
+        if moved := self._strategy.recover(silent_for=self._lease / 2):
+            log.warning("made %d tasks ready that a dispatcher, gone or standing still, had in hand", moved)
 
     def _latest_us(self) -> int:
         # a step of the server's clock would end every lease at once although no owner is late

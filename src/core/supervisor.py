@@ -106,9 +106,8 @@ class Supervisor:
         code = child.exit_code()
         assert code is not None
         slot.child = None
-        if child.role == "worker":
-            # a task that outlasts the drain time is killed by us: that is not held against it
-            self._recovery.add(child.name, blame=not self._stop.requested)
+        # a task that outlasts the drain time is killed by us: that is not held against it
+        self._recovery.add(child.role, child.name, blame=not self._stop.requested)
         name, pid = child.role, child.pid
         booted = self._ready or child.tally.state != "booting"
         child.close()

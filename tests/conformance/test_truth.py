@@ -107,10 +107,8 @@ def test_reschedule_to_the_past_means_now(world: World) -> None:
 def test_an_id_used_again_after_a_cancel_in_ready(world: World, again: str, dispatched: bool) -> None:
     world.ready("a")
     assert world.store.cancel("a")
-    queue, delay = (
-        ("other" if again == "elsewhere" else "q"),
-        (max(40_000, 5 * world.resolution_us) if again == "later" else 0),
-    )
+    queue = "other" if again == "elsewhere" else "q"
+    delay = max(40_000, 5 * world.resolution_us) if again == "later" else 0
     [result] = world.schedule("a", queue=queue, delay_us=delay)
     assert result.existing == ""
     if dispatched:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Literal
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from dueq.core.namespace import Namespace
 
@@ -38,12 +40,54 @@ class Fate:
         return go
 
 
-def mortal(namespace: Namespace, fate: Fate) -> Namespace:
-    """``namespace``, all of whose connections from now on obey ``fate``."""
+def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namespace:
+    """``namespace``, all of whose connections call ``meanwhile`` before each single command goes out."""
+    base = _renewed(namespace)
+
+    class Interrupted(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._answers: deque[Any] = deque()
+
+        def send_command(self, *args: Any, **kwargs: Any) -> None:
+            meanwhile()
+            super().send_command(*args, **kwargs)
+
+        def pack_commands(self, commands: Any) -> Any:
+            # one by one, each answered before the others act: the server could interleave them just so
+            for command in commands:
+                meanwhile()
+                super().send_packed_command(super().pack_commands([command]))
+                try:
+                    self._answers.append(super().read_response())
+                except ResponseError as error:
+                    self._answers.append(error)
+            return []
+
+        def read_response(self, *args: Any, **kwargs: Any) -> Any:
+            if not self._answers:
+                return super().read_response(*args, **kwargs)
+            answer = self._answers.popleft()
+            if isinstance(answer, ResponseError):
+                raise answer
+            return answer
+
+    namespace.client.connection_pool.connection_class = Interrupted
+    return namespace
+
+
+def _renewed(namespace: Namespace) -> type[Any]:
+    """Hang up everywhere; returns the class of the connections to come."""
     pool = namespace.client.connection_pool
     pool.disconnect()
     pool.reset()
     base: type[Any] = pool.connection_class
+    return base
+
+
+def mortal(namespace: Namespace, fate: Fate) -> Namespace:
+    """``namespace``, all of whose connections from now on obey ``fate``."""
+    base = _renewed(namespace)
 
     class Mortal(base):  # type: ignore[misc]
         def send_command(self, *args: Any, **kwargs: Any) -> None:
@@ -70,5 +114,5 @@ def mortal(namespace: Namespace, fate: Fate) -> Namespace:
                     continue
             raise Killed
 
-    pool.connection_class = Mortal
+    namespace.client.connection_pool.connection_class = Mortal
     return namespace

@@ -19,6 +19,10 @@ MANY = 1000
 _KEPT = ("meta", "queues", "token", "stats", "wake", "guard")
 
 
+SCRIPTED = [name for name in strategies.names() if issubclass(strategies.find(name), ScriptedStrategy)]
+TRANSACTIONAL = [name for name in strategies.names() if name not in SCRIPTED]
+
+
 class MovableClock(Clock):
     """This host's clock, and as far ahead of it as a test wants."""
 
@@ -52,8 +56,8 @@ class World:
 
     def actor(self, owner: str | None = None) -> Namespace:
         """One more process's view of the namespace, with connections of its own; ``owner`` is its name."""
-        scripted = issubclass(strategies.find(self.settings.strategy or ""), ScriptedStrategy)
-        namespace = Namespace.open(self.settings, owner=owner, clock=None if scripted else self.clock)
+        clock = None if self.settings.strategy in SCRIPTED else self.clock
+        namespace = Namespace.open(self.settings, owner=owner, clock=clock)
         self._actors.append(namespace)
         return namespace
 
