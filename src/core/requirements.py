@@ -39,14 +39,8 @@ def obstacles(client: redis.Redis, strategy: type[Strategy]) -> list[Obstacle]:
                 "allow the user EVAL, EVALSHA and SCRIPT LOAD (ACL +@scripting), and do not rename these commands",
             )
         )
-    if needs.notifications and (refusal := notifications.refusal(client, needs.notifications)):
-        found.append(
-            Obstacle(
-                f"keyspace events ({refusal})",
-                f"set {notifications.SETTING} to {needs.notifications}, beside what it is set to now, in redis.conf or "
-                f"among the parameters that the server's provider offers, or allow the user CONFIG GET and CONFIG SET",
-            )
-        )
+    if needs.notifications and (refused := notifications.refusal(client, needs.notifications)):
+        found.append(Obstacle(f"keyspace events ({refused.reason})", refused.remedy))
     return found
 
 

@@ -4,12 +4,12 @@
 -- KEYS[1] prefix
 -- ARGV    now, limit
 -- Returns {microseconds until the next task is due (0 if some are due still, -1 if there is none),
---          then per task moved: queue, lateness in microseconds}
+--          what timer_moved returned in a list, then per task moved: queue, lateness in microseconds}
 local refusal = refused()
 if refusal then return refusal end
 
 local queues = redis.call('SMEMBERS', key_queues())
-local left, reply, nearest = math.min(tonumber(ARGV[2]), 1000), { -1 }, nil
+local left, reply, nearest = math.min(tonumber(ARGV[2]), 1000), { -1, {} }, nil
 
 for turn = 1, #queues do
   local queue = queues[(now + turn) % #queues + 1]
@@ -25,7 +25,7 @@ for turn = 1, #queues do
     end
     redis.call('ZREM', key, unpack(ids))
     redis.call('LPUSH', key_ready(queue), unpack(ids))
-    timer_moved(queue, ids)
+    for _, name in ipairs(timer_moved(queue, ids)) do table.insert(reply[2], name) end
     ring_workers(queue, #ids)
     left = left - #ids
   end

@@ -11,4 +11,4 @@ end
 local function timer_remove(queue, id, due) return redis.call('ZREM', key_timer(queue), id) == 1 end
 
 -- Told of tasks that were moved to READY.
-local function timer_moved(queue, ids) end
+local function timer_moved(queue, ids) return {} end

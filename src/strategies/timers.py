@@ -47,16 +47,23 @@ class TimerZsets(Strategy):
 
 
 class ScriptedTimers(TimerZsets, ScriptedStrategy):
-    """The same zsets, written and emptied by scripts. ``timers`` must define ``timer_moved(queue, ids)``, too."""
+    """The same zsets, written and emptied by scripts.
+
+    ``timers`` must define ``timer_moved(queue, ids)``, too: it returns a list for ``step``, which may be empty.
+    """
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
         super().__init__(client, keys, owner, clock)
         self._dispatch = self.scripts.load(__package__, "dispatch")
 
     def dispatch(self, limit: int) -> Dispatched:
-        next_us, *rows = self._dispatch(limit)
+        return self.step(limit)[0]
+
+    def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
+        """What ``dispatch`` does, and what ``timer_moved`` had to tell about it."""
+        next_us, told, *rows = self._dispatch(limit)
         moved = [(rows[at].decode(), rows[at + 1] / US) for at in range(0, len(rows), 2)]
-        return Dispatched(moved, None if next_us < 0 else next_us / US)
+        return Dispatched(moved, None if next_us < 0 else next_us / US), told
 
 
 class TransactionalTimers(TimerZsets, TransactionalStrategy):

@@ -2,36 +2,42 @@
 
 Three things make a promise of what is only a notification. Beside the keys there is a zset with every due time: it is
 the truth, and what is due there is moved whatever the events say, at least once every safety net. Redis expires keys
-when it gets to them, so a dispatcher sleeps until the first due time and then pokes the keys that are due by then: they
+when it gets to them, so a dispatcher that knows of a due time sleeps until then and pokes the keys that are due: they
 expire at once, and the event goes to every dispatcher. And the winner of the race is whoever moves the task out of the
 zset, by script, in one step; the others find nothing.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import redis
 
 from ...core.clock import Clock
 from ...core.keys import Keys
-from ...core.notifications import Subscription, add_flags
 from ...core.scripts import lua
+from ...core.stop import readable
+from ...core.stop import readable
 from ..base import Dispatched, Needs, WakeReason
 from ..timers import ScriptedTimers
+from .events import FLAGS, Events
 
-_FLAGS = "Kx"
 _POKED = 100  # keys looked at in one step
 _EXPIRY_S = 0.001  # keys expire in whole milliseconds, in the one after their time
-_EVENT_S = 0.02  # after this the event of a poked key is not expected any more
+_EVENT_S = 0.01  # after this the event of a poked key is not expected any more
+_CLOSE_S = 0.005  # a due time so close to the end of a sleep is what the sleep is for
+_PAGE = 1000  # tasks forgotten in one step
 
 
 class KeyspaceStrategy(ScriptedTimers):
-    """Every dispatcher hears every event; each race lost is counted as a conflict."""
+    """Every dispatcher hears every event; whoever was woken by one and finds nothing has lost a race: a conflict."""
 
     name = "keyspace"
     summary = "expiring keys and their events, an index for what they miss; needs notify-keyspace-events"
-    needs = Needs(version=(2, 8), scripts=True, notifications=_FLAGS)
+    needs = Needs(version=(2, 8), scripts=True, notifications=FLAGS)
 
     @classmethod
     def timers(cls) -> str:
@@ -40,49 +46,69 @@ class KeyspaceStrategy(ScriptedTimers):
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
         super().__init__(client, keys, owner, clock)
         self._poke = self.scripts.load(__package__, "poke")
-        self._events = Subscription(client, self.keys.of("alarm", "*"), "expired")
-        self._woken = False
-        self._next_at: float | None = None  # monotonic seconds: when the first task known of is due
+        self._events = Events(client, keys)
+        self._raced = False  # whether an event ended the last sleep
+        self._next_at = math.inf  # monotonic seconds: when the first task known of is due
 
     def dispatch(self, limit: int) -> Dispatched:
-        self._events.drain()  # whatever they speak of is looked at now
-        result = super().dispatch(limit)
-        self._next_at = None if result.next_in is None else time.monotonic() + result.next_in
-        lost = self._woken and not result.moved
-        self._woken = False
-        return Dispatched(result.moved, result.next_in, int(lost))
+        raced, self._raced = self._raced, False
+        self._events.heard()  # whatever they speak of is looked at now
+        asked = time.monotonic()
+        result, echoes = self.step(limit)
+        self._events.expect_echoes(echoes)
+        # Redis told the time somewhere between question and answer
+        told = (asked + time.monotonic()) / 2
+        self._next_at = math.inf if result.next_in is None else told + result.next_in
+        return Dispatched(result.moved, result.next_in, int(raced and not result.moved))
 
     def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
         deadline = time.monotonic() + seconds
-        due = self._next_at is not None and self._next_at <= deadline
-        if due:
-            deadline += _EXPIRY_S
         try:
-            if not self._events.open:
-                add_flags(self.client, _FLAGS)  # whatever comes of it: the index does not depend on them
-                self._events.start()
-            bell = self.doorbell(wakeup_fd)
-            rung = bell.wait(max(0.0, deadline - time.monotonic()), self._events.fileno())
-            if self._events.drain():
-                self._woken = True
-                return "event"
-            if rung:
-                return "earlier"
-            return self._poked() if due and time.monotonic() >= deadline else None
+            reason = self._sleep(deadline, wakeup_fd)
         except BaseException:
             self.close()
             raise
+        self._raced = reason == "event"
+        return reason
+
+    def clear(self, queues: Sequence[str]) -> None:
+        for queue in queues:
+            timer = self.keys.of("timer", queue)
+            while ids := self._first(timer):
+                pipe: Any = self.client.pipeline(transaction=False)
+                # the alarms first: killed in between, the zset still tells of them
+                pipe.delete(*(self.keys.of("alarm", f"{queue}:{task}") for task in ids))
+                pipe.zrem(timer, *ids)
+                pipe.execute()
 
     def close(self) -> None:
         self._events.close()
         super().close()
 
-    def _poked(self) -> WakeReason | None:
-        """Make the keys expire that are due, and wait for the event."""
-        if not self._poke(_POKED):
-            return None
-        if self._events.wait(_EVENT_S):
-            self._woken = True
-            return "event"
-        self._events.close()  # the flags may be gone: they are looked at before the next sleep
-        return None
+    def _sleep(self, deadline: float, wakeup_fd: int) -> WakeReason | None:
+        due = self._next_at <= deadline + _CLOSE_S
+        until = self._next_at + _EXPIRY_S if due else deadline
+        bell = self.doorbell(wakeup_fd)
+        while True:
+            self._events.check_up()
+            rung = bell.wait(max(0.0, until - time.monotonic()), *self._events.descriptors())
+            if self._events.heard():
+                return "event"
+            if rung:
+                return "earlier"
+            if time.monotonic() >= until:
+                return "event" if due and self._poked(wakeup_fd) else None
+            if wakeup_fd >= 0 and readable([wakeup_fd], 0):
+                return None
+            # else it was an event of another kind, an echo, or the end of the connection
+
+    def _first(self, timer: str) -> list[str]:
+        ids: Any = self.client.zrange(timer, 0, _PAGE - 1)
+        return [task.decode() for task in ids]
+
+    def _poked(self, wakeup_fd: int) -> bool:
+        """Make the keys expire that are due; True if there is an event now, whoever made it."""
+        self._next_at = math.inf
+        if self._poke(_POKED):
+            return self._events.awaited(_EVENT_S, wakeup_fd)
+        return self._events.heard()

@@ -3,13 +3,26 @@
 
 local function alarm(queue, id) return key_alarm(queue .. ':' .. id) end
 
+-- Do `what` (EXISTS or DEL) to an alarm; true if Redis noticed only by this that it had expired, so that its event is on
+-- its way. Replies do not tell that from a key which was not there. The number of keys does: it counts expired ones
+-- until Redis comes to them.
+local function notices(what, queue, id)
+  local before = redis.call('DBSIZE')
+  return redis.call(what, alarm(queue, id)) == 0 and redis.call('DBSIZE') < before
+end
+
 -- Index a task; true if nothing of this queue is due before it.
 local function timer_add(queue, id, due)
   local key = key_timer(queue)
   redis.call('ZADD', key, string.format('%.0f', due), id)
-  -- a time to live ends in the millisecond after the one given here: never before the task is due
-  redis.call('SET', alarm(queue, id), '')
-  redis.call('PEXPIREAT', alarm(queue, id), string.format('%.0f', math.floor(due / 1000)))
+  -- a key expires in the millisecond after the one given: never before its task is due
+  local expires = math.floor(due / 1000)
+  if expires > math.floor(now / 1000) then
+    redis.call('SET', alarm(queue, id), '')
+    redis.call('PEXPIREAT', alarm(queue, id), string.format('%.0f', expires))
+  else
+    redis.call('DEL', alarm(queue, id)) -- past: some servers would tell of it at once, some never
+  end
   return redis.call('ZRANGE', key, 0, 0)[1] == id
 end
 
@@ -19,7 +32,11 @@ local function timer_remove(queue, id, due)
   return redis.call('ZREM', key_timer(queue), id) == 1
 end
 
--- Told of tasks that were moved to READY.
+-- Told of tasks that were moved to READY; returns those whose events this made Redis send.
 local function timer_moved(queue, ids)
-  for _, id in ipairs(ids) do redis.call('DEL', alarm(queue, id)) end
+  local echoes = {}
+  for _, id in ipairs(ids) do
+    if notices('DEL', queue, id) then echoes[#echoes + 1] = queue .. ':' .. id end
+  end
+  return echoes
 end
