@@ -42,7 +42,7 @@ class Fate:
 
 def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namespace:
     """``namespace``, all of whose connections call ``meanwhile`` before each single command goes out."""
-    base = _renewed(namespace)
+    base: type[Any] = _renewed(namespace)
 
     class Interrupted(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -87,7 +87,7 @@ def _renewed(namespace: Namespace) -> type[Any]:
 
 def mortal(namespace: Namespace, fate: Fate) -> Namespace:
     """``namespace``, all of whose connections from now on obey ``fate``."""
-    base = _renewed(namespace)
+    base: type[Any] = _renewed(namespace)
 
     class Mortal(base):  # type: ignore[misc]
         def send_command(self, *args: Any, **kwargs: Any) -> None:

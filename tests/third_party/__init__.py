@@ -1,0 +1,1 @@
+"""A strategy that is not dueq's own, registered by entry point."""
