@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -17,9 +18,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.world import LEASE_US, World
+from support.mortal import Fate, Killed, mortal
+from support.servers import Load
+from support.world import LEASE_US, TRANSACTIONAL, World
 
 from dueq.core.codec import Record
+from dueq.core.namespace import Namespace
 from dueq.core.store.base import Advance, Outcome
 
 HOUR_US = 3600 * 1_000_000
@@ -50,12 +54,18 @@ class Life(RuleBasedStateMachine):
         self.world = World(self.url, f"model{next(_numbers)}", self.strategy)
         self.tasks: dict[str, Task] = {}
         self.last_token, self.lease_us = 0, LEASE_US
+        self.ahead_us = 0
 
     def teardown(self) -> None:
+        self.catch_up()
         try:
             self.world.finish()
         finally:
             self.world.close()
+
+    def catch_up(self) -> None:
+        """Let the clock be where it has been at most: what was due once is due."""
+        self.ahead_us = self.world.clock.ahead_us = max(self.ahead_us, self.world.clock.ahead_us)
 
     def waiting(self, *task_ids: str) -> None:
         for task_id in task_ids:
@@ -102,6 +112,35 @@ class Life(RuleBasedStateMachine):
         claims = self.took(worker, self.world.take(worker, *queues, want=want, lease_us=self.lease_us))
         assert {claim.queue for claim in claims} <= set(queues)
         return multiple(*claims)  # type: ignore[return-value]
+
+    @rule(seconds=st.sampled_from([-2, -1, 1, 3]))
+    def clock_moves(self, seconds: int) -> None:
+        """Of a host, forward or back; Redis's own cannot be moved here."""
+        if self.strategy in TRANSACTIONAL:
+            self.ahead_us = max(self.ahead_us, self.world.clock.ahead_us)
+            self.world.clock.ahead_us += seconds * 1_000_000
+
+    @rule(k=st.integers(1, 40), after=st.booleans())
+    def a_dispatcher_dies(self, k: int, after: bool) -> None:
+        """At its k-th command, if it sends so many; its supervisor sees it die."""
+        self.world.round_up()
+        with suppress(Killed):
+            self.mortal("dispatcher", k, after).strategy.dispatch(100)
+        self.world.strategy.recover("dispatcher")
+
+    @rule(k=st.integers(1, 40), after=st.booleans(), worker=st.sampled_from(WORKERS))
+    def a_worker_dies_taking(self, k: int, after: bool, worker: str) -> None:
+        with suppress(Killed):
+            self.took(worker, self.world.take(worker, *QUEUES, want=2, store=self.mortal(worker, k, after).store))
+        lost = {one.id for one in self.world.store.give_back(worker, "worker_lost", 99)}
+        owned = {task_id for task_id, task in self.tasks.items() if task.owner == worker}
+        assert owned <= lost, "what it was known to have comes back; also what it did not live to tell of"
+        for task_id in lost - owned:
+            assert (self.tasks[task_id].state, self.tasks[task_id].far) == ("waiting", False)
+        self.waiting(*lost)
+
+    def mortal(self, name: str, k: int, after: bool) -> Namespace:
+        return mortal(self.world.actor(name), Fate(k, "after" if after else "before"))
 
     @rule(short=st.booleans())
     def leases_from_now_on(self, short: bool) -> None:
@@ -198,6 +237,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.tasks)
     @rule()
     def everything_due_is_run(self) -> None:
+        self.catch_up()
         expected = {task_id for task_id, task in self.tasks.items() if task.state == "waiting" and not task.far}
         ran = self.world.drain()
         assert sorted(record.id for record in ran) == sorted(expected)
@@ -207,12 +247,12 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(120)
-def test_any_interleaving(redis_url: str, strategy_name: str) -> None:
+def test_any_interleaving(redis_url: str, strategy_name: str, load: Load) -> None:
     machine = type("Life", (Life,), {"url": redis_url, "strategy": strategy_name})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100,
+            max_examples=100 if load.full else 10,
             stateful_step_count=40,
             deadline=None,
             database=None,
