@@ -44,11 +44,12 @@ demo: venv  ## replay a real job log of 18,239 jobs in about a minute
 servers: venv  ## fetch or build the Redis versions that the tests run on
 	.venv/bin/python tests/support/get_servers.py
 
-test: venv  ## run the tests (ARGS="-k name" chooses)
+# The conformance suite runs on every server that there is, the whole of it on the one that dueq embeds.
+test: venv  ## run the tests (ARGS="-k name" chooses; ARGS="--servers like-2.4,redis-5.0.6" chooses servers)
 	@$(MAKE) --no-print-directory servers || \
 	  echo "going on without the Redis versions said to be missing: their tests are skipped" >&2
 	.venv/bin/python -m pytest -m alone -rP $(ARGS); alone=$$?; \
-	.venv/bin/python -m pytest -m "not alone" -n 2 $(ARGS) && { [ $$alone = 0 ] || [ $$alone = 5 ]; }
+	.venv/bin/python -m pytest -m "not alone" -n 2 --servers all $(ARGS) && { [ $$alone = 0 ] || [ $$alone = 5 ]; }
 
 lint: venv  ## check style and format
 	.venv/bin/ruff check .

@@ -1,25 +1,89 @@
-"""Fixtures: one private server per test process, a namespace of its own for each test."""
+"""Fixtures: one private server per test process, a namespace of its own for each test.
+
+The server is of the version that dueq embeds. With ``--servers`` the conformance suite runs on others.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.world import World
+from support.older import AGED, like_2_4
+from support.servers import Load, Server, all_servers, running
+from support.world import SCRIPTED, World
 
 from dueq import strategies
-from dueq.core.embedded import EmbeddedServer
 
+_SUITE = Path(__file__).parent / "conformance"
 _numbers = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--servers",
+        default="",
+        metavar="NAMES",
+        help=f"run tests/conformance on these servers: 'all', or names such as redis-5.0.6,{AGED}",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    wanted = str(metafunc.config.getoption("--servers"))
+    if wanted and "server" in metafunc.fixturenames and _SUITE in Path(str(metafunc.definition.path)).parents:
+        servers = _chosen(wanted)
+        metafunc.parametrize("server", servers, ids=lambda server: server.name, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Strategies that need scripts are not for a server without: that they are refused, tests/servers shows."""
+    unfit = [item for item in items if _is_unfit(getattr(item, "callspec", None))]
+    if unfit:
+        config.hook.pytest_deselected(items=unfit)
+        items[:] = [item for item in items if item not in unfit]
+
+
+def _is_unfit(chosen: Any) -> bool:
+    parameters = chosen.params if chosen is not None else {}
+    return getattr(parameters.get("server"), "name", "") == AGED and parameters.get("strategy_name") in SCRIPTED
+
+
+def _here() -> list[Server]:
+    """The real servers that there are, the one that is embedded first. Those missing are told of by tests/servers."""
+    return [server for server in all_servers() if isinstance(server, Server)]
+
+
+def _chosen(wanted: str) -> list[Server]:
+    """The servers that ``--servers`` names."""
+    known = [*(server.name for server in all_servers()), AGED]
+    names = known if wanted == "all" else wanted.split(",")
+    if unknown := sorted(set(names) - set(known)):
+        raise pytest.UsageError(f"--servers: there is no {', '.join(unknown)}, only {', '.join(known)}")
+    aged = [like_2_4()] if AGED in names else []
+    return [server for server in (*_here(), *aged) if server.name in names and isinstance(server, Server)]
+
+
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(request: pytest.FixtureRequest) -> Server:
+    """The server that tests run on, unless they start their own."""
+    chosen: Server = getattr(request, "param", None) or _here()[0]
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def load(server: Server) -> Load:
+    """How many of very many cases tests try: all on the embedded server."""
+    real = _here()
+    return Load(real.index(server) if server in real else len(real))
+
+
+@pytest.fixture(scope="session")
+def redis_url(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real server that only this process uses."""
-    server = EmbeddedServer(tmp_path_factory.mktemp("redis"), options={"appendonly": "no"})
-    yield server.start()
-    server.stop()
+    with running(server, tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 @pytest.fixture(params=strategies.names())

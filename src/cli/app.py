@@ -14,6 +14,7 @@ from ..core.errors import DueqError
 from . import dead, embedded
 from .doctor import doctor
 from .exits import Exit, complaint, epilog, exit_code
+from .migrate import migrate
 from .output import complain, say
 from .purge import purge
 from .replay import demo, replay
@@ -62,6 +63,7 @@ app.command(rich_help_panel=_TASKS)(cancel)
 app.add_typer(dead.commands, name="dead", rich_help_panel=_TASKS)
 app.command(rich_help_panel=_LOOK)(status)
 app.command(rich_help_panel=_LOOK)(doctor)
+app.command(rich_help_panel=_LOOK)(migrate)
 app.command(rich_help_panel=_LOOK)(purge)
 app.add_typer(embedded.commands, name="redis", rich_help_panel=_LOOK)
 

@@ -5,6 +5,7 @@ A managed server may refuse any question (CONFIG above all): then the answer is 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -79,6 +80,7 @@ def diagnose(namespace: Namespace) -> Diagnosis:
     client = namespace.client
     client.ping()
     info: dict[str, Any] = _asked(client.info) or {}
+    tells = _is_since_2_6(info)
     found = [
         _server(info),
         _mode(info),
@@ -86,10 +88,10 @@ def diagnose(namespace: Namespace) -> Diagnosis:
         _append_only(client, info),
         _eviction(client, info),
         _writes(info),
-        _skew(client),
+        _skew(client, tells),
         Finding("hz", _setting(client, info, "hz")),
         Finding("notify-keyspace-events", _setting(client, info, "notify-keyspace-events")),
-        _scripts(client),
+        _scripts(client, tells),
     ]
     views = [_strategy(client, name) for name in strategies.names()]
     where = redact(namespace.settings.redis_url or "")
@@ -175,7 +177,15 @@ def _writes(info: dict[str, Any]) -> Finding:
     return Finding("last save", "ok" if told else None)
 
 
-def _skew(client: redis.Redis) -> Finding:
+def _is_since_2_6(info: dict[str, Any]) -> bool:
+    """Whether the server may know TIME and EVAL; what does not tell its version is asked."""
+    numbers = re.findall(r"\d+", str(info.get("redis_version", "")))[:2]
+    return not numbers or [int(number) for number in numbers] >= [2, 6]
+
+
+def _skew(client: redis.Redis, tells: bool) -> Finding:
+    if not tells:
+        return Finding("clock skew", None)
     before = time.time()
     told = _asked(client.time)
     after = time.time()
@@ -189,7 +199,9 @@ def _skew(client: redis.Redis) -> Finding:
     return Finding("clock skew", value)
 
 
-def _scripts(client: redis.Redis) -> Finding:
+def _scripts(client: redis.Redis, knows: bool) -> Finding:
+    if not knows:
+        return Finding("scripts", "not before Redis 2.6", "warning", "strategies that need scripts cannot run")
     try:
         client.eval("return 1", 0)
     except AuthenticationError:

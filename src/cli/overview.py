@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import ResponseError
-
-from ..core.clock import US, now_us
+from ..core.clock import US
 from ..core.codec import Record, decode_body
 from ..core.connection import redact
 from ..core.housekeeping import holders
@@ -69,7 +67,7 @@ class Overview:
 
 def overview(namespace: Namespace) -> Overview:
     """Look at everything once; counts of different keys are moments apart."""
-    names, now = namespace.store.queues(), server_now(namespace)
+    names, now = namespace.store.queues(), namespace.store.time_us()
     queues = []
     for name, census in zip(names, namespace.strategy.census(names), strict=True):
         depth = namespace.store.depth(name)
@@ -89,15 +87,6 @@ def overview(namespace: Namespace) -> Overview:
     )
 
 
-def server_now(namespace: Namespace) -> int:
-    """Redis's clock in microseconds; this host's where the server cannot tell (before 2.6)."""
-    try:
-        seconds, micros = namespace.client.time()
-    except ResponseError:
-        return now_us()
-    return int(seconds) * US + int(micros)
-
-
 def server_name(info: dict[str, Any]) -> str:
     """Product and version of a server, from INFO."""
     if "valkey_version" in info:
@@ -108,7 +97,7 @@ def server_name(info: dict[str, Any]) -> str:
 def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
     """One task, in words and JSON values."""
     name, args, kwargs = decode_body(record.body)
-    state = _STATES.get(record.state) or ("scheduled" if record.due_us > server_now(namespace) else "due")
+    state = _STATES.get(record.state) or ("scheduled" if record.due_us > namespace.store.time_us() else "due")
     view: dict[str, Any] = {
         "id": record.id,
         "state": state,

@@ -57,6 +57,14 @@ def run(
             help="How often a sleeping process looks although nothing woke it.",
         ),
     ] = _DEFAULT["safety_net"],
+    audit_interval: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            rich_help_panel=_TASKS,
+            help="How often every task is looked for where it should be; sooner after recoveries. 0: never.",
+        ),
+    ] = _DEFAULT["audit_interval"],
     max_losses: Annotated[
         int,
         typer.Option(
@@ -125,6 +133,7 @@ def run(
         lease=lease,
         batch=batch,
         safety_net=safety_net,
+        audit_interval=audit_interval,
         max_losses=max_losses,
         drain_timeout=drain_timeout,
         max_restarts=max_restarts,

@@ -6,8 +6,7 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -16,11 +15,11 @@ from .clock import US, Delay, When, delay_us, due_us
 from .codec import check_id, encode_body
 from .config import Settings, from_environment
 from .connection import explained
-from .errors import ConfigurationError, InvalidTask, UnknownTask
+from .errors import ConfigurationError, InvalidTask, NamespaceMigrating, StrategyMismatch, UnknownTask
 from .keys import check_name
 from .namespace import Namespace
 from .retry import Backoff
-from .store.base import NewTask
+from .store.base import NewTask, Scheduled
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -225,19 +224,33 @@ class Dueq:
         """
         wanted = list(calls)
         new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in wanted]
-        with self._reaching() as namespace:
-            results = namespace.store.schedule(new)
+        results = self._scheduled(new)
         handles = []
         for call, result in zip(wanted, results, strict=True):
             due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
             handles.append(Handle(self, call.id, due, result.existing or "scheduled", not result.existing))
         return handles
 
+    def _scheduled(self, new: Sequence[NewTask]) -> list[Scheduled]:
+        done: list[Scheduled] = []
+
+        def rest(namespace: Namespace) -> list[Scheduled]:
+            try:
+                return namespace.store.schedule(new[len(done) :])
+            except StrategyMismatch as error:
+                done.extend(error.scheduled)  # or they would look like others' tasks, asked again
+                raise
+
+        last = self._asked(rest)
+        return [*done, *last]
+
     def cancel(self, task_id: str) -> bool:
-        """Forget a task. True only if it will not run: False if it has started, ended, or never was."""
+        """Forget a task. True only if it will not run: False if it has started, ended, or never was.
+
+        Raises NamespaceMigrating while the namespace is being moved to another strategy; so does ``reschedule``.
+        """
         check_id(task_id)
-        with self._reaching() as namespace:
-            return namespace.store.cancel(task_id)
+        return self._asked(lambda namespace: namespace.store.cancel(task_id))
 
     def reschedule(self, task_id: str, *, at: When | None = None, after: Delay | None = None) -> bool:
         """Give a task another due time. True only if it will not run at its old one."""
@@ -245,22 +258,41 @@ class Dueq:
         if (at is None) == (after is None):
             raise InvalidTask("reschedule needs either at= or after=")
         due, relative = (due_us(at), False) if at is not None else (delay_us(after or 0), True)
-        with self._reaching() as namespace:
-            return namespace.store.reschedule(task_id, due, relative=relative) is not None
+        return self._asked(lambda namespace: namespace.store.reschedule(task_id, due, relative=relative)) is not None
 
     # -- connection
 
     def bind(self, settings: Settings) -> None:
-        """Use ``settings`` from now on (a command's flags outrank what the code says)."""
-        with self._lock:
-            self.settings, self._namespace = replace(settings, max_payload=self.settings.max_payload), None
+        """Use ``settings`` from now on (a command's flags outrank what the code says), but for the strategy.
 
-    @contextmanager
-    def _reaching(self) -> Iterator[Namespace]:
+        That is read from Redis: tasks that schedule tasks can do so, too, when the namespace is moved to another one.
+        """
+        with self._lock:
+            self.settings = replace(settings, strategy=None, max_payload=self.settings.max_payload)
+            self._namespace = None
+
+    def _asked(self, question: Callable[[Namespace], R]) -> R:
+        """The answer to ``question``, asked again if the namespace was moved to another strategy meanwhile."""
+        namespace = self._reached()
+        try:
+            with explained(namespace.settings.redis_url or ""):
+                return question(namespace)
+        except NamespaceMigrating:
+            raise
+        except StrategyMismatch:
+            if self.settings.strategy is not None:
+                raise
+        with self._lock:
+            if self._namespace is namespace:
+                self._namespace = None
+        namespace = self._reached()
+        with explained(namespace.settings.redis_url or ""):
+            return question(namespace)
+
+    def _reached(self) -> Namespace:
         with self._lock:
             if self._namespace is None:
                 self._namespace = Namespace.open(self.settings)
-                self.settings = self._namespace.settings
-            namespace = self._namespace
-        with explained(namespace.settings.redis_url or ""):
-            yield namespace
+                # the address stays, be it that of a server started for this; the strategy may be another one later
+                self.settings = replace(self.settings, redis_url=self._namespace.settings.redis_url)
+            return self._namespace

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import redis
 
@@ -69,6 +70,9 @@ def _micros(value: object, expected: str) -> int:
 class Clock(ABC):
     """The clock that due times and leases of a namespace are held against."""
 
+    of_server: ClassVar[bool] = False
+    """Whether it is Redis's: then it may differ from this host's."""
+
     @abstractmethod
     def now_us(self) -> int:
         """Epoch microseconds."""
@@ -83,6 +87,8 @@ class HostClock(Clock):
 
 class RedisClock(Clock):
     """Redis's own, for a round trip. Needs Redis 2.6."""
+
+    of_server = True
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client

@@ -64,6 +64,8 @@ class RunOptions:
     """Most tasks that one dispatch moves."""
     safety_net: float = 30.0
     """How often a sleeping process looks although nothing woke it."""
+    audit_interval: float = 21_600.0
+    """From one look for tasks that are in no place to the next; sooner after recoveries. 0: never."""
     max_losses: int = 3
     """A task that was running in this many workers when they died becomes a dead letter."""
     drain_timeout: float = 30.0
@@ -91,6 +93,8 @@ class RunOptions:
         _at_least("lease", self.lease, 0.1)
         _at_least("batch", self.batch, 1)
         _at_least("safety_net", self.safety_net, 0.1)
+        if self.audit_interval:
+            _at_least("audit_interval", self.audit_interval, 1)
         _at_least("max_losses", self.max_losses, 1)
         _at_least("drain_timeout", self.drain_timeout, 0)
         _at_least("max_restarts", self.max_restarts, 0)

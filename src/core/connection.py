@@ -29,7 +29,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from .errors import ConfigurationError, ServerRefused, ServerUnavailable
+from .errors import ConfigurationError, ServerRefused, ServerUnavailable, StrategyUnavailable
 
 BLOCKING_S = 30
 """Longest time in seconds that any command blocks in the server."""
@@ -170,6 +170,11 @@ def explained(url: str) -> Iterator[None]:
         text = redact(str(error))
         if text.startswith(_REFUSALS):
             raise ServerRefused(f"Redis at {where} refused: {text}") from error
+        if text.startswith("unknown command"):
+            raise StrategyUnavailable(
+                f"Redis at {where} lacks what the strategy needs: {text}; dueq doctor says which strategies can run "
+                f"there, and what to change for the others"
+            ) from error
         raise
     except RedisError as error:
         raise ServerUnavailable(f"Redis at {where}: {redact(str(error))}") from error

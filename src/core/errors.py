@@ -6,6 +6,9 @@ are redacted before they reach a message (see ``connection.redact``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class DueqError(Exception):
     """Root of all errors raised by dueq."""
@@ -44,7 +47,12 @@ class StrategyUnavailable(DueqError):
 
 
 class StrategyMismatch(DueqError):
-    """The namespace is kept by another strategy than the one asked for."""
+    """The namespace is kept by another strategy than the one asked for.
+
+    ``scheduled`` are the results of those of many tasks that were scheduled before it turned out: the first ones.
+    """
+
+    scheduled: Sequence[Any] = ()
 
 
 class NamespaceMigrating(StrategyMismatch):

@@ -163,7 +163,7 @@ def _add(values: _Values, tally: Tally) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RedisView:
-    """What Redis said at one scrape. Skew and overdue are seconds; the skew is None if the server has no TIME."""
+    """What Redis said at one scrape. Skew and overdue are seconds; the skew is None where this host's clock counts."""
 
     skew: float | None
     tasks: dict[tuple[str, str], int]
@@ -261,14 +261,11 @@ class RedisProbe:
 
 
 def _server_time(namespace: Namespace) -> tuple[int, float | None]:
-    """Redis's time in epoch microseconds, and how many seconds it is ahead of this host's."""
-    if namespace.strategy.needs.version < (2, 6):  # such a server has no TIME, and dueq goes by this host's clock
-        return now_us(), None
+    """The namespace's time in epoch microseconds; if it is Redis's, also how many seconds ahead of this host's."""
     sent = now_us()
-    seconds, micros = namespace.client.time()
+    now = namespace.store.time_us()
     received = now_us()
-    now = int(seconds) * US + int(micros)
-    return now, (now - (sent + received) / 2) / US
+    return now, (now - (sent + received) / 2) / US if namespace.clock.of_server else None
 
 
 def serve(board: Board, host: str, port: int) -> tuple[str, Callable[[], None]]:

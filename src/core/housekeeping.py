@@ -1,6 +1,7 @@
 """Work on a whole namespace that people ask for: forget it, or deal with its dead letters. Functions over Namespace.
 
-Everything here uses commands of Redis 2.4 only, or the store, and no command touches more than one bounded batch.
+Everything here uses commands of Redis 2.4 only, or the store and the strategy; no command touches more than one bounded
+batch.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..strategies.base import Strategy
 from .namespace import Namespace
 from .store.base import DeadLetter
 
@@ -39,6 +41,8 @@ def purge(namespace: Namespace, told: Told = lambda _: None) -> int:
     The names from which the others are derived go last, so that a purge cut short can be run again. A task scheduled
     meanwhile may survive, or leave entries without a record, which are harmless.
     """
+    for index in _indexes(namespace):
+        index.clear(namespace.store.queues())  # before the ready lists: it may add to them
     queue_keys, record_keys, held_keys, singles = _key_names(namespace)
     _forget_reasons(namespace)
     for key in queue_keys:
@@ -98,6 +102,16 @@ def _each_dead(namespace: Namespace, queue: str | None, act: Callable[[Sequence[
 
 def _queues(namespace: Namespace, queue: str | None) -> list[str]:
     return namespace.store.queues() if queue is None else [queue]
+
+
+def _indexes(namespace: Namespace) -> list[Strategy]:
+    """The strategies in whose index there may be tasks: two of them if a migration is not over, which ends here."""
+    meta = namespace.keys.plain("meta")
+    source: Any = namespace.client.hget(meta, "from")
+    if source is None:
+        return [namespace.strategy]
+    namespace.client.hset(meta, "migrator", "")  # whoever migrates is refused from now on
+    return [namespace.strategy, namespace.under(source.decode()).strategy]
 
 
 def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], list[str]]:

@@ -1,8 +1,9 @@
 """Which strategy keeps a namespace: asked before every step that touches the index, and told in clear words.
 
 The hash ``meta`` has the field ``strategy``, and while a migration is under way also ``from``: the strategy whose index
-still holds tasks. New tasks go to the new index at once. What must know where a task is (cancel, reschedule) has to
-wait until the migration is over. The scripts' own check stands in store/records.lua.
+still holds tasks (and ``migrator``: the process that moves them, see migration.py). New tasks go to the new index at
+once. What takes tasks out of an index, or must know where a task is (dispatch, taking, cancel, reschedule), has to wait
+until the migration is over. The scripts' own check stands in store/records.lua.
 """
 
 from __future__ import annotations
@@ -27,6 +28,22 @@ def migrating(namespace: str, source: str, target: str) -> NamespaceMigrating:
     return NamespaceMigrating(
         f"namespace {namespace!r} is being moved from strategy {source!r} to {target!r}: try again when that is over; "
         f"if it was cut short, dueq migrate --to {target} --namespace {namespace} goes on with it"
+    )
+
+
+def unfinished(namespace: str, source: str, target: str, asked: str) -> NamespaceMigrating:
+    """The error for a migration to ``asked`` while one to ``target`` is not over."""
+    return NamespaceMigrating(
+        f"namespace {namespace!r} is being moved from strategy {source!r} to {target!r}, and that is not over: finish "
+        f"it first with dueq migrate --to {target} --namespace {namespace}, then move on to {asked!r}"
+    )
+
+
+def taken_over(namespace: str, source: str, target: str) -> NamespaceMigrating:
+    """The error for a process whose migration is not its own any more."""
+    return NamespaceMigrating(
+        f"another process goes on moving namespace {namespace!r} from strategy {source!r} to {target!r}, has finished "
+        f"that, or has purged the namespace: look with dueq status --namespace {namespace}"
     )
 
 

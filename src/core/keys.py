@@ -23,7 +23,7 @@ SHARD_DIGITS = 3
 walked in one bounded command on every server (Redis 2.4 has no SCAN)."""
 
 _PLAIN = {
-    "meta": "meta",  # hash: strategy, layout version
+    "meta": "meta",  # hash: strategy; while a migration is under way also from and migrator (keeping.py)
     "queues": "queues",  # set of queue names
     "token": "token",  # counter: the last fencing token given
     "stats": "stats",  # hash: counters of what producers did (they have no metrics page)
@@ -33,7 +33,8 @@ _PLAIN = {
     "wake": "wake",  # list: rung for a dispatcher when an earlier task is scheduled
     "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH
     "tmps": "tmps",  # zset: tmp set of a dispatcher -> when it was filled
-    "audited": "audited",  # when the last audit ended, epoch seconds
+    "audited": "audited",  # when the last audit began, epoch seconds
+    "recovered": "recovered",  # when something was last taken back from owners that are gone, epoch seconds
 }
 _PER_NAME = {
     "record": "r:",  # hash per shard: id -> record
@@ -41,7 +42,6 @@ _PER_NAME = {
     "bell": "bell:",  # list per queue: rung for an idle worker when the ready list grows
     "leased": "leased:",  # zset per queue: id -> when its lease expires
     "dead": "dead:",  # zset per queue: id -> when it died
-    "timer": "timer:",  # zset per queue: id -> due_at (the index of every strategy but `buckets`)
     "seconds": "seconds:",  # zset per queue: second -> itself, for each that has or had a bucket
     "sizes": "sizes:",  # hash per queue: second -> how many tasks were put into its bucket, 'all' -> their sum
     "bucket": "bucket:",  # list per queue and second ("queue:second"): ids, pushed on the left, taken on the right
@@ -50,6 +50,7 @@ _PER_NAME = {
     "tmp": "tmp:",  # zset per dispatcher, batch and queue ("dispatcher:batch:queue"): id -> due_at, on its way to READY
     "held": "held:",  # list per worker: ids it holds, started or not
 }
+_TIMER = "timer:"  # zset per strategy (`buckets` has another index) and queue ("strategy:queue"): id -> due_at
 
 
 def check_name(kind: str, name: str) -> str:
@@ -84,6 +85,10 @@ class Keys:
         """A key of which there is one per queue or worker, by its family in the table above."""
         return self.prefix + _PER_NAME[family] + name
 
+    def timer(self, strategy: str, queue: str) -> str:
+        """The zset of due times that ``strategy`` keeps. Not another's, too: in a migration both have an index."""
+        return f"{self.prefix}{_TIMER}{strategy}:{queue}"
+
     def record(self, task_id: str) -> str:
         """The hash that holds this task's record."""
         digest = hashlib.sha1(task_id.encode(), usedforsecurity=False).hexdigest()
@@ -104,8 +109,9 @@ class Keys:
 
 
 def lua_names() -> str:
-    """The same names as Lua functions over the prefix ``P``, for the head of every script."""
+    """The same names as Lua functions over the prefix ``P``, of the strategy ``STRATEGY``, for every script's head."""
     lines = [f"local function key_{name}() return P .. '{suffix}' end" for name, suffix in _PLAIN.items()]
+    lines.append(f"local function key_timer(queue) return P .. '{_TIMER}' .. STRATEGY .. ':' .. queue end")
     for family, suffix in _PER_NAME.items():
         if family == "record":
             expression = f"P .. '{suffix}' .. string.sub(redis.sha1hex(name), 1, {SHARD_DIGITS})"

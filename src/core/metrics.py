@@ -19,6 +19,9 @@ PROCESS_STATES: tuple[ProcessState, ...] = ("booting", "ready", "draining")
 CHILD_ROLES = ("worker", "dispatcher", "reaper")
 SUPERVISOR = "supervisor"
 
+Repair = Literal["scheduled", "held", "leased", "dead", "queue", "revoked"]
+REPAIRS: tuple[Repair, ...] = ("scheduled", "held", "leased", "dead", "queue", "revoked")
+
 _APP: tuple[str, ...] = ()  # the values of this label are known once the app is: strategy, queue, task
 _QUEUE = {"strategy": _APP, "queue": _APP}
 
@@ -138,6 +141,13 @@ _ALL = (
         "counter",
         "Times that a sleeping dispatcher woke, by what woke it.",
         {"strategy": _APP, "reason": ("due", "earlier", "event", "safety_net")},
+    ),
+    Definition(
+        "dueq_audit_repairs_total",
+        "counter",
+        "What the auditor put right, by kind: tasks that were in no place where their state says (scheduled, held, "
+        "leased, dead), queues that were not listed, notes of void entries that were gone (revoked).",
+        {"strategy": _APP, "kind": REPAIRS},
     ),
     Definition(
         "dueq_redis_commands_total",

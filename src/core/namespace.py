@@ -29,7 +29,7 @@ class Namespace:
     ) -> None:
         self.settings, self.client = settings, client
         self.keys = Keys(settings.namespace)
-        self.strategy, self.store = _built(strategy, client, self.keys, owner, clock)
+        self.strategy, self.store, self.clock = _built(strategy, client, self.keys, owner, clock)
 
     @classmethod
     def open(
@@ -64,6 +64,11 @@ class Namespace:
         reply: Any = self.client.hmget(meta, "strategy", "from")
         keeping.require(self.keys, name, reply, settled=True)
 
+    def under(self, strategy: str) -> Namespace:
+        """The same namespace, over the same connections, as seen by the strategy of this name."""
+        settings = replace(self.settings, strategy=strategy)
+        return Namespace(settings, self.client, strategies.find(strategy), self.strategy.owner, None)
+
     def close(self) -> None:
         """Close every connection."""
         self.strategy.close()
@@ -79,15 +84,16 @@ def resolve(settings: Settings) -> Settings:
 
 def _built(
     strategy: type[Strategy], client: redis.Redis, keys: Keys, owner: str, clock: Clock | None
-) -> tuple[Strategy, Store]:
-    """The strategy, and the store that its kind of index needs."""
+) -> tuple[Strategy, Store, Clock]:
+    """The strategy, the store that its kind of index needs, and the clock that both go by."""
     if issubclass(strategy, ScriptedStrategy):
         scripted = strategy(client, keys, owner, clock)
-        return scripted, ScriptedStore(client, keys, scripted.scripts, clock or RedisClock(client))
+        clock = clock or RedisClock(client)
+        return scripted, ScriptedStore(client, keys, scripted.scripts, clock), clock
     if issubclass(strategy, TransactionalStrategy):
         clock = clock or HostClock()
         transactional = strategy(client, keys, owner, clock)
-        return transactional, TransactionalStore(client, keys, transactional, clock)
+        return transactional, TransactionalStore(client, keys, transactional, clock), clock
     raise ConfigurationError(
         f"strategy {strategy.name!r} must derive from ScriptedStrategy or TransactionalStrategy: they say how its "
         f"index is written"

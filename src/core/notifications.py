@@ -142,17 +142,17 @@ def missing(found: str, wanted: str) -> str:
     return "".join(flag for flag in wanted if flag not in found and not ("A" in found and flag in _ALL))
 
 
-def add_flags(client: redis.Redis, wanted: str) -> bool:
-    """Add ``wanted`` to the flags that are set; False if the server refuses to tell or to change them."""
+def add_flags(client: redis.Redis, wanted: str) -> str | None:
+    """Add ``wanted`` to the flags that are set; returns those added, None if the server refuses CONFIG."""
     found = flags(client)
     if found is None:
-        return False
+        return None
     if lacking := missing(found, wanted):
         try:
             client.config_set(SETTING, found + lacking)
         except ResponseError:
-            return False
-    return True
+            return None
+    return lacking
 
 
 # -- whether a server will do
@@ -176,7 +176,8 @@ def refusal(client: redis.Redis, wanted: str) -> Refusal | None:
     try:
         subscription.start()
     except ResponseError as error:
-        return Refusal(f"PSUBSCRIBE is refused: {error}", "allow the user PSUBSCRIBE and the channels __keyspace@*")
+        # all channels: an ACL lets a pattern pass only if it has just this one, to the letter
+        return Refusal(f"PSUBSCRIBE is refused: {error}", "allow the user PSUBSCRIBE and all channels: +psubscribe &*")
     try:
         return _flags_refusal(client, wanted, lambda: _event_comes(client, subscription, probe))
     finally:
@@ -186,10 +187,12 @@ def refusal(client: redis.Redis, wanted: str) -> Refusal | None:
 def _flags_refusal(client: redis.Redis, wanted: str, events_come: Callable[[], bool]) -> Refusal | None:
     found = flags(client)
     if found is None:
-        if events_come():
-            return None
-        reason = "CONFIG GET is refused, and no event came of a key that expired"
-        return Refusal(reason, _remedy(f"{wanted}, beside what it is set to now,"))
+        try:
+            reason = "" if events_come() else "no event came of a key that expired"
+        except ResponseError as error:
+            reason = f"so is a key to try it with: {error}"
+        remedy = _remedy(f"{wanted}, beside what it is set to now,")
+        return Refusal(f"CONFIG GET is refused, and {reason}", remedy) if reason else None
     lacking = missing(found, wanted)
     if not lacking or not (refused := _set_refusal(client)):
         return None

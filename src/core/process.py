@@ -17,7 +17,7 @@ import setproctitle
 from . import logs
 from .config import RunOptions, Settings
 from .connection import Patience
-from .errors import DueqError, ServerRefused, ServerUnavailable
+from .errors import DueqError, ServerRefused, ServerUnavailable, StrategyMismatch
 from .lifetime import end_with_parent
 from .roles import BUILDERS, Duty
 from .stop import Stop
@@ -27,6 +27,9 @@ log = logging.getLogger("dueq.process")
 
 BOOT_FAILED = 78
 """Exit status of a child that could not begin: EX_CONFIG of sysexits.h."""
+
+DISPLACED = 79
+"""Exit status of a child whose strategy does not keep the namespace any more: it was moved to another one."""
 
 # A fresh interpreter per child: a fork would copy the supervisor's threads' locks and its Redis connections.
 _spawn = multiprocess.get_context("spawn")
@@ -93,7 +96,19 @@ def main(order: Order) -> None:
     setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")
     logs.set_up(order.options.log_format)
     try:
+        _serve(order, stop)
+    except StrategyMismatch as error:
+        order.tally.state = "draining"
+        log.error("this %s stops: %s", order.role, error)
+        sys.exit(DISPLACED)
+
+
+def _serve(order: Order, stop: Stop) -> None:
+    """Do the duty until asked to stop. Raises StrategyMismatch as soon as another strategy keeps the namespace."""
+    try:
         duty = _begin(order, stop)
+    except StrategyMismatch:
+        raise
     except Exception as error:
         # what failed here would fail again: the supervisor stops for this reason
         log.error("this %s cannot begin: %s", order.role, error, exc_info=not isinstance(error, DueqError))

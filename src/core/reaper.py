@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
+from .auditor import ask_for_audit
 from .clock import US
 from .connection import TRANSIENT, Patience, redact
 from .namespace import Namespace
-from .stop import Stop
 from .store.base import Reaped
 from .telemetry import Telemetry
 
@@ -18,21 +18,14 @@ _BATCH = 100
 
 
 class Reaper:
-    """Sleeps until the next lease runs out. ``run_once`` takes one step; ``stop`` ends it after that step."""
+    """Sleeps until the next lease runs out. ``run_once`` takes one step and says when to take the next."""
 
-    def __init__(
-        self, namespace: Namespace, telemetry: Telemetry, *, lease: float, max_losses: int = 3, stop: Stop
-    ) -> None:
+    def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float, max_losses: int = 3) -> None:
+        self._namespace = namespace
         self._store, self._strategy, self._telemetry = namespace.store, namespace.strategy, telemetry
         self._lease, self._max_losses = lease, max_losses
-        self._stop = stop
         self._patience = Patience()
         self._last: tuple[int, float] | None = None  # Redis's clock and this host's monotonic one, read together
-
-    def run(self) -> None:
-        """Reap until stopped."""
-        while not self._stop.requested:
-            self._stop.sleep(self.run_once())
 
     def run_once(self) -> float:
         """Take back what has run out; returns how many seconds to sleep.
@@ -52,8 +45,8 @@ class Reaper:
                     self._lease,
                 )
                 return self._lease
-            self._take_back(reaped)
-            self._recover_dispatchers()
+            if self._take_back(reaped) + self._recover_dispatchers():
+                ask_for_audit(self._namespace)
         except TRANSIENT as error:
             if self._patience.failures == 0:
                 log.warning("Redis trouble, trying again: %s", redact(str(error)))
@@ -63,7 +56,9 @@ class Reaper:
             return self._lease
         return min(self._lease, max(0.0, (reaped.next_us - reaped.now_us) / US + 0.001))
 
-    def _take_back(self, reaped: Reaped) -> None:
+    def _take_back(self, reaped: Reaped) -> int:
+        """Returns how many tasks can run again, or were buried."""
+        taken_back = len(reaped.lost)
         for claim in reaped.lost:
             log.warning("the lease of task %s ran out: it can run again", claim.id)
         self._telemetry.finished_dead(reaped.lost)
@@ -72,13 +67,16 @@ class Reaper:
                 worker, "lease_expired", self._max_losses, reaped.now_us - int(self._lease * US)
             )
             self._telemetry.finished_dead(lost)
+            taken_back += len(lost)
             if lost:
                 log.warning("worker %s has gone silent: %d tasks it held can run again", worker, len(lost))
+        return taken_back
 
-    def _recover_dispatchers(self) -> None:
+    def _recover_dispatchers(self) -> int:
         # a dispatcher needs moments; half a lease, since this is looked at only once a lease if nothing else happens
         if moved := self._strategy.recover(silent_for=self._lease / 2):
             log.warning("made %d tasks ready that a dispatcher, gone or standing still, had in hand", moved)
+        return moved
 
     def _latest_us(self) -> int:
         # a step of the server's clock would end every lease at once although no owner is late

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
+from .auditor import ask_for_audit
 from .clock import now_us
 from .connection import TRANSIENT, Patience, redact
 from .namespace import Namespace
@@ -37,7 +38,7 @@ class Recovery:
 
         What a worker was running is to ``blame``, unless the worker was told to stop.
         """
-        if role in ("worker", "dispatcher"):
+        if role in ("worker", "dispatcher") or blame:
             self._dead.append(_Dead(role, name, blame, now_us()))
 
     def run_once(self) -> float | None:
@@ -54,10 +55,18 @@ class Recovery:
         return None
 
     def _give_back(self, dead: _Dead) -> None:
-        if dead.role == "dispatcher":
-            if moved := self._namespace.strategy.recover(dead.name):
-                log.info("made %d tasks ready that %s had in hand", moved, dead.name)
-            return
+        if dead.role == "worker":
+            recovered = self._give_back_claims(dead)
+        elif dead.role == "dispatcher":
+            recovered = self._namespace.strategy.recover(dead.name)
+            if recovered:
+                log.info("made %d tasks ready that %s had in hand", recovered, dead.name)
+        else:
+            recovered = 1  # a reaper, that may have been in the middle of an audit
+        if recovered:
+            ask_for_audit(self._namespace)
+
+    def _give_back_claims(self, dead: _Dead) -> int:
         store = self._namespace.store
         # the death was seen on this host's clock; the record keeps Redis's
         since = max(0, store.time_us() - (now_us() - dead.died_us))
@@ -68,3 +77,4 @@ class Recovery:
                 log.error("task %s was running when its worker died, too many times now: it is a dead letter", claim.id)
         if lost:
             log.info("gave back %d tasks of %s", len(lost), dead.name)
+        return len(lost)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from .auditor import Auditor
+from .chores import Chores
 from .config import RunOptions, Settings
 from .dispatcher import Dispatcher
 from .namespace import Namespace
@@ -12,10 +14,13 @@ from .reaper import Reaper
 from .stop import Stop
 from .tally import Tally
 from .target import load
-from .telemetry import DispatcherTelemetry, Telemetry, WorkerTelemetry
+from .telemetry import DispatcherTelemetry, ReaperTelemetry, WorkerTelemetry
 from .worker import Worker
 
 ROLES = ("worker", "dispatcher", "reaper")
+
+_SLACK_S = 5.0
+"""What comes on top of a lease until a task that is in no place is taken for lost: by then its owner is, too."""
 
 
 class Duty(Protocol):
@@ -56,8 +61,12 @@ def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally
 
 def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
     namespace = Namespace.open(settings)
-    telemetry = Telemetry(tally, "reaper", namespace.strategy.name)
-    return Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses, stop=stop)
+    telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name)
+    reaper = Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses)
+    if options.audit_interval == 0:
+        return Chores([reaper], stop)
+    grace = options.lease + _SLACK_S
+    return Chores([reaper, Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace)], stop)
 
 
 BUILDERS: dict[str, Builder] = {"worker": _worker, "dispatcher": _dispatcher, "reaper": _reaper}

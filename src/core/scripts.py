@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from . import keeping
 from .bells import Command
@@ -24,6 +25,9 @@ end
 """
 
 Value = str | bytes | int
+
+_QUOTED = re.compile(r"Error running script .*?: -(?P<code>[A-Z]+) (?P<text>.*)", re.DOTALL)
+_KINDS: dict[str, type[ResponseError]] = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
 
 
 def lua(package: str, name: str) -> str:
@@ -50,7 +54,11 @@ class Scripts:
 
     def load(self, package: str, name: str) -> Script:
         """The script ``name``.lua of ``package``, with all that scripts share in front of it."""
-        return Script(self, self._shared + lua(package, name))
+        return self.make(lua(package, name))
+
+    def make(self, text: str) -> Script:
+        """A script from its text, with all that scripts share in front of it."""
+        return Script(self, self._shared + text)
 
     def call(self, script: Script, arguments: Sequence[Value]) -> Any:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""
@@ -76,11 +84,12 @@ class Scripts:
         try:
             connection.send_command(*command)
             return connection.read_response()
-        except ReadOnlyError:
-            connection.disconnect()  # its server was demoted: the address may lead to another one by now
-            raise
-        except ResponseError:
-            raise  # an answer like any other: the connection is in order
+        except ResponseError as error:
+            # an answer like any other: the connection is in order
+            cause = _cause(error)
+            if isinstance(cause, ReadOnlyError):
+                connection.disconnect()  # its server was demoted: the address may lead to another one by now
+            raise cause from None
         except BaseException:
             connection.disconnect()  # or the next command would read this one's answer
             raise
@@ -94,7 +103,8 @@ class Scripts:
         now = self._now()
         for arguments in batches:
             pipe.execute_command("EVALSHA", script.digest, 1, self._keys.prefix, now, *arguments)
-        replies = pipe.execute(raise_on_error=False)[1:]
+        answers = pipe.execute(raise_on_error=False)[1:]
+        replies = [_cause(answer) if isinstance(answer, ResponseError) else answer for answer in answers]
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             self._client.connection_pool.disconnect()
         for at, (reply, arguments) in enumerate(zip(replies, batches, strict=True)):
@@ -102,7 +112,7 @@ class Scripts:
                 replies[at] = self.call(script, arguments)  # flushed in between
             elif isinstance(reply, ResponseError):
                 replies[at] = keeping.refusal(self._keys, self._strategy, reply)
-        return list(replies)
+        return replies
 
     def _now(self) -> int:
         # before Redis 5 a script that asks for the time may not write: it is told the time instead
@@ -117,6 +127,15 @@ class Scripts:
     def _ask_time(self) -> int:
         seconds, micros = self._client.time()
         return int(seconds) * 1_000_000 + int(micros)
+
+
+def _cause(error: ResponseError) -> ResponseError:
+    """Why Redis refused a command of a script: before Redis 7 the error is the script's, and quotes the command's."""
+    quoted = _QUOTED.match(str(error))
+    if quoted is None:
+        return error
+    code, text = quoted["code"], quoted["text"].strip()
+    return _KINDS[code](text) if code in _KINDS else ResponseError(f"{code} {text}")
 
 
 class Script:

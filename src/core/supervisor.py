@@ -18,7 +18,7 @@ from .config import RunOptions, Settings
 from .errors import BootFailure, RestartLimitExceeded
 from .exposition import Board
 from .keys import unique_name
-from .process import BOOT_FAILED, Child
+from .process import BOOT_FAILED, DISPLACED, Child
 from .recovery import Recovery
 from .restarts import RestartBackoff, RestartLimit
 from .stop import Stop
@@ -75,8 +75,8 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until asked to stop, then drain.
 
-        Raises BootFailure if a child cannot begin, RestartLimitExceeded if they die too often; all children are gone
-        by then.
+        Raises BootFailure if a child cannot begin or its strategy does not keep the namespace any more,
+        RestartLimitExceeded if they die too often; all children are gone by then.
         """
         try:
             while not self._stop.requested:
@@ -110,12 +110,18 @@ class Supervisor:
         self._recovery.add(child.role, child.name, blame=not self._stop.requested)
         name, pid = child.role, child.pid
         booted = self._ready or child.tally.state != "booting"
+        displaced = code == DISPLACED and child.tally.state == "draining"  # not so if a task ended its worker with it
         child.close()
         self._board.retire(child.tally)
         if self._stop.requested:
             return
         if code == BOOT_FAILED and not booted:
             raise BootFailure(f"a {name} could not begin its work; its reason is in the log above")
+        if displaced:
+            raise BootFailure(
+                f"another strategy keeps the namespace now, so this {name} and all others end (see the log above): "
+                f"start dueq run again, without the old --strategy"
+            )
         now = self._clock()
         delay = slot.backoff.delay(now - slot.started_at)
         slot.start_at = now + delay

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from .clock import US, ServerClock
 from .codec import Record
+from .metrics import Repair
 from .store.base import Lost, Outcome
 from .tally import Tally
 
@@ -91,3 +92,11 @@ class DispatcherTelemetry(Telemetry):
 
     def woke(self, reason: str) -> None:
         self.tally.counter("dueq_dispatch_wakeups_total", strategy=self.strategy, reason=reason).inc()
+
+
+class ReaperTelemetry(Telemetry):
+    """What a reaper's process reports, in which the auditor is, too."""
+
+    def repaired(self, kind: Repair) -> None:
+        """The auditor put one thing right."""
+        self.tally.counter("dueq_audit_repairs_total", strategy=self.strategy, kind=kind).inc()

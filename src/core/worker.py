@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .app import Dueq
 from .clock import US, ServerClock
@@ -13,6 +14,7 @@ from .codec import Record, decode_body
 from .connection import TRANSIENT, Patience, redact
 from .context import Context, running
 from .doorbell import Doorbell
+from .errors import DueqError, StrategyMismatch
 from .keeper import Keeper
 from .namespace import Namespace
 from .retry import Backoff
@@ -58,12 +60,18 @@ class Worker:
         self._keeper = Keeper(namespace, name, lease, releases=prefetch > 1)
 
     def run(self) -> None:
-        """Work until stopped; then settle, give back what is held, and close."""
+        """Work until stopped; then settle, give back what is held, and close.
+
+        Does so, too, before it raises StrategyMismatch, because another strategy keeps the namespace by now.
+        """
         self._keeper.start()
         try:
             while not self._stop.requested:
                 self.run_once()
             self._leave()
+        except StrategyMismatch:
+            self._move_out()
+            raise
         finally:
             self._keeper.stop()
             self._bell.close()
@@ -215,6 +223,18 @@ class Worker:
             self._ring_on()
         except TRANSIENT as error:
             log.warning("could not settle with Redis while stopping: %s", redact(str(error)))
+
+    def _move_out(self) -> None:
+        # a retry must be scheduled by the strategy that keeps the namespace now
+        self._unsure = True  # what was refused may be done in part
+        try:
+            moved = Namespace.open(replace(self.namespace.settings, strategy=None))
+        except DueqError as error:
+            log.warning("could not settle with Redis while stopping: %s", error)
+            return
+        self._store = moved.store
+        self._leave()
+        moved.close()
 
     def _ring_on(self) -> None:
         # a ring may have been on its way here when this worker hung up

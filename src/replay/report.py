@@ -71,6 +71,8 @@ def _rows(report: Report) -> list[tuple[str, str]]:
             f"{report['redis_commands_sent_per_task']:.2f} sent a task, {report['redis_commands_per_task']:.2f} run",
         ),
     ]
+    if report["resolution_s"]:
+        rows.append(("due times", f"rounded up to {report['resolution_s']:g} s by the strategy: jobs are late by that"))
     if report["capped_jobs"]:
         rows.append(("capped", f"{report['capped_jobs']} jobs ran for {report['cap_s']:g} s instead of longer"))
     if scheduling["late_jobs"]:

@@ -17,6 +17,7 @@ from ..core.clock import US, now_us
 from ..core.connection import COMMANDS, explained
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace
+from ..core.requirements import check
 from . import floor
 from .account import Account, Planned
 from .clocks import clock_offset_us
@@ -72,7 +73,8 @@ def run_replay(
     ``metrics_port`` 0 is any free one. With ``json`` nothing but progress is written, to stderr.
 
     Everything that was started is ended and removed, whichever way this ends. Raises ConfigurationError for a bad
-    log or argument, BootFailure if dueq does not start, ServerUnavailable, ServerRefused or EmbeddedServerError.
+    log or argument, StrategyUnavailable, BootFailure if dueq does not start, ServerUnavailable, ServerRefused or
+    EmbeddedServerError.
     """
     strategy = strategy or strategies.DEFAULT
     _check(speed, workers, dispatchers, cap, limit)
@@ -84,6 +86,7 @@ def run_replay(
         Display(len(work.jobs)) as display,
         explained(space.settings.redis_url or ""),
     ):
+        check(space.client, type(space.strategy))
         measured = floor.measure(space.settings.redis_url or "", space.settings.namespace)
         supervised = SupervisedRun(
             space.settings,
@@ -109,6 +112,7 @@ def run_replay(
         "trace": trace.name,
         "speed": speed,
         "strategy": strategy,
+        "resolution_s": strategies.find(strategy).resolution,
         "workers": workers,
         "dispatchers": dispatchers,
         "cap_s": cap,
@@ -127,7 +131,8 @@ class _Replay:
         self._producer = Dueq(
             space.settings.redis_url, namespace=space.settings.namespace, strategy=space.strategy.name
         )
-        self._offset_us = clock_offset_us(space.client)
+        # a namespace that goes by this host's clock may be on a server that cannot tell the time
+        self._offset_us = clock_offset_us(space.client) if space.clock.of_server else 0
         lead_s = _LEAD_S + len(work.jobs) / _LEAD_RATE
         self._base_us = self._now_us() + round(lead_s * US)
         self._plan = work.planned(self._base_us)
@@ -225,7 +230,7 @@ class _Replay:
             time.sleep(_TICK_S)
 
     def _now_us(self) -> int:
-        """Redis's clock."""
+        """The clock that due times are held against."""
         return now_us() + self._offset_us
 
 
@@ -262,4 +267,4 @@ def _chunks(plan: dict[str, Planned]) -> Iterator[list[Call]]:
 
 def _commands_processed(client: redis.Redis) -> int:
     """How many commands the server has run, for any client, those that scripts call included where it counts them."""
-    return int(client.info("stats")["total_commands_processed"])
+    return int(client.info()["total_commands_processed"])  # without a section: Redis 2.4 knows none

@@ -12,7 +12,7 @@ entry-point group ``dueq.strategies``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -95,7 +95,8 @@ class Strategy(ABC):
 
         A task is eligible when its due time is not after the clock. Whoever is killed at whichever instant, a task
         stays in the index, or is in its ready list, or is found by ``recover``. Any number of dispatchers may call
-        this at once. Raises StrategyMismatch, and moves nothing, if another strategy keeps the namespace by now.
+        this at once. Raises StrategyMismatch, and moves nothing, if another strategy keeps the namespace by now, and
+        NamespaceMigrating while its tasks are being moved to this one.
         """
 
     def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
@@ -120,15 +121,23 @@ class Strategy(ABC):
 
     @abstractmethod
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those of ``entries`` that are not in the index. For the auditor and migrations; no step of it is long."""
+        """Those of ``entries`` that are not in the index. For migrations; no step of it is long.
+
+        They are many (ten thousand), since what a call costs may grow with what it has to look through.
+        """
+
+    @abstractmethod
+    def pages(self, queue: str) -> Iterator[list[str]]:
+        """The ids of all tasks of ``queue`` that the strategy has, about a thousand a page; an empty page for none.
+
+        First those in the index, then those that a dispatcher has taken out of it and not made ready yet. One that the
+        strategy has all the while is on one page at least; other ids may be on several, or on none. A page takes a few
+        round trips at most. For the auditor.
+        """
 
     @abstractmethod
     def add(self, entries: Sequence[Entry]) -> list[Command]:
-        """Commands that index these tasks, to be sent inside MULTI."""
-
-    @abstractmethod
-    def remove(self, entries: Sequence[Entry]) -> list[Command]:
-        """Commands that take these tasks, which are in the index, out of it, to be sent inside MULTI."""
+        """Commands that index these tasks, none of which is in the index, to be sent inside MULTI."""
 
     @abstractmethod
     def clear(self, queues: Sequence[str]) -> None:
@@ -158,6 +167,10 @@ class TransactionalStrategy(Strategy):
         super().__init__(client, keys, owner, clock)
         self.clock = clock
         self.transactions = Transactions(client)
+
+    @abstractmethod
+    def remove(self, entries: Sequence[Entry]) -> list[Command]:
+        """Commands that take these tasks, which are in the index, out of it, to be sent inside MULTI."""
 
     @abstractmethod
     def contains(self, session: Session, entry: Entry) -> bool:
@@ -194,17 +207,10 @@ class ScriptedStrategy(Strategy):
         now: Callable[[], int] | None = None if clock is None else clock.now_us
         self.scripts = Scripts(client, keys, self.name, self.timers(), now)
         self._add = self.scripts.load(__package__, "add")
-        self._remove = self.scripts.load(__package__, "remove")
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         return 0  # a script is done whole or not at all: no dispatcher ever holds anything
 
     def add(self, entries: Sequence[Entry]) -> list[Command]:
-        return [self._add.command(*_flat(entries))]
-
-    def remove(self, entries: Sequence[Entry]) -> list[Command]:
-        return [self._remove.command(*_flat(entries))]
-
-
-def _flat(entries: Sequence[Entry]) -> list[Value]:
-    return [value for entry in entries for value in (entry.queue, entry.id, entry.due_us)]
+        arguments: list[Value] = [value for entry in entries for value in (entry.queue, entry.id, entry.due_us)]
+        return [self._add.command(*arguments)]

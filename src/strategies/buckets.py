@@ -14,7 +14,7 @@ that is being drained still counts whole there, so what has left it is taken off
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..core.bells import Command, ring_workers
 from ..core.clock import US, Clock
 from ..core.codec import readable_record
 from ..core.keys import Keys
+from ..core.paging import PAGE, list_pages
 from ..core.transactions import Aborted, Session
 from .base import Census, Dispatched, Entry, Needs, TransactionalStrategy
 from .due import Turns, bounded
@@ -33,7 +34,7 @@ _LINGER_S = 2
 _SECONDS = 20  # due buckets of a queue that one step looks at
 _LATER = 10  # buckets of a queue, not due yet, of which the first that is not empty is the next
 _STALE = 100  # buckets that a census, or a purge, looks at in one step
-_PAGE = 1000  # ids read, or removed, by one command
+_READ = 100  # buckets read in one round trip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class BucketsStrategy(TransactionalStrategy):
     def dispatch(self, limit: int) -> Dispatched:
         now = self.clock.now_us()
         look, moved = self.transactions.run(lambda session: self._move(session, now, limit))
-        self._clean(look, now)
-        left = look.more or sum(bucket.length for bucket in look.due) > len(moved)
+        # what could not be removed might hide an earlier task from its producer, who then would not ring
+        left = not self._clean(look, now) or look.more or sum(bucket.length for bucket in look.due) > len(moved)
         nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
         next_in = 0.0 if left else None if nearest is None else max(0, nearest * US - now) / US
         return Dispatched(self._lateness(moved, now), next_in)
@@ -117,7 +118,7 @@ class BucketsStrategy(TransactionalStrategy):
             questions.append(("ZRANGEBYSCORE", key, "-inf", second, "LIMIT", 0, _SECONDS))
             questions.append(("ZRANGEBYSCORE", key, f"({second}", "+inf", "LIMIT", 0, _LATER))
         kept, names, *replies = session.read(questions)
-        keeping.require(self.keys, self.name, kept)
+        keeping.require(self.keys, self.name, kept, settled=True)
         known, self._queues = self._queues, sorted(name.decode() for name in names)
         return replies if known == self._queues else None
 
@@ -146,8 +147,11 @@ class BucketsStrategy(TransactionalStrategy):
             for (queue, _), record in zip(moved, records, strict=True)
         ]
 
-    def _clean(self, look: _Look, now_us: int) -> None:
-        """Remove buckets that are empty: not those that were due just now, into which somebody may be pushing."""
+    def _clean(self, look: _Look, now_us: int) -> bool:
+        """Remove buckets that are empty: not those that were due just now, into which somebody may be pushing.
+
+        False if somebody pushes into one, or cleans, too: then it is to be looked at again.
+        """
         old = [bucket for bucket in look.due if bucket.second <= now_us // US - _LINGER_S]
         stale = [bucket for bucket in (*old, *look.later) if not bucket.length]
         for queue in {bucket.queue for bucket in stale}:
@@ -155,7 +159,8 @@ class BucketsStrategy(TransactionalStrategy):
             try:
                 self.transactions.once(lambda session, queue=queue, some=some: self._remove(session, queue, some))  # type: ignore[misc]
             except Aborted:
-                continue  # somebody pushes into one, or cleans, too: there is a next time
+                return False
+        return True
 
     def _remove(self, session: Session, queue: str, stale: Sequence[_Bucket]) -> None:
         seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
@@ -203,7 +208,7 @@ class BucketsStrategy(TransactionalStrategy):
     def contains(self, session: Session, entry: Entry) -> bool:
         key = self._key(_Bucket(entry.queue, _second(entry.due_us)))
         [length] = session.read([("LLEN", key)])
-        pages = session.read([("LRANGE", key, at, at + _PAGE - 1) for at in range(0, length, _PAGE)])
+        pages = session.read([("LRANGE", key, at, at + PAGE - 1) for at in range(0, length, PAGE)])
         return any(entry.id.encode() in page for page in pages)
 
     def head(self, entry: Entry) -> Command:
@@ -242,32 +247,64 @@ class BucketsStrategy(TransactionalStrategy):
         return Census(max(0, put - gone), min(waiting, default=None))
 
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
-        buckets: dict[str, set[Entry]] = {}
+        wanted: dict[str, dict[bytes, Entry]] = {}
         for entry in entries:
-            buckets.setdefault(self._key(_Bucket(entry.queue, _second(entry.due_us))), set()).add(entry)
-        found: list[Entry] = []
-        for key, wanted in buckets.items():
-            ids: set[bytes] = set()
-            at = 0
-            while page := self.transactions.trip([("LRANGE", key, at, at + _PAGE - 1)])[0]:
-                ids.update(page)
-                at += _PAGE
-            found += [entry for entry in wanted if entry.id.encode() not in ids]
-        return found
+            bucket = _Bucket(entry.queue, _second(entry.due_us))
+            wanted.setdefault(self._key(bucket), {})[entry.id.encode()] = entry
+        found: set[Entry] = set()
+        at, keys = 0, list(wanted)
+        while keys:
+            longer: list[str] = []
+            for first in range(0, len(keys), _READ):
+                some = keys[first : first + _READ]
+                pages = self.transactions.trip([("LRANGE", key, at, at + PAGE - 1) for key in some])
+                for key, page in zip(some, pages, strict=True):
+                    found.update(wanted[key][raw] for raw in page if raw in wanted[key])
+                longer += [key for key, page in zip(some, pages, strict=True) if len(page) == PAGE]
+            at, keys = at + PAGE, longer
+        return [entry for entry in entries if entry not in found]
+
+    def pages(self, queue: str) -> Iterator[list[str]]:
+        for buckets in self._groups(queue):
+            keys = [self._key(bucket) for bucket in buckets]
+            lists = self.transactions.trip([("LRANGE", key, 0, PAGE - 1) for key in keys])
+            yield [raw_id.decode() for ids in lists for raw_id in ids]
+            for key, ids in zip(keys, lists, strict=True):
+                if len(ids) == PAGE:
+                    yield from list_pages(self.client, key)
+
+    def _groups(self, queue: str) -> Iterator[list[_Bucket]]:
+        """All buckets of a queue, so many at a time that they have about a page of tasks."""
+        seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
+        after, group = "-inf", list[_Bucket]()  # by their times: the removal of one must not hide another
+        while rows := self.transactions.trip([("ZRANGEBYSCORE", seconds, after, "+inf", "LIMIT", 0, _READ)])[0]:
+            for raw, size in zip(rows, self.transactions.trip([("HMGET", sizes, *rows)])[0], strict=True):
+                if group and sum(bucket.length for bucket in group) + int(size or 0) > PAGE:
+                    yield group
+                    group = []
+                group.append(_Bucket(queue, int(raw), int(size or 0)))
+            yield group
+            after, group = f"({int(rows[-1])}", []
+        yield group
 
     def clear(self, queues: Sequence[str]) -> None:
         for queue in queues:
-            seconds = self.keys.of("seconds", queue)
+            seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
             while rows := self.transactions.trip([("ZRANGE", seconds, 0, _STALE - 1)])[0]:
-                for raw in rows:
-                    self._empty(self._key(_Bucket(queue, int(raw))))
-                self.transactions.trip([("ZREM", seconds, *rows)])
-            self.transactions.trip([("DEL", self.keys.of("sizes", queue))])
+                keys = [self._key(_Bucket(queue, int(raw))) for raw in rows]
+                self._shorten(keys)
+                self.transactions.trip(
+                    [*(("DEL", key) for key in keys), ("ZREM", seconds, *rows), ("HDEL", sizes, *rows)]
+                )
+            # with the guard: whoever is about to take what was in an empty bucket off the sum must look again
+            self.transactions.run(lambda session, sizes=sizes: session.commit([("DEL", sizes), self.touch_guard()]))  # type: ignore[misc]
 
-    def _empty(self, key: str) -> None:
-        while self.client.llen(key) > _PAGE:
-            self.client.ltrim(key, _PAGE, -1)
-        self.client.delete(key)
+    def _shorten(self, keys: Sequence[str]) -> None:
+        """Cut lists down to what can be deleted at once."""
+        lengths = self.transactions.trip([("LLEN", key) for key in keys])
+        for key, length in zip(keys, lengths, strict=True):
+            for _ in range(0, length - PAGE, PAGE):
+                self.client.ltrim(key, PAGE, -1)
 
     def _key(self, bucket: _Bucket) -> str:
         return self.keys.of("bucket", f"{bucket.queue}:{bucket.second}")

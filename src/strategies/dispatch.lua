@@ -5,7 +5,7 @@
 -- ARGV    now, limit
 -- Returns {microseconds until the next task is due (0 if some are due still, -1 if there is none),
 --          what timer_moved returned in a list, then per task moved: queue, lateness in microseconds}
-local refusal = refused()
+local refusal = refused(true)
 if refusal then return refusal end
 
 local queues = redis.call('SMEMBERS', key_queues())

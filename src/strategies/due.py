@@ -89,10 +89,10 @@ class DueReader:
         _, most = bounded(limit, len(self._queues))
         questions: list[Command] = [keeping.question(self._keys), ("SMEMBERS", self._keys.plain("queues"))]
         for queue in self._queues:
-            key = self._keys.of("timer", queue)
+            key = self._keys.timer(self._strategy, queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", now_us, "WITHSCORES", "LIMIT", 0, most + 1))
             questions.append(("ZRANGEBYSCORE", key, f"({now_us}", "+inf", "WITHSCORES", "LIMIT", 0, 1))
         kept, names, *replies = session.read(questions)
-        keeping.require(self._keys, self._strategy, kept)
+        keeping.require(self._keys, self._strategy, kept, settled=True)
         known, self._queues = self._queues, sorted(name.decode() for name in names)
         return replies if known == self._queues else None

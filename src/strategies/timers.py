@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
@@ -10,6 +10,7 @@ import redis
 from ..core.bells import Command
 from ..core.clock import US, Clock
 from ..core.keys import Keys
+from ..core.paging import zset_pages
 from ..core.transactions import Session
 from .base import Census, Dispatched, Entry, ScriptedStrategy, Strategy, TransactionalStrategy
 
@@ -19,10 +20,14 @@ _ENTRIES = 1000  # of a long zset, read or removed by one command
 class TimerZsets(Strategy):
     """What can be asked of these zsets, whoever writes them."""
 
+    def timer(self, queue: str) -> str:
+        """The key of a queue's zset."""
+        return self.keys.timer(self.name, queue)
+
     def census(self, queues: Sequence[str]) -> list[Census]:
         pipe: Any = self.client.pipeline(transaction=False)
         for queue in queues:
-            key = self.keys.of("timer", queue)
+            key = self.timer(queue)
             pipe.zcard(key).zrange(key, 0, 0, withscores=True)
         replies = pipe.execute() if queues else []
         return [
@@ -36,13 +41,16 @@ class TimerZsets(Strategy):
             some = entries[at : at + _ENTRIES]
             pipe: Any = self.client.pipeline(transaction=False)
             for entry in some:
-                pipe.zscore(self.keys.of("timer", entry.queue), entry.id)
+                pipe.zscore(self.timer(entry.queue), entry.id)
             found += [entry for entry, score in zip(some, pipe.execute(), strict=True) if score is None]
         return found
 
+    def pages(self, queue: str) -> Iterator[list[str]]:
+        return zset_pages(self.client, self.timer(queue))
+
     def clear(self, queues: Sequence[str]) -> None:
         for queue in queues:
-            while self.client.zremrangebyrank(self.keys.of("timer", queue), 0, _ENTRIES - 1) == _ENTRIES:
+            while self.client.zremrangebyrank(self.timer(queue), 0, _ENTRIES - 1) == _ENTRIES:
                 pass
 
 
@@ -70,17 +78,17 @@ class TransactionalTimers(TimerZsets, TransactionalStrategy):
     """The same zsets, written by commands inside MULTI."""
 
     def add(self, entries: Sequence[Entry]) -> list[Command]:
-        return [("ZADD", self.keys.of("timer", entry.queue), entry.due_us, entry.id) for entry in entries]
+        return [("ZADD", self.timer(entry.queue), entry.due_us, entry.id) for entry in entries]
 
     def remove(self, entries: Sequence[Entry]) -> list[Command]:
-        return [("ZREM", self.keys.of("timer", entry.queue), entry.id) for entry in entries]
+        return [("ZREM", self.timer(entry.queue), entry.id) for entry in entries]
 
     def contains(self, session: Session, entry: Entry) -> bool:
-        [score] = session.read([("ZSCORE", self.keys.of("timer", entry.queue), entry.id)])
+        [score] = session.read([("ZSCORE", self.timer(entry.queue), entry.id)])
         return score is not None
 
     def head(self, entry: Entry) -> Command:
-        return ("ZRANGE", self.keys.of("timer", entry.queue), 0, 0)
+        return ("ZRANGE", self.timer(entry.queue), 0, 0)
 
     def leads(self, reply: Any, entry: Entry) -> bool:
         return bool(reply) and reply[0].decode() == entry.id

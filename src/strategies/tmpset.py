@@ -12,7 +12,7 @@ recovers it, because its dispatcher is dead or stands still, takes it away in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import redis
 
@@ -56,10 +56,19 @@ class TmpsetStrategy(TransactionalTimers):
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         tmps = self.keys.plain("tmps")
-        latest = "+inf" if dispatcher else self.clock.now_us() - int(silent_for * US)
+        all_ = bool(dispatcher) or not silent_for  # those of hosts whose clocks are ahead of ours, too
+        latest = "+inf" if all_ else self.clock.now_us() - int(silent_for * US)
         [names] = self.transactions.trip([("ZRANGEBYSCORE", tmps, "-inf", latest, "LIMIT", 0, _SETS)])
         sets = [name.decode() for name in names]
         return sum(len(self._deliver(name)) for name in sets if not dispatcher or name.startswith(f"{dispatcher}:"))
+
+    def pages(self, queue: str) -> Iterator[list[str]]:
+        yield from super().pages(queue)
+        [names] = self.transactions.trip([("ZRANGE", self.keys.plain("tmps"), 0, _SETS - 1)])
+        for name in (raw.decode() for raw in names):
+            if name.rpartition(":")[2] == queue:
+                [ids] = self.transactions.trip([("ZRANGE", self.keys.of("tmp", name), 0, -1)])
+                yield [raw_id.decode() for raw_id in ids]
 
     def clear(self, queues: Sequence[str]) -> None:
         self.recover()
@@ -73,7 +82,7 @@ class TmpsetStrategy(TransactionalTimers):
         if due.entries:
             self._popped += 1  # a set is never filled twice
         for queue, entries in due.by_queue().items():
-            name, timer = self._set(queue), self.keys.of("timer", queue)
+            name, timer = self._set(queue), self.timer(queue)
             wanted, tmp = self.keys.of("wanted", name), self.keys.of("tmp", name)
             commands += [
                 ("ZADD", wanted, *(value for entry in entries for value in (0, entry.id))),

@@ -58,7 +58,7 @@ class WatchStrategy(TransactionalTimers):
         for queue, entries in due.by_queue().items():
             ids = [entry.id for entry in entries]
             commands += [
-                ("ZREM", self.keys.of("timer", queue), *ids),
+                ("ZREM", self.timer(queue), *ids),
                 ("LPUSH", self.keys.of("ready", queue), *ids),
                 *ring_workers(self.keys, queue, len(ids)),
             ]

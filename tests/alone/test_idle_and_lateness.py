@@ -85,7 +85,7 @@ def test_a_hundred_tasks_a_second_are_on_time(engine: Engine, sample: ModuleType
     late = sorted((at - due - (-due % resolution if resolution else 0)) / 1e6 for at, due in starts)
     p50, p99 = late[len(late) // 2], late[len(late) * 99 // 100]
     print(f"{strategy}: late p50 {1000 * p50:.2f} ms, p99 {1000 * p99:.2f} ms, max {1000 * late[-1]:.2f} ms; "
-          f"{per_task:.1f} commands a task, those inside scripts included; wake-up of a blocked client: {wake}")  # fmt: skip
+          f"{per_task:.1f} commands a task, inside scripts included; wake-up of a blocked client: {wake}")  # fmt: skip
     assert late[0] >= 0, "early"
     assert len(late) == TASKS
     if not resolution:  # else a hundred at a time come due together

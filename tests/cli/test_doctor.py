@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.world import World
+from support.world import TRANSACTIONAL, World
 
+from dueq import strategies
 from dueq.core.connection import connect
 from dueq.core.embedded import EmbeddedServer
 
@@ -29,7 +30,7 @@ def test_a_good_server(cli: Cli) -> None:
     assert abs(float(found["clock skew"]["value"].split()[0])) < 1000
     assert found["hz"]["value"] == "10"
     assert found["mode"]["value"] == "standalone"
-    assert [view["name"] for view in answer.json["strategies"] if view["can_run"]] == ["lua"]
+    assert [view["name"] for view in answer.json["strategies"] if view["can_run"]] == list(strategies.names())
     said = cli("doctor").out
     assert "strategy lua can run here" in said
 
@@ -70,7 +71,8 @@ def test_a_server_without_scripts(secured_url: str) -> None:
     answer = cli("doctor", "--strategy", "lua", "--json")
     assert answer.code == 1
     assert answer.json["can_run"] is False
-    [lua] = answer.json["strategies"]
+    assert [view["name"] for view in answer.json["strategies"] if view["can_run"]] == TRANSACTIONAL
+    lua = next(view for view in answer.json["strategies"] if view["name"] == "lua")
     assert "scripts" in lua["obstacles"][0]["lacking"]
     assert "+@scripting" in lua["obstacles"][0]["remedy"]
     said = cli("doctor").out

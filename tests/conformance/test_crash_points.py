@@ -15,6 +15,7 @@ from typing import Literal
 
 import pytest
 from support.mortal import Fate, Killed, When, mortal
+from support.servers import Load
 from support.world import LEASE_US, World
 
 from dueq import strategies
@@ -208,11 +209,13 @@ def test_crash_points(
     strategy_name: str,
     name: str,
     cold: bool,
+    load: Load,
     record_property: Callable[[str, object], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prepare, act = OPERATIONS[name]
-    if issubclass(strategies.find(strategy_name), TransactionalStrategy):
+    transactional = issubclass(strategies.find(strategy_name), TransactionalStrategy)
+    if transactional:
         if cold:
             pytest.skip("it has no scripts that could be forgotten")
         if name == "schedule batches":  # of few tasks, since every one of them is a few commands, not one of a script
@@ -237,14 +240,13 @@ def test_crash_points(
         finally:
             world.close()
 
-    at(Fate())  # the server may see these scripts for the first time, which costs commands more
+    if not transactional:
+        at(Fate())  # the server may see these scripts for the first time, which costs commands more
     whole = Fate()
     at(whole)
     assert whole.sent > 0
-    points = 0
-    for k in range(1, whole.sent + 1):
-        moments: tuple[When, When] = ("before", "after")
-        for when in moments:
-            at(Fate(k, when))
-            points += 1
-    record_property("crash points", points)
+    moments: tuple[When, When] = ("before", "after")
+    points = load.of(list(itertools.product(range(1, whole.sent + 1), moments)))
+    for k, when in points:
+        at(Fate(k, when))
+    record_property("crash points", len(points))

@@ -96,7 +96,7 @@ def test_a_backlog_does_not_hold_up_another_queue(world: World) -> None:
 
 def test_first_due_first_started(world: World) -> None:
     step_us = world.resolution_us or 1000  # what a strategy rounds to one due time, it may start in any order
-    due = world.now_us() + 30_000
+    due = world.now_us() + 300_000  # all are scheduled by then: a past due time means now
     ids = [f"t{number}" for number in range(20)]
     for number, task_id in sorted(enumerate(ids), key=lambda pair: pair[1]):
         world.schedule(task_id, due_us=due + number * step_us)

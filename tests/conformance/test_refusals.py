@@ -63,6 +63,15 @@ def test_at_maxmemory_due_tasks_are_dispatched_and_lost_ones_given_back(full: Wo
     assert len(full.store.give_back("w1", "worker_lost", 3)) == 1
 
 
+def _frees_memory_in_multi(world: World) -> bool:
+    """Whether a full server does in MULTI what only frees memory: those from 4.0 (or so) to 7.0 do not."""
+    pipe: Any = world.redis.pipeline(transaction=True)
+    try:
+        return bool(pipe.zrem(world.keys.plain("workers"), "nobody").execute() == [0])
+    except OutOfMemoryError:
+        return False
+
+
 @without_scripts
 def test_at_maxmemory_an_ack_gets_through(full: World) -> None:
     claim = full.started("w1")
@@ -79,9 +88,10 @@ def test_at_maxmemory_an_ack_gets_through(full: World) -> None:
 def test_at_maxmemory_an_ack_with_little_left_of_its_lease_waits(full: World) -> None:
     claim = full.started("w1", lease_us=US // 2)
     _fill(full)
-    with pytest.raises(OutOfMemoryError):
-        full.settle("w1", Outcome(claim, "ack"))
-    full.redis.config_set("maxmemory", 0)
+    if not _frees_memory_in_multi(full):
+        with pytest.raises(OutOfMemoryError):
+            full.settle("w1", Outcome(claim, "ack"))
+        full.redis.config_set("maxmemory", 0)
     assert full.settle("w1", Outcome(claim, "ack")) == "done"
 
 
@@ -101,7 +111,7 @@ def test_at_maxmemory_a_stale_ack_is_refused(full: World) -> None:
 def test_at_maxmemory_all_else_waits_and_goes_on_afterwards(
     full: World, careful: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis refuses whatever stands in MULTI then: nothing may be half done, lost, or run twice.
+    """Redis refuses a MULTI with a command that takes memory: nothing may be half done, lost, or run twice.
 
     ``careful`` is the way with servers before 2.6.5, which would execute the other commands.
     """
@@ -146,12 +156,20 @@ def test_at_maxmemory_scheduling_is_refused_and_writes_nothing(full: World) -> N
 def test_a_connection_to_a_demoted_server_is_not_kept(world: World) -> None:
     world.ready("a")
     client: Any = world.main.client
-    before = client.client_id()
-    client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    client.ping()
+    before = _connections(world)
+    client.execute_command("SLAVEOF", "127.0.0.1", "1")
     try:
         with pytest.raises(ReadOnlyError):
             world.take("w1")
-        assert client.client_id() != before
+        client.ping()
+        assert _connections(world) == before + 1
     finally:
-        client.execute_command("REPLICAOF", "NO", "ONE")
+        client.execute_command("SLAVEOF", "NO", "ONE")
     assert world.started("w1").id == "a"
+
+
+def _connections(world: World) -> int:
+    """How many connections the server has accepted so far."""
+    info: Any = world.redis.info()
+    return int(info["total_connections_received"])

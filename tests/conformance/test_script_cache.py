@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from support.world import LEASE_US, World
+from support.world import LEASE_US, SCRIPTED, World
 
 from dueq.core.codec import Record
 from dueq.core.store.base import Outcome
@@ -30,6 +30,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_healed(world: World, operation: str) -> None:
     world.ready("dead")

@@ -12,7 +12,7 @@ from dueq.replay.page import read_page, scrape
 from dueq.replay.report import is_clean, print_table, troubles
 
 CLEAN: dict[str, Any] = {
-    "strategy": "lua", "scheduled": 10, "finished": 10, "lost": 0, "lost_ids": [], "early": 0,
+    "strategy": "lua", "resolution_s": 0.0, "scheduled": 10, "finished": 10, "lost": 0, "lost_ids": [], "early": 0,
     "duplicates": {"worker_lost": 2, "lease_expired": 1, "dispatch": 1, "stale_ack": 1, "unexplained": 0},
     "lateness_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0}, "restarts": 2, "duration_s": 5.0,
     "redis_commands_per_task": 30.5, "redis_commands_sent_per_task": 3.5,

@@ -30,12 +30,12 @@ class Run:
 
 
 class Engine:
-    """Starts and kills supervisors over one private server."""
+    """Starts and kills supervisors over one private server, or over the one at ``url``."""
 
-    def __init__(self, directory: Path, *, options: dict[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, *, options: dict[str, str] | None = None, url: str = "") -> None:
         self.directory = directory
         self.server = EmbeddedServer(directory / "redis", options=options or {})
-        self.url = self.server.start()
+        self.url = url or self.server.start()
         self.ledger = directory / "ledger"
         self.log = directory / "log"
         self.processes: list[subprocess.Popen[bytes]] = []

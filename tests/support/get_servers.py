@@ -32,11 +32,15 @@ _VALKEY_BEHAVES_AS = (7, 2, 4)  # all Valkeys so far: the Redis that they come f
 
 @dataclass(frozen=True)
 class Server:
-    """A server that can be started. ``version`` is the Redis version whose behaviour it has, so not Valkey's own."""
+    """A server that can be started. ``version`` is the Redis version whose behaviour it has, so not Valkey's own.
+
+    ``options`` are lines of redis.conf that make it what it is.
+    """
 
     name: str
     version: tuple[int, ...]
     binary: Path
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import pytest
@@ -23,7 +25,9 @@ from dueq.core.lifetime import stop_with_parent
 from support.get_servers import PACKAGES, Missing, Server, fetched, installed
 from support.waiting import wait_until
 
-__all__ = ["Missing", "Server", "all_servers", "running", "server_parameters"]
+__all__ = ["Load", "Missing", "Server", "all_servers", "running", "server_parameters"]
+
+T = TypeVar("T")
 
 _START_S = 10.0
 _STOP_S = 5.0
@@ -58,6 +62,23 @@ def server_parameters() -> list[pytest.ParameterSet]:
     ]
 
 
+@dataclass(frozen=True)
+class Load:
+    """How many of very many cases are tried on the server with this number: all on number 0, on others a part."""
+
+    number: int
+
+    @property
+    def full(self) -> bool:
+        return self.number == 0
+
+    def of(self, cases: Sequence[T], every: int = 24) -> Sequence[T]:
+        """All ``cases``, or one of so many: each server begins with another, so that together they try most."""
+        if self.full:
+            return cases
+        return cases[self.number % every :: every] or cases[self.number % len(cases) :][:1]
+
+
 def _skip(missing: Missing) -> pytest.MarkDecorator:
     return pytest.mark.skip(reason=f"no {missing.name}: {missing.reason}")
 
@@ -73,7 +94,7 @@ def running(server: Server, directory: Path, *options: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="dueq-") as private:  # pytest's own are too long for a socket's path
         socket = Path(private, "s")
         url = f"unix://{quote(str(socket))}?db=0"
-        process = _launch(server, directory, socket, options)
+        process = _launch(server, directory, socket, (*server.options, *options))
         try:
             wait_until(lambda: _answers(url) or process.poll() is not None, _START_S, what=f"{server.name} answers")
             if process.poll() is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from dueq import strategies
 from dueq.core.clock import US, Clock, now_us
@@ -16,7 +17,7 @@ from dueq.strategies.base import Dispatched, ScriptedStrategy, Strategy
 
 LEASE_US = 60 * US
 MANY = 1000
-_KEPT = ("meta", "queues", "token", "stats", "wake", "guard")
+_KEPT = ("meta", "queues", "token", "stats", "wake", "guard", "audited", "recovered")
 
 
 SCRIPTED = [name for name in strategies.names() if issubclass(strategies.find(name), ScriptedStrategy)]
@@ -180,7 +181,7 @@ class World:
         """Keys that a namespace without tasks should not have."""
         self.tidy()
         kept = {self.keys.plain(name) for name in _KEPT}
-        found = {key.decode() for key in self.redis.scan_iter(match=self._pattern(), count=1000)}
+        found = {key.decode() for key in self._found()}
         return sorted(found - kept)
 
     def finish(self) -> None:
@@ -197,7 +198,7 @@ class World:
     def wipe(self) -> None:
         """Delete everything: quicker than to finish many thousand tasks, but it proves nothing."""
         self._ids.clear()
-        if keys := list(self.redis.scan_iter(match=self._pattern(), count=1000)):
+        if keys := self._found():
             self.redis.delete(*keys)
 
     def close(self) -> None:
@@ -207,5 +208,6 @@ class World:
         self.wipe()
         self.redis.connection_pool.disconnect()
 
-    def _pattern(self) -> str:
-        return self.keys.prefix + "*"
+    def _found(self) -> list[bytes]:
+        found: Any = self.redis.keys(self.keys.prefix + "*")  # SCAN is not known to every server
+        return list(found)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
 
 from dueq.core.clock import Clock
 from dueq.core.keys import Keys
+from dueq.core.paging import zset_pages
 from dueq.strategies.base import Census, Dispatched, Entry, Needs, ScriptedStrategy
 
 _TIMERS = """
@@ -29,7 +30,7 @@ end
 """
 
 _DISPATCH = """
-local refusal = refused()
+local refusal = refused(true)
 if refusal then return refusal end
 local reply = { -1 }
 local due = redis.call('ZRANGEBYSCORE', single(), '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, math.min(ARGV[2], 1000))
@@ -79,6 +80,10 @@ class SingleZset(ScriptedStrategy):
 
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
         return [entry for entry in entries if self.client.zscore(self._single, f"{entry.queue}:{entry.id}") is None]
+
+    def pages(self, queue: str) -> Iterator[list[str]]:
+        for page in zset_pages(self.client, self._single):
+            yield [id_ for name, _, id_ in (member.partition(":") for member in page) if name == queue]
 
     def clear(self, queues: Sequence[str]) -> None:
         self.client.delete(self._single, self._count)

@@ -9,12 +9,12 @@
 --   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
 --   dropped the queue of each entry of a ready list that turned out to be dispatched twice
 --   started 1 if the first claim is started, else 0; each claim is {id, encoded record}
-if ARGV[5] == 'retry' or tonumber(ARGV[4]) > 0 then -- these may touch the index; an ack must get through in any case
-  local refusal = refused()
+local worker, lease, want = ARGV[2], tonumber(ARGV[3]), math.min(tonumber(ARGV[4]), 1000)
+
+if ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must get through in any case
+  local refusal = refused(want > 0)
   if refusal then return refusal end
 end
-
-local worker, lease, want = ARGV[2], tonumber(ARGV[3]), math.min(tonumber(ARGV[4]), 1000)
 
 local function settle(outcome, id, token, argument)
   local record = load(id)

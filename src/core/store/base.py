@@ -3,7 +3,7 @@
 Each method is one atomic step: it happens whole or not at all, whoever is killed. What may safely be repeated
 after a lost reply is said at each. All raise redis-py's errors unchanged; callers decide what to survive.
 Whatever may touch the index of scheduled tasks raises StrategyMismatch, and changes nothing, if another strategy keeps
-the namespace by now.
+the namespace by now; NamespaceMigrating if it has to wait for the end of a migration (see core/keeping.py).
 
 Two implementations share one layout of keys and records: ``scripted`` (Redis 2.6 and later) and, for servers
 without scripts, ``transactional`` (WATCH/MULTI; Redis 2.4). A strategy says which it needs by its base class.
@@ -12,7 +12,7 @@ without scripts, ``transactional`` (WATCH/MULTI; Redis 2.4). A strategy says whi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,12 +120,15 @@ class Store(ABC):
         """Write records and index them: one round trip per thousand, atomic per hundred.
 
         A task whose id is in use is not written. Repeating it is safe, since ids are the caller's.
-        Raises StrategyMismatch if the namespace is kept by another strategy.
+        Raises StrategyMismatch, which tells what was scheduled before, if the namespace is kept by another strategy.
         """
 
     @abstractmethod
     def cancel(self, task_id: str) -> bool:
-        """Forget a task that has not started. True only if it will not run. Repeating is safe."""
+        """Forget a task that has not started. True only if it will not run. Repeating is safe.
+
+        This, ``reschedule``, ``mend`` and taking tasks raise NamespaceMigrating while a migration is under way.
+        """
 
     @abstractmethod
     def reschedule(self, task_id: str, due: int, *, relative: bool = False) -> int | None:
@@ -202,7 +205,7 @@ class Store(ABC):
 
     @abstractmethod
     def queues(self) -> list[str]:
-        """Every queue that ever had a task, sorted."""
+        """Every queue that had a task since it was last forgotten, sorted."""
 
     @abstractmethod
     def depth(self, queue: str) -> Depth:
@@ -221,5 +224,22 @@ class Store(ABC):
         """Put a task that was found in no place where its record says into its place; for the auditor.
 
         A scheduled one goes into the index, a dead letter to the dead letters, a claimed one is taken back from its
-        owner like one whose lease ran out. False, and nothing changed, if its record is no longer ``raw``.
+        owner like one whose lease ran out. False, and nothing changed, if its record is no longer ``raw``, or if a
+        scheduled one turns out to be in the index.
+        """
+
+    @abstractmethod
+    def forget_queue(self, queue: str, scheduled: int) -> bool:
+        """Take a queue without tasks off the list of queues; the next task that is scheduled in it puts it back on.
+
+        The caller has looked at every record after ``scheduled`` tasks in all had been scheduled in it (see
+        ``producer_counts``), and found none of its own. False, and nothing changed, if more have been since, or if
+        some entry of it is left anywhere. For the auditor, like ``forget_revoked``.
+        """
+
+    @abstractmethod
+    def forget_revoked(self, counts: Mapping[str, int]) -> int:
+        """Forget that entries of ready lists are void, as many of each id as there are said to be: they are gone.
+
+        Those of which there are more or fewer by now are left alone. Returns how many ids were forgotten.
         """

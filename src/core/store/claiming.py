@@ -75,7 +75,7 @@ class Claiming:
                 *(("HGET", revoked, task_id) for task_id in ids),
             ]
         )
-        keeping.require(self._keys, self._index.name, kept)
+        keeping.require(self._keys, self._index.name, kept, settled=True)
         if [raw.decode() for raw in reversed(newest)] != ids:
             return [], 0
         if any(count is not None for count in replies[len(ids) :]):

@@ -18,6 +18,14 @@ for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, tonumber(ARGV[5]) 
     for _, item in ipairs({ id, record.queue, how }) do reply[#reply + 1] = item end
   else
     redis.call('LREM', key_held(worker), 1, id)
+    -- the store without scripts takes an entry first, and claims its task then: cut off in between, it leaves this, and
+    -- the namespace may have been moved to a strategy with scripts since
+    if record and record.state == 'S' then
+      redis.call('RPUSH', key_ready(record.queue), id)
+      ring_workers(record.queue, 1)
+    elseif is_revoked(id) then
+      drop_revoked(id)
+    end
   end
 end
 reply[1] = redis.call('LLEN', key_held(worker))

@@ -1,5 +1,5 @@
 -- mend: put a task that was found in no place where its record says into its place.
--- Guarantee: nothing changes if the record is another by now.
+-- Guarantee: nothing changes if the record is another by now, or if a scheduled task is in the index after all.
 -- KEYS[1] prefix
 -- ARGV    now, id, the record as it was read
 -- Returns 1 or 0
@@ -10,7 +10,9 @@ local id = ARGV[2]
 if redis.call('HGET', key_record(id), id) ~= ARGV[3] then return 0 end
 local record = load(id)
 if record.state == 'S' then
+  local indexed = timer_remove(record.queue, id, record.due)
   if timer_add(record.queue, id, record.due) then ring_dispatcher() end
+  if indexed then return 0 end
 elseif record.state == 'H' or record.state == 'L' then
   lose(id, record, 'e', whole(now), 0)
 elseif record.state == 'D' then

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import redis
 
 from ..clock import Clock
 from ..codec import Record, decode_record
-from ..errors import DueqError
+from ..errors import DueqError, StrategyMismatch
 from ..keys import Keys
 from ..scripts import Script, Scripts, Value
 from .base import EXISTING, Advance, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
@@ -33,18 +33,26 @@ class ScriptedStore(KeyedStore):
         self._advance, self._extend, self._release = load("advance"), load("extend"), load("release")
         self._give_back, self._reap = load("give_back"), load("reap")
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
+        self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
         results: list[Scheduled] = []
         step = _BATCH * _BATCHES_PER_TRIP
-        for trip in range(0, len(tasks), step):
-            batches = [self._batch(tasks[at : at + _BATCH]) for at in range(trip, min(trip + step, len(tasks)), _BATCH)]
-            for reply in self._schedule.many(batches) if len(batches) > 1 else [self._schedule(*batches[0])]:
-                if isinstance(reply, Exception):
-                    raise reply
-                now = int(reply[0])
-                results.extend(Scheduled(now, _existing(state)) for state in reply[1:])
+        try:
+            for trip in range(0, len(tasks), step):
+                self._schedule_trip(tasks[trip : trip + step], results)
+        except StrategyMismatch as error:
+            error.scheduled = results
+            raise
         return results
+
+    def _schedule_trip(self, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
+        batches = [self._batch(tasks[at : at + _BATCH]) for at in range(0, len(tasks), _BATCH)]
+        for reply in self._schedule.many(batches) if len(batches) > 1 else [self._schedule(*batches[0])]:
+            if isinstance(reply, Exception):
+                raise reply
+            now = int(reply[0])
+            results.extend(Scheduled(now, _existing(state)) for state in reply[1:])
 
     def _batch(self, tasks: Sequence[NewTask]) -> list[Value]:
         arguments: list[Value] = []
@@ -113,6 +121,15 @@ class ScriptedStore(KeyedStore):
 
     def mend(self, task_id: str, raw: bytes) -> bool:
         return bool(self._mend(task_id, raw))
+
+    def forget_queue(self, queue: str, scheduled: int) -> bool:
+        return bool(self._forget_queue(queue, scheduled))
+
+    def forget_revoked(self, counts: Mapping[str, int]) -> int:
+        return sum(
+            int(self._forget_revoked(*(value for task_id in ids for value in (task_id, counts[task_id]))))
+            for ids in _hundreds(list(counts))
+        )
 
 
 def _existing(state: bytes) -> Existing:

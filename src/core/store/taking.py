@@ -120,7 +120,7 @@ class Taking:
             ]
         )
         if touches_index or step.queues:
-            keeping.require(self._keys, self._index.name, kept)
+            keeping.require(self._keys, self._index.name, kept, settled=bool(step.queues))
         return {claim.id: raw for claim, raw in zip(asked, replies, strict=False)}, replies[len(asked) :]
 
     def _commit(

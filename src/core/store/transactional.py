@@ -9,7 +9,7 @@ held list may be unclaimed; whoever gives back what the worker held puts it back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,10 +20,12 @@ from .. import keeping
 from ..bells import Command, ring_dispatcher, ring_workers
 from ..clock import Clock
 from ..codec import Record, decode_record, readable_record
+from ..errors import StrategyMismatch
 from ..keys import Keys
 from ..transactions import Aborted, Session, Transactions
 from .base import EXISTING, Advance, Lost, NewTask, Outcome, Reaped, Scheduled
 from .edit import Edit, entry_of
+from .forgetting import Forgetting
 from .reading import KeyedStore
 from .taking import Taking
 
@@ -46,26 +48,34 @@ class TransactionalStore(KeyedStore):
         super().__init__(client, keys, clock)
         self._index, self._transactions = index, Transactions(client)
         self._taking = Taking(self._transactions, keys, index, clock)
+        self._forgetting = Forgetting(self._transactions, keys, index.name)
 
     # -- by producers
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
         results: list[Scheduled] = []
-        for at in range(0, len(tasks), _BATCH):
-            results += self._schedule(tasks[at : at + _BATCH])
+        try:
+            for at in range(0, len(tasks), _BATCH):
+                self._schedule(tasks[at : at + _BATCH], results)
+        except StrategyMismatch as error:
+            error.scheduled = results
+            raise
         return results
 
-    def _schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
+    def _schedule(self, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
         """In one transaction; in two halves if somebody keeps changing one of so many hashes."""
         if len(tasks) == 1:
-            return self._transactions.run(lambda session: self._attempt_schedule(session, tasks))
+            results += self._transactions.run(lambda session: self._attempt_schedule(session, tasks))
+            return
         for _ in range(2):
             try:
-                return self._transactions.once(lambda session: self._attempt_schedule(session, tasks))
+                results += self._transactions.once(lambda session: self._attempt_schedule(session, tasks))
+                return
             except Aborted:
                 continue
         middle = len(tasks) // 2
-        return [*self._schedule(tasks[:middle]), *self._schedule(tasks[middle:])]
+        self._schedule(tasks[:middle], results)
+        self._schedule(tasks[middle:], results)
 
     def _attempt_schedule(self, session: Session, tasks: Sequence[NewTask]) -> list[Scheduled]:
         raws = self._load_to_index(session, [task.id for task in tasks])
@@ -334,12 +344,15 @@ class TransactionalStore(KeyedStore):
 
     def mend(self, task_id: str, raw: bytes) -> bool:
         def attempt(session: Session) -> bool:
+            session.watch(self._keys.plain("guard"))
             [now_raw] = self._load_to_index(session, [task_id], settled=True)
             record = readable_record(task_id, now_raw)
             if now_raw != raw or record is None:
                 return False
             now, edit, added = self._clock.now_us(), Edit(self._keys, self._index), list[Record]()
             if record.state == "S":
+                if self._index.contains(session, entry_of(record)):
+                    return False
                 edit.save(record)  # so that another auditor, about to do the same, looks again
                 edit.add(record)
                 added = [record]
@@ -351,6 +364,12 @@ class TransactionalStore(KeyedStore):
             return True
 
         return self._transactions.run(attempt)
+
+    def forget_queue(self, queue: str, scheduled: int) -> bool:
+        return self._forgetting.queue(queue, scheduled)
+
+    def forget_revoked(self, counts: Mapping[str, int]) -> int:
+        return self._forgetting.revoked(counts)
 
     # -- shared
 

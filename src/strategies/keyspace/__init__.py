@@ -20,7 +20,6 @@ from ...core.clock import Clock
 from ...core.keys import Keys
 from ...core.scripts import lua
 from ...core.stop import readable
-from ...core.stop import readable
 from ..base import Dispatched, Needs, WakeReason
 from ..timers import ScriptedTimers
 from .events import FLAGS, Events
@@ -73,7 +72,7 @@ class KeyspaceStrategy(ScriptedTimers):
 
     def clear(self, queues: Sequence[str]) -> None:
         for queue in queues:
-            timer = self.keys.of("timer", queue)
+            timer = self.timer(queue)
             while ids := self._first(timer):
                 pipe: Any = self.client.pipeline(transaction=False)
                 # the alarms first: killed in between, the zset still tells of them
@@ -91,7 +90,8 @@ class KeyspaceStrategy(ScriptedTimers):
         bell = self.doorbell(wakeup_fd)
         while True:
             self._events.check_up()
-            rung = bell.wait(max(0.0, until - time.monotonic()), *self._events.descriptors())
+            pause = min(until, self._events.check_up_at) - time.monotonic()
+            rung = bell.wait(max(0.0, pause), *self._events.descriptors())
             if self._events.heard():
                 return "event"
             if rung:
@@ -100,7 +100,7 @@ class KeyspaceStrategy(ScriptedTimers):
                 return "event" if due and self._poked(wakeup_fd) else None
             if wakeup_fd >= 0 and readable([wakeup_fd], 0):
                 return None
-            # else it was an event of another kind, an echo, or the end of the connection
+            # else it was an event of another kind, an echo, the end of the connection, or time for a check-up
 
     def _first(self, timer: str) -> list[str]:
         ids: Any = self.client.zrange(timer, 0, _PAGE - 1)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import redis
 from redis.exceptions import RedisError
 
-from ...core.connection import redact
+from ...core.connection import Patience, redact
 from ...core.keys import Keys
 from ...core.notifications import SETTING, Subscription, add_flags
 from ...core.stop import readable
@@ -22,8 +22,8 @@ log = logging.getLogger("dueq.dispatcher")
 
 FLAGS = "Kx"
 
-_CHECK_UP_S = 30.0  # at least so often the flags and the connection are looked at
-_AGAIN_S = 1.0  # the same while events are missing
+_CHECK_UP_S = 30.0  # so often the flags and the connection are looked at
+_AGAIN_S = 1.0  # soonest after the last time; if that is in vain it takes twice as long, up to the above
 _MOST_ECHOES = 10_000  # more are kept only if no events come
 
 
@@ -34,8 +34,11 @@ class Events:
         self._client = client
         self._subscription = Subscription(client, keys.of("alarm", ""), "expired")
         self._echoes: set[str] = set()
+        self._patience = Patience(_AGAIN_S, _CHECK_UP_S)
         self._checked_at = float("-inf")
         self._troubled = False
+        self.check_up_at = float("-inf")
+        """When the next ``check_up`` is to be (monotonic seconds)."""
         self.reliable = True
         """Whether the last event that had to come did."""
 
@@ -44,23 +47,18 @@ class Events:
         return [self._subscription.fileno()] if self._subscription.open else []
 
     def check_up(self) -> None:
-        """If it is time: see that the flags are set and that the connection lives. A lost one is replaced at once."""
-        wait = _CHECK_UP_S if self.reliable and self._subscription.open else _AGAIN_S
-        if time.monotonic() - self._checked_at < wait:
+        """If it is time: see that the flags are set and that the connection lives. A lost one is replaced."""
+        now = time.monotonic()
+        if now < self.check_up_at:
             return
-        self._checked_at = time.monotonic()
+        self._checked_at = now
         try:
-            if self._subscription.open and not self._subscription.answered:
-                self._subscription.close()  # dead since the last check-up, though nobody told us
-            add_flags(self._client, FLAGS)  # if that is refused, somebody else has set them, or no event will come
-            if self._subscription.open:
-                self._subscription.ask()
-            else:
-                self._echoes.clear()
-                self._subscription.start()
-                self._troubled = False
+            self._note(add_flags(self._client, FLAGS))
+            self._see_to_connection()
+            self.check_up_at = now + (_CHECK_UP_S if self.reliable else self._patience.failed())
         except (RedisError, OSError) as error:
             self._lost(error)
+            self.check_up_at = now + self._patience.failed()
 
     def heard(self) -> bool:
         """Whether an event has come, since the last time, of which this dispatcher does not know yet. Never waits."""
@@ -89,9 +87,18 @@ class Events:
         self._echoes.update(task.decode() for task in tasks)
 
     def close(self) -> None:
-        """Hang up; ``check_up`` subscribes again."""
+        """Hang up; the next ``check_up`` subscribes again."""
         self._subscription.close()
-        self._checked_at = float("-inf")
+        self.check_up_at = float("-inf")
+
+    def _see_to_connection(self) -> None:
+        if self._subscription.open and not self._subscription.answered:
+            self._subscription.close()  # dead since the last check-up, though nobody told us
+        if self._subscription.open:
+            self._subscription.ask()
+        else:
+            self._echoes.clear()
+            self._subscription.start()
 
     def _news(self, seconds: float, wakeup_fd: int = -1) -> bool:
         try:
@@ -99,9 +106,9 @@ class Events:
         except (RedisError, OSError) as error:
             self._lost(error)
             return False
-        if tasks and not self.reliable:
-            log.info("keyspace events come again")
-            self.reliable = True
+        if tasks:
+            self.reliable, self._troubled = True, False
+            self._patience.succeeded()
         news = False
         for task in tasks:
             if task in self._echoes:
@@ -111,12 +118,24 @@ class Events:
         return news
 
     def _missed(self) -> None:
-        log.warning("no event comes of keys that expire: was %s changed? Tasks are found by their index", SETTING)
         self.reliable = False
-        self._checked_at = float("-inf")
+        self._check_up_soon()
+
+    def _note(self, added: str | None) -> None:
+        if added:
+            log.info("%s had to be given the flags %s", SETTING, added)
+        elif added is None and not self.reliable:
+            self._complain(f"none comes of keys that expire, and {SETTING} cannot be changed here: set it to {FLAGS}")
 
     def _lost(self, error: Exception) -> None:
-        if not self._troubled:
-            log.warning("no keyspace events for now: %s", redact(str(error)))
-        self._troubled = True
+        self._complain(str(error))
         self._subscription.close()
+        self._check_up_soon()
+
+    def _check_up_soon(self) -> None:
+        self.check_up_at = min(self.check_up_at, self._checked_at + _AGAIN_S)
+
+    def _complain(self, trouble: str) -> None:
+        if not self._troubled:
+            log.warning("no keyspace events for now, tasks are found by their index alone: %s", redact(trouble))
+        self._troubled = True

@@ -1,0 +1,140 @@
+"""The auditor: has each task looked for now and then, and soon after something was recovered from owners that are gone.
+
+One of the auditors of all supervisors does it: when the last audit began stands in Redis, and so does when something
+was last recovered. Between audits it asks for these two once a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from redis.exceptions import OutOfMemoryError
+
+from . import keeping
+from .audit import Audit
+from .clock import US
+from .connection import TRANSIENT, Patience, redact
+from .errors import NamespaceMigrating
+from .namespace import Namespace
+from .telemetry import ReaperTelemetry
+
+log = logging.getLogger("dueq.auditor")
+
+_LOOK_S = 60.0
+_SPACING_S = 600.0
+"""From audit to audit at least, however much has to be recovered."""
+_REST = 3
+"""How many times as long as a step took nothing is done after it: others use Redis, too."""
+_LONGEST_REST_S = 1.0
+
+
+def ask_for_audit(namespace: Namespace) -> None:
+    """Something was recovered: what a process did as it died may have left something behind. For any process."""
+    with suppress(OutOfMemoryError):  # what was recovered matters more
+        namespace.client.set(namespace.keys.plain("recovered"), _now_s(namespace))
+
+
+class Auditor:
+    """Sleeps until an audit is due. ``run_once`` takes one step and says in how many seconds to take the next."""
+
+    def __init__(
+        self, namespace: Namespace, telemetry: ReaperTelemetry, *, interval: float, grace: float, first_in: float = 300
+    ) -> None:
+        """A task that is in no place is lost after ``grace`` seconds; the first ``first_in`` seconds are left alone."""
+        self._namespace, self._telemetry = namespace, telemetry
+        self._interval, self._grace = interval, grace
+        self._audit: Audit | None = None
+        self._steps: Iterator[float] = iter(())
+        self._began = 0.0
+        self._last: bytes | None = None  # when the last audit began, as it stands in Redis
+        self._owed = False  # an audit that was begun could not be finished
+        self._resume_at = time.monotonic() + first_in
+        self._patience = Patience(1.0, _LOOK_S)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an audit is under way."""
+        return self._audit is not None
+
+    def run_once(self) -> float:
+        """Take a step of an audit, or see whether one is due. Raises StrategyMismatch."""
+        self._telemetry.turn()
+        early = self._resume_at - time.monotonic()
+        if early > 0:
+            return early
+        seconds = self._careful_step()
+        self._resume_at = time.monotonic() + seconds
+        return seconds
+
+    def _careful_step(self) -> float:
+        try:
+            seconds = self._step()
+            self._patience.succeeded()
+            return seconds
+        except NamespaceMigrating:  # tasks are in two indexes
+            self._cut_short()
+            return _look_in()
+        except TRANSIENT as error:
+            if self._patience.failures == 0:
+                log.warning("Redis trouble, trying again: %s", redact(str(error)))
+            self._cut_short()
+            return self._patience.failed()
+
+    def _step(self) -> float:
+        began = time.monotonic()
+        if self._audit is None:
+            due_in = 0.0 if self._owed else self._due_in()
+            if due_in > 0 or not self._begin():
+                return min(due_in, _look_in()) or _look_in()
+        pause = next(self._steps, None)
+        if pause is None:
+            self._end()
+            return _look_in()
+        return max(pause, min(_LONGEST_REST_S, _REST * (time.monotonic() - began)))
+
+    def _due_in(self) -> float:
+        """Seconds until an audit is due."""
+        keys = self._namespace.keys
+        replies: Any = self._namespace.client.mget(keys.plain("audited"), keys.plain("recovered"))
+        self._last, recovered = replies
+        if self._last is None:
+            return 0.0
+        age = abs(_now_s(self._namespace) - int(self._last))  # a clock that was ahead must not put it off for ever
+        asked = recovered is not None and int(recovered) >= int(self._last)
+        return max(0.0, (min(self._interval, _SPACING_S) if asked else self._interval) - age)
+
+    def _begin(self) -> bool:
+        """Begin an audit; False if another auditor has just done so."""
+        namespace, keys = self._namespace, self._namespace.keys
+        kept: Any = namespace.client.hmget(keys.plain("meta"), "strategy", "from")
+        keeping.require(keys, namespace.strategy.name, kept, settled=True)
+        now = _now_s(namespace)
+        last: Any = namespace.client.getset(keys.plain("audited"), now)
+        if not self._owed and last != self._last:
+            return False
+        self._audit = Audit(namespace, self._telemetry, self._grace)
+        self._steps, self._began = self._audit.steps(), time.monotonic()
+        return True
+
+    def _end(self) -> None:
+        if self._audit is not None:
+            seconds = time.monotonic() - self._began
+            log.info("audited %d tasks in %.1f s: %d repairs", self._audit.records, seconds, self._audit.repairs)
+        self._audit, self._owed = None, False
+
+    def _cut_short(self) -> None:
+        self._owed = self._owed or self._audit is not None
+        self._audit = None
+
+
+def _look_in() -> float:
+    return _LOOK_S * random.uniform(0.8, 1.2)  # several auditors should not look at once
+
+
+def _now_s(namespace: Namespace) -> int:
+    return namespace.store.time_us() // US

@@ -1,0 +1,35 @@
+"""Several chores of one process, each done when its time has come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from .stop import Stop
+
+
+class Chore(Protocol):
+    """One of them."""
+
+    def run_once(self) -> float:
+        """Take a step, a short one, not to hold up the others; returns in how many seconds to take the next."""
+
+
+class Chores:
+    """Sleeps until the next step of one of its chores. A request to ``stop`` ends it after the step under way."""
+
+    def __init__(self, chores: Sequence[Chore], stop: Stop) -> None:
+        self._due = dict.fromkeys(chores, 0.0)  # in monotonic seconds
+        self._stop = stop
+
+    def run(self) -> None:
+        """Do them until stopped."""
+        while not self._stop.requested:
+            chore = min(self._due, key=lambda one: self._due[one])
+            early = self._due[chore] - time.monotonic()
+            if early > 0:
+                self._stop.sleep(early)
+                continue
+            seconds = chore.run_once()
+            self._due[chore] = time.monotonic() + seconds

@@ -1,0 +1,215 @@
+"""The strategies without scripts need Redis 2.4 and no more, proven where no such server is to be had.
+
+Once by all that a new server is told while everything happens: it says it is 2.4.9, so that dueq does what it would
+do there. And once by a server that does not know what came after 2.4.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+from support.engine import APPS, Engine
+from support.proxy import disguised
+from support.servers import Server, all_servers, running
+from support.since import LIKE_2_4, SINCE_2_4, Catalogue, recorded
+from support.waiting import wait_until
+from support.world import TRANSACTIONAL
+from typer.testing import CliRunner
+
+from dueq.cli.app import app
+from dueq.core.app import Handle
+from dueq.core.connection import connect, server_version
+
+HERE = {server.name: server for server in all_servers() if isinstance(server, Server)}
+NEW, OLD = "redis-8.2.3", "redis-2.8.17"
+pytestmark = [
+    pytest.mark.skipif(not {NEW, OLD} <= HERE.keys(), reason=f"no {NEW} or no {OLD}"),
+    pytest.mark.timeout(120),
+]
+_OPTIONS = ("--workers", "2", "--dispatchers", "2", "--prefetch", "4", "--lease", "2")
+
+
+@contextmanager
+def producer(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setenv("DUEQ_REDIS_URL", url)
+    monkeypatch.syspath_prepend(str(APPS))
+    try:
+        yield importlib.import_module("sample")
+    finally:
+        del sys.modules["sample"]
+
+
+class Life:
+    """All that dueq does, on the server at ``url``."""
+
+    def __init__(self, url: str, strategy: str, directory: Path, sample: ModuleType) -> None:
+        self.engine, self.strategy, self.sample = Engine(directory, url=url), strategy, sample
+        self.directory, self.url = directory, url
+        self.supervisor = self._started()
+
+    def _started(self) -> Any:
+        return self.engine.run("--strategy", self.strategy, *_OPTIONS)
+
+    def cli(self, *arguments: str, status: int = 0) -> str:
+        result = CliRunner().invoke(app, arguments, env={"DUEQ_REDIS_URL": self.url})
+        assert result.exit_code == status, (arguments, result.output, result.exception)
+        return result.stdout
+
+    def everything(self) -> None:
+        self.tasks_end_in_every_way()
+        self.processes_are_killed()
+        self.commands_are_given()
+        assert self.engine.total(self.supervisor, "dueq_early_starts_total") == 0
+        assert self.engine.stop(self.supervisor) == 0
+        self.namespace_is_purged()
+        self.log_is_replayed()
+
+    def tasks_end_in_every_way(self) -> None:
+        sample, engine = self.sample, self.engine
+        far = [sample.nap.after(3600)(0.001) for _ in range(3)]
+        many = sample.app.schedule_many([sample.nap.call_after(0.3 + n * 0.01)(0.001) for n in range(150)])
+        sample.nap.after(0, id="known")(0.01)
+        sample.nap.after(0, id="known")(0.01)
+        sample.chain.after(0)(5)
+        sample.fail.after(0)()
+        sample.odd.after(0)("huge")
+        sample.odd.after(0)("exit")
+        sample.aside.after(0.2)()
+        assert far[0].cancel()
+        assert not far[0].cancel()
+        assert far[1].reschedule(after=0.1)
+        assert far[2].reschedule(after=7200)
+        wait_until(partial(self.are_done, [*many, far[1]]), 30, what="all tasks are done")
+        wait_until(lambda: engine.total(self.supervisor, "dueq_tasks", state="dead") == 3, 30, what="three are dead")
+
+    def processes_are_killed(self) -> None:
+        engine, sample = self.engine, self.sample
+        for role in ("worker", "dispatcher"):
+            long = [sample.nap.after(0)(0.5) for _ in range(4)]
+            wait_until(lambda: engine.total(self.supervisor, "dueq_tasks", state="leased") > 0, what="one runs")
+            sample.app.schedule_many([sample.nap.call_after(0)(0.001) for n in range(20)])
+            engine.children(self.supervisor, role)[0].send_signal(signal.SIGKILL)
+            wait_until(partial(self.are_done, long), 30, what=f"all, without a {role}")
+        lost = sample.nap.after(0)(1.5)
+        wait_until(lambda: engine.runs()[lost.id].starts, what="it runs")
+        children = engine.children(self.supervisor)
+        self.supervisor.kill()
+        self.supervisor.wait()
+        wait_until(lambda: not any(child.is_running() for child in children), what="the children are gone, too")
+        self.supervisor = self._started()
+        wait_until(lambda: lost.id in self.done(), 30, what="its lease has run out, and another ran it")
+        assert len(engine.runs()[lost.id].starts) == 2
+
+    def commands_are_given(self) -> None:
+        lines = self.directory / "tasks.jsonl"
+        lines.write_text("".join(json.dumps({"data": number, "in": "1h"}) + "\n" for number in range(120)))
+        self.cli("schedule", "--file", str(lines))
+        self.cli("schedule", "1", "--in", "10m", "--id", "mine")
+        assert json.loads(self.cli("show", "mine", "--json"))["state"] == "scheduled"
+        self.cli("cancel", "mine")
+        self.cli("show", "mine", status=1)
+        assert self.strategy in self.cli("status")
+        assert sum(queue["dead"] for queue in json.loads(self.cli("status", "--json"))["queues"]) == 3
+        found = [json.loads(line)["id"] for line in self.cli("dead", "list", "--json").splitlines()]
+        assert len(found) == 3
+        self.cli("show", found[0])
+        self.cli("dead", "retry", found[0])
+        wait_until(lambda: self.engine.total(self.supervisor, "dueq_tasks", state="dead") == 3, 30, what="dead again")
+        self.cli("dead", "purge", "--all", "--yes")
+        self.doctor()
+
+    def doctor(self) -> None:
+        told = json.loads(self.cli("doctor", "--strategy", self.strategy, "--json"))
+        can = {each["name"]: each["can_run"] for each in told["strategies"]}
+        assert can == {name: name in TRANSACTIONAL for name in can}
+        self.cli("doctor", "--strategy", self.strategy)
+        assert '"lua"' in self.cli("doctor", "--strategy", self.strategy, "--json")
+
+    def log_is_replayed(self) -> None:
+        where = ("--strategy", self.strategy, "--redis-url", self.url)
+        report = json.loads(self.cli("demo", *where, "--limit", "50", "--json"))
+        assert (report["finished"], report["lost"], report["early"], report["clock_offset_us"]) == (50, 0, 0, 0)
+        self.nothing_is_left()
+
+    def namespace_is_purged(self) -> None:
+        self.cli("purge", "--yes")
+        self.nothing_is_left()
+
+    def nothing_is_left(self) -> None:
+        client = connect(self.url)
+        assert client.keys("dueq*") == []
+        client.close()
+
+    def are_done(self, handles: Iterable[Handle]) -> bool:
+        return {each.id for each in handles} <= self.done()
+
+    def done(self) -> set[str]:
+        return {task_id for task_id, run in self.engine.runs().items() if run.ends}
+
+
+@pytest.mark.parametrize("strategy", TRANSACTIONAL)
+def test_a_server_is_told_nothing_that_redis_2_4_does_not_know(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
+) -> None:
+    with (
+        running(HERE[NEW], tmp_path) as real,
+        disguised(real, Path(real.partition("://")[2].partition("?")[0]).parent, "8.2.3", "2.4.9") as url,
+        producer(url, monkeypatch) as sample,
+    ):
+        client, seen = connect(real), connect(url)
+        assert server_version(seen) == (2, 4, 9)
+        seen.close()
+        catalogue = Catalogue(client)
+        with recorded(client) as recording:
+            life = Life(url, strategy, tmp_path, sample)
+            try:
+                life.everything()
+            finally:
+                life.engine.close()
+        complaints = {complaint: words for words in recording.commands if (complaint := catalogue.complaint(words))}
+        assert complaints == {}
+        assert [name for name in recording.calls if not catalogue.knows(name)] == []
+        hidden = recording.hidden()
+        assert hidden.keys() <= {"config|get"}, "what MONITOR does not show, nobody has checked word by word"
+        shown = sorted({words[0].upper() for words in recording.commands})
+        assert {"WATCH", "MULTI", "EXEC", "BLPOP"} & set(shown)
+        print(f"{strategy}: {len(recording.commands)} commands of {len(shown)} kinds, {hidden} hidden; {shown}")
+        record_property("commands proven", len(recording.commands))
+        client.close()
+
+
+@pytest.mark.parametrize("strategy", TRANSACTIONAL)
+def test_everything_works_on_a_server_that_knows_only_what_redis_2_4_does(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(HERE[OLD], tmp_path, *LIKE_2_4) as url, producer(url, monkeypatch) as sample:
+        life = Life(url, strategy, tmp_path, sample)
+        try:
+            life.everything()
+        finally:
+            life.engine.close()
+
+
+def test_that_server_knows_nothing_newer(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old").mkdir()
+    with running(HERE[NEW], tmp_path / "new") as new, running(HERE[OLD], tmp_path / "old") as old:
+        catalogue = Catalogue(connect(new))
+        known: Any = connect(old).command()
+        assert sorted(name.upper() for name in known if not catalogue.knows(name)) == sorted(SINCE_2_4)
+    with running(HERE[OLD], tmp_path, *LIKE_2_4) as url:
+        for command in SINCE_2_4:
+            client: Any = connect(url)
+            with pytest.raises(ResponseError, match="unknown command"):
+                client.execute_command(command)

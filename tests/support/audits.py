@@ -1,0 +1,68 @@
+"""Audits that a test asks for, and what they counted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from dueq.core.auditor import Auditor
+from dueq.core.namespace import Namespace
+from dueq.core.store.base import Outcome
+from dueq.core.tally import Tally
+from dueq.core.telemetry import ReaperTelemetry
+from support.world import World
+
+GRACE = 0.01
+HOUR_US = 3600 * 1_000_000
+
+
+class Audits:
+    """Audits of one namespace, and what they counted."""
+
+    def __init__(self, world: World, namespace: Namespace | None = None, *, grace: float = GRACE) -> None:
+        self.world, self.tally = world, Tally()
+        namespace = namespace or world.main
+        telemetry = ReaperTelemetry(self.tally, "reaper", namespace.strategy.name)
+        self.auditor = Auditor(namespace, telemetry, interval=3600, grace=grace, first_in=0)
+
+    def steps(self) -> Iterator[float]:
+        """One audit, asked for here, step by step; yields the seconds that each step took."""
+        self.world.redis.delete(self.world.keys.plain("audited"))
+        yield from self.go_on()
+
+    def go_on(self) -> Iterator[float]:
+        """The same, if it is due already."""
+        self.auditor._resume_at = 0.0  # it would look in a minute
+        while True:
+            began = time.monotonic()
+            pause = self.auditor.run_once()
+            yield time.monotonic() - began
+            if not self.auditor.busy:
+                return
+            time.sleep(pause)
+
+    def run(self) -> dict[str, int]:
+        """One audit; returns all repairs so far, by kind."""
+        for _ in self.steps():
+            pass
+        return self.repairs
+
+    @property
+    def repairs(self) -> dict[str, int]:
+        counts = Counter[str]()
+        for series in self.tally.series():
+            if series.definition.name == "dueq_audit_repairs_total":
+                counts[series.labels[1]] += int(series.values[0])
+        return dict(counts)
+
+
+def every_state(world: World) -> None:
+    """Tasks that wait, are ready, held, leased, dead, void."""
+    world.ready("started", "held", "ready", "void", "void-again")
+    world.take("w1", want=2)
+    assert world.store.cancel("void")
+    assert world.store.reschedule("void-again", HOUR_US, relative=True)
+    world.ready("dead", queue="other")
+    world.settle("w2", Outcome(world.started("w2", "other"), "dead"))
+    world.schedule("waiting", delay_us=HOUR_US)

@@ -1,0 +1,159 @@
+"""A namespace moved from one strategy to another: tasks in every state before, and what became of them after."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from dueq.core import migration
+from dueq.core.clock import US
+from dueq.core.codec import Record
+from dueq.core.config import Settings
+from dueq.core.namespace import Namespace
+from dueq.core.store.base import Outcome
+from support.mortal import Fate, Killed, mortal
+from support.waiting import wait_until
+from support.world import LEASE_US, SCRIPTED, World
+
+HOUR_US = 3600 * US
+_INDEX = {
+    "buckets": ("seconds:", "sizes:", "bucket:"),
+    "keyspace": ("timer:keyspace:", "alarm:"),
+    "tmpset": ("timer:tmpset:", "tmp:", "tmps", "wanted:"),
+}
+
+
+def visitor(world: World) -> Namespace:
+    """The namespace as a process opens it that asks for no strategy."""
+    return world.adopt(Namespace.open(Settings(redis_url=world.settings.redis_url, namespace=world.keys.namespace)))
+
+
+def migrate(world: World, target: str) -> int:
+    """Move the namespace, or go on with that; returns how many tasks were moved."""
+    begun = migration.begin(visitor(world), target)
+    return 0 if begun is None else begun.run()
+
+
+def index_of(world: World, strategy: str) -> list[str]:
+    """The keys of the index that ``strategy`` has."""
+    found = [key.decode().removeprefix(world.keys.prefix) for key in world.redis.scan_iter(world.keys.prefix + "*")]
+    return sorted(key for key in found if key.startswith(_INDEX.get(strategy, (f"timer:{strategy}:",))))
+
+
+def past(url: str, name: str, strategy: str) -> World:
+    """A namespace in which it is a little earlier than it is, so that what is due there is due by any clock."""
+    world = World(url, name, strategy)
+    world.clock.ahead_us = -20 * US
+    return world
+
+
+@dataclass
+class Scene:
+    """Tasks in every state. ``waiting`` are those that have to run; ``far`` are due in an hour."""
+
+    world: World
+    waiting: set[str] = field(default_factory=set)
+    far: set[str] = field(default_factory=set)
+    started: Record | None = None
+    held: Record | None = None
+    indexed: int = 0
+
+    @property
+    def claim(self) -> Record:
+        assert self.started is not None
+        return self.started
+
+
+def scene(world: World, near_us: int = 300_000) -> Scene:
+    """Bring tasks into every state that there is; some are due ``near_us`` from now."""
+    found = Scene(world)
+    _beyond(found)
+    _unclaimed(found)
+    _popped(found)
+    near_us += time.time_ns() // 1000
+    world.schedule("near1", "near2", due_us=near_us)
+    world.schedule("near3", queue="other", due_us=near_us)
+    world.schedule("far1", "far2", due_us=near_us + HOUR_US)
+    world.schedule("due1", "due2")
+    assert world.store.reschedule("moved", near_us) is not None  # its entry in the ready list is void
+    world.schedule("again", due_us=near_us + HOUR_US)  # so is this one's, under the same id
+    found.waiting |= {"near1", "near2", "near3", "due1", "due2", "moved"}
+    found.far = {"far1", "far2", "again"}
+    found.indexed = sum(census.scheduled for census in world.strategy.census(["q", "other"]))
+    return found
+
+
+def _beyond(found: Scene) -> None:
+    """Tasks that are started, held, failed, dead and ready; two whose entries in the ready list are void."""
+    world = found.world
+    world.ready("retried", "dead", "leased", "held", "ready", "moved", "again", "gone")
+    assert world.settle("w1", Outcome(world.started("w1"), "retry", delay_us=0)) == "done"
+    assert world.settle("w1", Outcome(world.started("w1"), "dead", reason="on purpose")) == "done"
+    step = world.take("w1", want=2)
+    found.started, [found.held] = step.started, step.held
+    for task_id in ("gone", "again"):
+        assert world.store.cancel(task_id)
+    found.waiting |= {"retried", "held", "ready"}
+
+
+def _unclaimed(found: Scene) -> None:
+    """A worker took a task and died before it claimed it, where that is not one step."""
+    world = found.world
+    if world.settings.strategy in SCRIPTED:
+        return
+    world.ready("unclaimed", queue="side")
+    held = world.keys.of("held", "w2")
+    for at in range(1, 30):
+        with suppress(Killed):
+            mortal(world.actor("w2"), Fate(at, "after")).store.advance("w2", ["side"], LEASE_US)
+        if world.redis.llen(held):
+            found.waiting.add("unclaimed")
+            return
+    raise AssertionError("nothing was taken")
+
+
+def _popped(found: Scene) -> None:
+    """A dispatcher died with tasks in its tmp set, if its strategy has such."""
+    world = found.world
+    if world.settings.strategy != "tmpset":
+        return
+    world.schedule("popped", queue="side")
+    for at in range(1, 30):
+        with suppress(Killed):
+            mortal(world.actor(f"gone{at}"), Fate(at, "after")).strategy.dispatch(100)
+        if world.redis.zcard(world.keys.plain("tmps")):
+            found.waiting.add("popped")
+            return
+    raise AssertionError("nothing was popped")
+
+
+def settle(found: Scene, world: World | None = None) -> None:
+    """The worker that lives ends: it acks what it ran, and puts back what it held."""
+    store = (world or found.world).store
+    assert store.advance("w1", (), LEASE_US, want=0, outcome=Outcome(found.claim, "ack")).settled == "done"
+    assert [lost.id for lost in store.give_back("w1", "unstarted", 9)] == ["held"]
+
+
+def bring_to_an_end(world: World, found: Scene) -> None:
+    """With the new strategy: each task runs once, those far away after a reschedule, and no key is left."""
+    world.store.give_back("w2", "worker_lost", 9)
+    assert not world.store.cancel("gone")
+    far = sorted(found.far)
+    assert world.store.cancel(far[0])
+    for task_id in far[1:]:
+        assert world.store.reschedule(task_id, 0) is not None
+    runs: Counter[str] = Counter()
+
+    def all_ran() -> bool:
+        runs.update(record.id for record in world.drain())
+        return runs.keys() >= found.waiting | set(far[1:])
+
+    wait_until(all_ran, 10, what="all have run")
+    assert runs == dict.fromkeys(found.waiting | set(far[1:]), 1)
+    dead = world.store.revive(["dead"])
+    assert [record.id for record in world.drain()] == ["dead"] * dead
+    assert dead != ("dead" in found.waiting)
+    left = world.leftovers()
+    assert left == [], left

@@ -1,0 +1,43 @@
+"""Servers that are older than any that can be had: Redis 2.8.17, made to say that it is an older one.
+
+Two characters of a copy of its binary are others, so that INFO tells another version.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import replace
+
+from support.get_servers import CACHE, Missing, Server
+from support.servers import all_servers
+from support.since import LIKE_2_4
+
+AGED = "like-2.4"
+_REAL = "redis-2.8.17"
+
+
+def like_2_4() -> Server | Missing:
+    """A server that is as near to Redis 2.4 as can be: it also does not know what came later."""
+    server = saying("2.4.18")
+    return server if isinstance(server, Missing) else replace(server, name=AGED, options=tuple(LIKE_2_4))
+
+
+@functools.cache
+def saying(version: str) -> Server | Missing:
+    """A server that says it is Redis ``version``, of as many characters as the real one's."""
+    real = next(server for server in all_servers() if server.name == _REAL)
+    true = _REAL.partition("-")[2]
+    if isinstance(real, Missing) or version == true:
+        return real
+    binary = CACHE / f"{_REAL}-says-{version}" / real.binary.name
+    if not binary.exists():
+        content, word = real.binary.read_bytes(), f"\0{true}\0".encode()
+        assert len(version) == len(true)
+        assert content.count(word) == 1
+        binary.parent.mkdir(exist_ok=True)
+        fresh = binary.with_name(f"fresh.{os.getpid()}")  # several may do this at once
+        fresh.write_bytes(content.replace(word, f"\0{version}\0".encode()))
+        fresh.chmod(0o755)
+        fresh.replace(binary)
+    return Server(f"redis-{version}", tuple(int(part) for part in version.split(".")), binary)

@@ -1,0 +1,56 @@
+"""Between dueq and a server: makes it say that it is of another version."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+
+@contextmanager
+def disguised(url: str, directory: Path, real: str, told: str) -> Iterator[str]:
+    """Yield the address of the server at ``url`` that says it is Redis ``told`` instead of ``real``.
+
+    Both must be of one length: then INFO, which alone tells it, stays as long as it was.
+    """
+    assert len(real) == len(told)
+    path = directory / "p"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(128)
+        replacing = f"redis_version:{real}\r".encode(), f"redis_version:{told}\r".encode()
+        server = unquote(urlsplit(url).path)
+        threading.Thread(target=_serve, args=(listener, server, replacing), daemon=True).start()
+        yield f"unix://{quote(str(path))}?db=0"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _serve(listener: socket.socket, server: str, replacing: tuple[bytes, bytes]) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:  # the end
+            return
+        upstream = socket.socket(socket.AF_UNIX)
+        upstream.connect(server)
+        threading.Thread(target=_pump, args=(client, upstream, (b"", b"")), daemon=True).start()
+        threading.Thread(target=_pump, args=(upstream, client, replacing), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket, replacing: tuple[bytes, bytes]) -> None:
+    """Pass on what ``source`` says until either hangs up."""
+    old, new = replacing
+    try:
+        while data := source.recv(1 << 20):
+            sink.sendall(data.replace(old, new) if old else data)
+    except OSError:  # the other side hung up, which is passed on
+        pass
+    finally:
+        for each in (source, sink):
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it is closed already
+                continue
