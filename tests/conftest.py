@@ -6,6 +6,7 @@ The server is of the version that dueq embeds. With ``--servers`` the conformanc
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,15 @@ from support.world import SCRIPTED, World
 
 from dueq import strategies
 
+# of the conformance suite, what takes long and does not depend on the server; the second on the oldest ones, too
+_FIRST_ONLY = {
+    "test_rivals",
+    "test_migration_cuts",
+    "test_migration_under_load",
+    "test_auditor_busy",
+    "test_auditor_due",
+}
+_OLDEST_TOO = {"test_migration", "test_auditor", "test_crash_points", "test_model", "test_pages"}
 _SUITE = Path(__file__).parent / "conformance"
 _numbers = itertools.count(1)
 
@@ -28,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAMES",
         help=f"run tests/conformance on these servers: 'all', or names such as redis-5.0.6,{AGED}",
     )
+    parser.addoption("--all-of-it", action="store_true", help="leave nothing out on any server; takes half an hour")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -38,16 +49,47 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Strategies that need scripts are not for a server without: that they are refused, tests/servers shows."""
-    unfit = [item for item in items if _is_unfit(getattr(item, "callspec", None))]
-    if unfit:
-        config.hook.pytest_deselected(items=unfit)
-        items[:] = [item for item in items if item not in unfit]
+    """Leave out what a server cannot carry, and, unless ``--all-of-it`` is given, what would take too long.
+
+    That strategies which need scripts are refused by a server without is shown by tests/servers.
+    """
+    whole = bool(config.getoption("--all-of-it"))
+    turns: Counter[int] = Counter()
+    left_out = [item for item in items if _is_unfit(item) or not (whole or _is_chosen(item, turns))]
+    if left_out:
+        gone = {id(item) for item in left_out}
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if id(item) not in gone]
 
 
-def _is_unfit(chosen: Any) -> bool:
-    parameters = chosen.params if chosen is not None else {}
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    chosen = getattr(item, "callspec", None)
+    return {} if chosen is None else dict(chosen.params)
+
+
+def _is_unfit(item: pytest.Item) -> bool:
+    parameters = _parameters(item)
     return getattr(parameters.get("server"), "name", "") == AGED and parameters.get("strategy_name") in SCRIPTED
+
+
+def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
+    """Everything on the first server, nearly all on the oldest ones, and in turn a third on each of the others."""
+    server = _parameters(item).get("server")
+    number = 0 if server is None else _number(server)
+    if number == 0:
+        return True
+    module = item.path.stem
+    if module in _FIRST_ONLY:
+        return False
+    if number >= len(_here()) - 1:
+        return True
+    turns[number] += 1
+    return module not in _OLDEST_TOO and turns[number] % 3 == number % 3
+
+
+def _number(server: Server) -> int:
+    real = _here()
+    return real.index(server) if server in real else len(real)
 
 
 def _here() -> list[Server]:
@@ -75,8 +117,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 @pytest.fixture(scope="session")
 def load(server: Server) -> Load:
     """How many of very many cases tests try: all on the embedded server."""
-    real = _here()
-    return Load(real.index(server) if server in real else len(real))
+    return Load(_number(server))
 
 
 @pytest.fixture(scope="session")
