@@ -198,6 +198,7 @@ def test_what_can_be_foreseen_reads_zero(board: Board) -> None:
     assert value(samples, "dueq_process_restarts_total", role="dispatcher", cause="hung") == 0
     assert value(samples, "dueq_dispatch_wakeups_total", strategy="lua", reason="safety_net") == 0
     assert value(samples, "dueq_dispatch_conflicts_total", strategy="lua") == 0
+    assert value(samples, "dueq_audit_repairs_total", strategy="lua", kind="scheduled") == 0
     assert value(samples, "dueq_recovery_seconds_count", cause="worker_lost") == 0
     assert value(samples, "dueq_redis_commands_total", role="worker") == 0
     assert value(samples, "dueq_processes", role="worker", state="draining") == 0

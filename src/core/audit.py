@@ -30,7 +30,7 @@ _SUSPECTS = 10_000
 _RECORDS, _SHARDS, _READ = 1000, 64, 200
 """Records in one step, about, and most of their hashes; records that are read one by one."""
 _MENDED = 10
-_VOID = 10_000
+_VOID = 5000
 """More notes of void entries than this are not looked through: Redis 2.4 can only read all of them at once."""
 
 _KINDS: dict[str, Repair] = {"S": "scheduled", "H": "held", "L": "leased", "D": "dead"}

@@ -25,6 +25,8 @@ from .telemetry import ReaperTelemetry
 
 log = logging.getLogger("dueq.auditor")
 
+_FIRST_S = 300.0
+"""From its start to its first look: a start is busy enough."""
 _LOOK_S = 60.0
 _SPACING_S = 600.0
 """From audit to audit at least, however much has to be recovered."""
@@ -43,9 +45,15 @@ class Auditor:
     """Sleeps until an audit is due. ``run_once`` takes one step and says in how many seconds to take the next."""
 
     def __init__(
-        self, namespace: Namespace, telemetry: ReaperTelemetry, *, interval: float, grace: float, first_in: float = 300
+        self,
+        namespace: Namespace,
+        telemetry: ReaperTelemetry,
+        *,
+        interval: float,
+        grace: float,
+        first_in: float = _FIRST_S,
     ) -> None:
-        """A task that is in no place is lost after ``grace`` seconds; the first ``first_in`` seconds are left alone."""
+        """A task that is in no place for ``grace`` seconds is lost. The first look is ``first_in`` seconds from now."""
         self._namespace, self._telemetry = namespace, telemetry
         self._interval, self._grace = interval, grace
         self._audit: Audit | None = None
@@ -53,7 +61,7 @@ class Auditor:
         self._began = 0.0
         self._last: bytes | None = None  # when the last audit began, as it stands in Redis
         self._owed = False  # an audit that was begun could not be finished
-        self._resume_at = time.monotonic() + first_in
+        self._resume_at = time.monotonic() + min(first_in, interval)
         self._patience = Patience(1.0, _LOOK_S)
 
     @property
@@ -73,12 +81,10 @@ class Auditor:
 
     def _careful_step(self) -> float:
         try:
-            seconds = self._step()
-            self._patience.succeeded()
-            return seconds
+            return self._step()
         except NamespaceMigrating:  # tasks are in two indexes
             self._cut_short()
-            return _look_in()
+            return self._look_in()
         except TRANSIENT as error:
             if self._patience.failures == 0:
                 log.warning("Redis trouble, trying again: %s", redact(str(error)))
@@ -89,12 +95,14 @@ class Auditor:
         began = time.monotonic()
         if self._audit is None:
             due_in = 0.0 if self._owed else self._due_in()
-            if due_in > 0 or not self._begin():
-                return min(due_in, _look_in()) or _look_in()
+            if due_in > 0:
+                return min(due_in, self._look_in())
+            if not self._begin():
+                return self._look_in()
         pause = next(self._steps, None)
         if pause is None:
             self._end()
-            return _look_in()
+            return self._look_in()
         return max(pause, min(_LONGEST_REST_S, _REST * (time.monotonic() - began)))
 
     def _due_in(self) -> float:
@@ -126,14 +134,15 @@ class Auditor:
             seconds = time.monotonic() - self._began
             log.info("audited %d tasks in %.1f s: %d repairs", self._audit.records, seconds, self._audit.repairs)
         self._audit, self._owed = None, False
+        self._patience.succeeded()
 
     def _cut_short(self) -> None:
         self._owed = self._owed or self._audit is not None
         self._audit = None
 
-
-def _look_in() -> float:
-    return _LOOK_S * random.uniform(0.8, 1.2)  # several auditors should not look at once
+    def _look_in(self) -> float:
+        # several auditors should not look at once
+        return min(_LOOK_S, self._interval) * random.uniform(0.8, 1.2)
 
 
 def _now_s(namespace: Namespace) -> int:

@@ -14,6 +14,7 @@ that seems dead, and if that was only slow, its next step is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+
 from .. import strategies
 from ..strategies.base import Entry
 from . import keeping

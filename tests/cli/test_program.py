@@ -165,8 +165,8 @@ def test_run_defaults_are_the_options_own(supervised: list[tuple[RunOptions, dic
 def test_run_passes_every_option(supervised: list[tuple[RunOptions, dict[str, str | None]]]) -> None:
     arguments = (
         "run shop:app --strategy lua --workers 2 --dispatchers 3 --queues a,b --prefetch 4 --lease 5 --batch 6 "
-        "--safety-net 7 --audit-interval 12 --max-losses 8 --drain-timeout 9 --max-restarts 10 --restart-window 11 --metrics-host ::1 "
-        "--metrics-port 0 --state-file s --log-format json --redis-url redis://h --namespace n"
+        "--safety-net 7 --audit-interval 12 --max-losses 8 --drain-timeout 9 --max-restarts 10 --restart-window 11 "
+        "--metrics-host ::1 --metrics-port 0 --state-file s --log-format json --redis-url redis://h --namespace n"
     )
     assert Cli({})(*arguments.split()).code == 0
     wanted = RunOptions(

@@ -64,6 +64,7 @@ class Others:
             try:
                 while not self._ending.is_set():
                     act(*arguments)
+                    time.sleep(0.01)  # or there would be too much to move
             except StrategyMismatch:
                 assert act == self.dispatch_until_refused
             except BaseException as error:
@@ -85,13 +86,13 @@ class Others:
 
     def wait_for_more(self) -> None:
         before = len(self.due), len(self.far)
-        wait_until(lambda: len(self.due) > before[0] + 20 and len(self.far) > before[1] + 300, 10)
+        wait_until(lambda: len(self.due) > before[0] + 20 and len(self.far) > before[1] + 100, 10)
 
     def schedule(self) -> None:
         self.due.add(self._apps[0].schedule_task(0, "x").id)
 
     def schedule_many(self) -> None:
-        handles = self._apps[1].schedule_many([self._later.call_after(3600)() for _ in range(250)])
+        handles = self._apps[1].schedule_many([self._later.call_after(3600)() for _ in range(10)])
         assert all(handle.created for handle in handles), "its own were taken for others' tasks"
         self.far |= {handle.id for handle in handles}
 
@@ -104,7 +105,6 @@ class Others:
 
     def dispatch_until_refused(self, namespace: Namespace) -> None:
         namespace.strategy.dispatch(10)
-        time.sleep(0.001)
 
 
 def _all_are_there(world: World, others: Others) -> None:

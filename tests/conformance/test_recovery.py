@@ -97,6 +97,23 @@ def test_a_live_lease_is_left_alone_and_its_end_is_told(world: World) -> None:
     assert reaped.next_us == step.now_us + LEASE_US // 2
 
 
+def test_a_lease_without_a_claim_is_forgotten(world: World) -> None:
+    """What an ack at maxmemory leaves behind if it is cut short; the id may be in use again, in another queue."""
+    for task_id in ("gone", "again"):
+        world.ready(task_id)
+        world.started("w1", lease_us=1)
+        world.redis.hdel(world.keys.record(task_id), task_id)
+        world.redis.lrem(world.keys.of("held", "w1"), 1, task_id)
+    assert world.store.give_back("w1", "lease_expired", 3) == []
+    world.ready("again", queue="other")
+    claim = world.started("w2", "other")
+    reaped = [world.store.reap(100, 1, 3) for _ in range(2)]
+    assert [one.lost for one in reaped] == [[], []]
+    assert reaped[1].next_us is not None
+    assert reaped[1].next_us > reaped[1].now_us
+    assert world.settle("w2", Outcome(claim, "ack")) == "done"
+
+
 def test_silent_workers_are_named_and_their_held_tasks_come_back(world: World) -> None:
     world.ready("a", "b")
     world.take(want=2, lease_us=1)

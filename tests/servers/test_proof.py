@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import typer.main
 from redis.exceptions import ResponseError
 from support.engine import APPS, Engine
 from support.proxy import disguised
@@ -37,7 +39,23 @@ pytestmark = [
     pytest.mark.skipif(not {NEW, OLD} <= HERE.keys(), reason=f"no {NEW} or no {OLD}"),
     pytest.mark.timeout(120),
 ]
-_OPTIONS = ("--workers", "2", "--dispatchers", "2", "--prefetch", "4", "--lease", "2")
+_OPTIONS = ("--workers", "2", "--dispatchers", "2", "--prefetch", "4", "--lease", "2", "--audit-interval", "1")
+_NOT_GIVEN = {
+    "run": "as a process of its own, several times",
+    "replay": "what demo does, with another log",
+    **{f"redis {name}": "about the server that dueq starts itself" for name in ("start", "stop", "url", "status")},
+}
+"""The commands that ``Life.cli`` does not give, and why."""
+
+
+def command_names() -> set[str]:
+    """Every command of the command line, those of groups as two words."""
+    group: Any = typer.main.get_command(app)
+    found: set[str] = set()
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        found |= {name} if inner is None else {f"{name} {one}" for one in inner}
+    return found
 
 
 @contextmanager
@@ -56,12 +74,14 @@ class Life:
     def __init__(self, url: str, strategy: str, directory: Path, sample: ModuleType) -> None:
         self.engine, self.strategy, self.sample = Engine(directory, url=url), strategy, sample
         self.directory, self.url = directory, url
+        self.given: set[str] = set()
         self.supervisor = self._started()
 
     def _started(self) -> Any:
         return self.engine.run("--strategy", self.strategy, *_OPTIONS)
 
     def cli(self, *arguments: str, status: int = 0) -> str:
+        self.given.add(next(name for name in command_names() if [*arguments][: len(name.split())] == name.split()))
         result = CliRunner().invoke(app, arguments, env={"DUEQ_REDIS_URL": self.url})
         assert result.exit_code == status, (arguments, result.output, result.exception)
         return result.stdout
@@ -69,11 +89,14 @@ class Life:
     def everything(self) -> None:
         self.tasks_end_in_every_way()
         self.processes_are_killed()
+        self.a_worker_stands_still()
         self.commands_are_given()
         assert self.engine.total(self.supervisor, "dueq_early_starts_total") == 0
         assert self.engine.stop(self.supervisor) == 0
+        self.namespace_is_moved()
         self.namespace_is_purged()
         self.log_is_replayed()
+        assert self.given == command_names() - _NOT_GIVEN.keys()
 
     def tasks_end_in_every_way(self) -> None:
         sample, engine = self.sample, self.engine
@@ -95,7 +118,7 @@ class Life:
 
     def processes_are_killed(self) -> None:
         engine, sample = self.engine, self.sample
-        for role in ("worker", "dispatcher"):
+        for role in ("worker", "dispatcher", "reaper"):
             long = [sample.nap.after(0)(0.5) for _ in range(4)]
             wait_until(lambda: engine.total(self.supervisor, "dueq_tasks", state="leased") > 0, what="one runs")
             sample.app.schedule_many([sample.nap.call_after(0)(0.001) for n in range(20)])
@@ -110,6 +133,20 @@ class Life:
         self.supervisor = self._started()
         wait_until(lambda: lost.id in self.done(), 30, what="its lease has run out, and another ran it")
         assert len(engine.runs()[lost.id].starts) == 2
+
+    def a_worker_stands_still(self) -> None:
+        engine = self.engine
+        long = self.sample.nap.after(0)(1.0)
+        wait_until(lambda: engine.runs()[long.id].starts, what="it runs")
+        pid = int(engine.runs()[long.id].starts[0][-1])
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: long.id in self.done(), 30, what="its lease has run out, and another ran it")
+        os.kill(pid, signal.SIGCONT)
+        wait_until(
+            lambda: engine.total(self.supervisor, "dueq_duplicates_total", cause="stale_ack") == 1,
+            30,
+            what="it is told that it comes too late",
+        )
 
     def commands_are_given(self) -> None:
         lines = self.directory / "tasks.jsonl"
@@ -141,6 +178,14 @@ class Life:
         report = json.loads(self.cli("demo", *where, "--limit", "50", "--json"))
         assert (report["finished"], report["lost"], report["early"], report["clock_offset_us"]) == (50, 0, 0, 0)
         self.nothing_is_left()
+
+    def namespace_is_moved(self) -> None:
+        client = connect(self.url)
+        assert client.get("dueq:{default}:audited"), "the auditor was at work, too"
+        client.close()
+        for target in (next(name for name in TRANSACTIONAL if name != self.strategy), self.strategy):
+            told = json.loads(self.cli("migrate", "--to", target, "--json"))
+            assert (told["strategy"], told["moved"]) == (target, 121)
 
     def namespace_is_purged(self) -> None:
         self.cli("purge", "--yes")

@@ -20,7 +20,7 @@ for _, queue in ipairs(redis.call('SMEMBERS', key_queues())) do
   for at = 1, #expired, 2 do
     local id = expired[at]
     local record = load(id)
-    if record and record.state == 'L' then
+    if record and record.state == 'L' and record.queue == queue then
       local how = lose(id, record, 'e', whole(tonumber(expired[at + 1]) - lease), most_losses)
       for _, item in ipairs({ id, queue, how }) do reply[#reply + 1] = item end
     else

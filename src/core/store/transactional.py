@@ -267,23 +267,27 @@ class TransactionalStore(KeyedStore):
         ]
         silent: Command = ("ZRANGEBYSCORE", workers, "-inf", now, "LIMIT", 0, limit)
         *found, names = self._transactions.trip([*expired, silent])
-        ids = [raw_id.decode() for some in found for raw_id in some][:limit]
-        lost = self._transactions.run(lambda session: self._take_back(session, ids, lease_us, most_losses, now))
+        out = [(queue, raw_id.decode()) for queue, ids in zip(queues, found, strict=True) for raw_id in ids][:limit]
+        lost = self._transactions.run(lambda session: self._take_back(session, out, lease_us, most_losses, now))
         keys = [*(self._keys.of("leased", queue) for queue in queues), workers]
         heads = self._transactions.trip([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
         ends = [int(float(head[1])) for head in heads if head]
         gone = [name for name in (raw.decode() for raw in names) if self._holds(name)]
         return Reaped(now, min(ends, default=None), gone, lost)
 
-    def _take_back(self, session: Session, ids: Sequence[str], lease_us: int, most_losses: int, now: int) -> list[Lost]:
-        raws = self._load(session, ids)
-        records = {task_id: readable_record(task_id, raw) for task_id, raw in zip(ids, raws, strict=True)}
-        leased = [record for record in records.values() if record is not None and record.state == "L"]
+    def _take_back(
+        self, session: Session, leases: Sequence[tuple[str, str]], lease_us: int, most_losses: int, now: int
+    ) -> list[Lost]:
+        """Of leases, each a queue and an id, those that have run out, and those of which there is no claim."""
+        raws = self._load(session, [task_id for _, task_id in leases])
         # read again, now that the records are watched: an owner that extends its lease writes its record
-        ends = session.read([("ZSCORE", self._keys.of("leased", one.queue), one.id) for one in leased])
+        ends = session.read([("ZSCORE", self._keys.of("leased", queue), task_id) for queue, task_id in leases])
         edit, lost = Edit(self._keys, self._index), []
-        for record, end in zip(leased, ends, strict=True):
-            if end is not None and float(end) <= now:
+        for (queue, task_id), raw, end in zip(leases, raws, ends, strict=True):
+            record = readable_record(task_id, raw)
+            if record is None or record.state != "L" or record.queue != queue:
+                edit.commands.append(("ZREM", self._keys.of("leased", queue), task_id))
+            elif end is not None and float(end) <= now:
                 how = edit.lose(record, "lease_expired", int(float(end)) - lease_us, most_losses, now)
                 lost.append(Lost(record.id, record.queue, how))
         self._commit(session, edit)

@@ -34,6 +34,23 @@ def fail() -> None:
     raise RuntimeError("on purpose")
 
 
+@app.task(retries=1, backoff=Backoff(first=0.05, most=0.05))
+def late_failure(seconds: float) -> None:
+    """Raise, after a while."""
+    _note("start")
+    time.sleep(seconds)
+    raise RuntimeError("on purpose")
+
+
+@app.task()
+def late_chain(seconds: float) -> None:
+    """Schedule a task, after a while."""
+    _note("start")
+    time.sleep(seconds)
+    chain.after(0)(0)
+    _note("end")
+
+
 @app.task()
 def chain(hops: int) -> None:
     """Schedule the next of a chain of tasks, from inside a task."""
