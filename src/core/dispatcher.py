@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
+from .bells import ring_dispatcher
 from .connection import TRANSIENT, Patience, redact
+from .errors import StrategyMismatch
 from .namespace import Namespace
 from .stop import Stop
 from .telemetry import DispatcherTelemetry
+from .transactions import Transactions
 
 log = logging.getLogger("dueq.dispatcher")
 
@@ -26,14 +29,18 @@ class Dispatcher:
         stop: Stop,
     ) -> None:
         self._strategy, self._telemetry = namespace.strategy, telemetry
+        self._keys, self._transactions = namespace.keys, Transactions(namespace.client)
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
         self._patience = Patience()
 
     def run(self) -> None:
-        """Dispatch until stopped."""
+        """Dispatch until stopped. Raises StrategyMismatch if another strategy keeps the namespace by now."""
         try:
             while not self._stop.requested:
                 self.run_once()
+        except StrategyMismatch:
+            self._ring_on()
+            raise
         finally:
             self._strategy.close()
 
@@ -55,6 +62,14 @@ class Dispatcher:
             if self._patience.failures == 0:
                 log.warning("Redis trouble, trying again: %s", redact(str(error)))
             self._stop.sleep(self._patience.failed())
+
+    def _ring_on(self) -> None:
+        # the ring that woke this one was for a dispatcher of the other strategy; or others of this one have to hear it
+        self._strategy.close()  # or it might go to the request that is open here
+        try:
+            self._transactions.trip(ring_dispatcher(self._keys))
+        except TRANSIENT as error:
+            log.warning("could not wake another dispatcher while stopping: %s", redact(str(error)))
 
     def _sleep(self, told: float, next_in: float | None) -> None:
         due = next_in is not None and next_in < self._safety_net

@@ -57,7 +57,7 @@ def begin(namespace: Namespace, target: str) -> Migration | None:
             raise keeping.unfinished(keys.namespace, source, kept_by, target)
         source = source or kept_by
         state = ("HMSET", meta, "strategy", target, "from", source, "migrator", me)
-        session.commit([state, *ring_dispatcher(keys)])  # one of the old strategy wakes up, and learns that it is over
+        session.commit([state, *ring_dispatcher(keys)])  # the old strategy's wake up, one another, and learn of it
         return source
 
     source = Transactions(namespace.client).run(attempt)
@@ -83,6 +83,7 @@ class Migration:
 
     def run(self, told: Told = lambda _: None) -> int:
         """Move all that is left to move, and end the migration; returns how many tasks were moved."""
+        self.unreadable = 0
         while self._old.strategy.recover():  # what dispatchers of the old strategy had in hand becomes ready
             pass
         moved = sum(self._move(entries) for entries in self._scheduled(told))
@@ -112,7 +113,7 @@ class Migration:
         elsewhere = set(self._old.strategy.missing(entries))  # ready, or scheduled since the migration began
         left = self._new.strategy.missing([entry for entry in entries if entry not in elsewhere])
         for at in range(0, len(left), _BATCH):
-            # the ring wakes another dispatcher of the old strategy; and at maxmemory Redis refuses all for its sake
+            # with the ring Redis refuses all of it at maxmemory, and not the script alone, which it would run in part
             self._commit([*ring_dispatcher(self._keys), *self._new.strategy.add(left[at : at + _BATCH])])
         return len(left)
 

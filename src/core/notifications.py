@@ -26,7 +26,7 @@ _ALL = "g$lshzxetd"  # what A stands for: not K, E, m, n nor those to come
 _ANSWER_S = 10.0
 _PROBE_S = 0.5
 _RECEIVED = 65536
-_PATIENT = (BlockingIOError, ssl.SSLWantReadError)
+_PATIENT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket raises that has nothing to give now."""
 
 
@@ -48,10 +48,12 @@ class Subscription:
 
     @property
     def open(self) -> bool:
-        return self._connection is not None
+        """Whether it listens, as far as one knows here. Closing the whole pool closes this, too."""
+        return self._connection is not None and self._connection._sock is not None
 
     def start(self) -> None:
         """Subscribe. Events from before are lost. Raises redis-py's errors, then it is not open."""
+        self.close()
         self._connection, self._reader = self._pool.get_connection(), hiredis.Reader()
         try:
             self.ask()

@@ -31,6 +31,7 @@ from .base import Census, Dispatched, Entry, Needs, TransactionalStrategy
 from .due import Turns, bounded
 
 _LINGER_S = 2
+_SKEW_S = 1  # how far apart clocks may be without a task being late by more than the resolution
 _SECONDS = 20  # due buckets of a queue that one step looks at
 _LATER = 10  # buckets of a queue, not due yet, of which the first that is not empty is the next
 _STALE = 100  # buckets that a census, or a purge, looks at in one step
@@ -77,8 +78,9 @@ class BucketsStrategy(TransactionalStrategy):
     def dispatch(self, limit: int) -> Dispatched:
         now = self.clock.now_us()
         look, moved = self.transactions.run(lambda session: self._move(session, now, limit))
-        # what could not be removed might hide an earlier task from its producer, who then would not ring
-        left = not self._clean(look, now) or look.more or sum(bucket.length for bucket in look.due) > len(moved)
+        # an empty bucket may have hidden an earlier task from its producer, who then did not ring: look once more
+        hiding = not self._clean(look, now) or any(not bucket.length for bucket in look.later)
+        left = hiding or look.more or sum(bucket.length for bucket in look.due) > len(moved)
         nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
         next_in = 0.0 if left else None if nearest is None else max(0, nearest * US - now) / US
         return Dispatched(self._lateness(moved, now), next_in)
@@ -212,9 +214,10 @@ class BucketsStrategy(TransactionalStrategy):
         return any(entry.id.encode() in page for page in pages)
 
     def head(self, entry: Entry) -> Command:
-        # what is due already keeps a dispatcher awake; empty buckets that linger must not keep it asleep
-        now, second = self.clock.now_us() // US, _second(entry.due_us)
-        return ("ZRANGEBYSCORE", self.keys.of("seconds", entry.queue), f"({now}", f"({second}", "LIMIT", 0, 1)
+        # what is due already keeps a dispatcher awake; empty buckets that linger must not keep it asleep; and one that
+        # is due in a moment here may have been emptied there, by a dispatcher that sleeps again
+        soon, second = self.clock.now_us() // US + _SKEW_S, _second(entry.due_us)
+        return ("ZRANGEBYSCORE", self.keys.of("seconds", entry.queue), f"({soon}", f"({second}", "LIMIT", 0, 1)
 
     def leads(self, reply: Any, entry: Entry) -> bool:
         return not reply

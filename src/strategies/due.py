@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,16 @@ class Due:
         for entry in self.entries:
             queues.setdefault(entry.queue, []).append(entry)
         return queues
+
+    def note_heads(self, heads: Sequence[Any]) -> None:
+        """What is first in some queues, with its due time, since the ``entries`` were taken out.
+
+        It may have been scheduled after they were read, by somebody who rang nobody, since one of them was due before.
+        """
+        firsts = [int(float(head[1])) for head in heads if head]
+        if self.nearest_us is not None:
+            firsts.append(self.nearest_us)
+        self.nearest_us = min(firsts, default=None)
 
     def next_in(self) -> float | None:
         """Seconds until the next is due, 0 if one is due already, None if none is scheduled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -89,6 +89,10 @@ class TransactionalTimers(TimerZsets, TransactionalStrategy):
 
     def head(self, entry: Entry) -> Command:
         return ("ZRANGE", self.timer(entry.queue), 0, 0)
+
+    def heads(self, queues: Iterable[str]) -> list[Command]:
+        """Commands whose replies tell what is first in each of these queues, with its due time."""
+        return [("ZRANGE", self.timer(queue), 0, 0, "WITHSCORES") for queue in queues]
 
     def leads(self, reply: Any, entry: Entry) -> bool:
         return bool(reply) and reply[0].decode() == entry.id

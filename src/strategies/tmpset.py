@@ -92,7 +92,9 @@ class TmpsetStrategy(TransactionalTimers):
                 ("ZADD", self.keys.plain("tmps"), due.now_us, name),
             ]
         if commands:
-            session.commit([*commands, self.touch_guard()])
+            heads = self.heads(due.by_queue())
+            done, _ = session.commit([*commands, self.touch_guard(), *heads])
+            due.note_heads(done[-len(heads) :])
         return due
 
     def _deliver(self, name: str) -> list[Entry]:

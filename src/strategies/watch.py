@@ -63,5 +63,7 @@ class WatchStrategy(TransactionalTimers):
                 *ring_workers(self.keys, queue, len(ids)),
             ]
         if commands:
-            session.commit([*commands, self.touch_guard()])
+            heads = self.heads(due.by_queue())
+            done, _ = session.commit([*commands, self.touch_guard(), *heads])
+            due.note_heads(done[-len(heads) :])
         return due

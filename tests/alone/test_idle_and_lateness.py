@@ -20,7 +20,9 @@ pytestmark = pytest.mark.alone
 
 IDLE_S = 60
 MOST_COMMANDS_PER_PROCESS = 0.5
-MOST_LATE_P99_S = 0.010
+MOST_LATE_P99_S = {"lua": 0.010}
+"""The target of the default strategy. The others take more round trips a task: within the same order."""
+MOST_LATE_OTHERS_P99_S = 0.030
 TASKS = 1000
 
 
@@ -89,7 +91,7 @@ def test_a_hundred_tasks_a_second_are_on_time(engine: Engine, sample: ModuleType
     assert late[0] >= 0, "early"
     assert len(late) == TASKS
     if not resolution:  # else a hundred at a time come due together
-        assert p99 <= MOST_LATE_P99_S
+        assert p99 <= MOST_LATE_P99_S.get(strategy, MOST_LATE_OTHERS_P99_S)
 
 
 def _commands(stats: Mapping[str, Mapping[str, int]]) -> int:

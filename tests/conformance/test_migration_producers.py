@@ -30,6 +30,7 @@ def other(strategy_name: str) -> str:
 def old(redis_url: str, strategy_name: str) -> Iterator[World]:
     """The namespace before."""
     world = World(redis_url, f"followed{next(_numbers)}", strategy_name)
+    world.main.claim()
     yield world
     world.close()
 

@@ -68,6 +68,16 @@ def test_who_reads_is_told_of_the_end(make: Make) -> None:
     subscription.close()
 
 
+def test_a_pool_that_is_closed_takes_it_along(make: Make) -> None:
+    world = make()
+    strategy = world.strategy
+    assert strategy.wait(0.01) is None
+    world.main.client.connection_pool.disconnect()
+    world.schedule("a", delay_us=50_000)
+    strategy.doorbell().close()
+    assert next_lateness(world) < IN_TIME_S
+
+
 def test_a_descriptor_ends_the_wait_for_an_event(make: Make) -> None:
     world = make()
     subscription = Subscription(world.main.client, "pre:", "expired")

@@ -37,7 +37,7 @@ HERE = {server.name: server for server in all_servers() if isinstance(server, Se
 NEW, OLD = "redis-8.2.3", "redis-2.8.17"
 pytestmark = [
     pytest.mark.skipif(not {NEW, OLD} <= HERE.keys(), reason=f"no {NEW} or no {OLD}"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 _OPTIONS = ("--workers", "2", "--dispatchers", "2", "--prefetch", "4", "--lease", "2", "--audit-interval", "1")
 _NOT_GIVEN = {

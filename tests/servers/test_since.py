@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from redis.exceptions import ResponseError
 from support.servers import Server, all_servers, running
 from support.since import Catalogue, recorded
 
@@ -116,7 +117,9 @@ def test_a_recording_has_what_monitor_shows_and_hides(url: str) -> None:
     with recorded(client) as recording:
         client.set('a "quoted" key', b"\x00\xff] ")
         client.config_get("hz")
+        with pytest.raises(ResponseError):
+            client.execute_command("GETSET", "refused")  # type: ignore[no-untyped-call]
     assert recording.commands[0][0] == "SET"
     assert len(recording.commands[0]) == 3
-    assert recording.hidden() == {"config|get": 1}
+    assert recording.hidden() == {"config|get": 1, "getset": 1}
     client.close()

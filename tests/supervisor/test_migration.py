@@ -67,11 +67,12 @@ def test_a_task_may_schedule_tasks_after_its_namespace_has_moved(engine: Engine,
     assert all(len(run.starts) == 1 for run in engine.runs().values())
 
 
-def test_an_idle_one_ends_too_and_none_can_start_on_the_old_strategy(engine: Engine, sample: ModuleType) -> None:
-    supervisor = engine.run("--workers", "1", "--dispatchers", "2", "--strategy", "keyspace")
+def test_idle_ones_end_soon_and_none_can_start_on_the_old_strategy(engine: Engine, sample: ModuleType) -> None:
+    supervisors = [engine.run("--workers", "1", "--dispatchers", "2", "--strategy", "keyspace") for _ in range(3)]
     sample.nap.after(3600)(0.01)
     _migrate(engine, "tmpset")
-    assert supervisor.wait(30) == 4
+    for supervisor in supervisors:
+        assert supervisor.wait(15) == 4
     refused = engine.run("--strategy", "keyspace", wait=False)
     assert refused.wait(30) == 2
     assert "run with --strategy tmpset" in engine.log.read_text()

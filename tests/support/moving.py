@@ -38,7 +38,7 @@ def migrate(world: World, target: str) -> int:
 
 def index_of(world: World, strategy: str) -> list[str]:
     """The keys of the index that ``strategy`` has."""
-    found = [key.decode().removeprefix(world.keys.prefix) for key in world.redis.scan_iter(world.keys.prefix + "*")]
+    found = [key.decode().removeprefix(world.keys.prefix) for key in world.found()]
     return sorted(key for key in found if key.startswith(_INDEX.get(strategy, (f"timer:{strategy}:",))))
 
 

@@ -194,5 +194,8 @@ def recorded(client: redis.Redis) -> Iterator[Recording]:
 
 
 def _calls(client: redis.Redis) -> dict[str, int]:
+    """How often each command was called, or refused before it was."""
     stats: Any = client.info("commandstats")
-    return {name.removeprefix("cmdstat_"): int(stat["calls"]) for name, stat in stats.items()}
+    return {
+        name.removeprefix("cmdstat_"): int(stat["calls"]) + int(stat["rejected_calls"]) for name, stat in stats.items()
+    }

@@ -181,7 +181,7 @@ class World:
         """Keys that a namespace without tasks should not have."""
         self.tidy()
         kept = {self.keys.plain(name) for name in _KEPT}
-        found = {key.decode() for key in self._found()}
+        found = {key.decode() for key in self.found()}
         return sorted(found - kept)
 
     def finish(self) -> None:
@@ -198,7 +198,7 @@ class World:
     def wipe(self) -> None:
         """Delete everything: quicker than to finish many thousand tasks, but it proves nothing."""
         self._ids.clear()
-        if keys := self._found():
+        if keys := self.found():
             self.redis.delete(*keys)
 
     def close(self) -> None:
@@ -208,6 +208,7 @@ class World:
         self.wipe()
         self.redis.connection_pool.disconnect()
 
-    def _found(self) -> list[bytes]:
+    def found(self) -> list[bytes]:
+        """Every key of the namespace."""
         found: Any = self.redis.keys(self.keys.prefix + "*")  # SCAN is not known to every server
         return list(found)
