@@ -73,7 +73,7 @@ def _is_unfit(item: pytest.Item) -> bool:
 
 
 def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
-    """Everything on the first server, nearly all on the oldest ones, and in turn a third on each of the others."""
+    """Everything on the first server, nearly all on the oldest ones, and in turn a fifth on each of the others."""
     server = _parameters(item).get("server")
     number = 0 if server is None else _number(server)
     if number == 0:
@@ -84,7 +84,7 @@ def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
     if number >= len(_here()) - 1:
         return True
     turns[number] += 1
-    return module not in _OLDEST_TOO and turns[number] % 3 == number % 3
+    return module not in _OLDEST_TOO and turns[number] % 5 == number % 5
 
 
 def _number(server: Server) -> int:
