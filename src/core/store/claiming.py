@@ -9,6 +9,7 @@ from typing import Any
 from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import ring_dispatcher
+from ..clock import Clock
 from ..codec import Record, readable_record
 from ..keys import Keys
 from ..transactions import Session
@@ -37,22 +38,25 @@ class Claiming:
     def __init__(self, session: Session, keys: Keys, index: TransactionalStrategy, worker: str) -> None:
         self.edit = Edit(keys, index)
         self.claims = Claims()
+        self.now_us = 0
         self._session, self._keys, self._index, self._worker = session, keys, index, worker
         self._void: dict[str, int] = {}
         self._done: set[str] = set()
         self._readded = False
 
-    def decide(self, taken: Sequence[Taken], now_us: int, until_us: int, *, start: bool) -> bool:
+    def decide(self, taken: Sequence[Taken], clock: Clock, lease_us: int, *, start: bool) -> bool:
         """Read and decide; False if the entries are not this worker's any more. With ``start``, start the first."""
         raws, first_token = self._read(taken)
+        # told once all is watched: what is not due now, a dispatcher by the same clock had not moved before
+        self.now_us = clock.now_us()
         if not raws:
             return False
         for at, (entry, raw) in enumerate(zip(taken, raws, strict=True)):
             record = None if entry.id in self._done else readable_record(entry.id, raw)
             self._done.add(entry.id)
             ours = record is not None and record.state == "S" and record.queue == entry.queue
-            if record is not None and ours and record.due_us <= now_us:
-                self._claim(record, first_token + at, until_us, start=start and not self.claims.records)
+            if record is not None and ours and record.due_us <= self.now_us:
+                self._claim(record, first_token + at, self.now_us + lease_us, start=start and not self.claims.records)
             else:
                 self._drop(entry, record if ours else None)
         if self._readded:

@@ -148,10 +148,10 @@ class Taking:
 
         def attempt(session: Session) -> Claims:
             claiming = Claiming(session, self._keys, self._index, step.worker)
-            now = step.now_us = self._clock.now_us()
-            until = now + step.lease_us
-            if claiming.decide(step.taken, now, until, start=step.started is None):
-                life: Command = ("ZADD", self._keys.plain("workers"), until, step.worker)
+            mine = claiming.decide(step.taken, self._clock, step.lease_us, start=step.started is None)
+            step.now_us = claiming.now_us
+            if mine:
+                life: Command = ("ZADD", self._keys.plain("workers"), step.now_us + step.lease_us, step.worker)
                 session.commit([*claiming.edit.commands, *([life] if claiming.claims.records else [])])
             return claiming.claims
 
