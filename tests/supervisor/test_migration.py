@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -17,6 +18,10 @@ PAIRS = [("lua", "buckets"), ("tmpset", "lua"), ("buckets", "keyspace"), ("keysp
 def _migrate(engine: Engine, to: str) -> None:
     command = [sys.executable, "-m", "dueq", "migrate", "--to", to]
     subprocess.run(command, env=os.environ | {"DUEQ_REDIS_URL": engine.url}, check=True, capture_output=True)
+
+
+def _say_go(engine: Engine) -> None:
+    Path(f"{engine.ledger}.go").touch()
 
 
 @pytest.mark.parametrize(("old", "new"), PAIRS)
@@ -46,9 +51,10 @@ def test_what_runs_ends_well_and_the_rest_runs_under_the_new_strategy(
 
 def test_a_task_that_fails_while_its_namespace_moves_is_tried_again_there(engine: Engine, sample: ModuleType) -> None:
     supervisor = engine.run("--workers", "1", "--strategy", "lua")
-    handle = sample.late_failure.after(0)(1.5)
+    handle = sample.late_failure.after(0)()
     wait_until(lambda: engine.runs()[handle.id].starts, 15)
     _migrate(engine, "watch")
+    _say_go(engine)
     assert supervisor.wait(30) == 4
     second = engine.run("--workers", "1")
     wait_until(lambda: len(engine.runs()[handle.id].starts) == 2, 15)
@@ -58,9 +64,10 @@ def test_a_task_that_fails_while_its_namespace_moves_is_tried_again_there(engine
 
 def test_a_task_may_schedule_tasks_after_its_namespace_has_moved(engine: Engine, sample: ModuleType) -> None:
     supervisor = engine.run("--workers", "1", "--strategy", "watch")
-    handle = sample.late_chain.after(0)(1.5)
+    handle = sample.late_chain.after(0)()
     wait_until(lambda: engine.runs()[handle.id].starts, 15)
     _migrate(engine, "lua")
+    _say_go(engine)
     assert supervisor.wait(30) == 4
     engine.run("--workers", "1")
     wait_until(lambda: engine.ended() == 2, 15)

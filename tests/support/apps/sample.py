@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from pathlib import Path
 
 from dueq import Backoff, Dueq, current
 
@@ -34,19 +35,25 @@ def fail() -> None:
     raise RuntimeError("on purpose")
 
 
+def _wait_for_sign() -> None:
+    """Until the test says so."""
+    while not Path(os.environ["LEDGER"] + ".go").exists():
+        time.sleep(0.01)
+
+
 @app.task(retries=1, backoff=Backoff(first=0.05, most=0.05))
-def late_failure(seconds: float) -> None:
-    """Raise, after a while."""
+def late_failure() -> None:
+    """Raise, when told to."""
     _note("start")
-    time.sleep(seconds)
+    _wait_for_sign()
     raise RuntimeError("on purpose")
 
 
 @app.task()
-def late_chain(seconds: float) -> None:
-    """Schedule a task, after a while."""
+def late_chain() -> None:
+    """Schedule a task, when told to."""
     _note("start")
-    time.sleep(seconds)
+    _wait_for_sign()
     chain.after(0)(0)
     _note("end")
 
