@@ -2,8 +2,8 @@
 
 from .core.app import Call, Dueq, Handle, Task
 from .core.context import Context, current
-from .core.errors import DueqError
+from .core.errors import DueqError, TaskTimeout
 from .core.retry import Backoff
 
-__all__ = ["Backoff", "Call", "Context", "Dueq", "DueqError", "Handle", "Task", "current"]
+__all__ = ["Backoff", "Call", "Context", "Dueq", "DueqError", "Handle", "Task", "TaskTimeout", "current"]
 __version__ = "0.1.0"

@@ -65,6 +65,26 @@ def run(
             help="How often every task is looked for where it should be; sooner after recoveries. 0: never.",
         ),
     ] = _DEFAULT["audit_interval"],
+    hang_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            rich_help_panel=_RESTARTS,
+            help="How long a process may stand still before it is killed and replaced (a worker that runs a task: half "
+            "a lease without a sign of life); 0: for ever. How long tasks may run is said at each task.",
+        ),
+    ] = _DEFAULT["hang_timeout"],
+    max_tasks_per_worker: Annotated[
+        int, typer.Option(min=0, rich_help_panel=_RESTARTS, help="Replace a worker after so many tasks; 0: never.")
+    ] = _DEFAULT["max_tasks_per_worker"],
+    max_memory_per_worker: Annotated[
+        float,
+        typer.Option(
+            metavar="MIB",
+            rich_help_panel=_RESTARTS,
+            help="Replace a worker that has more resident memory after a task; 0: never.",
+        ),
+    ] = _DEFAULT["max_memory_per_worker"],
     max_losses: Annotated[
         int,
         typer.Option(
@@ -112,7 +132,8 @@ def run(
 
     Starts a supervisor over worker and dispatcher processes, in the
     foreground. SIGTERM or Ctrl+C drains: running tasks may finish. A second
-    one stops at once. What dies is started again.
+    one stops at once. SIGHUP replaces the processes one by one, with new code;
+    SIGUSR1 logs what every thread is doing. What dies or hangs is replaced.
 
     An address or namespace given as a flag outranks what the code says; one
     from the environment does not, so that workers and producers of the same
@@ -134,6 +155,9 @@ def run(
         batch=batch,
         safety_net=safety_net,
         audit_interval=audit_interval,
+        hang_timeout=hang_timeout,
+        max_tasks_per_worker=max_tasks_per_worker,
+        max_memory_per_worker=max_memory_per_worker,
         max_losses=max_losses,
         drain_timeout=drain_timeout,
         max_restarts=max_restarts,

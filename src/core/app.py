@@ -18,7 +18,7 @@ from .connection import explained
 from .errors import ConfigurationError, InvalidTask, NamespaceMigrating, StrategyMismatch, UnknownTask
 from .keys import check_name
 from .namespace import Namespace
-from .retry import Backoff
+from .retry import Backoff, Timeouts
 from .store.base import NewTask, Scheduled
 
 P = ParamSpec("P")
@@ -75,10 +75,17 @@ class Task(Generic[P, R]):
     """A function that can run later. Called directly, it just runs, here and now."""
 
     def __init__(
-        self, app: Dueq, function: Callable[P, R], name: str, queue: str, retries: int, backoff: Backoff
+        self,
+        app: Dueq,
+        function: Callable[P, R],
+        name: str,
+        queue: str = DEFAULT_QUEUE,
+        retries: int = 3,
+        backoff: Backoff | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self.app, self.function, self.name, self.queue = app, function, name, queue
-        self.retries, self.backoff = retries, backoff
+        self.retries, self.backoff, self.timeouts = retries, backoff or Backoff(), timeouts or app.timeouts
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -152,8 +159,12 @@ class Dueq:
         namespace: str | None = None,
         strategy: str | None = None,
         max_payload: int = 64 * 1024,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
     ) -> None:
+        """The timeouts (seconds) are those of tasks that have none of their own: see ``task``."""
         self.settings = from_environment(redis_url, namespace, strategy, max_payload)
+        self.timeouts = Timeouts(soft_timeout, hard_timeout)
         self._tasks: dict[str, Task[..., Any]] = {}
         self._namespace: Namespace | None = None
         self._lock = threading.Lock()
@@ -162,25 +173,37 @@ class Dueq:
     # -- defining tasks
 
     def task(
-        self, *, queue: str = DEFAULT_QUEUE, retries: int = 3, backoff: Backoff | None = None, name: str | None = None
+        self,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        retries: int = 3,
+        backoff: Backoff | None = None,
+        name: str | None = None,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Task[P, R]]:
         """Make a function a task of ``queue``. If it raises, it is tried ``retries`` times more, spaced by ``backoff``.
 
         ``name`` is what records carry; by default the function's module and qualified name.
+
+        After ``soft_timeout`` seconds, TaskTimeout is raised inside the task. After ``hard_timeout``, its worker is
+        killed (and the task is run again, as after any loss of a worker, at most ``--max-losses`` times); if only the
+        soft one is given, that is 10 seconds later. Without either the app's count; by default a task may run for ever.
         """
         check_name("queue", queue)
         if retries < 0:
             raise ConfigurationError(f"retries is {retries}, but must be at least 0")
+        own = Timeouts(soft_timeout, hard_timeout) if (soft_timeout, hard_timeout) != (None, None) else None
 
         def define(function: Callable[P, R]) -> Task[P, R]:
             called = name or f"{function.__module__}.{function.__qualname__}"
-            return self._define(Task(self, function, called, queue, retries, backoff or Backoff()))
+            return self._define(Task(self, function, called, queue, retries, backoff, own))
 
         return define
 
     def handler(self, function: Callable[[Any], R]) -> Task[[Any], R]:
         """Make a function the one that gets the data of ``schedule_task``."""
-        return self._define(Task(self, function, HANDLER, DEFAULT_QUEUE, 3, Backoff()))
+        return self._define(Task(self, function, HANDLER))
 
     def _define(self, task: Task[P, R]) -> Task[P, R]:
         if task.name in self._tasks:
@@ -204,6 +227,11 @@ class Dueq:
     def tasks(self) -> dict[str, Task[..., Any]]:
         """The defined tasks by name."""
         return dict(self._tasks)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue that a task names, in the order of the tasks."""
+        return tuple(dict.fromkeys(task.queue for task in self._tasks.values()))
 
     # -- scheduling
 

@@ -6,7 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from .statuses import STOPPED
 from .stop import Stop
+from .telemetry import Telemetry
 
 
 class Chore(Protocol):
@@ -19,17 +21,19 @@ class Chore(Protocol):
 class Chores:
     """Sleeps until the next step of one of its chores. A request to ``stop`` ends it after the step under way."""
 
-    def __init__(self, chores: Sequence[Chore], stop: Stop) -> None:
+    def __init__(self, chores: Sequence[Chore], telemetry: Telemetry, stop: Stop) -> None:
         self._due = dict.fromkeys(chores, 0.0)  # in monotonic seconds
-        self._stop = stop
+        self._telemetry, self._stop = telemetry, stop
 
-    def run(self) -> None:
-        """Do them until stopped."""
+    def run(self) -> int:
+        """Do them until stopped; returns the exit status."""
         while not self._stop.requested:
             chore = min(self._due, key=lambda one: self._due[one])
             early = self._due[chore] - time.monotonic()
             if early > 0:
+                self._telemetry.turn(early)
                 self._stop.sleep(early)
                 continue
             seconds = chore.run_once()
             self._due[chore] = time.monotonic() + seconds
+        return STOPPED

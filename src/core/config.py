@@ -11,6 +11,8 @@ from .keys import check_name
 REDIS_URL_VARIABLE = "DUEQ_REDIS_URL"
 NAMESPACE_VARIABLE = "DUEQ_NAMESPACE"
 
+_REPLY_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -55,7 +57,7 @@ class RunOptions:
     workers: int = 4
     dispatchers: int = 1
     queues: tuple[str, ...] = ()
-    """Queues to work on, in order of preference; empty: every queue that a task of the app names."""
+    """Queues to work on, in order of preference; empty: every queue that a task of the app names, in turns."""
     prefetch: int = 1
     """Most tasks a worker takes in one step; those not started yet carry no lease."""
     lease: float = 10.0
@@ -66,6 +68,13 @@ class RunOptions:
     """How often a sleeping process looks although nothing woke it."""
     audit_interval: float = 21_600.0
     """From one look for tasks that are in no place to the next; sooner after recoveries. 0: never."""
+    hang_timeout: float = 30.0
+    """How long a process's loop may stand still until it is taken for hung and replaced. 0: for ever; then a worker is
+    not taken for hung either that gives no sign of life for half a lease while it runs a task."""
+    max_tasks_per_worker: int = 0
+    """A worker is replaced after so many tasks. 0: never."""
+    max_memory_per_worker: float = 0.0
+    """A worker whose resident memory is more MiB than this after a task is replaced. 0: never."""
     max_losses: int = 3
     """A task that was running in this many workers when they died becomes a dead letter."""
     drain_timeout: float = 30.0
@@ -79,8 +88,11 @@ class RunOptions:
     state_file: str | None = None
     """Where to write, once all processes run, a JSON object with pid and metrics_url."""
     log_format: str = "text"
-    rotate_queues: bool = False
-    """Whether workers take turns over ``queues`` instead of preferring the first."""
+
+    @property
+    def reply_timeout(self) -> float:
+        """Seconds that a child waits for a reply of Redis: a Redis that hangs must not look like a hung loop."""
+        return min(_REPLY_S, max(1.0, self.hang_timeout / 2)) if self.hang_timeout else _REPLY_S
 
     def __post_init__(self) -> None:
         _at_least("workers", self.workers, 0)
@@ -95,6 +107,10 @@ class RunOptions:
         _at_least("safety_net", self.safety_net, 0.1)
         if self.audit_interval:
             _at_least("audit_interval", self.audit_interval, 1)
+        if self.hang_timeout:
+            _at_least("hang_timeout", self.hang_timeout, 0.5)
+        _at_least("max_tasks_per_worker", self.max_tasks_per_worker, 0)
+        _at_least("max_memory_per_worker", self.max_memory_per_worker, 0)
         _at_least("max_losses", self.max_losses, 1)
         _at_least("drain_timeout", self.drain_timeout, 0)
         _at_least("max_restarts", self.max_restarts, 0)

@@ -9,6 +9,7 @@ from .bells import ring_dispatcher
 from .connection import TRANSIENT, Patience, redact
 from .errors import StrategyMismatch
 from .namespace import Namespace
+from .statuses import STOPPED
 from .stop import Stop
 from .telemetry import DispatcherTelemetry
 from .transactions import Transactions
@@ -33,8 +34,8 @@ class Dispatcher:
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
         self._patience = Patience()
 
-    def run(self) -> None:
-        """Dispatch until stopped. Raises StrategyMismatch if another strategy keeps the namespace by now."""
+    def run(self) -> int:
+        """Dispatch until stopped; returns the exit status. Raises StrategyMismatch if the namespace was migrated."""
         try:
             while not self._stop.requested:
                 self.run_once()
@@ -43,6 +44,7 @@ class Dispatcher:
             raise
         finally:
             self._strategy.close()
+        return STOPPED
 
     def run_once(self) -> None:
         """Move what is due; if that was all, sleep until the next task is due or something wakes us."""
@@ -74,7 +76,9 @@ class Dispatcher:
     def _sleep(self, told: float, next_in: float | None) -> None:
         due = next_in is not None and next_in < self._safety_net
         seconds = next_in if due and next_in is not None else self._safety_net
+        sleeps = max(0.0, told + seconds - time.monotonic())
+        self._telemetry.turn(sleeps)
         self._stop.forget_wakeups()
-        woken_by = self._strategy.wait(max(0.0, told + seconds - time.monotonic()), wakeup_fd=self._stop.fileno())
+        woken_by = self._strategy.wait(sleeps, wakeup_fd=self._stop.fileno())
         if not self._stop.requested:
             self._telemetry.woke(woken_by or ("due" if due else "safety_net"))

@@ -30,6 +30,10 @@ class PayloadTooLarge(InvalidTask):
     """The encoded arguments exceed the namespace's limit."""
 
 
+class TaskTimeout(DueqError):
+    """Raised inside a task that has run longer than its soft timeout, so that it can clean up and end."""
+
+
 class UnknownTask(DueqError):
     """A record names a task that this application does not define."""
 

@@ -7,7 +7,6 @@ time, for at most about a second; a page without Redis lacks only what Redis alo
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 from collections import Counter
@@ -15,13 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from redis.exceptions import RedisError
 
 from .clock import US, now_us
 from .config import Settings
-from .errors import ConfigurationError, DueqError
+from .errors import DueqError
 from .metrics import DEFINITIONS, SUPERVISOR, Definition
 from .namespace import Namespace
 from .tally import Tally
@@ -76,6 +74,14 @@ class Board:
     def close(self) -> None:
         """Hang up on Redis."""
         self._redis.close()
+
+    def processes(self) -> Mapping[tuple[str, str], int]:
+        """How many child processes there are per (role, state)."""
+        return self._processes()
+
+    def redis_answers(self) -> bool:
+        """Whether Redis answers within a second."""
+        return self._redis.read() is not None
 
     def describe(self) -> Iterator[Metric]:
         """The metrics without their numbers."""
@@ -266,40 +272,3 @@ def _server_time(namespace: Namespace) -> tuple[int, float | None]:
     now = namespace.store.time_us()
     received = now_us()
     return now, (now - (sent + received) / 2) / US if namespace.clock.of_server else None
-
-
-def serve(board: Board, host: str, port: int) -> tuple[str, Callable[[], None]]:
-    """Show ``board`` over HTTP from a daemon thread; returns the page's URL, and what stops it (within 1 s).
-
-    Port 0 takes any free one. Raises ConfigurationError if the address cannot be used.
-    """
-    registry = CollectorRegistry()
-    registry.register(board)
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                f"port {port} on {host} is taken, perhaps by another dueq: choose another for the metrics page, or let "
-                f"--metrics-port 0 take any free one"
-            ) from error
-        raise ConfigurationError(
-            f"the metrics page cannot be served on {host}, port {port}: {error}; choose another address or port "
-            f"(--metrics-port 0 takes any free one)"
-        ) from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        board.close()
-
-    return f"http://{_reachable(host)}:{server.server_port}/metrics", stop
-
-
-def _reachable(host: str) -> str:
-    if host in ("", "0.0.0.0"):  # every address of this host: name one that can be opened
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host

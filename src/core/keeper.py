@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from .clock import US
 from .codec import Record
 from .connection import TRANSIENT
+from .logs import about
 from .namespace import Namespace
 
 log = logging.getLogger("dueq.worker")
@@ -76,6 +77,7 @@ class Keeper:
                         log.warning(
                             "task %s outlived its lease and was given to another worker; its result will be refused",
                             running.id,
+                            extra=about(running),
                         )
             except TRANSIENT:
                 # tried again at the next look; the worker itself reports that Redis is away

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import signal
 import sys
+
+import multiprocess
 
 _PR_SET_PDEATHSIG = 1
 
@@ -15,6 +19,19 @@ def end_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
     """Ask Linux to send ``how`` to this process when the thread that started it ends; elsewhere do nothing."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_PDEATHSIG, how)
+
+
+def reap_orphans() -> None:
+    """Bury the zombies that are not children of ours: as PID 1 of a container, every orphan becomes ours.
+
+    Call it right after our own dead were waited for: one of ours that has died since ends the look, until next time.
+    """
+    ours = {process.pid for process in multiprocess.active_children()}
+    with contextlib.suppress(ChildProcessError):  # there is no child at all
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if dead.si_pid in ours:
+                return
+            os.waitpid(dead.si_pid, os.WNOHANG)
 
 
 def stop_with_parent() -> None:

@@ -1,4 +1,7 @@
-"""Log lines: text for people or JSON for machines, one line each, on stderr."""
+"""Log lines: text for people or JSON for machines, each record one line, on stderr.
+
+A line that is about a task carries its id and token: from ``extra=about(claim)``, or from the task that is running.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,41 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from .codec import Record
 from .connection import redact
+from .context import running
+
+_FIELDS = ("task_id", "token", "queue")
+
+
+def about(claim: Record) -> dict[str, object]:
+    """For ``extra=`` of a log call: which task, under which claim, the line is about."""
+    return {"task_id": claim.id, "token": claim.token, "queue": claim.queue}
+
+
+class _Facts(logging.Filter):
+    """Gives each record what it is about: the same for all of a process, and the task."""
+
+    def __init__(self, process: dict[str, str]) -> None:
+        super().__init__()
+        self._process = {name: value for name, value in process.items() if value}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        context = running.get(None)
+        here: dict[str, object] = {}
+        if context is not None:
+            here = {"task_id": context.id, "token": context.token, "queue": context.queue}
+        told = {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
+        record.facts = {**(told or here), **self._process}
+        return True
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        line = super().format(record)
+        facts = " ".join(f"{name}={value}" for name, value in getattr(record, "facts", {}).items())
+        # a traceback, too: whoever greps for a task's id, or counts lines, gets all of it
+        return " | ".join(redact(f"{line} [{facts}]" if facts else line).splitlines())
 
 
 class _Json(logging.Formatter):
@@ -23,17 +55,22 @@ class _Json(logging.Formatter):
             "logger": record.name,
             "process": record.process,
             "message": redact(record.getMessage()),
+            **getattr(record, "facts", {}),
         }
         if record.exc_info:
             line["error"] = redact(self.formatException(record.exc_info))
         return json.dumps(line)
 
 
-def set_up(log_format: str) -> None:
-    """Send dueq's log, from INFO up, to stderr as ``text`` or ``json``; the application's loggers are left alone."""
+def set_up(log_format: str, **process: str) -> None:
+    """Send dueq's log, from INFO up, to stderr as ``text`` or ``json``; the application's loggers are left alone.
+
+    ``process`` is what every line of this process carries, such as its role and strategy.
+    """
     handler = logging.StreamHandler(sys.stderr)
     text = _Text("%(asctime)s %(levelname)-7s [%(process)d] %(name)s: %(message)s")
     handler.setFormatter(_Json() if log_format == "json" else text)
+    handler.addFilter(_Facts(process))
     logger = logging.getLogger("dueq")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)

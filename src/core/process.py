@@ -20,16 +20,12 @@ from .connection import Patience
 from .errors import DueqError, ServerRefused, ServerUnavailable, StrategyMismatch
 from .lifetime import end_with_parent
 from .roles import BUILDERS, Duty
+from .stacks import StackFile
+from .statuses import BOOT_FAILED, DISPLACED, STOPPED
 from .stop import Stop
 from .tally import Tally
 
 log = logging.getLogger("dueq.process")
-
-BOOT_FAILED = 78
-"""Exit status of a child that could not begin: EX_CONFIG of sysexits.h."""
-
-DISPLACED = 79
-"""Exit status of a child whose strategy does not keep the namespace any more: it was moved to another one."""
 
 # A fresh interpreter per child: a fork would copy the supervisor's threads' locks and its Redis connections.
 _spawn = multiprocess.get_context("spawn")
@@ -44,6 +40,7 @@ class Order:
     settings: Settings
     options: RunOptions
     tally: Tally
+    stacks: StackFile
     lifeline: Any
     supervisor_pid: int
 
@@ -52,16 +49,13 @@ class Child:
     """A child process, seen from its supervisor."""
 
     def __init__(self, role: str, name: str, settings: Settings, options: RunOptions) -> None:
-        self.role, self.name, self.tally = role, name, Tally()
+        self.role, self.name, self.tally, self._stacks = role, name, Tally(), StackFile()
         theirs, self._lifeline = _spawn.Pipe(duplex=False)
-        order = Order(role, name, settings, options, self.tally, theirs, os.getpid())
+        order = Order(role, name, settings, options, self.tally, self._stacks, theirs, os.getpid())
         self._process = _spawn.Process(target=main, args=(order,), name=f"dueq-{role}", daemon=False)
         self._process.start()
+        self.pid = int(self._process.pid)
         theirs.close()
-
-    @property
-    def pid(self) -> int:
-        return int(self._process.pid)
 
     @property
     def sentinel(self) -> int:
@@ -79,32 +73,44 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def stacks(self) -> str:
+        """What its threads were doing at each SIGUSR1 since the last call, as one line; empty if there was none."""
+        return self._stacks.read()
+
     def close(self) -> None:
-        """Give back what the supervisor kept for a process that is gone."""
+        """Give back what the supervisor kept for a process that is gone; its tally is closed by whoever reads it."""
         self._process.join()
         self._process.close()
         self._lifeline.close()
+        self._stacks.close()
 
 
 def main(order: Order) -> None:
     """The main function of every child."""
+    order.stacks.write_on_signal()
     _die_with(order)
     stop = Stop()
     stop.wake_on_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor alone decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # to the whole group when a terminal closes, to reload when meant
     signal.signal(signal.SIGTERM, lambda *_: stop.request())
     setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")
-    logs.set_up(order.options.log_format)
+    logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
     try:
-        _serve(order, stop)
+        status = _serve(order, stop)
     except StrategyMismatch as error:
         order.tally.state = "draining"
         log.error("this %s stops: %s", order.role, error)
         sys.exit(DISPLACED)
+    order.tally.state = "draining"  # tells a status of ours from the same one that a task ended its worker with
+    sys.exit(status)
 
 
-def _serve(order: Order, stop: Stop) -> None:
-    """Do the duty until asked to stop. Raises StrategyMismatch as soon as another strategy keeps the namespace."""
+def _serve(order: Order, stop: Stop) -> int:
+    """Do the duty until asked to stop; returns the exit status.
+
+    Raises StrategyMismatch as soon as another strategy keeps the namespace.
+    """
     try:
         duty = _begin(order, stop)
     except StrategyMismatch:
@@ -113,9 +119,11 @@ def _serve(order: Order, stop: Stop) -> None:
         # what failed here would fail again: the supervisor stops for this reason
         log.error("this %s cannot begin: %s", order.role, error, exc_info=not isinstance(error, DueqError))
         sys.exit(BOOT_FAILED)
-    if duty is not None:
-        order.tally.state = "ready"
-        duty.run()
+    if duty is None:
+        return STOPPED
+    order.tally.turn()
+    order.tally.state = "ready"
+    return duty.run()
 
 
 def _begin(order: Order, stop: Stop) -> Duty | None:
@@ -127,7 +135,9 @@ def _begin(order: Order, stop: Stop) -> Duty | None:
         except (ServerUnavailable, ServerRefused) as error:
             if patience.failures == 0:
                 log.warning("waiting for Redis: %s", error)
-            stop.sleep(patience.failed())
+            seconds = patience.failed()
+            order.tally.turn(seconds)
+            stop.sleep(seconds)
     return None
 
 

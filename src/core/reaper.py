@@ -60,7 +60,7 @@ class Reaper:
         """Returns how many tasks can run again, or were buried."""
         taken_back = len(reaped.lost)
         for claim in reaped.lost:
-            log.warning("the lease of task %s ran out: it can run again", claim.id)
+            log.warning("the lease of task %s ran out: it can run again", claim.id, extra={"task_id": claim.id})
         self._telemetry.finished_dead(reaped.lost)
         for worker in reaped.silent_workers:
             lost = self._store.give_back(

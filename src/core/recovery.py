@@ -17,11 +17,13 @@ log = logging.getLogger("dueq.supervisor")
 
 @dataclass(frozen=True, slots=True)
 class _Dead:
-    """A process that is gone, since when (epoch microseconds, this host's clock), and whether its task is to blame."""
+    """A process that is gone, since when (epoch microseconds, this host's clock), how, and whether its task is to
+    blame."""
 
     role: str
     name: str
     blame: bool
+    how: str
     died_us: int
 
 
@@ -33,13 +35,18 @@ class Recovery:
         self._dead: deque[_Dead] = deque()
         self._patience = Patience()
 
-    def add(self, role: str, name: str, *, blame: bool = True) -> None:
+    def add(self, role: str, name: str, *, how: str = "", blame: bool = True) -> None:
         """A process is gone, however it ended: one that leaves in order holds nothing.
 
-        What a worker was running is to ``blame``, unless the worker was told to stop.
+        What a worker was running is to ``blame``, unless the worker was told to stop. ``how`` is for people.
         """
         if role in ("worker", "dispatcher") or blame:
-            self._dead.append(_Dead(role, name, blame, now_us()))
+            self._dead.append(_Dead(role, name, blame, how, now_us()))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is still to be given back."""
+        return bool(self._dead)
 
     def run_once(self) -> float | None:
         """Give back what is waiting; returns seconds until to try again, None if nothing waits."""
@@ -70,11 +77,15 @@ class Recovery:
         store = self._namespace.store
         # the death was seen on this host's clock; the record keeps Redis's
         since = max(0, store.time_us() - (now_us() - dead.died_us))
-        lost = store.give_back(dead.name, "worker_lost", self._max_losses if dead.blame else 0, since)
+        lost = store.give_back(dead.name, "worker_lost", self._max_losses if dead.blame else 0, since, dead.how)
         self._telemetry.finished_dead(lost)
         for claim in lost:
             if claim.how == "dead":
-                log.error("task %s was running when its worker died, too many times now: it is a dead letter", claim.id)
-        if lost:
-            log.info("gave back %d tasks of %s", len(lost), dead.name)
+                log.error(
+                    "task %s was running when its worker died, too many times now: it is a dead letter",
+                    claim.id,
+                    extra={"task_id": claim.id},
+                )
+            else:
+                log.info("gave back task %s of %s", claim.id, dead.name, extra={"task_id": claim.id})
         return len(lost)

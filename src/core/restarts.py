@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 
 
@@ -21,18 +22,22 @@ class RestartLimit:
 
 
 class RestartBackoff:
-    """The delay before a slot's next start: none after a long life, else doubling from 0.1 to 5 seconds."""
+    """The delay before a slot's next start: none after a long life, else doubling from 0.1 to 5 seconds.
+
+    With jitter as in ``retry.Backoff``: what died together is not started together.
+    """
 
     FIRST, MOST, LONG_LIFE = 0.1, 5.0, 2.0
 
     def __init__(self) -> None:
         self._deaths_in_a_row = 0
 
-    def delay(self, lived: float) -> float:
-        """Seconds to wait now that a child has died after ``lived`` seconds."""
+    def delay(self, lived: float, draw: float | None = None) -> float:
+        """Seconds to wait now that a child has died after ``lived`` seconds; ``draw`` is in [0, 1)."""
         if lived >= self.LONG_LIFE:
             self._deaths_in_a_row = 0
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row == 1:
             return 0.0
-        return float(min(self.MOST, self.FIRST * 2 ** min(self._deaths_in_a_row - 2, 10)))
+        full = min(self.MOST, self.FIRST * 2.0 ** min(self._deaths_in_a_row - 2, 10))
+        return full * (0.5 + 0.5 * (random.random() if draw is None else draw))

@@ -1,9 +1,11 @@
-"""When a failed task is tried again: small pure values."""
+"""When a failed task is tried again, and how long one may run: small pure values."""
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .errors import ConfigurationError
 
@@ -31,3 +33,28 @@ class Backoff:
         except OverflowError:
             full = self.most
         return full * (0.5 + 0.5 * (random.random() if draw is None else draw))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a task may run, in seconds, until it is asked to end (``soft``) and until it is killed (``hard``).
+
+    None: for ever; but a hard timeout comes ``GRACE`` seconds after a soft one that stands alone.
+    """
+
+    soft: float | None = None
+    hard: float | None = None
+
+    GRACE: ClassVar[float] = 10.0
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("soft", self.soft), ("hard", self.hard)):
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise ConfigurationError(f"{name}_timeout is {seconds}, but must be above 0 seconds")
+        if self.soft is not None and self.hard is None:
+            object.__setattr__(self, "hard", self.soft + self.GRACE)
+        if self.soft is not None and self.hard is not None and self.hard <= self.soft:
+            raise ConfigurationError(
+                f"hard_timeout is {self.hard:g} s, but must be longer than soft_timeout, {self.soft:g} s: it is for "
+                f"tasks that do not end when asked to"
+            )

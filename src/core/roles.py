@@ -9,6 +9,7 @@ from .auditor import Auditor
 from .chores import Chores
 from .config import RunOptions, Settings
 from .dispatcher import Dispatcher
+from .limits import Limits
 from .namespace import Namespace
 from .reaper import Reaper
 from .stop import Stop
@@ -26,8 +27,8 @@ _SLACK_S = 5.0
 class Duty(Protocol):
     """A role at work in a child process."""
 
-    def run(self) -> None:
-        """Work until asked to stop."""
+    def run(self) -> int:
+        """Work until asked to stop, or for another good reason; returns the exit status (see ``statuses``)."""
 
 
 Builder = Callable[[str, Settings, RunOptions, Tally, Stop], Duty]
@@ -36,37 +37,39 @@ Builder = Callable[[str, Settings, RunOptions, Tally, Stop], Duty]
 def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
     app = load(options.target)
     app.bind(settings)
-    namespace = Namespace.open(settings)
+    namespace = Namespace.open(settings, timeout=options.reply_timeout)
     telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name)
     return Worker(
         app,
         namespace,
         name,
-        options.queues,
+        options.queues or app.queues,
         telemetry,
         lease=options.lease,
         prefetch=options.prefetch,
-        rotate_queues=options.rotate_queues,
+        rotate_queues=not options.queues,
         safety_net=options.safety_net,
         max_losses=options.max_losses,
+        limits=Limits(options.max_tasks_per_worker, options.max_memory_per_worker),
         stop=stop,
     )
 
 
 def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
-    namespace = Namespace.open(settings, owner=name)
+    namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name)
     telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name)
     return Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop)
 
 
 def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
-    namespace = Namespace.open(settings)
+    namespace = Namespace.open(settings, timeout=options.reply_timeout)
     telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name)
     reaper = Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses)
     if options.audit_interval == 0:
-        return Chores([reaper], stop)
+        return Chores([reaper], telemetry, stop)
     grace = options.lease + _SLACK_S
-    return Chores([reaper, Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace)], stop)
+    auditor = Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace)
+    return Chores([reaper, auditor], telemetry, stop)
 
 
 BUILDERS: dict[str, Builder] = {"worker": _worker, "dispatcher": _dispatcher, "reaper": _reaper}

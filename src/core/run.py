@@ -15,14 +15,19 @@ from .app import Dueq
 from .config import RunOptions, Settings
 from .connection import explained, redact
 from .errors import ConfigurationError
-from .exposition import Board, serve
+from .exposition import Board
+from .health import Health
+from .lifetime import reap_orphans
 from .namespace import Namespace
+from .process import Child
 from .recovery import Recovery
 from .requirements import check
-from .stop import Stop
+from .stop import Inbox
 from .supervisor import Supervisor
+from .systemd import Notifier
 from .target import load
 from .telemetry import Telemetry
+from .web import serve
 
 log = logging.getLogger("dueq.supervisor")
 
@@ -43,7 +48,6 @@ def supervise(
             f"the state file {options.state_file} cannot be written: its directory must exist and be writable"
         )
     app = load(options.target)
-    options = replace(options, queues=options.queues or _queues(app), rotate_queues=not options.queues)
     if options.workers and not app.tasks:
         raise ConfigurationError(
             f"{options.target} defines no task: decorate a function with @app.task() or @app.handler"
@@ -52,11 +56,8 @@ def supervise(
     with explained(opened.settings.redis_url or ""):
         check(opened.client, type(opened.strategy))
         opened.claim()
+    logs.set_up(options.log_format, role="supervisor", strategy=opened.strategy.name)
     _Run(app, opened, options).run()
-
-
-def _queues(app: Dueq) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(task.queue for task in app.tasks.values()))
 
 
 def _settings(app: Dueq, redis_url: str | None, namespace: str | None, strategy: str | None) -> Settings:
@@ -76,17 +77,27 @@ class _Run:
         self._namespace, self._options = namespace, options
         settings, strategy = namespace.settings, namespace.strategy.name
         tasks = {name: task.queue for name, task in app.tasks.items()}
-        self._board = Board(settings, strategy, options.queues, tasks)
-        telemetry = Telemetry(self._board.own, "supervisor", strategy)
-        recovery = Recovery(namespace, telemetry, options.max_losses)
-        self._stop = Stop()
-        self._supervisor = Supervisor(settings, options, self._board, recovery, self._stop, on_ready=self._say_ready)
+        self._queues = options.queues or app.queues
+        self._board = Board(settings, strategy, self._queues, tasks)
+        needed = {"worker": options.workers, "dispatcher": options.dispatchers}
+        self._health = Health(needed, self._board.processes, self._board.redis_answers)
+        self._notifier = Notifier.of(os.environ)
+        self._inbox = Inbox()
+        self._supervisor = Supervisor(
+            options,
+            self._board,
+            Recovery(namespace, Telemetry(self._board.own, "supervisor", strategy), options.max_losses),
+            self._inbox,
+            lambda role, name: Child(role, name, settings, options),
+            on_ready=self._say_ready,
+            on_reload=self._say_reload,
+            on_turn=self._tick,
+            reap=reap_orphans if os.getpid() == 1 else lambda: None,
+        )
         self._metrics_url: str | None = None
 
     def run(self) -> None:
-        self._stop.wake_on_signals()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._supervisor.hurry())
+        self._inbox.catch(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
         stop_serving = self._serve()
         try:
             self._supervisor.run()
@@ -100,8 +111,25 @@ class _Run:
     def _serve(self) -> Callable[[], None]:
         if self._options.metrics_port is None:
             return lambda: None
-        self._metrics_url, stop = serve(self._board, self._options.metrics_host, self._options.metrics_port)
+        host, port = self._options.metrics_host, self._options.metrics_port
+        self._metrics_url, stop = serve(self._board, self._health, host, port)
         return stop
+
+    def _tick(self, leaving: bool) -> None:
+        self._health.tick(leaving=leaving)
+        if leaving:
+            self._notifier.stopping()
+        else:
+            self._notifier.alive()
+
+    def _say_reload(self, begins: bool) -> None:
+        if begins:
+            self._notifier.reloading()
+        else:
+            self._notifier.ready(self._status())
+
+    def _status(self) -> str:
+        return f"{self._options.workers} workers, {self._options.dispatchers} dispatchers, metrics {self._metrics_url}"
 
     def _remove_state(self, path: Path) -> None:
         # it may be another supervisor's, if this one never became ready
@@ -113,13 +141,14 @@ class _Run:
         log.info(
             "ready: %d workers on %s, %d dispatchers, strategy %s, namespace %s, Redis at %s, metrics at %s",
             options.workers,
-            ", ".join(options.queues),
+            ", ".join(self._queues),
             options.dispatchers,
             self._namespace.strategy.name,
             settings.namespace,
             redact(settings.redis_url or ""),
             self._metrics_url or "no page",
         )
+        self._notifier.ready(self._status())
         if options.state_file:
             state = {
                 "pid": os.getpid(),

@@ -1,4 +1,4 @@
-"""Asking a loop to end, from a signal handler or another thread."""
+"""Waking a loop that waits, from a signal handler or another thread; and asking it to end."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import contextlib
 import os
 import select
 import signal
+from collections import deque
+from collections.abc import Iterator
 
 _SELECT_LIMIT = 1024  # FD_SETSIZE
 
 
-class Stop:
-    """A request to stop that also ends waiting: a pipe that becomes readable.
+class WakeUp:
+    """A pipe that becomes readable, and so ends waiting.
 
     Not a threading.Event: setting one in a signal handler can deadlock with the main thread waiting on it.
     """
@@ -20,7 +22,6 @@ class Stop:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
-        self.requested = False
 
     def wake_on_signals(self) -> None:
         """Make every handled signal end waiting. Call it in the main thread.
@@ -30,21 +31,41 @@ class Stop:
         """
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
+    def fileno(self) -> int:
+        """Readable from a wake-up on until wake-ups are forgotten."""
+        return self._reader
+
+    def forget_wakeups(self) -> None:
+        """Before waiting: forget what has been seen to, such as signals for a task, or no wait would last."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._reader, 512):
+                pass
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full of wake-ups: readable already
+            os.write(self._writer, b"!")
+
+
+class Stop(WakeUp):
+    """A request to stop, for a child's loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requested = False
+
     def request(self) -> None:
         """Stop soon. May be called from a signal handler, and again."""
         if not self.requested:
             self.requested = True
             self._wake()
 
-    def fileno(self) -> int:
-        """Readable from the request on."""
-        return self._reader
-
     def forget_wakeups(self) -> None:
-        """Before waiting: forget signals that were not for us, such as those a task handles, or no wait would last."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._reader, 512):
-                pass
+        super().forget_wakeups()
         if self.requested:  # what it wrote may just have been read
             self._wake()
 
@@ -53,14 +74,34 @@ class Stop:
         self.forget_wakeups()
         readable([self._reader], seconds)
 
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full of wake-ups: readable already
-            os.write(self._writer, b"!")
 
-    def close(self) -> None:
-        """Give the pipe back."""
-        os.close(self._reader)
-        os.close(self._writer)
+class Inbox(WakeUp):
+    """Signals on their way to the supervisor's loop: handlers only put them here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._signals: deque[signal.Signals] = deque()
+
+    def catch(self, *numbers: signal.Signals) -> None:
+        """Put these signals here from now on. Call it in the main thread."""
+        self.wake_on_signals()
+        for number in numbers:
+            signal.signal(number, lambda got, _: self.put(signal.Signals(got)))
+
+    def put(self, number: signal.Signals) -> None:
+        """What a handler does; tests call it themselves."""
+        self._signals.append(number)
+        self._wake()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a signal that was not taken yet."""
+        return bool(self._signals)
+
+    def take(self) -> Iterator[signal.Signals]:
+        """Those that came in, in their order, each once."""
+        while self._signals:
+            yield self._signals.popleft()
 
 
 def readable(descriptors: list[int], seconds: float) -> list[int]:

@@ -1,7 +1,8 @@
-"""The supervisor: keeps the wanted number of children of each role alive.
+"""The supervisor: keeps the wanted number of children of each role alive, and what they do moving.
 
-Each turn of its loop does the same in the same order: heed signals, bury the dead, start what is missing, give back
-what the dead held. Signal handlers only note that they were called. It sends Redis nothing while nothing happens.
+Each turn of its loop does the same in the same order: heed signals, bury the dead, end the hung, renew the old, start
+what is missing, give back what the dead held. Signal handlers only put signals into its inbox. It sends Redis nothing
+while nothing happens.
 """
 
 from __future__ import annotations
@@ -9,36 +10,33 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
-from multiprocess.connection import wait
+from multiprocess.connection import wait as wait_for
 
-from .config import RunOptions, Settings
-from .errors import BootFailure, RestartLimitExceeded
+from .config import RunOptions
+from .errors import BootFailure, DueqError, RestartLimitExceeded
 from .exposition import Board
 from .keys import unique_name
-from .process import BOOT_FAILED, DISPLACED, Child
 from .recovery import Recovery
-from .restarts import RestartBackoff, RestartLimit
-from .stop import Stop
+from .restarts import RestartLimit
+from .slot import Member, Process, Slot
+from .stacks import StackFile
+from .statuses import BOOT_FAILED, DISPLACED, RECYCLED
+from .stop import Inbox
+from .watchdog import Watchdog
 
 log = logging.getLogger("dueq.supervisor")
 
-_KILL_GRACE_S = 5.0  # what a child has to exit in after its drain time, before SIGKILL; also for SIGKILL to be seen
+_TICK_S = 1.0  # longest that a hung child or a stack dump goes unnoticed
+_BOOTING_S = 0.02  # between looks at children that begin: nothing tells when they are ready
+_DUMP_S = 0.2  # for a hung child to write its stacks
+_TERM_S = 1.0  # for a hung child to end by itself
+_SETTLE_S = 5.0  # for SIGKILL to be seen, and for Redis to take back what was held, before we leave all the same
 
-Spawn = Callable[[str, str], Child]
-
-
-@dataclass
-class Slot:
-    """A place for one child. ``start_at`` is when an empty one is to be filled, in monotonic seconds."""
-
-    role: str
-    child: Child | None = None
-    started_at: float = 0.0
-    start_at: float = 0.0
-    backoff: RestartBackoff = field(default_factory=RestartBackoff)
+Spawn = Callable[[str, str], Process]
+Wait = Callable[[Iterable[int], float], object]
 
 
 class Supervisor:
@@ -46,31 +44,37 @@ class Supervisor:
 
     def __init__(
         self,
-        settings: Settings,
         options: RunOptions,
         board: Board,
         recovery: Recovery,
-        stop: Stop,
+        inbox: Inbox,
+        spawn: Spawn,
         *,
-        spawn: Spawn | None = None,
         on_ready: Callable[[], None] = lambda: None,
+        on_reload: Callable[[bool], None] = lambda _: None,
+        on_turn: Callable[[bool], None] = lambda _: None,
+        reap: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        wait: Wait = lambda descriptors, seconds: wait_for(list(descriptors), seconds),
     ) -> None:
-        self._options, self._board, self._recovery, self._stop = options, board, recovery, stop
-        self._spawn: Spawn = spawn or (lambda role, name: Child(role, name, settings, options))
-        self._on_ready, self._clock = on_ready, clock
+        """``on_reload`` is told True when children begin to be replaced, False when that is over; ``on_turn``, each
+        time round, whether we are leaving. ``reap`` buries other
+        processes' orphans, where those come to us. ``clock`` and ``wait`` are for tests."""
+        self._options, self._board, self._recovery, self._inbox = options, board, recovery, inbox
+        self._spawn, self._on_ready, self._on_reload, self._on_turn = spawn, on_ready, on_reload, on_turn
+        self._reap, self._clock, self._wait = reap, clock, wait
         counts = {"worker": options.workers, "dispatcher": options.dispatchers, "reaper": 1}
         self._slots = [Slot(role) for role, count in counts.items() for _ in range(count)]
         self._limits = {
             role: RestartLimit(options.max_restarts * count, options.restart_window) for role, count in counts.items()
         }
-        self._hurried = False
+        self._watchdog = Watchdog(options.lease, options.hang_timeout)
+        self._stacks = StackFile()
+        self._renewing: deque[tuple[Slot, Member]] = deque()
         self._ready = False
-
-    def hurry(self) -> None:
-        """Called from a signal handler: stop; called again: kill."""
-        self._hurried = self._stop.requested
-        self._stop.request()
+        self._leave_by: float | None = None  # set once it is to end: when it does in any case
+        self._hurried = False
+        self._failure: DueqError | None = None
 
     def run(self) -> None:
         """Supervise until asked to stop, then drain.
@@ -78,120 +82,221 @@ class Supervisor:
         Raises BootFailure if a child cannot begin or its strategy does not keep the namespace any more,
         RestartLimitExceeded if they die too often; all children are gone by then.
         """
-        try:
-            while not self._stop.requested:
-                self._wait(self.turn(), self._stop)
-        finally:
-            self._drain()
+        while (seconds := self.turn()) is not None:
+            self._inbox.forget_wakeups()
+            if not self._inbox.waiting:
+                self._wait([self._inbox.fileno(), *(member.child.sentinel for member in self._members())], seconds)
+        self._stacks.close()
+        if self._failure is not None:
+            raise self._failure
 
     def turn(self) -> float | None:
-        """One round of duties; returns seconds until the next is due by the clock, None if only events matter."""
-        self._bury_the_dead()
-        start_in = self._start_the_missing()
+        """One round of duties; returns how many seconds may pass until the next, None when there is nothing left."""
+        now = self._clock()
+        self._heed_signals(now)
+        self._bury_the_dead(now)
+        self._end_the_hung(now)
+        if self._leave_by is None:
+            self._renew_the_old(now)
+            self._start_the_missing(now)
         recovery_in = self._recovery.run_once()
-        self._tell_when_ready()
-        due = [seconds for seconds in (recovery_in, start_in) if seconds is not None]
-        if not self._ready:
-            due.append(0.02)
-        return min(due) if due else None
+        self._tell()
+        return None if self._is_over(now) else self._seconds_to_wait(now, recovery_in)
 
     # -- duties
 
-    def _bury_the_dead(self) -> None:
-        for slot in self._slots:
-            if slot.child is not None and slot.child.exit_code() is not None:
-                self._bury(slot, slot.child)
+    def _heed_signals(self, now: float) -> None:
+        for number in self._inbox.take():
+            if number is signal.SIGHUP:
+                self._reload()
+            elif number is signal.SIGUSR1:
+                self._stacks.write()
+                for member in self._members():
+                    member.child.send(number)
+            elif self._leave_by is None:
+                self._leave(now)
+            else:
+                self._hurry(now)
 
-    def _bury(self, slot: Slot, child: Child) -> None:
-        code = child.exit_code()
-        assert code is not None
-        slot.child = None
-        # a task that outlasts the drain time is killed by us: that is not held against it
-        self._recovery.add(child.role, child.name, blame=not self._stop.requested)
-        name, pid = child.role, child.pid
-        booted = self._ready or child.tally.state != "booting"
-        displaced = code == DISPLACED and child.tally.state == "draining"  # not so if a task ended its worker with it
+    def _bury_the_dead(self, now: float) -> None:
+        for slot in self._slots:
+            for member in list(slot.members()):
+                code = member.child.exit_code()
+                if code is not None:
+                    self._bury(slot, member, code, now)
+        self._reap()  # after ours, whose exit statuses it would take
+
+    def _bury(self, slot: Slot, member: Member, code: int, now: float) -> None:
+        child, ending, was_ready = member.child, member.ending, not member.booting
+        by_itself = child.tally.state == "draining"  # so its exit status is ours, not one that a task ended it with
+        how = ending.how if ending else f"was killed by {_name(-code)}" if code < 0 else f"exited with status {code}"
+        self._log_stacks(member)
+        # what outlasts the time that a stop or a reload leaves it is killed by us: that is not held against it
+        self._recovery.add(child.role, child.name, how=how, blame=ending.blame if ending else True)
+        running = child.tally.token
         child.close()
         self._board.retire(child.tally)
-        if self._stop.requested:
+        was_successor = slot.leave(member)
+        if self._leave_by is not None:
+            if code < 0:
+                log.warning(
+                    "%s %d was still busy, and was killed; a task that it ran will run again", child.role, child.pid
+                )
             return
-        if code == BOOT_FAILED and not booted:
-            raise BootFailure(f"a {name} could not begin its work; its reason is in the log above")
-        if displaced:
-            raise BootFailure(
-                f"another strategy keeps the namespace now, so this {name} and all others end (see the log above): "
-                f"start dueq run again, without the old --strategy"
-            )
-        now = self._clock()
-        delay = slot.backoff.delay(now - slot.started_at)
+        if by_itself and code == DISPLACED:
+            self._fail(now, BootFailure(
+                f"another strategy keeps the namespace now, so this {child.role} and all others end (see the log "
+                f"above): start dueq run again, without the old --strategy"
+            ))  # fmt: skip
+        elif was_successor and not was_ready:
+            self._give_up_reload(f"the new {child.role} {how} before it was ready (see the log above)")
+        elif code == BOOT_FAILED and not was_ready and not self._ready:
+            self._fail(now, BootFailure(f"a {child.role} could not begin its work; its reason is in the log above"))
+        elif (ending is not None and ending.cause == "recycled") or (by_itself and code == RECYCLED):
+            log.info("%s %d was replaced: %s", child.role, child.pid, ending.how if ending else "it reached its limit")
+            self._count_restart(child.role, "recycled")
+        else:
+            cause = ending.cause if ending else "signal" if code < 0 else "exit"
+            self._restart_later(slot, member, how, cause, now, blamed=bool(running))
+
+    def _restart_later(self, slot: Slot, member: Member, how: str, cause: str, now: float, *, blamed: bool) -> None:
+        role, pid = member.child.role, member.child.pid
+        delay = slot.backoff.delay(now - member.started_at)
         slot.start_at = now + delay
-        cause = "signal" if code < 0 else "exit"
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
-        log.warning("%s %d %s; starting another%s", name, pid, how, f" in {delay:.1f} s" if delay else "")
-        self._board.own.counter("dueq_process_restarts_total", role=name, cause=cause).inc()
-        if not self._limits[name].note(now):
-            raise RestartLimitExceeded(
-                f"{name} processes died more than {self._limits[name].most} times in "
+        log.warning("%s %d %s; starting another%s", role, pid, how, f" in {delay:.1f} s" if delay else "")
+        self._count_restart(role, cause)
+        # A task that kills its workers is buried before long: it must not take the whole fleet with it.
+        if not blamed and not self._limits[role].note(now):
+            self._fail(now, RestartLimitExceeded(
+                f"{role} processes died more than {self._limits[role].most} times in "
                 f"{self._options.restart_window:.0f} s, the last one {how}: see the log above for why, or raise "
                 f"--max-restarts"
-            )
+            ))  # fmt: skip
 
-    def _start_the_missing(self) -> float | None:
-        now = self._clock()
-        later: list[float] = []
+    def _end_the_hung(self, now: float) -> None:
+        self._watchdog.awake(now)
+        for member in self._members():
+            if member.ending is None and (hang := self._watchdog.hang(member.child.tally, member.started_at, now)):
+                log.error("%s %d is hung: %s", member.child.role, member.child.pid, hang.why)
+                dump, term = (now, signal.SIGUSR1), (now + _DUMP_S, signal.SIGTERM)
+                kill = (now + _DUMP_S + _TERM_S, signal.SIGKILL)
+                member.end("hung", f"was hung: {hang.why}", dump, term, kill, blame=hang.blame)
+            member.send_what_is_due(now)
+            self._log_stacks(member)
+
+    def _renew_the_old(self, now: float) -> None:
+        """One at a time: its successor first, and only once that is ready the old one drains and goes."""
+        while self._renewing:
+            slot, old = self._renewing[0]
+            if slot.member is not old:  # replaced; or it died, and what takes its place is new in any case
+                self._renewing.popleft()
+                if not self._renewing:
+                    log.info("all children are replaced")
+                    self._on_reload(False)
+            elif slot.successor is None and old.ending is None:
+                slot.successor = self._start(slot.role, now)
+                return
+            elif slot.successor is not None and not slot.successor.booting and old.ending is None:
+                kill = (now + self._options.drain_timeout, signal.SIGKILL)
+                old.end("recycled", "it was told to make way for new code", (now, signal.SIGTERM), kill)
+                old.send_what_is_due(now)
+                return
+            else:
+                return
+
+    def _start_the_missing(self, now: float) -> None:
         for slot in self._slots:
-            if slot.child is None:
-                if slot.start_at <= now:
-                    self._start(slot, now)
-                else:
-                    later.append(slot.start_at - now)
-        return min(later) if later else None
+            if slot.member is None and slot.start_at <= now:
+                slot.member = self._start(slot.role, now)
 
-    def _start(self, slot: Slot, now: float) -> None:
-        child = self._spawn(slot.role, unique_name(slot.role))
-        slot.child, slot.started_at = child, now
-        self._board.adopt(child.tally, slot.role)
-
-    def _tell_when_ready(self) -> None:
-        if not self._ready and all(
-            slot.child is not None and slot.child.tally.state != "booting" for slot in self._slots
+    def _tell(self) -> None:
+        if stacks := self._stacks.read():
+            log.info("stacks of the supervisor: %s", stacks)
+        if (
+            self._leave_by is None
+            and not self._ready
+            and all(slot.member is not None and not slot.member.booting for slot in self._slots)
         ):
             self._ready = True
             self._on_ready()
+        self._on_turn(self._leave_by is not None)
 
-    # -- the end
+    # -- changes of course
 
-    def _drain(self) -> None:
-        """Let running tasks finish; then, or when hurried, kill. What is not finished is given back."""
-        self._stop.request()
-        for child in self._children():
-            child.tally.state = "draining"
-            child.send(signal.SIGTERM)
-        self._bury_until(self._clock() + self._options.drain_timeout, lambda: self._hurried)
-        left = list(self._children())
-        for child in left:
-            child.send(signal.SIGKILL)
-        if left:
-            log.warning("killed %d children that were still busy; what they ran will run again", len(left))
-        self._bury_until(self._clock() + _KILL_GRACE_S, lambda: False)
-        self._settle_up()
+    def _reload(self) -> None:
+        if self._leave_by is None:
+            log.info("replacing all children, one by one")
+            self._on_reload(True)
+            self._renewing = deque((slot, slot.member) for slot in self._slots if slot.member is not None)
 
-    def _bury_until(self, deadline: float, cut_short: Callable[[], bool]) -> None:
-        while list(self._children()) and (left := deadline - self._clock()) > 0 and not cut_short():
-            self._wait(min(left, 0.1))
-            self._bury_the_dead()
+    def _give_up_reload(self, why: str) -> None:
+        log.error("%s: the other children stay as they are; send SIGHUP again once it is put right", why)
+        self._renewing.clear()
+        self._on_reload(False)
 
-    def _settle_up(self) -> None:
-        deadline = self._clock() + _KILL_GRACE_S
-        while (again_in := self._recovery.run_once()) is not None:
-            if self._clock() + again_in > deadline or self._hurried:
-                log.warning("Redis is away: what the workers held is taken back when their leases run out")
-                return
-            time.sleep(again_in)
+    def _leave(self, now: float) -> None:
+        """Let running tasks finish, for a while; what is not finished then is given back."""
+        drained = now + self._options.drain_timeout
+        self._leave_by = drained + _SETTLE_S
+        for member in self._members():
+            if member.ending is None or member.ending.cause != "hung":
+                member.end("stopped", "was told to stop", (now, signal.SIGTERM), (drained, signal.SIGKILL))
 
-    def _children(self) -> Iterable[Child]:
-        return (slot.child for slot in self._slots if slot.child is not None)
+    def _hurry(self, now: float) -> None:
+        self._hurried, self._leave_by = True, now + _SETTLE_S
+        for member in self._members():
+            member.end("stopped", "was told to stop at once", (now, signal.SIGKILL))
 
-    def _wait(self, seconds: float | None, *also: Stop) -> None:
-        wait([*(child.sentinel for child in self._children()), *also], seconds)
-        self._stop.forget_wakeups()
+    def _fail(self, now: float, error: DueqError) -> None:
+        self._failure = self._failure or error
+        self._leave(now)
+
+    # -- helpers
+
+    def _start(self, role: str, now: float) -> Member:
+        child = self._spawn(role, unique_name(role))
+        self._board.adopt(child.tally, role)
+        return Member(child, now)
+
+    def _members(self) -> Iterator[Member]:
+        for slot in self._slots:
+            yield from slot.members()
+
+    def _count_restart(self, role: str, cause: str) -> None:
+        self._board.own.counter("dueq_process_restarts_total", role=role, cause=cause).inc()
+
+    def _log_stacks(self, member: Member) -> None:
+        if stacks := member.child.stacks():
+            log.info("stacks of %s %d: %s", member.child.role, member.child.pid, stacks)
+
+    def _is_over(self, now: float) -> bool:
+        if self._leave_by is None:
+            return False
+        if not any(self._members()) and not self._recovery.waiting:
+            return True
+        if now < self._leave_by:
+            return False
+        if self._recovery.waiting:
+            log.warning("Redis is away: what the workers held is taken back when their leases run out")
+        return True
+
+    def _seconds_to_wait(self, now: float, recovery_in: float | None) -> float:
+        waits = [_TICK_S] if recovery_in is None else [_TICK_S, recovery_in]
+        for slot in self._slots:
+            if slot.member is None and self._leave_by is None:
+                waits.append(slot.start_at - now)
+            for member in slot.members():
+                if member.booting:
+                    waits.append(_BOOTING_S)
+                times = (member.next_step(), self._watchdog.next_deadline(member.child.tally))
+                waits += [at - now for at in times if at is not None]
+        if self._leave_by is not None:
+            waits.append(self._leave_by - now)
+        return max(0.0, min(waits))
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

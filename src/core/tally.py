@@ -6,8 +6,8 @@ The supervisor makes the page, one child writes it, and SIGKILL may hit the chil
 - A new series is written behind the table's end, and then published by moving the end: one store again.
 - Nothing published ever moves or is removed, so a number once read never falls.
 
-    cell 0    1          2      3         4     5             8
-    END  | overflowed | state | progress | beat | … | series | series | (zeros)
+    cell 0    1          2      3         4      5          6       8
+    END  | overflowed | state | turn by | beat | deadline | token | series | series | (zeros)
     series = cells it takes | bytes of its key | key: JSON [name, label value, …], zero-padded | numbers
 
 The page has a fixed size (1 MiB: about 3,000 histograms). When it is full, new series are not counted: their handles
@@ -33,7 +33,7 @@ from .metrics import DEFINITIONS, PROCESS_STATES, Definition, Kind, ProcessState
 
 PAGE_BYTES = 1 << 20
 
-_END, _OVERFLOWED, _STATE, _PROGRESS, _BEAT = range(5)
+_END, _OVERFLOWED, _STATE, _TURN_BY, _BEAT, _DEADLINE, _TOKEN = range(7)
 _TABLE = 8
 _CELL = 8
 
@@ -118,7 +118,7 @@ class Tally:
 
     def __init__(self, size: int = PAGE_BYTES) -> None:
         """Make a page of ``size`` bytes, a multiple of 8. Raises OSError if there is no memory or file for it."""
-        self._fd = _anonymous_file(size)
+        self._fd = anonymous_file(size)
         self._map(self._fd, size)
 
     def _map(self, fd: int, size: int) -> None:
@@ -176,10 +176,24 @@ class Tally:
         """Copy how many Redis commands this process has sent so far. No system call: call it once per turn."""
         self.counter("dueq_redis_commands_total", role=role).advance_to(COMMANDS.sent)
 
-    def turn(self) -> None:
-        """Note that the process's loop has come round once more."""
-        self._ints[_PROGRESS] += 1
+    def turn(self, sleeps: float = 0.0) -> None:
+        """Note that the process's loop has come round, and will again as soon as it can, or in ``sleeps`` seconds."""
+        self._cells[_TURN_BY] = time.monotonic() + sleeps
+
+    def beat(self) -> None:
+        """Note that the process is alive and its interpreter runs code."""
         self._cells[_BEAT] = time.monotonic()
+
+    def begin(self, token: int, hard_timeout: float | None) -> None:
+        """Note that the task claimed under ``token`` runs from now on, for ``hard_timeout`` seconds at most."""
+        now = time.monotonic()
+        self._cells[_DEADLINE] = now + hard_timeout if hard_timeout else 0.0
+        self._cells[_BEAT] = now
+        self._ints[_TOKEN] = token  # last: whoever sees it sees the deadline that goes with it
+
+    def end(self) -> None:
+        """Note that no task runs any more."""
+        self._ints[_TOKEN] = 0
 
     def _add_counter(self, name: str, labels: dict[str, str]) -> CounterHandle:
         definition, values = _checked("counter", name, labels)
@@ -276,13 +290,24 @@ class Tally:
         self._ints[_STATE] = PROCESS_STATES.index(state)
 
     @property
-    def progress(self) -> int:
-        """How often the process's loop has come round."""
-        return self._ints[_PROGRESS]
+    def token(self) -> int:
+        """The token of the task that runs, or ran when the process died; 0: none."""
+        return self._ints[_TOKEN]
 
     @property
-    def beat(self) -> float:
-        """When it did so last, in ``time.monotonic()`` seconds, which all processes of a host share; 0: never."""
+    def deadline(self) -> float:
+        """Until when that task may run, in ``time.monotonic()`` seconds, which all processes of a host share; 0: for
+        ever. All times here are such."""
+        return self._cells[_DEADLINE]
+
+    @property
+    def turn_by(self) -> float:
+        """When the process's loop came round last, or when it meant to wake from its sleep; 0: not yet."""
+        return self._cells[_TURN_BY]
+
+    @property
+    def beaten_at(self) -> float:
+        """When the process last gave a sign of life; 0: never."""
         return self._cells[_BEAT]
 
 
@@ -293,7 +318,7 @@ def _checked(kind: Kind, name: str, labels: dict[str, str]) -> tuple[Definition,
     return definition, tuple(labels[label] for label in definition.labels)
 
 
-def _anonymous_file(size: int) -> int:
+def anonymous_file(size: int) -> int:
     """A descriptor of ``size`` zero bytes of shared memory that no directory lists."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("dueq-tally")

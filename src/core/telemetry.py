@@ -22,9 +22,9 @@ class Telemetry:
     def __init__(self, tally: Tally, role: str, strategy: str) -> None:
         self.tally, self.role, self.strategy = tally, role, strategy
 
-    def turn(self) -> None:
-        """The loop begins another turn."""
-        self.tally.turn()
+    def turn(self, sleeps: float = 0.0) -> None:
+        """The loop begins another turn, or a sleep of so many seconds."""
+        self.tally.turn(sleeps)
         self.tally.mirror_commands(self.role)
 
     def finished_dead(self, lost: Iterable[Lost]) -> None:
@@ -60,8 +60,13 @@ class WorkerTelemetry(Telemetry):
                     max(0.0, (now - claim.since_us) / US)
                 )
 
+    def runs(self, claim: Record, hard_timeout: float | None) -> None:
+        """A task's function is called now, for ``hard_timeout`` seconds at most: for the supervisor to see to."""
+        self.tally.begin(claim.token, hard_timeout)
+
     def ended(self, claim: Record, task: str, seconds: float) -> None:
         """A task's function returned or raised after ``seconds``."""
+        self.tally.end()
         labels = {"strategy": self.strategy, "queue": claim.queue, "task": task}
         self.tally.histogram("dueq_task_duration_seconds", **labels).observe(seconds)
 

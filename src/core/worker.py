@@ -16,11 +16,16 @@ from .context import Context, running
 from .doorbell import Doorbell
 from .errors import DueqError, StrategyMismatch
 from .keeper import Keeper
+from .limits import NO_LIMITS, Limits
+from .logs import about
 from .namespace import Namespace
+from .pulse import Pulse
 from .retry import Backoff
+from .statuses import RECYCLED, STOPPED
 from .stop import Stop
 from .store.base import Advance, Outcome
 from .telemetry import WorkerTelemetry
+from .timeouts import Alarm
 
 log = logging.getLogger("dueq.worker")
 
@@ -43,6 +48,7 @@ class Worker:
         rotate_queues: bool = False,
         safety_net: float = 30.0,
         max_losses: int = 3,
+        limits: Limits = NO_LIMITS,
         stop: Stop,
     ) -> None:
         self.app, self.namespace, self.name, self.queues = app, namespace, name, list(queues)
@@ -58,23 +64,29 @@ class Worker:
         self._unsettled: Outcome | None = None
         self._unsure = False  # a reply was lost: Redis may have given us claims that we do not know of
         self._keeper = Keeper(namespace, name, lease, releases=prefetch > 1)
+        self._pulse = Pulse(telemetry.tally, lease)
+        self._alarm = Alarm()
+        self._limits, self._runs, self._spent = limits, 0, False
 
-    def run(self) -> None:
-        """Work until stopped; then settle, give back what is held, and close.
+    def run(self) -> int:
+        """Work until stopped or at a limit; then settle, give back what is held, close, and return the exit status.
 
         Does so, too, before it raises StrategyMismatch, because another strategy keeps the namespace by now.
         """
         self._keeper.start()
+        self._pulse.start()
         try:
-            while not self._stop.requested:
+            while not (self._stop.requested or self._spent):
                 self.run_once()
             self._leave()
         except StrategyMismatch:
             self._move_out()
             raise
         finally:
+            self._pulse.stop()
             self._keeper.stop()
             self._bell.close()
+        return STOPPED if self._stop.requested else RECYCLED
 
     def run_once(self) -> None:
         """Settle the last task and run the next; if there is none, wait for one."""
@@ -89,6 +101,8 @@ class Worker:
             log.info("Redis is back")
         if step.started is not None:
             self._unsettled = self._execute(step.started, step.now_us)
+            self._runs += 1
+            self._spent = self._limits.left(self._runs) == 0 or self._limits.too_large()
         elif not self._held:
             self._idle()
 
@@ -105,7 +119,7 @@ class Worker:
             self.name,
             self._next_queues(),
             self._lease_us,
-            want=0 if self._held else self._prefetch,
+            want=0 if self._held else min(self._prefetch, self._limits.left(self._runs) or self._prefetch),
             outcome=outcome,
             start=start,
         )
@@ -142,6 +156,7 @@ class Worker:
                 "task %s, token %s: its result is refused, since another worker took it over (or it was purged)",
                 outcome.claim.id,
                 outcome.claim.token,
+                extra=about(outcome.claim),
             )
 
     def _make_sure(self) -> None:
@@ -167,8 +182,9 @@ class Worker:
             task = self.app.find(task_name)
             token = running.set(context)
             began = time.perf_counter()
+            self.telemetry.runs(claim, task.timeouts.hard)
             try:
-                task.function(*args, **kwargs)
+                self._alarm.run(task.timeouts.soft, task.function, args, kwargs)
             finally:
                 self.telemetry.ended(claim, task_name, time.perf_counter() - began)
                 running.reset(token)
@@ -182,7 +198,12 @@ class Worker:
         reason = _reason(error)
         if claim.retries >= retries:
             log.error(
-                "task %s (%s) failed for good after %d retries", claim.id, task_name, claim.retries, exc_info=error
+                "task %s (%s) failed for good after %d retries",
+                claim.id,
+                task_name,
+                claim.retries,
+                exc_info=error,
+                extra=about(claim),
             )
             return Outcome(claim, "dead", reason=reason)
         delay = (task.backoff if task else Backoff()).delay(claim.retries)
@@ -194,6 +215,7 @@ class Worker:
             retries,
             delay,
             exc_info=error,
+            extra=about(claim),
         )
         return Outcome(claim, "retry", delay_us=int(delay * US))
 
@@ -201,6 +223,7 @@ class Worker:
 
     def _idle(self) -> None:
         self._stop.forget_wakeups()
+        self.telemetry.turn(self._safety_net)
         try:
             rung = self._bell.wait(self._safety_net)
             if not rung:
@@ -212,7 +235,9 @@ class Worker:
     def _suffer(self, error: Exception) -> None:
         if self._patience.failures == 0:
             log.warning("Redis trouble, trying again: %s", redact(str(error)))
-        self._stop.sleep(self._patience.failed())
+        seconds = self._patience.failed()
+        self.telemetry.turn(seconds)
+        self._stop.sleep(seconds)
 
     def _leave(self) -> None:
         # the last word on what this worker holds; if Redis is away, the supervisor or the reaper has it

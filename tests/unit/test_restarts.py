@@ -22,7 +22,18 @@ def test_restarts_outside_the_window_do_not_count() -> None:
 
 def test_the_first_restart_is_immediate_and_the_next_ones_wait_longer() -> None:
     backoff = RestartBackoff()
-    assert [backoff.delay(0.0) for _ in range(9)] == pytest.approx([0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+    waits = [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert [backoff.delay(0.0, draw=1.0) for _ in range(9)] == pytest.approx(waits)
+
+
+def test_restarts_do_not_come_all_at_once() -> None:
+    """Each wait is drawn from its upper half."""
+    backoffs = [RestartBackoff() for _ in range(50)]
+    for backoff in backoffs:
+        backoff.delay(0.0)
+    waits = [backoff.delay(0.0) for backoff in backoffs]
+    assert all(0.05 <= wait <= 0.1 for wait in waits)
+    assert len(set(waits)) > 25
 
 
 def test_a_long_life_forgives_earlier_deaths() -> None:

@@ -167,13 +167,15 @@ class Store(ABC):
         cause: Literal["worker_lost", "lease_expired", "unstarted"],
         most_losses: int,
         since_us: int = 0,
+        how: str = "",
     ) -> list[Lost]:
         """Take back all that a worker holds, so that it can run again at once. Repeating is safe.
 
         ``since_us`` is when the worker was lost. With ``lease_expired`` a worker heard of since keeps what it holds.
         ``unstarted`` is for a worker that disowns claims whose delivery it never learnt of: they do not count as
         started. A task lost with ``most_losses`` workers becomes a dead letter;
-        0 says that this loss is not the task's fault, and is not held against it.
+        0 says that this loss is not the task's fault, and is not held against it. ``how`` the worker was lost goes
+        into the dead letter's reason.
         """
 
     @abstractmethod

@@ -23,7 +23,7 @@ end
 
 -- The owner is gone: put back, or bury what has now taken `most_losses` owners with it (0: it is not to blame).
 -- Returns 'started', 'held' or 'dead'.
-local function lose(id, record, cause, since, most_losses)
+local function lose(id, record, cause, since, most_losses, how)
   if record.state == 'H' or cause == 'u' then
     -- never ran under this claim, so this delivery does not count
     if record.state == 'L' then record.starts = record.starts - 1 end
@@ -35,7 +35,7 @@ local function lose(id, record, cause, since, most_losses)
   if blamed then record.losses = record.losses + 1 end
   if blamed and record.losses >= most_losses then
     let_go(id, record)
-    bury(id, record, 'killed its worker ' .. record.losses .. ' times')
+    bury(id, record, 'killed its worker ' .. record.losses .. ' times' .. (how and how ~= '' and ', the last time it ' .. how or ''))
     return 'dead'
   end
   put_back(id, record)

@@ -77,7 +77,9 @@ class Edit:
             ("HSET", self.keys.plain("reasons"), record.id, reason),
         ]
 
-    def lose(self, record: Record, cause: Cause, since_us: int, most_losses: int, now_us: int) -> LostHow:
+    def lose(
+        self, record: Record, cause: Cause, since_us: int, most_losses: int, now_us: int, how: str = ""
+    ) -> LostHow:
         """The owner is gone: put back, or bury what has now taken ``most_losses`` owners with it (0: no blame)."""
         if record.state == "H" or cause == "unstarted":
             # never ran under this claim, so this delivery does not count
@@ -87,7 +89,7 @@ class Edit:
         lost = replace(record, cause=cause, since_us=since_us, losses=record.losses + blamed)
         if blamed and lost.losses >= most_losses:
             self.let_go(lost)
-            self.bury(lost, f"killed its worker {lost.losses} times", now_us)
+            self.bury(lost, f"killed its worker {lost.losses} times" + (how and f", the last time it {how}"), now_us)
             return "dead"
         self.put_back(lost)
         return "started"

@@ -3,7 +3,8 @@
 --   silent that has been heard of since keeps what it holds. The rings that the worker took with it are rung again.
 -- KEYS[1] prefix
 -- ARGV    now, worker, cause ('w' worker lost, 'e' its life expired, 'u' it disowns what it never ran),
---         most losses before a task is buried, limit, since (microseconds; when the worker was lost)
+--         most losses before a task is buried, limit, since (microseconds; when the worker was lost),
+--         how it was lost, for people
 -- Returns {how many it still holds, then per task: id, queue, 'started' | 'held' | 'dead'}
 local worker, cause = ARGV[2], ARGV[3]
 local reply = { 0 }
@@ -14,7 +15,7 @@ end
 for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, tonumber(ARGV[5]) - 1)) do
   local record = load(id)
   if record and record.worker == worker and (record.state == 'H' or record.state == 'L') then
-    local how = lose(id, record, cause, ARGV[6], tonumber(ARGV[4]))
+    local how = lose(id, record, cause, ARGV[6], tonumber(ARGV[4]), ARGV[7])
     for _, item in ipairs({ id, record.queue, how }) do reply[#reply + 1] = item end
   else
     redis.call('LREM', key_held(worker), 1, id)

@@ -101,11 +101,12 @@ class ScriptedStore(KeyedStore):
         cause: Literal["worker_lost", "lease_expired", "unstarted"],
         most_losses: int,
         since_us: int = 0,
+        how: str = "",
     ) -> list[Lost]:
         lost: list[Lost] = []
         remaining = 1
         while remaining:
-            remaining, *rows = self._give_back(worker, _CAUSES[cause], most_losses, _BATCH, since_us)
+            remaining, *rows = self._give_back(worker, _CAUSES[cause], most_losses, _BATCH, since_us, how)
             lost += _lost(rows)
         return lost
 

@@ -204,18 +204,19 @@ class TransactionalStore(KeyedStore):
         cause: Literal["worker_lost", "lease_expired", "unstarted"],
         most_losses: int,
         since_us: int = 0,
+        how: str = "",
     ) -> list[Lost]:
         lost: list[Lost] = []
         while True:
             step = self._transactions.run(
-                lambda session: self._give_back(session, worker, cause, most_losses, since_us)
+                lambda session: self._give_back(session, worker, cause, most_losses, since_us, how)
             )
             if step is None:
                 return lost
             lost += step
 
     def _give_back(
-        self, session: Session, worker: str, cause: str, most_losses: int, since_us: int
+        self, session: Session, worker: str, cause: str, most_losses: int, since_us: int, how: str
     ) -> list[Lost] | None:
         """A batch of what the worker holds; None once that is all, or if it turns out to be alive."""
         held, workers = self._keys.of("held", worker), self._keys.plain("workers")
@@ -234,7 +235,7 @@ class TransactionalStore(KeyedStore):
         for name, raw, revoked in zip(names, raws[: len(names)], raws[len(names) :], strict=True):
             record = readable_record(name, raw)
             if record is not None and record.worker == worker and record.state in ("H", "L"):
-                lost.append(Lost(name, record.queue, edit.lose(record, cause, since_us, most_losses, now)))
+                lost.append(Lost(name, record.queue, edit.lose(record, cause, since_us, most_losses, now, how)))
                 continue
             edit.commands.append(("LREM", held, 1, name))
             if record is not None and record.state == "S":

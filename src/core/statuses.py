@@ -1,0 +1,15 @@
+"""Exit statuses by which a child tells its supervisor why it ended. Any other, or a signal, is a death."""
+
+from __future__ import annotations
+
+STOPPED = 0
+"""It was told to, and left nothing behind."""
+
+BOOT_FAILED = 78
+"""It could not begin: EX_CONFIG of sysexits.h."""
+
+DISPLACED = 79
+"""Its strategy does not keep the namespace any more: that was moved to another one."""
+
+RECYCLED = 80
+"""A worker that has reached its limit of tasks or memory, and holds nothing any more."""
