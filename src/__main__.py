@@ -6,7 +6,9 @@ import re
 import sys
 from collections.abc import Sequence
 
-_SECRETS = re.compile(r"(?<=://)\S*@|(?<=[?&]password=)[^&\s]*|(?<=[?&]username=)[^&\s]*")
+_SECRETS = re.compile(
+    r"(?<=://)\S*@|(?<=[?&]password=)[^&\s]*|(?<=[?&]username=)[^&\s]*|(?<=_password=)[^&\s]*|(?<=_username=)[^&\s]*"
+)
 
 
 def title(arguments: Sequence[str]) -> str:

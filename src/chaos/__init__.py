@@ -1,1 +1,1 @@
-"""Faults on purpose: real processes, a real server, and a ledger outside of dueq that says what came of it."""
+"""Chaos runs: a real dueq under injected faults, judged by a ledger that the tasks themselves write."""

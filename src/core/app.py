@@ -18,6 +18,7 @@ from .connection import explained
 from .errors import ConfigurationError, InvalidTask, NamespaceMigrating, StrategyMismatch, UnknownTask
 from .keys import check_name
 from .namespace import Namespace
+from .replication import confirm
 from .retry import Backoff, Timeouts
 from .store.base import NewTask, Scheduled
 
@@ -245,14 +246,18 @@ class Dueq:
             0
         ]
 
-    def schedule_many(self, calls: Iterable[Call]) -> list[Handle]:
+    def schedule_many(self, calls: Iterable[Call], *, replicas: int = 0, replicas_within: float = 1.0) -> list[Handle]:
         """Schedule many calls (see ``Task.call_at``), in one round trip per thousand; handles in the same order.
 
         If Redis fails in between, those already sent stay scheduled: with your own ids, scheduling all again is safe.
+        With ``replicas``, return only when so many have the tasks, too, so that a failover does not lose them; raises
+        NotReplicated if they do not confirm that ``replicas_within`` so many seconds. Needs Redis 3.0.
         """
         wanted = list(calls)
         new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in wanted]
         results = self._scheduled(new)
+        if replicas > 0:
+            self._asked(lambda space: confirm(space.client, space.keys, replicas, replicas_within))
         handles = []
         for call, result in zip(wanted, results, strict=True):
             due = result.now_us + call.due if call.relative else max(call.due, result.now_us)

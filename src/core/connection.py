@@ -30,6 +30,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from .errors import ConfigurationError, ServerRefused, ServerUnavailable, StrategyUnavailable
+from .sentinel import SCHEME, sentinel_pool
 
 BLOCKING_S = 30
 """Longest time in seconds that any command blocks in the server."""
@@ -38,9 +39,9 @@ _TIMEOUT_S = BLOCKING_S + 10.0
 _CONNECT_S = 5.0
 _SCHEMES = ("redis://", "rediss://", "unix://")
 # greedy, since a password may hold an unescaped / or @; bounded, since a log line may be 100 kB without a single space
-_CREDENTIALS = re.compile(r"(?P<scheme>\b\w{1,16}://)\S{0,1000}@")
+_CREDENTIALS = re.compile(r"(?P<scheme>\b[\w+]{1,16}://)\S{0,1000}@")
 _UNESCAPED = re.compile(r"rediss?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
-_QUERY_SECRET = re.compile(r"(?P<key>[?&](?:password|username)=)[^&\s]*", re.IGNORECASE)
+_QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
 _REFUSALS = (
     "READONLY",
     "LOADING",
@@ -102,8 +103,8 @@ def _counting(base: type[Any]) -> type[Any]:
 def _pool(url: str, timeout: float) -> redis.ConnectionPool:
     if any(character.isspace() for character in url):
         raise ConfigurationError("the Redis address holds white space: write a space in a user or password as %20")
-    if not url.startswith(_SCHEMES):
-        raise ConfigurationError(f"{redact(url)!r} is no Redis address: use redis://, rediss:// or unix://")
+    if not url.startswith((*_SCHEMES, SCHEME)):
+        raise ConfigurationError(f"{redact(url)!r} is no Redis address: use redis://, rediss://, unix:// or {SCHEME}")
     if _UNESCAPED.match(url):
         # read on, such a password would be taken for a host name, and shown as one in errors
         raise ConfigurationError(
@@ -118,6 +119,10 @@ def _pool(url: str, timeout: float) -> redis.ConnectionPool:
     }
     if not url.startswith("unix://"):
         options |= {"socket_connect_timeout": min(timeout, _CONNECT_S), "socket_keepalive": True}
+    if url.startswith(SCHEME):
+        watched = sentinel_pool(url, options)
+        watched.connection_class = _counting(watched.connection_class)
+        return watched
     try:
         pool = redis.ConnectionPool.from_url(url, **options)
     except ValueError as error:

@@ -26,6 +26,8 @@ class Context:
     attempt: int
     """1 for the first start, counting every start."""
     due_us: int
+    cause: str = ""
+    """Why it starts again: ``retry``, ``worker_lost`` or ``lease_expired``; empty at the first start."""
 
     @property
     def due_at(self) -> datetime:

@@ -46,6 +46,10 @@ class ServerRefused(DueqError):
     """Redis answered and refused: read-only, loading, out of memory, disk error, or missing permission."""
 
 
+class NotReplicated(ServerRefused):
+    """Tasks are scheduled, but fewer replicas than asked for have confirmed that they have them, too."""
+
+
 class StrategyUnavailable(DueqError):
     """The chosen strategy needs something that this server cannot do."""
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,20 @@ log = logging.getLogger("dueq.process")
 _spawn = multiprocess.get_context("spawn")
 
 
+# These would end a process that has not got so far as to say what it does with them.
+_HELD_BACK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """What is started here gets those signals only once it lets them through: a mask outlasts ``exec``."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+
+
 @dataclass(frozen=True)
 class Order:
     """All that a child is told. ``lifeline`` is the end of a pipe whose other end only the supervisor holds."""
@@ -49,11 +64,17 @@ class Child:
     """A child process, seen from its supervisor."""
 
     def __init__(self, role: str, name: str, settings: Settings, options: RunOptions) -> None:
-        self.role, self.name, self.tally, self._stacks = role, name, Tally(), StackFile()
-        theirs, self._lifeline = _spawn.Pipe(duplex=False)
-        order = Order(role, name, settings, options, self.tally, self._stacks, theirs, os.getpid())
-        self._process = _spawn.Process(target=main, args=(order,), name=f"dueq-{role}", daemon=False)
-        self._process.start()
+        """Start it. Raises OSError if the system has no room for it; nothing is left of it then."""
+        self.role, self.name = role, name
+        with contextlib.ExitStack() as undo:
+            self.tally = undo.enter_context(contextlib.closing(Tally()))
+            self._stacks = undo.enter_context(contextlib.closing(StackFile()))
+            theirs, self._lifeline = (undo.enter_context(end) for end in _spawn.Pipe(duplex=False))
+            order = Order(role, name, settings, options, self.tally, self._stacks, theirs, os.getpid())
+            self._process = _spawn.Process(target=main, args=(order,), name=f"dueq-{role}", daemon=False)
+            with _held_back():
+                self._process.start()
+            undo.pop_all()
         self.pid = int(self._process.pid)
         theirs.close()
 
@@ -73,9 +94,16 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def stacks(self) -> str:
-        """What its threads were doing at each SIGUSR1 since the last call, as one line; empty if there was none."""
-        return self._stacks.read()
+    def stacks(self, *, over: bool = False) -> str:
+        """What its threads were doing at each SIGUSR1 since the last call, as one line; empty if there was none.
+
+        ``over``: it is gone, so that it cannot be writing just now.
+        """
+        return self._stacks.read(over=over)
+
+    def abandon(self) -> None:
+        """Do not wait for it at this program's end, as multiprocess does: it may never end."""
+        multiprocess.process._children.discard(self._process)
 
     def close(self) -> None:
         """Give back what the supervisor kept for a process that is gone; its tally is closed by whoever reads it."""
@@ -94,6 +122,7 @@ def main(order: Order) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor alone decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # to the whole group when a terminal closes, to reload when meant
     signal.signal(signal.SIGTERM, lambda *_: stop.request())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")
     logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
     try:
@@ -115,7 +144,7 @@ def _serve(order: Order, stop: Stop) -> int:
         duty = _begin(order, stop)
     except StrategyMismatch:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an application may well exit where its settings are wrong
         # what failed here would fail again: the supervisor stops for this reason
         log.error("this %s cannot begin: %s", order.role, error, exc_info=not isinstance(error, DueqError))
         sys.exit(BOOT_FAILED)

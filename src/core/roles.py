@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .auditor import Auditor
-from .chores import Chores
+from .chores import Chore, Chores
 from .config import RunOptions, Settings
 from .dispatcher import Dispatcher
 from .limits import Limits
@@ -16,6 +16,7 @@ from .stop import Stop
 from .tally import Tally
 from .target import load
 from .telemetry import DispatcherTelemetry, ReaperTelemetry, WorkerTelemetry
+from .waker import Waker
 from .worker import Worker
 
 ROLES = ("worker", "dispatcher", "reaper")
@@ -65,11 +66,11 @@ def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, st
     namespace = Namespace.open(settings, timeout=options.reply_timeout)
     telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name)
     reaper = Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses)
-    if options.audit_interval == 0:
-        return Chores([reaper], telemetry, stop)
-    grace = options.lease + _SLACK_S
-    auditor = Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace)
-    return Chores([reaper, auditor], telemetry, stop)
+    chores: list[Chore] = [reaper, Waker(namespace, telemetry, lease=options.lease)]
+    if options.audit_interval:
+        grace = options.lease + _SLACK_S
+        chores.append(Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace))
+    return Chores(chores, telemetry, stop)
 
 
 BUILDERS: dict[str, Builder] = {"worker": _worker, "dispatcher": _dispatcher, "reaper": _reaper}

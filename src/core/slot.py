@@ -31,7 +31,9 @@ class Process(Protocol):
 
     def send(self, number: signal.Signals) -> None: ...
 
-    def stacks(self) -> str: ...
+    def stacks(self, *, over: bool = False) -> str: ...
+
+    def abandon(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -58,6 +60,13 @@ class Member:
     def booting(self) -> bool:
         return self.child.tally.state == "booting"
 
+    @property
+    def watched(self) -> bool:
+        """Whether it can be found hung. Of one that is on its way out, only the task that it still runs matters."""
+        if self.ending is None:
+            return True
+        return self.ending.cause != "hung" and bool(self.ending.steps) and bool(self.child.tally.token)
+
     def end(self, cause: Cause, how: str, *steps: tuple[float, signal.Signals], blame: bool = False) -> None:
         """Make it end by these signals, whatever was planned for it before."""
         self.ending = Ending(cause, how, blame, deque(steps))
@@ -66,7 +75,7 @@ class Member:
         """Send those signals whose time has come."""
         while self.ending is not None and self.ending.steps and self.ending.steps[0][0] <= now:
             _, number = self.ending.steps.popleft()
-            if number is signal.SIGTERM:
+            if number is signal.SIGTERM and not self.booting:  # it still matters then that it never was ready
                 self.child.tally.state = "draining"
             self.child.send(number)
 

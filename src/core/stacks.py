@@ -7,9 +7,11 @@ the signal handler (``faulthandler``), so it works, too, where Python code does 
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 import re
 import signal
+import time
 from typing import Any
 
 from multiprocess import reduction
@@ -19,6 +21,7 @@ from .tally import anonymous_file
 _FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)')
 _THREAD = re.compile(r"(?P<current>Current t|T)hread (?:0x)?(?P<id>[0-9a-f]+)")
 _MOST_BYTES = 64 * 1024  # of one look: a process signalled over and over must not flood the log
+_QUIET_S = 0.1  # after the last byte, before all is taken to be there: nothing marks the end
 
 
 class StackFile:
@@ -26,13 +29,13 @@ class StackFile:
 
     def __init__(self) -> None:
         self._fd = anonymous_file(0)
-        self._read_to = 0
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, os.O_APPEND)  # so that it may be emptied while another process has it
 
     def __getstate__(self) -> dict[str, Any]:
         return {"fd": reduction.DupFd(self._fd)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._fd, self._read_to = state["fd"].detach(), 0
+        self._fd = state["fd"].detach()
 
     def write_on_signal(self) -> None:
         """Write the stacks of this process here whenever it gets SIGUSR1."""
@@ -43,13 +46,16 @@ class StackFile:
         """Write the stacks of this process now."""
         faulthandler.dump_traceback(self._fd, all_threads=True)
 
-    def read(self) -> str:
-        """What was written since the last read, as one line; empty if nothing was."""
-        size = os.fstat(self._fd).st_size
-        if size <= self._read_to:
+    def read(self, *, over: bool = False) -> str:
+        """What was written since the last read, as one line; empty if nothing was.
+
+        What may be in the middle of being written is left for a later read, unless the writing is known to be ``over``.
+        """
+        status = os.fstat(self._fd)
+        if not status.st_size or (not over and abs(time.time() - status.st_mtime) < _QUIET_S):
             return ""
-        text = os.pread(self._fd, min(size - self._read_to, _MOST_BYTES), self._read_to)
-        self._read_to = size
+        text = os.pread(self._fd, _MOST_BYTES, 0)
+        os.truncate(self._fd, 0)
         return one_line(text.decode(errors="replace"))
 
     def close(self) -> None:

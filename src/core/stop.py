@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 from collections import deque
 from collections.abc import Iterator
 
@@ -19,9 +20,11 @@ class WakeUp:
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
+        # sockets rather than os.pipe: what is forgotten without close() is given back by the garbage collector
+        self._reading, self._writing = socket.socketpair()
+        self._reading.setblocking(False)
+        self._writing.setblocking(False)
+        self._reader, self._writer = self._reading.fileno(), self._writing.fileno()
 
     def wake_on_signals(self) -> None:
         """Make every handled signal end waiting. Call it in the main thread.
@@ -43,8 +46,8 @@ class WakeUp:
 
     def close(self) -> None:
         """Give the pipe back."""
-        os.close(self._reader)
-        os.close(self._writer)
+        self._reading.close()
+        self._writing.close()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full of wake-ups: readable already
@@ -83,8 +86,13 @@ class Inbox(WakeUp):
         self._signals: deque[signal.Signals] = deque()
 
     def catch(self, *numbers: signal.Signals) -> None:
-        """Put these signals here from now on. Call it in the main thread."""
+        """Put these signals here from now on. Call it in the main thread.
+
+        The end of a child, or of an orphan that came to us, ends waiting, too. A child's sentinel alone would not
+        always do that: a process that the child has forked keeps it open.
+        """
         self.wake_on_signals()
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in numbers:
             signal.signal(number, lambda got, _: self.put(signal.Signals(got)))
 

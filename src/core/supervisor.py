@@ -29,10 +29,10 @@ from .watchdog import Watchdog
 
 log = logging.getLogger("dueq.supervisor")
 
-_TICK_S = 1.0  # longest that a hung child or a stack dump goes unnoticed
+_TICK_S = 1.0  # longest that a hung child or a stack dump goes unnoticed, and for a hung child to end by itself
+_TICKS_PER_LEASE = 8  # at least: what is silent for half a lease is to be gone before the lease is
 _BOOTING_S = 0.02  # between looks at children that begin: nothing tells when they are ready
-_DUMP_S = 0.2  # for a hung child to write its stacks
-_TERM_S = 1.0  # for a hung child to end by itself
+_DUMP = 0.2  # ticks, for a hung child to write its stacks
 _SETTLE_S = 5.0  # for SIGKILL to be seen, and for Redis to take back what was held, before we leave all the same
 
 Spawn = Callable[[str, str], Process]
@@ -68,12 +68,13 @@ class Supervisor:
         self._limits = {
             role: RestartLimit(options.max_restarts * count, options.restart_window) for role, count in counts.items()
         }
+        self._tick = min(_TICK_S, options.lease / _TICKS_PER_LEASE)
         self._watchdog = Watchdog(options.lease, options.hang_timeout)
         self._stacks = StackFile()
         self._renewing: deque[tuple[Slot, Member]] = deque()
+        self._reloading = False
         self._ready = False
         self._leave_by: float | None = None  # set once it is to end: when it does in any case
-        self._hurried = False
         self._failure: DueqError | None = None
 
     def run(self) -> None:
@@ -86,6 +87,8 @@ class Supervisor:
             self._inbox.forget_wakeups()
             if not self._inbox.waiting:
                 self._wait([self._inbox.fileno(), *(member.child.sentinel for member in self._members())], seconds)
+        for member in self._members():  # not even SIGKILL has ended it
+            member.child.abandon()
         self._stacks.close()
         if self._failure is not None:
             raise self._failure
@@ -128,20 +131,19 @@ class Supervisor:
 
     def _bury(self, slot: Slot, member: Member, code: int, now: float) -> None:
         child, ending, was_ready = member.child, member.ending, not member.booting
-        by_itself = child.tally.state == "draining"  # so its exit status is ours, not one that a task ended it with
+        running = child.tally.token
+        # so its exit status is ours, not one that a task ended it with
+        by_itself = child.tally.state == "draining" and not running
         how = ending.how if ending else f"was killed by {_name(-code)}" if code < 0 else f"exited with status {code}"
-        self._log_stacks(member)
+        self._log_stacks(member, over=True)
         # what outlasts the time that a stop or a reload leaves it is killed by us: that is not held against it
         self._recovery.add(child.role, child.name, how=how, blame=ending.blame if ending else True)
-        running = child.tally.token
         child.close()
         self._board.retire(child.tally)
         was_successor = slot.leave(member)
         if self._leave_by is not None:
-            if code < 0:
-                log.warning(
-                    "%s %d was still busy, and was killed; a task that it ran will run again", child.role, child.pid
-                )
+            if running:
+                log.warning("%s %d ended while it ran a task, which is given back", child.role, child.pid)
             return
         if by_itself and code == DISPLACED:
             self._fail(now, BootFailure(
@@ -157,14 +159,15 @@ class Supervisor:
             self._count_restart(child.role, "recycled")
         else:
             cause = ending.cause if ending else "signal" if code < 0 else "exit"
-            self._restart_later(slot, member, how, cause, now, blamed=bool(running))
+            self._count_restart(child.role, cause)
+            who, lived = f"{child.role} {child.pid}", now - member.started_at
+            self._start_later(slot, who, how, lived, now, blamed=bool(running))
 
-    def _restart_later(self, slot: Slot, member: Member, how: str, cause: str, now: float, *, blamed: bool) -> None:
-        role, pid = member.child.role, member.child.pid
-        delay = slot.backoff.delay(now - member.started_at)
+    def _start_later(self, slot: Slot, who: str, how: str, lived: float, now: float, *, blamed: bool = False) -> None:
+        delay, role = slot.backoff.delay(lived), slot.role
         slot.start_at = now + delay
-        log.warning("%s %d %s; starting another%s", role, pid, how, f" in {delay:.1f} s" if delay else "")
-        self._count_restart(role, cause)
+        then = "starting another" if slot.member is None else "its successor is there"
+        log.warning("%s %s; %s%s", who, how, then, f" in {delay:.1f} s" if delay and slot.member is None else "")
         # A task that kills its workers is buried before long: it must not take the whole fleet with it.
         if not blamed and not self._limits[role].note(now):
             self._fail(now, RestartLimitExceeded(
@@ -176,41 +179,43 @@ class Supervisor:
     def _end_the_hung(self, now: float) -> None:
         self._watchdog.awake(now)
         for member in self._members():
-            if member.ending is None and (hang := self._watchdog.hang(member.child.tally, member.started_at, now)):
+            if member.watched and (hang := self._watchdog.hang(member.child.tally, member.started_at, now)):
                 log.error("%s %d is hung: %s", member.child.role, member.child.pid, hang.why)
-                dump, term = (now, signal.SIGUSR1), (now + _DUMP_S, signal.SIGTERM)
-                kill = (now + _DUMP_S + _TERM_S, signal.SIGKILL)
+                dump, term = (now, signal.SIGUSR1), (now + _DUMP * self._tick, signal.SIGTERM)
+                kill = (now + (_DUMP + 1) * self._tick, signal.SIGKILL)
                 member.end("hung", f"was hung: {hang.why}", dump, term, kill, blame=hang.blame)
             member.send_what_is_due(now)
             self._log_stacks(member)
 
     def _renew_the_old(self, now: float) -> None:
         """One at a time: its successor first, and only once that is ready the old one drains and goes."""
-        while self._renewing:
-            slot, old = self._renewing[0]
-            if slot.member is not old:  # replaced; or it died, and what takes its place is new in any case
-                self._renewing.popleft()
-                if not self._renewing:
-                    log.info("all children are replaced")
-                    self._on_reload(False)
-            elif slot.successor is None and old.ending is None:
-                slot.successor = self._start(slot.role, now)
-                return
-            elif slot.successor is not None and not slot.successor.booting and old.ending is None:
-                kill = (now + self._options.drain_timeout, signal.SIGKILL)
-                old.end("recycled", "it was told to make way for new code", (now, signal.SIGTERM), kill)
-                old.send_what_is_due(now)
-                return
-            else:
-                return
+        while self._renewing and self._renewing[0][0].member is not self._renewing[0][1]:
+            self._renewing.popleft()  # replaced; or it died, and what takes its place is new in any case
+        if self._renewing:
+            self._renew(*self._renewing[0], now)
+        elif self._reloading:
+            log.info("all children are replaced")
+            self._end_reload()
+
+    def _renew(self, slot: Slot, old: Member, now: float) -> None:
+        if old.ending is not None:
+            return
+        if slot.successor is None:
+            slot.successor = self._start(slot, now)
+            if slot.successor is None:
+                self._give_up_reload(f"a new {slot.role} could not be started")
+        elif not slot.successor.booting:
+            kill = (now + self._options.drain_timeout, signal.SIGKILL)
+            old.end("recycled", "it was told to make way for new code", (now, signal.SIGTERM), kill)
+            old.send_what_is_due(now)
 
     def _start_the_missing(self, now: float) -> None:
         for slot in self._slots:
-            if slot.member is None and slot.start_at <= now:
-                slot.member = self._start(slot.role, now)
+            if slot.member is None and slot.start_at <= now and self._leave_by is None:
+                slot.member = self._start(slot, now)
 
     def _tell(self) -> None:
-        if stacks := self._stacks.read():
+        if stacks := self._stacks.read(over=True):
             log.info("stacks of the supervisor: %s", stacks)
         if (
             self._leave_by is None
@@ -226,12 +231,18 @@ class Supervisor:
     def _reload(self) -> None:
         if self._leave_by is None:
             log.info("replacing all children, one by one")
+            self._reloading = True
             self._on_reload(True)
-            self._renewing = deque((slot, slot.member) for slot in self._slots if slot.member is not None)
+            # behind those of an earlier reload: the successors that it has started may have the code of before this one
+            self._renewing.extend((slot, member) for slot in self._slots for member in slot.members())
 
     def _give_up_reload(self, why: str) -> None:
         log.error("%s: the other children stay as they are; send SIGHUP again once it is put right", why)
         self._renewing.clear()
+        self._end_reload()
+
+    def _end_reload(self) -> None:
+        self._reloading = False
         self._on_reload(False)
 
     def _leave(self, now: float) -> None:
@@ -243,9 +254,12 @@ class Supervisor:
                 member.end("stopped", "was told to stop", (now, signal.SIGTERM), (drained, signal.SIGKILL))
 
     def _hurry(self, now: float) -> None:
-        self._hurried, self._leave_by = True, now + _SETTLE_S
+        self._leave_no_later_than(now + _SETTLE_S)
         for member in self._members():
             member.end("stopped", "was told to stop at once", (now, signal.SIGKILL))
+
+    def _leave_no_later_than(self, at: float) -> None:
+        self._leave_by = at if self._leave_by is None else min(self._leave_by, at)
 
     def _fail(self, now: float, error: DueqError) -> None:
         self._failure = self._failure or error
@@ -253,9 +267,13 @@ class Supervisor:
 
     # -- helpers
 
-    def _start(self, role: str, now: float) -> Member:
-        child = self._spawn(role, unique_name(role))
-        self._board.adopt(child.tally, role)
+    def _start(self, slot: Slot, now: float) -> Member | None:
+        try:
+            child = self._spawn(slot.role, unique_name(slot.role))
+        except OSError as error:  # too many processes, files, or too little memory: that may pass
+            self._start_later(slot, f"a {slot.role}", f"could not be started: {error}", 0.0, now)
+            return None
+        self._board.adopt(child.tally, slot.role)
         return Member(child, now)
 
     def _members(self) -> Iterator[Member]:
@@ -265,15 +283,17 @@ class Supervisor:
     def _count_restart(self, role: str, cause: str) -> None:
         self._board.own.counter("dueq_process_restarts_total", role=role, cause=cause).inc()
 
-    def _log_stacks(self, member: Member) -> None:
-        if stacks := member.child.stacks():
+    def _log_stacks(self, member: Member, *, over: bool = False) -> None:
+        if stacks := member.child.stacks(over=over):
             log.info("stacks of %s %d: %s", member.child.role, member.child.pid, stacks)
 
     def _is_over(self, now: float) -> bool:
         if self._leave_by is None:
             return False
-        if not any(self._members()) and not self._recovery.waiting:
-            return True
+        if not any(self._members()):
+            if not self._recovery.waiting:
+                return True
+            self._leave_no_later_than(now + _SETTLE_S)
         if now < self._leave_by:
             return False
         if self._recovery.waiting:
@@ -281,15 +301,15 @@ class Supervisor:
         return True
 
     def _seconds_to_wait(self, now: float, recovery_in: float | None) -> float:
-        waits = [_TICK_S] if recovery_in is None else [_TICK_S, recovery_in]
+        waits = [self._tick] if recovery_in is None else [self._tick, recovery_in]
         for slot in self._slots:
             if slot.member is None and self._leave_by is None:
                 waits.append(slot.start_at - now)
             for member in slot.members():
-                if member.booting:
-                    waits.append(_BOOTING_S)
-                times = (member.next_step(), self._watchdog.next_deadline(member.child.tally))
-                waits += [at - now for at in times if at is not None]
+                if member.booting:  # one that waits for Redis may take hours
+                    waits.append(max(_BOOTING_S, (now - member.started_at) / 20))
+                deadline = self._watchdog.next_deadline(member.child.tally) if member.watched else None
+                waits += [at - now for at in (member.next_step(), deadline) if at is not None]
         if self._leave_by is not None:
             waits.append(self._leave_by - now)
         return max(0.0, min(waits))

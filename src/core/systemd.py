@@ -8,6 +8,8 @@ import socket
 import time
 from collections.abc import Mapping
 
+_PATIENCE_S = 0.5  # with a service manager that does not read its messages: the supervisor's loop has more to do
+
 
 class Notifier:
     """Sends to the socket that the environment names; without one it does nothing. A lost message is no error."""
@@ -45,6 +47,7 @@ class Notifier:
 
     def _send(self, message: str) -> None:
         if self._address:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+                out.settimeout(_PATIENCE_S)
                 out.connect(self._address)
                 out.send(message.encode())

@@ -41,10 +41,12 @@ class Watchdog:
 
     def hang(self, tally: Tally, started_at: float, now: float) -> Hang | None:
         """Why the process of ``tally`` is to be ended, None if it is in order."""
+        if now < self._lenient_until:
+            return None
         token, deadline = tally.token, tally.deadline
         if token and deadline and now >= deadline:
             return Hang(f"its task, token {token}, ran past its hard timeout")
-        if not self._hang_timeout or now < self._lenient_until:
+        if not self._hang_timeout:
             return None
         if token:
             # Half a lease: in time before it is lost, so that what hangs in one worker does not hang in the next, too,
@@ -63,4 +65,4 @@ class Watchdog:
 
     def next_deadline(self, tally: Tally) -> float | None:
         """When the task that runs must have ended, if it must."""
-        return tally.deadline if tally.token and tally.deadline else None
+        return max(tally.deadline, self._lenient_until) if tally.token and tally.deadline else None

@@ -176,7 +176,14 @@ class Worker:
         try:
             task_name, args, kwargs = decode_body(claim.body)
             context = Context(
-                claim.id, task_name, claim.queue, self.namespace.keys.namespace, claim.token, claim.starts, claim.due_us
+                claim.id,
+                task_name,
+                claim.queue,
+                self.namespace.keys.namespace,
+                claim.token,
+                claim.starts,
+                claim.due_us,
+                claim.cause,
             )
             self.telemetry.started(claim, self._clock, leased_us)
             task = self.app.find(task_name)

@@ -54,7 +54,7 @@ class Account:
             self.entries += 1
             if isinstance(entry, Start):
                 self._start(entry)
-            else:
+            elif isinstance(entry, Finish):
                 self._finish(entry)
 
     @property

@@ -4,17 +4,23 @@ A task appends one line when it starts and one when it has finished. Each line i
 appending: the kernel puts it whole behind the others whichever processes write at once, and keeps it whatever
 kills the writer the next instant. (A power cut may lose lines; a replay does not survive one either.)
 
-    S id start_us due_us token attempt pid
+    S id start_us due_us token attempt pid cause
     F id finish_us token pid
+    X id raised_us token pid
+
+The cause is what dueq tells the task of why it starts again (``Context.cause``); ``-`` if it is the first start.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..core.errors import ConfigurationError
 
 DIRECTORY_VARIABLE = "DUEQ_REPLAY_LEDGER"
 FILE_NAME = "ledger"
@@ -31,6 +37,7 @@ class Start:
     token: int
     attempt: int
     pid: int
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,17 @@ class Finish:
     pid: int
 
 
-Entry = Start | Finish
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task raised an exception, under the same clock."""
+
+    id: str
+    at_us: int
+    token: int
+    pid: int
+
+
+Entry = Start | Finish | Failure
 
 
 class Ledger:
@@ -56,11 +73,16 @@ class Ledger:
 
     def start(self, entry: Start) -> None:
         """Raises OSError if the line was not written whole (a full disk)."""
-        self._append(f"S {_word(entry.id)} {entry.at_us} {entry.due_us} {entry.token} {entry.attempt} {entry.pid}\n")
+        words = (entry.at_us, entry.due_us, entry.token, entry.attempt, entry.pid, entry.cause or "-")
+        self._append(f"S {_word(entry.id)} {' '.join(map(str, words))}\n")
 
     def finish(self, entry: Finish) -> None:
         """Raises OSError if the line was not written whole (a full disk)."""
         self._append(f"F {_word(entry.id)} {entry.at_us} {entry.token} {entry.pid}\n")
+
+    def failure(self, entry: Failure) -> None:
+        """Raises OSError if the line was not written whole (a full disk)."""
+        self._append(f"X {_word(entry.id)} {entry.at_us} {entry.token} {entry.pid}\n")
 
     def close(self) -> None:
         os.close(self._file)
@@ -69,6 +91,14 @@ class Ledger:
         data = line.encode()
         if (written := os.write(self._file, data)) != len(data):
             raise OSError(f"the ledger took {written} of {len(data)} bytes: is the disk full?")
+
+
+@functools.cache
+def ledger_of(directory: str) -> Ledger:
+    """The ledger in ``directory``, opened once in each process. Raises ConfigurationError if none is named."""
+    if not directory:
+        raise ConfigurationError(f"no ledger to write to: set {DIRECTORY_VARIABLE} to a directory")
+    return Ledger(Path(directory))
 
 
 class LedgerReader:
@@ -107,13 +137,14 @@ class LedgerReader:
 def parse(line: bytes) -> Entry | None:
     """The entry of one line; None if it is none."""
     try:
-        kind, task_id, *numbers = line.decode().split(" ")
+        kind, task_id, *words = line.decode().split(" ")
         if kind == "S":
+            *numbers, cause = words
             at_us, due_us, token, attempt, pid = map(int, numbers)
-            return Start(task_id, at_us, due_us, token, attempt, pid)
-        if kind == "F":
-            at_us, token, pid = map(int, numbers)
-            return Finish(task_id, at_us, token, pid)
+            return Start(task_id, at_us, due_us, token, attempt, pid, cause.strip("-"))
+        if kind in ("F", "X"):
+            at_us, token, pid = map(int, words)
+            return (Finish if kind == "F" else Failure)(task_id, at_us, token, pid)
     except ValueError:
         pass
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 
@@ -22,6 +23,12 @@ class Page:
     early: int = 0
     commands: Counter[str] = field(default_factory=Counter)
     """Commands sent to Redis, by role of the process."""
+    samples: tuple[tuple[str, Mapping[str, str], float], ...] = ()
+    """Every sample, with its labels."""
+
+    def total(self, metric: str, **labels: str) -> float:
+        """The sum of the samples of ``metric`` that have these labels."""
+        return sum(value for name, has, value in self.samples if name == metric and labels.items() <= has.items())
 
     @property
     def explained_starts(self) -> int:
@@ -43,8 +50,10 @@ def read_page(text: str) -> Page:
     """The sums of a page's ``text``. Raises ValueError if it is not in Prometheus's format."""
     duplicates, commands = Counter[str](), Counter[str]()
     restarts = early = 0
+    samples = []
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
+            samples.append((sample.name, sample.labels, float(sample.value)))
             value = int(sample.value) if sample.name.endswith("_total") else 0
             if sample.name == "dueq_duplicates_total":
                 duplicates[sample.labels["cause"]] += value
@@ -54,4 +63,4 @@ def read_page(text: str) -> Page:
                 restarts += value
             elif sample.name == "dueq_early_starts_total":
                 early += value
-    return Page(duplicates, restarts, early, commands)
+    return Page(duplicates, restarts, early, commands, tuple(samples))

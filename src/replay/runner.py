@@ -91,10 +91,8 @@ def run_replay(
         supervised = SupervisedRun(
             space.settings,
             directory,
-            strategy=strategy,
-            workers=workers,
-            dispatchers=dispatchers,
-            metrics_port=metrics_port,
+            *("--strategy", strategy, "--workers", workers, "--dispatchers", dispatchers),
+            *("--metrics-port", metrics_port),
         )
         try:
             supervised.wait_ready()

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, Settings
 from ..core.errors import BootFailure
@@ -21,6 +23,7 @@ _DRAIN_S = 15.0  # for running jobs to finish after SIGTERM; then a second SIGTE
 _HURRY_S = 10.0
 _POLL_S = 0.01
 _LOG_LINES = 15
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class SupervisedRun:
@@ -30,34 +33,26 @@ class SupervisedRun:
         self,
         settings: Settings,
         directory: Path,
-        *,
-        strategy: str,
-        workers: int,
-        dispatchers: int,
-        metrics_port: int,
-        more: tuple[str, ...] = (),
+        *flags: str | int | float,
+        target: str = TARGET,
+        name: str = "supervisor",
+        environment: Mapping[str, str] = NOTHING,
     ) -> None:
-        """Files (state, log, the ledger) go into ``directory``; ``more`` are further arguments of ``dueq run``."""
-        self._state_file, self._log_file = directory / "state.json", directory / "supervisor.log"
+        """Files (state, log, the ledger) go into ``directory``, the first two under a ``name``, of which each run has
+        its own. ``flags`` are those of ``dueq run``; ``environment`` is added to ours."""
+        self._state_file, self._log_file = directory / f"{name}.json", directory / f"{name}.log"
         self.metrics_url = ""
-        options = {
-            "--strategy": strategy,
-            "--workers": workers,
-            "--dispatchers": dispatchers,
-            "--state-file": self._state_file,
-            "--metrics-port": metrics_port,
-        }
         # not the address: it may hold a password, and arguments can be seen by other users
-        environment = os.environ | {
+        variables = {
             REDIS_URL_VARIABLE: settings.redis_url or "",
             NAMESPACE_VARIABLE: settings.namespace,
             DIRECTORY_VARIABLE: str(directory),
         }
-        arguments = [str(word) for option in options.items() for word in option]
+        arguments = [str(word) for word in ("--state-file", self._state_file, *flags)]
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dueq", "run", TARGET, *arguments, *more],
-                env=environment,
+                [sys.executable, "-m", "dueq", "run", target, *arguments],
+                env={**os.environ, **variables, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -81,6 +76,11 @@ class SupervisedRun:
                 raise BootFailure(f"dueq run was not ready after {_BOOT_S:.0f} s; its log ends:\n{self.log_end()}")
             time.sleep(_POLL_S)
         self.metrics_url = json.loads(self._state_file.read_text())["metrics_url"]
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor alone; returns once it is gone."""
+        self._process.kill()
+        self._process.wait()
 
     def alive(self) -> bool:
         """False once the supervisor has ended."""

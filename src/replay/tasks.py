@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
-from pathlib import Path
 
 from ..core.app import Dueq
 from ..core.context import current
-from ..core.errors import ConfigurationError
-from .ledger import DIRECTORY_VARIABLE, Finish, Ledger, Start
+from .ledger import DIRECTORY_VARIABLE, Finish, Start, ledger_of
 
 app = Dueq()
 
@@ -24,14 +21,7 @@ def job(due_us: int, duration_us: int, ledger: str | None = None) -> None:
     """
     started_us = time.time_ns() // 1000
     me = current()
-    book = _open(ledger or os.environ.get(DIRECTORY_VARIABLE, ""))
-    book.start(Start(me.id, started_us, due_us, me.token, me.attempt, os.getpid()))
+    book = ledger_of(ledger or os.environ.get(DIRECTORY_VARIABLE, ""))
+    book.start(Start(me.id, started_us, due_us, me.token, me.attempt, os.getpid(), me.cause))
     time.sleep(duration_us / 1_000_000)
     book.finish(Finish(me.id, time.time_ns() // 1000, me.token, os.getpid()))
-
-
-@functools.cache
-def _open(directory: str) -> Ledger:
-    if not directory:
-        raise ConfigurationError(f"no ledger to write to: set {DIRECTORY_VARIABLE} to a directory")
-    return Ledger(Path(directory))

@@ -41,6 +41,7 @@ def test_seen_or_rung(redis_url: str, strategy_name: str, far: bool, delay_us: i
                 if next(gaps) == gap:
                     world.schedule("b", delay_us=delay_us, store=producer)
 
+            asked_us = world.now_us()
             result = interrupted(world.actor(), meanwhile).strategy.dispatch(100)
             if next(gaps) <= gap:
                 return False
@@ -48,8 +49,8 @@ def test_seen_or_rung(redis_url: str, strategy_name: str, far: bool, delay_us: i
             assert record is not None
             due_us = record.due_us + (-record.due_us % world.resolution_us if world.resolution_us else 0)
             dispatched = world.states()["scheduled"] == int(far)
-            latest_us = max(0, due_us - world.now_us()) + US // 5
-            seen = result.next_in is not None and result.next_in * US <= latest_us
+            # what it was told counts from some moment after it asked
+            seen = result.next_in is not None and asked_us + result.next_in * US <= max(asked_us, due_us) + US // 5
             rung = world.redis.llen(world.keys.plain("wake")) > 0
             assert (dispatched, seen, rung) != (False, False, False), f"missed if scheduled before command {gap}"
             return True

@@ -70,7 +70,7 @@ def test_reader_waits_for_the_rest_of_a_torn_line(tmp_path: Path) -> None:
     reader = LedgerReader(tmp_path)
     assert list(reader.read()) == []  # no file yet
     file = tmp_path / FILE_NAME
-    file.write_bytes(b"S a 1 2 3 4 5\nF a 9")
+    file.write_bytes(b"S a 1 2 3 4 5 -\nF a 9")
     assert list(reader.read()) == [Start("a", 1, 2, 3, 4, 5)]
     assert reader.torn
     with file.open("ab") as more:
@@ -81,7 +81,7 @@ def test_reader_waits_for_the_rest_of_a_torn_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"S", b"S a 1 2 3 4", b"F a 1 2 3 4", b"X a 1 2 3", b"S a 1 2 3 4 five", b"\xff a"]
+    "line", [b"", b"S", b"S a 1 2 3 4 5", b"F a 1 2 3 4", b"X a 1 2 3", b"S a 1 2 3 4 five -", b"\xff a"]
 )
 def test_what_is_no_entry(line: bytes) -> None:
     assert parse(line) is None

@@ -1,0 +1,69 @@
+"""The ledger's account of a chaos run: what became of each task, and why each extra start was made."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from ..replay.account import Account, Planned
+from ..replay.ledger import Entry, Failure, Start
+from .plot import Point
+
+UNEXPLAINED = "unexplained"
+
+
+class Book(Account):
+    """An account that also keeps every start, and who runs what. Tasks that are not planned are kept apart."""
+
+    def __init__(self, plan: Mapping[str, Planned]) -> None:
+        super().__init__(plan)
+        self._planned = plan
+        self.by_task: dict[str, list[Start]] = defaultdict(list)
+        self.apart: list[Entry] = []
+        """Entries of tasks that are meant never to finish."""
+        self.running: dict[int, str] = {}
+        """The task that each worker (by pid) has started and not finished, as far as the ledger knows."""
+        self.raised = Counter[str]()
+        """How often each task raised."""
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        ours = []
+        for entry in entries:
+            if entry.id not in self._planned:
+                self.apart.append(entry)
+                continue
+            ours.append(entry)
+            if isinstance(entry, Start):
+                self.by_task[entry.id].append(entry)
+                self.running[entry.pid] = entry.id
+            else:
+                self.running.pop(entry.pid, None)
+            if isinstance(entry, Failure):
+                self.raised[entry.id] += 1
+        super().add(ours)
+
+    def duplicates(self) -> Counter[str]:
+        """Starts beyond each task's first, by the cause that dueq told the task."""
+        found = Counter[str]()
+        for starts in self.by_task.values():
+            extra = len(starts) - 1
+            # the start that was counted as first may have been killed before its line, or be written last
+            causes = [start.cause for start in starts if start.cause][:extra]
+            found.update(causes)
+            found[UNEXPLAINED] += max(0, extra - len(causes))
+        found[UNEXPLAINED] += self.same_token
+        return found
+
+    def restarted_after(self, task_id: str, at_us: int) -> int | None:
+        """Microseconds from ``at_us`` until the task was started again; None if it was not."""
+        later = [start.at_us for start in self.by_task[task_id] if start.at_us > at_us]
+        return min(later) - at_us if later else None
+
+    def points(self, base_us: int) -> list[Point]:
+        """Every start, for the plot: seconds since ``base_us``, and how late."""
+        found = []
+        for task_id, starts in self.by_task.items():
+            due_us = self._planned[task_id].due_us
+            for number, start in enumerate(starts):
+                found.append(Point((start.at_us - base_us) / 1e6, (start.at_us - due_us) / 1e3, number > 0))
+        return sorted(found, key=lambda point: (point.at_s, point.late_ms))

@@ -1,0 +1,189 @@
+"""A bad network between dueq and Redis: a proxy on a Unix socket that can delay, cut and swallow.
+
+It knows the process at the other end of each connection (SO_PEERCRED), so a fault can hit one process alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+_CHUNK = 1 << 16
+
+
+@dataclass(eq=False)
+class _Link:
+    """One connection of an engine's process."""
+
+    pid: int
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    cut_request: bool = False  # the next request is passed on in part only
+    cut_reply: bool = False  # the next reply is; what it answers has been done
+    trap: Trap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """When a request that holds one of ``commands`` has been done, its reply is swallowed and ``spring`` is called."""
+
+    commands: tuple[bytes, ...]
+    spring: Callable[[], None]
+
+
+@dataclass
+class _Faults:
+    delay_s: float = 0.0
+    silent_until: dict[int, float] = field(default_factory=dict)
+    traps: dict[int, Trap] = field(default_factory=dict)
+
+
+class Proxy:
+    """Runs in a thread of its own from the constructor until ``close``."""
+
+    def __init__(self, redis_url: str, directory: Path, chance: random.Random) -> None:
+        parts = urlsplit(redis_url)
+        self._path, self._server = directory / "proxy.sock", unquote(parts.path)
+        self.url = f"unix://{quote(str(self._path))}?{parts.query}"
+        self.cuts = 0
+        """How many connections were cut."""
+        self._chance, self._faults = chance, _Faults()
+        self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), name="proxy", daemon=True)
+        self._thread.start()
+        started.wait()
+
+    # -- faults, from any thread
+
+    def delay(self, seconds: float) -> None:
+        """Hold up whatever passes, in each direction, for half of ``seconds``."""
+        self._faults.delay_s = seconds / 2
+
+    def cut(self, *, reply: bool) -> int:
+        """Cut one open connection in the middle of its next request, or of its next reply; returns the pid it is of."""
+        links = sorted(self._links, key=id)
+        if not links:
+            return 0
+        link = self._chance.choice(links)
+        if reply:
+            link.cut_reply = True
+        else:
+            link.cut_request = True
+        return link.pid
+
+    def partition(self, pid: int, seconds: float) -> None:
+        """Nothing passes to or from a process for so many seconds; then everything held up does."""
+        self._faults.silent_until[pid] = time.monotonic() + seconds
+
+    def trap(self, pid: int, trap: Trap) -> None:
+        """Set a trap for the next fitting request of a process."""
+        self._faults.traps[pid] = trap
+
+    def close(self) -> None:
+        """End it and every connection."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    # -- the loop's thread
+
+    def _run(self, started: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve(started))
+        self._loop.close()
+
+    async def _serve(self, started: threading.Event) -> None:
+        server = await asyncio.start_unix_server(self._accept, str(self._path))
+        started.set()
+        async with server:
+            await self._stopping.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._spawn(self._connect(reader, writer))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            from_server, to_server = await asyncio.open_unix_connection(self._server)
+        except OSError:
+            writer.close()  # Redis is away: so is the proxy
+            return
+        link = _Link(_peer(writer), writer, to_server)
+        self._links.add(link)
+        with contextlib.suppress(OSError):
+            # either direction's end is the end of both
+            pumps = [
+                asyncio.ensure_future(self._up(reader, link)),
+                asyncio.ensure_future(self._down(from_server, link)),
+            ]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+        self._links.discard(link)
+        writer.close()
+        to_server.close()
+
+    async def _up(self, reader: asyncio.StreamReader, link: _Link) -> None:
+        while data := await reader.read(_CHUNK):
+            await self._hold_up(link.pid)
+            if link.cut_request:
+                self.cuts += 1
+                link.server.write(data[: self._chance.randrange(len(data))])
+                await link.server.drain()
+                return
+            trap = self._faults.traps.get(link.pid)
+            if trap is not None and any(b"\r\n" + command + b"\r\n" in data for command in trap.commands):
+                del self._faults.traps[link.pid]
+                link.trap = trap
+            link.server.write(data)
+            await link.server.drain()
+
+    async def _down(self, reader: asyncio.StreamReader, link: _Link) -> None:
+        while data := await reader.read(_CHUNK):
+            await self._hold_up(link.pid)
+            if link.trap is not None:
+                link.trap.spring()
+                return
+            if link.cut_reply:
+                self.cuts += 1
+                link.client.write(data[: self._chance.randrange(len(data))])
+                await link.client.drain()
+                return
+            link.client.write(data)
+            await link.client.drain()
+
+    async def _hold_up(self, pid: int) -> None:
+        if self._faults.delay_s:
+            await asyncio.sleep(self._faults.delay_s)
+        while (left := self._faults.silent_until.get(pid, 0.0) - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+
+def _peer(writer: asyncio.StreamWriter) -> int:
+    peer = writer.get_extra_info("socket")
+    pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(pid)

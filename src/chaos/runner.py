@@ -1,0 +1,89 @@
+"""Plays scenarios, one after the other or several at once, each on a Redis of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from .. import strategies
+from ..core.errors import ConfigurationError, DueqError
+from ..replay.place import temporary_directory, terminable
+from . import report
+from .page import Run, render
+from .scenarios import SCENARIOS
+from .scenarios.base import Scenario
+from .stage import Size, Stage
+
+ALL = "all"
+DEFAULT_DURATION_S = 10.0
+_RATE = 20.0  # tasks a second, if nobody says how many
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One run that is to be made."""
+
+    scenario: str
+    strategy: str
+    size: Size
+
+
+def wanted(scenario: str, strategy: str, tasks: int | None, duration: float, seed: int) -> list[Wanted]:
+    """The runs that the names stand for; ``all`` is every one. Raises ConfigurationError."""
+    if scenario not in (ALL, *SCENARIOS):
+        raise ConfigurationError(f"there is no scenario {scenario!r}: there are {', '.join(SCENARIOS)}, and all")
+    if not 0.5 <= duration <= 3600:
+        raise ConfigurationError(f"duration is {duration:g} s, but must be from 0.5 to 3600")
+    if tasks is not None and tasks < 1:
+        raise ConfigurationError(f"tasks is {tasks}, but must be at least 1")
+    chosen = list(SCENARIOS) if scenario == ALL else [scenario]
+    names = list(strategies.names()) if strategy == ALL else [strategies.find(strategy).name]
+    return [
+        Wanted(each, name, Size(tasks or SCENARIOS[each].tasks or round(_RATE * duration), duration, seed))
+        for each in chosen
+        for name in names
+    ]
+
+
+def play(one: Wanted) -> Run:
+    """Play one scenario and judge it. Everything that was started is ended, whichever way this ends."""
+    scenario = SCENARIOS[one.scenario]
+    with terminable(), temporary_directory() as directory:
+        try:
+            return _played(scenario, one, directory)
+        except (DueqError, RedisError, OSError) as error:
+            return Run(report.failed(scenario, one.strategy, one.size.seed, error), [], [])
+
+
+def _played(scenario: Scenario, one: Wanted, directory: Path) -> Run:
+    stage = Stage(scenario.name, one.strategy, one.size, directory, dict(scenario.options))
+    try:
+        scenario.play(stage)
+        report.judge(scenario, stage)
+        return Run(report.make(scenario, stage), stage.book.points(stage.base_us), stage.marks)
+    finally:
+        stage.close()
+
+
+def play_all(runs: Sequence[Wanted], jobs: int = 1) -> Iterator[Run]:
+    """Play them, ``jobs`` at once; each comes when it is over."""
+    if jobs <= 1:
+        yield from map(play, runs)
+        return
+    # processes, not threads: what a run starts must end with it, and the kernel ties that to the thread that started it
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(play, one) for one in runs]):
+            yield done.result()
+
+
+def write_page(directory: Path, runs: Sequence[Run]) -> Path:
+    """Write the page about these runs into ``directory``, which is made if need be; returns its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    page = directory / "index.html"
+    page.write_text(render(runs), encoding="utf-8")
+    return page

@@ -1,0 +1,25 @@
+"""The scenarios, by name: what goes wrong, what is expected then, and the play itself."""
+
+from __future__ import annotations
+
+from . import processes, servers, surroundings
+from .base import Scenario
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        processes.WORKER_KILL,
+        processes.DISPATCHER_KILL,
+        processes.SUPERVISOR_KILL,
+        processes.HOST_LOSS,
+        processes.ZOMBIE,
+        servers.REDIS_RESTART,
+        servers.REDIS_FAILOVER,
+        servers.REDIS_AMNESIA,
+        surroundings.NETWORK,
+        surroundings.CLOCK,
+        processes.POISON,
+        servers.FULL,
+        processes.STORM,
+    )
+}

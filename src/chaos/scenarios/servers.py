@@ -1,0 +1,221 @@
+"""Redis itself in trouble: killed, failed over, forgetful, full, read-only or loading."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from ...core.clock import US, now_us
+from ...core.connection import connect
+from ...core.embedded import EmbeddedServer
+from ...core.errors import NotReplicated, ServerRefused, ServerUnavailable
+from ..failover import Cluster
+from ..stage import Stage
+from .base import LOST_OWNER, Scenario
+
+_SAFETY_NET_S = 2.0
+_RECONNECT_S = 1.0  # the longest pause between two attempts to reach Redis
+_MEMORY = "maxmemory"
+
+
+def _kill_redis(stage: Stage) -> None:
+    pid = stage.server.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while stage.server.pid() is not None:
+        time.sleep(0.005)
+
+
+def _next_start(stage: Stage, at_us: int) -> float | None:
+    """Seconds from ``at_us`` until any task started; None if none did."""
+    starts = [start.at_us for of in stage.book.by_task.values() for start in of if start.at_us >= at_us]
+    return (min(starts) - at_us) / US if starts else None
+
+
+def _redis_restart(stage: Stage) -> None:
+    stage.host()
+    stage.begin_naps()
+    restarted = []
+    for _ in stage.every(stage.size.duration / 3):
+        since = stage.elapsed()
+        _kill_redis(stage)
+        stage.until(stage.elapsed() + 0.3)
+        stage.server.start()
+        stage.mark("SIGKILL Redis, started again", since)
+        restarted.append(now_us())
+    stage.finish()
+    pauses = [_next_start(stage, at_us) for at_us in restarted]
+    slowest = max((pause for pause in pauses if pause is not None), default=None)
+    ok = None not in pauses and slowest is not None and slowest <= 5.0
+    stage.check("work goes on after the restart", "≤ 5 s", f"{slowest:.2f} s" if slowest is not None else "never", ok)
+
+
+def _redis_failover(stage: Stage) -> None:
+    with Cluster(stage.directory) as cluster:
+        stage.use(cluster.url)
+        stage.host()
+        stage.begin_naps(replicas=1)
+        safe = set(stage.plan)
+        stage.until(stage.size.duration * 0.4)
+        since = stage.elapsed()
+        cluster.hold_replica()
+        try:
+            rest = stage.add(max(5, stage.size.tasks // 10), first_s=stage.size.duration * 0.6)
+            told = _told(lambda: stage.schedule(rest, replicas=1, replicas_within=0.1), NotReplicated)
+            cluster.kill_primary()
+        finally:
+            cluster.free_replica()
+        promoted_s = cluster.wait_promoted()
+        stage.mark("primary killed while its replica did not listen, replica promoted", since)
+        promoted_us = now_us()
+        stage.finish()
+    lost = set(stage.book.lost_ids())
+    stage.check("confirmed by WAIT and lost", "0", len(lost & safe), not lost & safe)
+    stage.check("scheduled without a replica that listens", "NotReplicated", told or "no error", bool(told))
+    stage.check(
+        "work goes on", "yes", "yes" if _next_start(stage, promoted_us) is not None else "no", bool(safe - lost)
+    )
+    again = stage.book.duplicates()["unexplained"]
+    stage.notes.append(f"run again without a cause, since their acks had not reached the replica: {again} starts")
+    stage.notes.append(
+        f"not confirmed by WAIT: {len(rest)}, of which {len(lost & set(rest))} were lost; promoted after "
+        f"{promoted_s:.1f} s"
+    )
+
+
+def _redis_amnesia(stage: Stage) -> None:
+    stage.host("--safety-net", _SAFETY_NET_S)
+    stage.begin_naps()
+    client = connect(stage.settings.redis_url or "")
+    faults: list[tuple[str, Callable[[], object]]] = [
+        ("SCRIPT FLUSH", client.script_flush),
+        ("notify-keyspace-events reset", lambda: client.config_set("notify-keyspace-events", "")),
+        ("CLIENT KILL of all", lambda: _kill_clients(stage)),
+    ]
+    for turn, _ in enumerate(stage.every(stage.size.duration / 7)):
+        what, fault = faults[turn % len(faults)]
+        fault()
+        stage.mark(what)
+    stage.finish()
+    client.close()
+    late = max((point.late_ms for point in stage.book.points(stage.base_us)), default=0.0) / 1000
+    limit = stage.resolution_s + _SAFETY_NET_S + _RECONNECT_S
+    stage.check(
+        "latest start", f"≤ {limit:g} s late (the safety net and a reconnection)", f"{late:.2f} s", late <= limit
+    )
+
+
+def _kill_clients(stage: Stage) -> None:
+    client: Any = connect(stage.settings.redis_url or "")
+    for kind in ("normal", "pubsub"):
+        client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+    client.close()
+
+
+def _full(stage: Stage) -> None:
+    stage.host()
+    stage.begin_naps()
+    third = stage.size.duration / 3
+    said = {}
+    stage.until(third * 0.5)
+    with _phase(stage, "maxmemory reached"):
+        client: Any = connect(stage.settings.redis_url or "")
+        client.config_set(_MEMORY, 1)
+        said["maxmemory"] = _told(stage.extra, ServerRefused)
+        stage.until(stage.elapsed() + min(1.0, third / 2))
+        client.config_set(_MEMORY, 0)
+    after = [stage.extra()]
+    stage.until(third * 1.5)
+    with _phase(stage, "read-only replica"):
+        client.execute_command("REPLICAOF", "127.0.0.1", 1)
+        said["read-only"] = _told(stage.extra, ServerRefused)
+        stage.until(stage.elapsed() + min(1.0, third / 2))
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        client.close()
+    after.append(stage.extra())
+    stage.until(third * 2.5)
+    with _phase(stage, "killed, and loading its data"):
+        said["loading"] = _load_slowly(stage)
+    after.append(stage.extra())
+    stage.finish()
+    for what, text in said.items():
+        stage.check(f"what producers are told: {what}", f"an error that says {what}", text or "no error", what in text)
+    stage.check("scheduled again after each", "3, none lost", len(after), not set(after) & set(stage.book.lost_ids()))
+
+
+@contextlib.contextmanager
+def _phase(stage: Stage, what: str) -> Iterator[None]:
+    since = stage.elapsed()
+    try:
+        yield
+    finally:
+        stage.mark(what, since)
+
+
+def _load_slowly(stage: Stage) -> str:
+    """Restart Redis so that it takes a while to load; returns what a producer is told meanwhile."""
+    _kill_redis(stage)
+    slowly = {"key-load-delay": "20000", "loading-process-events-interval-bytes": "1024"}
+    again = EmbeddedServer(stage.server.directory, options={**stage.options, **slowly})
+    starting = threading.Thread(target=again.start)
+    starting.start()
+    text = ""
+    while starting.is_alive() and not text:
+        with contextlib.suppress(ServerUnavailable):  # not even listening yet
+            text = _told(stage.extra, ServerRefused)
+        time.sleep(0.005)
+    client = connect(stage.settings.redis_url or "")
+    client.config_set("key-load-delay", 0)  # seen is enough: now fast
+    client.close()
+    starting.join()
+    return text
+
+
+def _told(action: Callable[[], object], kind: type[Exception]) -> str:
+    """What the error of ``action`` says; empty if there was none. Any other kind of error is raised."""
+    try:
+        action()
+    except kind as error:
+        return str(error)
+    except ResponseError as error:
+        return f"unexplained: {error}"
+    return ""
+
+
+REDIS_RESTART = Scenario(
+    "redis-restart",
+    "SIGKILL to Redis (AOF always), and start it again",
+    "lost 0, no hand needed, work goes on within 5 s",
+    _redis_restart,
+    LOST_OWNER,
+    options={"appendfsync": "always"},
+)
+REDIS_FAILOVER = Scenario(
+    "redis-failover",
+    "the primary is killed while its replica lags, the replica is promoted, clients find it through Sentinel",
+    "what was acknowledged with WAIT is not lost; the rest is counted and said",
+    _redis_failover,
+    LOST_OWNER,
+    loses=True,
+)
+REDIS_AMNESIA = Scenario(
+    "redis-amnesia",
+    "SCRIPT FLUSH, notify flags reset, CLIENT KILL of all, in turn",
+    "lost 0, lateness bound by the safety net",
+    _redis_amnesia,
+    LOST_OWNER,
+)
+FULL = Scenario(
+    "full",
+    "maxmemory reached, read-only, loading",
+    "producers get clear errors; nothing acknowledged is lost; it goes on afterwards",
+    _full,
+    LOST_OWNER,
+)

@@ -1,0 +1,94 @@
+"""What lies around the processes: the network, and the clocks of their hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..proxy import Proxy
+from ..stage import Stage
+from .base import LOST_OWNER, Scenario
+
+_PARTITION_S = 5.0
+_DELAY_S = 0.05
+_SKEW_S = 30
+
+# Imported by every Python of a host before anything else: its own clocks, and those alone, go wrong.
+_CLOCK_GOES_WRONG = """\
+import os, time
+_ahead_ns = int(os.environ["DUEQ_CHAOS_AHEAD_S"]) * 1_000_000_000
+_time_ns = time.time_ns
+time.time_ns = lambda: _time_ns() + _ahead_ns
+time.time = lambda: time.time_ns() / 1e9
+"""
+
+
+def _network(stage: Stage) -> None:
+    proxy = Proxy(stage.settings.redis_url or "", stage.directory, stage.chance)
+    try:
+        host = stage.host(url=proxy.url)
+        stage.begin_naps()
+        half = stage.size.duration / 2
+        for turn, _ in enumerate(stage.every(min(0.3, stage.size.duration / 10))):
+            if stage.elapsed() > half:
+                break
+            pid = proxy.cut(reply=bool(turn % 2))
+            stage.mark(f"connection of {pid} cut in the middle of a {'reply' if turn % 2 else 'command'}")
+        since = stage.elapsed()
+        proxy.delay(_DELAY_S)
+        stage.until(half * 1.4)
+        proxy.delay(0)
+        stage.mark(f"{_DELAY_S * 1000:.0f} ms delay", since)
+        since = stage.elapsed()
+        stage.wait_for(lambda: stage.busy_worker(host), 1.0)
+        found = stage.busy_worker(host)
+        victim = found[0] if found else host.children("worker")[0]
+        proxy.partition(victim.pid, _PARTITION_S)
+        stage.until(stage.elapsed() + _PARTITION_S)
+        stage.mark(f"worker {victim.pid} cut off from Redis", since)
+        stage.finish()
+        stage.check("connections cut", "some", proxy.cuts, proxy.cuts > 0)
+        stage.notes.append(f"late acks refused: {stage.total('dueq_duplicates_total', cause='stale_ack'):.0f}")
+    finally:
+        proxy.close()
+
+
+def _clock(stage: Stage) -> None:
+    hosts = {}
+    for ahead in (_SKEW_S, -_SKEW_S):
+        folder = stage.directory / f"clock{ahead}"
+        folder.mkdir()
+        Path(folder, "sitecustomize.py").write_text(_CLOCK_GOES_WRONG)
+        environment = {"PYTHONPATH": str(folder), "DUEQ_CHAOS_AHEAD_S": str(ahead)}
+        hosts[ahead] = stage.host(workers=2, environment=environment)
+    stage.begin_naps()
+    stage.mark(f"{hosts[_SKEW_S].name} is {_SKEW_S} s ahead, {hosts[-_SKEW_S].name} {_SKEW_S} s behind")
+    stage.finish()
+    ran = {host.name: host.page.total("dueq_deliveries_total") for host in hosts.values()}
+    stage.check("both hosts ran tasks", "yes", ran, all(ran.values()))
+    if not stage.server_time:
+        late = sorted(point.late_ms for point in stage.book.points(stage.base_us))
+        stage.notes.append(
+            f"this strategy goes by the clocks of its hosts, since Redis 2.4 has none to ask: {stage.book.early} "
+            f"starts were early, by up to {max(0.0, -late[0]) / 1000:.1f} s"
+        )
+        return
+    for ahead, host in hosts.items():
+        skew = host.page.total("dueq_clock_skew_seconds")
+        ok = abs(skew + ahead) < 1
+        stage.check(f"skew that {host.name} shows", f"{-ahead} s", f"{skew:.3f} s", ok)
+
+
+NETWORK = Scenario(
+    "network",
+    "connections cut in the middle of commands and replies, 50 ms delay, a worker cut off for 5 s",
+    "lost 0; every duplicate has a cause",
+    _network,
+    LOST_OWNER,
+)
+CLOCK = Scenario(
+    "clock",
+    "one host's clock is 30 s ahead, another's 30 s behind",
+    "early 0 where the strategy's server has TIME; the skew metric shows it",
+    _clock,
+    LOST_OWNER,
+)

@@ -1,0 +1,290 @@
+"""Where a scenario plays: a Redis of its own, hosts, tasks due over time, the ledger, and what is found out."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .. import strategies
+from ..core.app import Dueq
+from ..core.clock import US, now_us
+from ..core.config import Settings
+from ..core.connection import connect
+from ..core.embedded import EmbeddedServer
+from ..core.errors import DueqError
+from ..replay.account import Planned
+from ..replay.ledger import LedgerReader
+from ..replay.stats import quantile
+from ..strategies.base import TransactionalStrategy
+from .book import Book
+from .host import TARGET, Host
+from .plot import Mark
+from .tasks import nap
+
+LEASE_S = 2.0
+SLACK_S = 5.0
+"""What comes on top of a lease until a host that vanished is taken over."""
+
+_NAMESPACE = "chaos"
+_LEAD_S = 0.5  # until the first task is due, for all to be scheduled
+_RATE = 5000.0  # tasks scheduled a second, at least
+_TICK_S = 0.02
+_PAGE_S = 0.5
+_STALLED_S = LEASE_S + SLACK_S + 5.0  # after so long without a line in the ledger, what is missing is lost
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is to happen: tasks in all, seconds over which they are due, and the seed of every random choice."""
+
+    tasks: int
+    duration: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One expectation held against what was measured."""
+
+    what: str
+    expected: str
+    measured: str
+    ok: bool
+
+
+class Stage:
+    """One run of one scenario under one strategy. Close it, whichever way it ends."""
+
+    def __init__(self, scenario: str, strategy: str, size: Size, directory: Path, options: dict[str, str]) -> None:
+        self.strategy, self.size, self.directory, self.options = strategy, size, directory, options
+        self.chance = random.Random(f"{size.seed} {scenario} {strategy}")
+        self.server = EmbeddedServer(directory / "redis", options=options)
+        self.use(self.server.start())
+        kind = strategies.find(strategy)
+        self.resolution_s = kind.resolution
+        self.server_time = not issubclass(kind, TransactionalStrategy)
+        """Whether the strategy goes by Redis's clock rather than its hosts'."""
+        self.hosts: list[Host] = []
+        self.plan: dict[str, Planned] = {}
+        self.book = Book(self.plan)
+        self.marks: list[Mark] = []
+        self.checks: list[Check] = []
+        self.notes: list[str] = []
+        self.base_us = 0
+        self._reader = LedgerReader(directory)
+        self._page_at = 0.0
+        self._extras = 0
+        self._counted_from = ("", 0)
+        self._commands_per_task: float | None = None
+
+    # -- setting up
+
+    def use(self, redis_url: str) -> None:
+        """Let hosts and producers use this Redis from now on."""
+        self.settings = Settings(redis_url, _NAMESPACE, self.strategy)
+        self.app = Dueq(redis_url, namespace=_NAMESPACE, strategy=self.strategy)
+
+    def host(
+        self,
+        *flags: str | int | float,
+        workers: int = 3,
+        dispatchers: int = 1,
+        url: str = "",
+        target: str = TARGET,
+        environment: dict[str, str] | None = None,
+    ) -> Host:
+        """Start a host, on the server or through the address ``url``; ``wait_ready`` says when it is."""
+        settings = Settings(url or self.settings.redis_url, _NAMESPACE, self.strategy)
+        # the restart limit is for what nobody does on purpose
+        common = ("--strategy", self.strategy, "--lease", LEASE_S, "--max-losses", 1000, "--max-restarts", 100_000)
+        counts = ("--workers", workers, "--dispatchers", dispatchers)
+        name = f"host{len(self.hosts)}"
+        host = Host(settings, self.directory, name, *common, *counts, *flags, target=target, environment=environment)
+        self.hosts.append(host)
+        return host
+
+    def begin(self, schedule: Callable[[], None]) -> None:
+        """Wait for the hosts, and let ``schedule`` plan and schedule the tasks, from ``base_us`` on."""
+        for host in self.hosts:
+            host.wait_ready()
+            host.children()
+        self._counted_from = _commands(self.settings.redis_url or "")
+        self.base_us = now_us() + round((_LEAD_S + self.size.tasks / _RATE) * US)
+        schedule()
+
+    def begin_naps(self, *, longest_s: float = 0.06, at_once: bool = False, replicas: int = 0) -> None:
+        """The same with tasks that nap, due at random moments of the duration, or all at its start."""
+
+        def schedule() -> None:
+            for number in range(self.size.tasks):
+                due_s = 0.0 if at_once else self.chance.uniform(0, self.size.duration)
+                self.plan[f"t{number}"] = self._planned(due_s, longest_s)
+            self.schedule(list(self.plan), replicas=replicas)
+
+        self.begin(schedule)
+
+    def add(self, count: int, *, first_s: float) -> list[str]:
+        """Plan more tasks, due between ``first_s`` and the end of the run; returns their ids."""
+        ids = [f"more{len(self.plan) + number}" for number in range(count)]
+        for task_id in ids:
+            self.plan[task_id] = self._planned(self.chance.uniform(first_s, self.size.duration), 0.06)
+        return ids
+
+    def extra(self) -> str:
+        """Schedule one more task, due now; returns its id. It counts as planned only if Redis acknowledges it."""
+        task_id = f"extra{self._extras}"
+        self._extras += 1
+        self.plan[task_id] = self._planned(self.elapsed(), 0.0)
+        try:
+            self.schedule([task_id])
+        except DueqError:
+            del self.plan[task_id]
+            raise
+        return task_id
+
+    def _planned(self, due_s: float, longest_s: float) -> Planned:
+        """A task due ``due_s`` after the start of the run, that naps for at most ``longest_s``."""
+        return Planned(self.base_us + round(due_s * US), round(self.chance.uniform(longest_s / 3, longest_s) * US))
+
+    def schedule(self, task_ids: list[str], *, replicas: int = 0, replicas_within: float = 1.0) -> None:
+        """Schedule planned tasks. Raises what ``Dueq.schedule_many`` does."""
+        calls = []
+        for task_id in task_ids:
+            planned = self.plan[task_id]
+            calls.append(nap.call_at(planned.due_us / US, id=task_id)(planned.due_us, planned.duration_us))
+        self.app.schedule_many(calls, replicas=replicas, replicas_within=replicas_within)
+
+    # -- time
+
+    def elapsed(self) -> float:
+        """Seconds since the first task could be due."""
+        return (now_us() - self.base_us) / US
+
+    def look(self) -> None:
+        """Read what is new in the ledger, and now and then the pages."""
+        self.book.add(self._reader.read())
+        if time.monotonic() - self._page_at > _PAGE_S:
+            self._page_at = time.monotonic()
+            for host in self.hosts:
+                host.read_page()
+
+    def until(self, elapsed: float) -> None:
+        """Look on until so many seconds of the run have passed."""
+        while self.elapsed() < elapsed:
+            time.sleep(min(_TICK_S, max(0.0, elapsed - self.elapsed())))
+            self.look()
+
+    def every(self, seconds: float, *, start: float | None = None) -> Iterator[float]:
+        """Come back every so many seconds, as long as the run lasts; yields the elapsed time."""
+        at = seconds if start is None else start
+        while at < self.size.duration:
+            self.until(at)
+            yield at
+            at += seconds
+
+    def wait_for(self, predicate: Callable[[], object], within: float) -> bool:
+        """Look on until ``predicate()`` holds; False if it does not ``within`` so many seconds."""
+        deadline = time.monotonic() + within
+        while not predicate():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_TICK_S)
+            self.look()
+        return True
+
+    def finish(self) -> None:
+        """Wait until every task has finished, or until nothing moves any more; then stop the hosts."""
+        self.until(self.size.duration)
+        entries, moved_at = self.book.entries, time.monotonic()
+        while self.book.lost and time.monotonic() - moved_at < _STALLED_S:
+            time.sleep(_TICK_S)
+            self.look()
+            if self.book.entries > entries:
+                entries, moved_at = self.book.entries, time.monotonic()
+        self.settle()
+        run_id, commands = _commands(self.settings.redis_url or "")
+        if run_id == self._counted_from[0]:
+            self._commands_per_task = round((commands - self._counted_from[1]) / len(self.plan), 3)
+        for host in self.hosts:
+            if host.alive():
+                host.children()
+                host.exit_status = host.stop()
+            elif not host.gone:
+                host.exit_status = host.stop()  # it has ended by itself, which it should not have
+        self.look()
+
+    def commands_per_task(self) -> float | None:
+        """Redis commands run from begin to finish, for each task; None if Redis was not the same all the time."""
+        return self._commands_per_task
+
+    def settle(self) -> None:
+        """Read the pages until they say no less than the ledger, for a moment at most: counters follow the lines."""
+        deadline = time.monotonic() + 1.0
+        while True:
+            for host in self.hosts:
+                host.read_page()
+            extra = self.book.extra_starts
+            if self.total("dueq_duplicates_total") >= extra or time.monotonic() > deadline:
+                return
+            time.sleep(0.05)
+
+    # -- faults
+
+    def mark(self, what: str, until_s: float | None = None) -> None:
+        """Note a fault that is injected now."""
+        self.marks.append(Mark(round(self.elapsed(), 3), what, until_s))
+
+    def kill(self, process: psutil.Process, what: str) -> int:
+        """SIGKILL to a process; returns when (microseconds), by the ledger's clock."""
+        self.mark(f"SIGKILL {what} {process.pid}")
+        at_us = now_us()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+        return at_us
+
+    def busy_worker(self, host: Host) -> tuple[psutil.Process, str] | None:
+        """A worker of ``host`` that runs a task now, chosen at random, and that task; None if none does."""
+        self.look()
+        busy = [child for child in host.children("worker") if child.pid in self.book.running]
+        if not busy:
+            return None
+        chosen = self.chance.choice(sorted(busy, key=lambda child: child.pid))
+        return chosen, self.book.running[chosen.pid]
+
+    # -- verdict
+
+    def check(self, what: str, expected: str, measured: object, ok: bool) -> None:
+        self.checks.append(Check(what, expected, str(measured), ok))
+
+    def total(self, metric: str, **labels: str) -> float:
+        """The sum over all hosts' pages, as they said last."""
+        return sum(host.page.total(metric, **labels) for host in self.hosts)
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for host in self.hosts:
+            if host.alive():
+                host.vanish()
+        self.server.stop()
+
+
+def _commands(redis_url: str) -> tuple[str, int]:
+    """Which run of which server it is, and how many commands that has run."""
+    client = connect(redis_url)
+    info: Any = client.info()
+    client.connection_pool.disconnect()
+    return info["run_id"], int(info["total_commands_processed"])
+
+
+def p99_ms(values_us: list[int]) -> float | None:
+    """The 99th percentile in milliseconds."""
+    value = quantile(sorted(values_us), 0.99)
+    return None if value is None else round(value / 1000, 1)

@@ -1,0 +1,134 @@
+"""``dueq chaos``: a real engine under injected faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .exits import Exit
+from .lines import calls as parse
+from .options import Json
+from .output import console, note, say, say_json, table
+
+
+def chaos(
+    strategy: Annotated[
+        str, typer.Option("--strategy", metavar="NAME|all", help="How due tasks are found (see dueq doctor).")
+    ] = "lua",
+    scenario: Annotated[
+        str, typer.Option("--scenario", metavar="NAME|all", help="What goes wrong; --list tells them.")
+    ] = "all",
+    tasks: Annotated[
+        int | None,
+        typer.Option(
+            "--tasks",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Tasks in a run; by default 20 a second (storm: 50,000; --app: 4 a second).",
+        ),
+    ] = None,
+    duration: Annotated[
+        float,
+        typer.Option("--duration", min=0.5, metavar="SECONDS", help="Over how long they are due, and faults occur."),
+    ] = 10.0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="K", help="Makes the same due times, durations and choices of victims.")
+    ] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, metavar="N", help="How many runs at once; more make lateness worse.")
+    ] = 1,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="DIR",
+            file_okay=False,
+            show_default=False,
+            help="Write a page there, index.html: lateness over time, the faults, the verdict.",
+        ),
+    ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option("--app", metavar="MODULE:APP", show_default=False, help="Run this app's tasks in worker-kill."),
+    ] = None,
+    calls: Annotated[
+        Path | None,
+        typer.Option(
+            "--calls",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+            help="With --app: which tasks, as JSON lines like those of dueq schedule --file; by default those that "
+            "need no argument.",
+        ),
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="Tell the scenarios and what is expected of each.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run dueq under injected faults, on a Redis of its own, and see whether its promises hold.
+
+    Real processes, real signals. An outside ledger, written by the tasks
+    themselves, decides. Exit code 1 if an expectation was not met.
+
+    With --app the tasks of your own application are run and their workers
+    killed in the middle of them, to see whether they survive it. They run for
+    real: only Redis is another one, whatever else they touch is not.
+
+    \b
+    Examples:
+      dueq chaos --scenario worker-kill
+      dueq chaos --strategy all --scenario all --report chaos-report
+      dueq chaos --app shop:app --calls calls.jsonl --duration 30
+    """
+    from ..chaos import report as reports
+    from ..chaos.runner import play_all, wanted, write_page
+    from ..chaos.scenarios import SCENARIOS
+
+    if show_list:
+        rows = [[each.name, each.fault, each.expected] for each in SCENARIOS.values()]
+        console().print(table(None, ["scenario", "fault", "expected"], rows))
+        return
+    if app is not None:
+        _own_app(app, calls, strategy, tasks, duration, seed, as_json)
+        return
+    runs = []
+    chosen = wanted(scenario, strategy, tasks, duration, seed)
+    for run in play_all(chosen, jobs):
+        runs.append(run)
+        found = run.report
+        if as_json:
+            say_json(found)
+        verdict = "met" if found["ok"] else "NOT MET"
+        note(f"{len(runs)}/{len(chosen)} {found['scenario']} {found['strategy']}: {verdict}")
+        for trouble in reports.troubles(found):
+            note(f"    {trouble}")
+    order = {(one.scenario, one.strategy): at for at, one in enumerate(chosen)}
+    runs.sort(key=lambda run: order[run.report["scenario"], run.report["strategy"]])
+    if report is not None:
+        note(f"the page is {write_page(report, runs)}")
+    if not as_json:
+        found_rows = reports.rows([run.report for run in runs])
+        console().print(
+            table(None, reports.COLUMNS, found_rows, numbers="done lost early p50\xa0ms p99\xa0ms restarts")
+        )
+    if not all(run.report["ok"] for run in runs):
+        raise typer.Exit(Exit.NO)
+
+
+def _own_app(
+    target: str, calls: Path | None, strategy: str, tasks: int | None, duration: float, seed: int, as_json: bool
+) -> None:
+    from ..chaos.own import kill_test, print_report
+
+    chosen = parse(calls.read_text(encoding="utf-8").splitlines()) if calls else []
+    found = kill_test(target, chosen, strategy=strategy, tasks=tasks, duration=duration, seed=seed)
+    if as_json:
+        say_json(found)
+    else:
+        print_report(found, say)
+    if not found["ok"]:
+        raise typer.Exit(Exit.NO)

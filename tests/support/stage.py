@@ -1,0 +1,249 @@
+"""A supervisor on a stage: fake children, a clock that only waiting moves, and notes of all that happens."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import types
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from dueq.core import tally as tally_module
+from dueq.core.config import RunOptions, Settings
+from dueq.core.exposition import Board
+from dueq.core.recovery import Recovery
+from dueq.core.statuses import STOPPED
+from dueq.core.stop import Inbox
+from dueq.core.supervisor import Supervisor
+from dueq.core.tally import Tally
+
+BOOT_S = 0.3
+_SPINS = 50  # turns at one instant; more is a busy loop
+
+
+class FakeChild:
+    """Boots in BOOT_S, is in order from then on, and ends at once when it is signalled; unless told otherwise."""
+
+    _pids = itertools.count(100)
+
+    def __init__(self, stage: Stage, role: str, name: str) -> None:
+        self.stage, self.role, self.name = stage, role, name
+        self.tally, self.pid, self.sentinel = Tally(1 << 14), next(self._pids), -1
+        self.started_at = stage.now
+        self.code: int | None = None
+        self.ended_at = 0.0
+        self.sent: list[tuple[float, signal.Signals]] = []
+        self.obeys = {signal.SIGTERM: 0.0, signal.SIGKILL: 0.0}
+        self.beats = self.turns = True  # its interpreter runs; its loop comes round
+        self.boots, self.waits_for_redis = True, False
+        self.stack = ""
+        self.closed = self.abandoned = False
+
+    # what the supervisor asks of it
+
+    def exit_code(self) -> int | None:
+        self.stage.note("look")
+        return self.code
+
+    def send(self, number: signal.Signals) -> None:
+        self.stage.note(f"{number.name} {self.role}")
+        if self.code is not None:
+            return
+        self.sent.append((self.stage.now, number))
+        if number in self.obeys:
+            code = -number if number is signal.SIGKILL or self.tally.state == "booting" else STOPPED
+            self.stage.after(self.obeys[number], lambda: self.die(code))
+
+    def stacks(self, *, over: bool = False) -> str:
+        told, self.stack = self.stack, ""
+        return told
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+    def close(self) -> None:
+        assert self.code is not None, "closed while it lives"
+        self.closed = True
+
+    # what befalls it
+
+    def live(self) -> None:
+        """Give the signs of life of this moment."""
+        if self.code is not None:
+            return
+        if self.waits_for_redis:
+            self.tally.turn()
+        elif self.boots and self.tally.state == "booting" and self.stage.now >= self.started_at + BOOT_S:
+            self.tally.state = "ready"
+        if self.turns and self.tally.state != "booting" and not self.tally.token:
+            self.tally.turn()
+        if self.beats:
+            self.tally.beat()
+
+    def die(self, code: int) -> None:
+        """End, if it has not."""
+        if self.code is None:
+            self.code, self.ended_at = code, self.stage.now
+
+    def leave(self, code: int) -> None:
+        """End by itself, in order, as a duty's end does."""
+        self.tally.state = "draining"
+        self.die(code)
+
+    def begin(self, token: int, hard_timeout: float | None = None) -> None:
+        """Run a task; SIGTERM waits for its end."""
+        self.tally.begin(token, hard_timeout)
+        self.obeys.pop(signal.SIGTERM, None)
+
+    def signals(self) -> list[tuple[float, str]]:
+        """What it was sent, in seconds since the first."""
+        return [(round(at - self.sent[0][0], 3), number.name) for at, number in self.sent]
+
+    @property
+    def alive(self) -> bool:
+        return self.code is None
+
+
+class FakeRecovery(Recovery):
+    """Notes who was given back; ``away`` is a Redis that does not answer."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self.away, self._waits = stage, False, 0
+        self.given: list[tuple[str, str, bool]] = []
+
+    def add(self, role: str, name: str, *, how: str = "", blame: bool = True) -> None:
+        self.given.append((name, how, blame))
+        self._waits += 1
+
+    @property
+    def waiting(self) -> bool:
+        return self._waits > 0
+
+    def run_once(self) -> float | None:
+        self._stage.note("give back")
+        if self.away and self._waits:
+            return 0.5
+        self._waits = 0
+        return None
+
+    def of(self, child: FakeChild) -> tuple[str, bool]:
+        """How a child ended, and whether its task is to blame; it was given back once."""
+        [(_, how, blame)] = [given for given in self.given if given[0] == child.name]
+        return how, blame
+
+
+class Stage:
+    """The supervisor under test and its world. Times are seconds; the clock begins at 1000."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(tally_module, "time", types.SimpleNamespace(monotonic=lambda: self.now))
+        settings = {"workers": 2, "dispatchers": 1, "max_restarts": 100, "lease": 10.0, "hang_timeout": 30.0}
+        self.options = RunOptions("app:app", **(settings | options))  # type: ignore[arg-type]
+        self.children: list[FakeChild] = []
+        self.notes: list[str] = []
+        self.waits: list[float] = []
+        self.told: list[object] = []
+        self.leaving = False
+        self.at_turns_end: list[Callable[[], object]] = []
+        self.no_room: OSError | None = None
+        self.on_spawn: Callable[[FakeChild], None] = lambda child: None
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
+        self._number = itertools.count()
+        self._spins = 0
+        self.inbox = Inbox()
+        self.recovery = FakeRecovery(self)
+        self.board = Board(Settings("redis://127.0.0.1:1", "stage"), "lua", ["default"], {})
+        self.supervisor = Supervisor(
+            self.options,
+            self.board,
+            self.recovery,
+            self.inbox,
+            self._spawn,
+            on_ready=lambda: self.told.append("ready"),
+            on_reload=lambda begins: self.told.append("reload" if begins else "reloaded"),
+            on_turn=self._turned,
+            reap=lambda: self.note("reap"),
+            clock=lambda: self.now,
+            wait=self.wait,
+        )
+
+    # -- what a test does
+
+    def go(self, seconds: float) -> None:
+        """Let so much time pass, or less if the supervisor comes to its end."""
+        until = self.now + seconds
+        while self.now < until:
+            left = self.supervisor.turn()
+            if left is None:
+                return
+            self.wait((), min(left, until - self.now))
+        self.supervisor.turn()
+
+    def ready(self) -> None:
+        """Let all that was started become ready."""
+        self.go(2 * BOOT_S)
+
+    def send(self, number: signal.Signals) -> None:
+        self.inbox.put(number)
+
+    def end(self) -> None:
+        """Run to the end; raises what the supervisor raises."""
+        self.supervisor.run()
+
+    def after(self, seconds: float, event: Callable[[], object]) -> None:
+        self._events.append((self.now + seconds, next(self._number), event))
+        self._events.sort(key=lambda event: event[:2])
+
+    def of(self, role: str) -> list[FakeChild]:
+        """Those of a role that live."""
+        return [child for child in self.children if child.role == role and child.alive]
+
+    def restarts(self, **labels: str) -> float:
+        """What is counted of restarts."""
+        return sum(
+            series.values[0]
+            for series in self.board.own.series()
+            if series.definition.name == "dueq_process_restarts_total"
+            and labels.items() <= dict(zip(series.definition.labels, series.labels, strict=True)).items()
+        )
+
+    def close(self) -> None:
+        self.board.own.close()
+        self.inbox.close()
+
+    # -- the world
+
+    def note(self, what: str) -> None:
+        self.notes.append(what)
+
+    def wait(self, descriptors: Iterable[int], seconds: float) -> None:
+        """Let time pass until something happens, at most so many seconds."""
+        self.waits.append(seconds)
+        assert seconds >= 0
+        before, until = self.now, self.now + seconds
+        if self._events and self._events[0][0] <= until:
+            self.now, _, event = self._events.pop(0)
+            event()
+        else:
+            self.now = until
+        self._spins = self._spins + 1 if self.now == before else 0
+        assert self._spins < _SPINS, "the supervisor's loop spins"
+        for child in self.children:
+            child.live()
+
+    def _spawn(self, role: str, name: str) -> FakeChild:
+        self.note(f"start {role}")
+        if self.no_room is not None:
+            raise self.no_room
+        child = FakeChild(self, role, name)
+        self.children.append(child)
+        self.on_spawn(child)
+        return child
+
+    def _turned(self, leaving: bool) -> None:
+        self.leaving = leaving
+        self.note("turn")
+        while self.at_turns_end:
+            self.at_turns_end.pop(0)()

@@ -1,0 +1,140 @@
+"""When a living process counts as hung: the pure rules."""
+
+from __future__ import annotations
+
+import time
+import types
+from collections.abc import Iterator
+
+import pytest
+
+from dueq.core import tally as tally_module
+from dueq.core.tally import Tally
+from dueq.core.watchdog import BOOT_S, Watchdog
+
+LEASE, HANG = 10.0, 30.0
+
+
+class Clock:
+    now = 1000.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(tally_module, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture
+def tally(clock: Clock) -> Iterator[Tally]:
+    tally = Tally(1 << 12)
+    yield tally
+    tally.close()
+
+
+@pytest.fixture
+def watchdog() -> Watchdog:
+    return Watchdog(LEASE, HANG)
+
+
+def test_a_loop_must_come_round(watchdog: Watchdog, tally: Tally) -> None:
+    tally.turn()
+    assert watchdog.hang(tally, 0, 1000 + HANG) is None
+    hang = watchdog.hang(tally, 0, 1000 + HANG + 0.1)
+    assert hang is not None
+    assert "loop stood still for 30.1 s" in hang.why
+    assert not hang.blame
+
+
+def test_a_loop_that_sleeps_on_purpose_has_its_sleep_on_top(watchdog: Watchdog, tally: Tally) -> None:
+    tally.turn(3600)
+    assert watchdog.hang(tally, 0, 4600 + HANG) is None
+    assert watchdog.hang(tally, 0, 4600 + HANG + 0.1)
+
+
+def test_while_a_task_runs_its_interpreter_must_go_on_not_its_loop(
+    watchdog: Watchdog, tally: Tally, clock: Clock
+) -> None:
+    tally.turn()
+    tally.begin(7, None)
+    clock.now += 1000
+    tally.beat()
+    assert watchdog.hang(tally, 0, 2000 + LEASE / 2) is None
+    hang = watchdog.hang(tally, 0, 2000 + LEASE / 2 + 0.1)
+    assert hang is not None
+    assert "token 7" in hang.why
+    assert hang.blame
+
+
+def test_a_task_that_begins_is_a_sign_of_life(watchdog: Watchdog, tally: Tally) -> None:
+    tally.begin(7, None)
+    assert watchdog.hang(tally, 0, 1000 + LEASE / 2) is None
+
+
+def test_a_task_must_end_by_its_hard_timeout(watchdog: Watchdog, tally: Tally, clock: Clock) -> None:
+    tally.begin(7, 3.0)
+    assert watchdog.next_deadline(tally) == 1003
+    assert watchdog.hang(tally, 0, 1002.9) is None
+    hang = watchdog.hang(tally, 0, 1003)
+    assert hang is not None
+    assert "hard timeout" in hang.why
+    assert hang.blame
+
+
+def test_the_hard_timeout_of_a_task_that_has_ended_is_nothing(watchdog: Watchdog, tally: Tally, clock: Clock) -> None:
+    tally.begin(7, 3.0)
+    tally.end()
+    tally.turn(100)
+    assert watchdog.next_deadline(tally) is None
+    assert watchdog.hang(tally, 0, 1050) is None
+    tally.begin(8, None)
+    assert watchdog.next_deadline(tally) is None, "the next one has none"
+    assert watchdog.hang(tally, 0, 1004) is None
+
+
+def test_a_process_has_its_time_to_begin(watchdog: Watchdog, tally: Tally) -> None:
+    assert watchdog.hang(tally, 1000, 1000 + BOOT_S) is None
+    hang = watchdog.hang(tally, 1000, 1000 + BOOT_S + 1)
+    assert hang is not None
+    assert not hang.blame
+
+
+def test_without_a_hang_timeout_only_tasks_have_limits(tally: Tally, clock: Clock) -> None:
+    watchdog = Watchdog(LEASE, 0)
+    tally.turn()
+    assert watchdog.hang(tally, 0, 1e9) is None
+    tally.begin(7, None)
+    assert watchdog.hang(tally, 0, 1e9) is None
+    tally.begin(7, 3.0)
+    assert watchdog.hang(tally, 0, 1003)
+
+
+@pytest.mark.parametrize("hang_timeout", [HANG, 2.0])
+def test_after_the_supervisor_overslept_nobody_is_judged_for_a_while(
+    tally: Tally, clock: Clock, hang_timeout: float
+) -> None:
+    watchdog = Watchdog(LEASE, hang_timeout)
+    watchdog.awake(1000)
+    tally.begin(7, 3.0)
+    watchdog.awake(2000)
+    lenient = 2000 + max(LEASE / 2, hang_timeout)
+    assert watchdog.hang(tally, 0, lenient - 0.1) is None
+    assert watchdog.next_deadline(tally) == lenient, "and nobody waits for a moment that is past"
+    assert watchdog.hang(tally, 0, lenient)
+
+
+def test_a_turn_that_took_a_little_long_is_no_excuse(watchdog: Watchdog, tally: Tally) -> None:
+    watchdog.awake(1000)
+    tally.begin(7, 3.0)
+    watchdog.awake(1004.5)
+    assert watchdog.hang(tally, 0, 1004.5)
+
+
+def test_the_tally_keeps_the_time_that_all_processes_of_a_host_share() -> None:
+    tally = Tally(1 << 12)
+    before = time.monotonic()
+    tally.begin(7, 3.0)
+    assert before + 3 <= tally.deadline <= time.monotonic() + 3
+    assert before <= tally.beaten_at <= time.monotonic()
+    tally.close()
