@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -41,14 +44,27 @@ class Engine:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._state_files: dict[int, Path] = {}
 
-    def run(self, *flags: str, target: str = "sample:app", wait: bool = True) -> subprocess.Popen[bytes]:
-        """Start ``dueq run`` and, unless told not to ``wait``, return once all its processes are ready."""
+    def run(
+        self,
+        *flags: str,
+        target: str = "sample:app",
+        wait: bool = True,
+        apps: Path = APPS,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        program: Sequence[str] = ("-m", "dueq"),
+        under: Sequence[str] = (),
+    ) -> subprocess.Popen[bytes]:
+        """Start ``dueq run`` and, unless told not to ``wait``, return once all its processes are ready.
+
+        ``apps`` is where the target is. ``program`` is what Python is given in place of dueq; ``under`` is a command
+        that starts it all.
+        """
         state = self.directory / f"state{len(self.processes)}.json"
-        environment = os.environ | {"DUEQ_REDIS_URL": self.url, "LEDGER": str(self.ledger)}
+        environment = os.environ | {"DUEQ_REDIS_URL": self.url, "LEDGER": str(self.ledger)} | dict(environment)
         command = [
+            *under,
             sys.executable,
-            "-m",
-            "dueq",
+            *program,
             "run",
             target,
             "--metrics-port",
@@ -58,13 +74,17 @@ class Engine:
             *flags,
         ]
         with self.log.open("ab") as log:
-            process = subprocess.Popen(command, cwd=APPS, env=environment, stderr=log, stdout=log)
+            process = subprocess.Popen(command, cwd=apps, env=environment, stderr=log, stdout=log)
         self.processes.append(process)
         self._state_files[process.pid] = state
         if wait:
             wait_until(lambda: state.exists() or process.poll() is not None, 30, what="dueq run is ready")
             assert process.poll() is None, self.log.read_text()
         return process
+
+    def is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether all its processes have become ready; for one that was not waited for."""
+        return self._state_files[process.pid].exists()
 
     def state(self, process: subprocess.Popen[bytes]) -> dict[str, object]:
         """What the supervisor said of itself when it was ready."""
@@ -80,6 +100,15 @@ class Engine:
             (sample.name, tuple(sorted((k, v) for k, v in sample.labels.items() if k != "namespace"))): sample.value
             for sample in samples
         }
+
+    def ask(self, process: subprocess.Popen[bytes], question: str) -> tuple[int, list[str]]:
+        """The status and the reasons that /livez or /readyz answers."""
+        url = str(self.state(process)["metrics_url"]).replace("/metrics", question)
+        try:
+            with urllib.request.urlopen(url, timeout=10) as page:
+                return page.status, json.load(page)["reasons"]
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)["reasons"]
 
     def total(self, process: subprocess.Popen[bytes], metric: str, **labels: str) -> float:
         """The sum of the samples of ``metric`` that have these labels."""

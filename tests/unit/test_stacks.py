@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import multiprocess
 import pytest
@@ -19,8 +19,9 @@ from dueq.core.stacks import StackFile, one_line
 _spawn = multiprocess.get_context("spawn")
 
 
-def sleep_in_a_nap(stacks: StackFile) -> None:
+def sleep_in_a_nap(stacks: StackFile, ready: Any) -> None:
     stacks.write_on_signal()
+    ready.set()
 
     def nap() -> None:
         time.sleep(60)
@@ -30,9 +31,10 @@ def sleep_in_a_nap(stacks: StackFile) -> None:
     thread.join()
 
 
-def match_for_ever(stacks: StackFile) -> None:
+def match_for_ever(stacks: StackFile, ready: Any) -> None:
     """C code that keeps the interpreter to itself."""
     stacks.write_on_signal()
+    ready.set()
     re.match(r"(a|a)*b", "a" * 200)
 
 
@@ -54,7 +56,8 @@ def stacks() -> Iterator[StackFile]:
     ],
 )
 def test_a_process_tells_what_it_does_whatever_that_is(stacks: StackFile, main: object, expected: list[str]) -> None:
-    process = _spawn.Process(target=main, args=(stacks,))
+    ready = _spawn.Event()
+    process = _spawn.Process(target=main, args=(stacks, ready))
     process.start()
     try:
         found: list[str] = []
@@ -65,7 +68,7 @@ def test_a_process_tells_what_it_does_whatever_that_is(stacks: StackFile, main: 
             found.append(stacks.read())
             return all(re.search(pattern, found[-1]) for pattern in expected)
 
-        wait_until(lambda: _catches(process.pid, signal.SIGUSR1), 10)
+        assert ready.wait(10)
         wait_until(told, 10, what=str(found))
         assert "\n" not in found[-1]
         assert stacks.read() == "", "told once"
@@ -73,12 +76,6 @@ def test_a_process_tells_what_it_does_whatever_that_is(stacks: StackFile, main: 
     finally:
         process.kill()
         process.join()
-
-
-def _catches(pid: int, number: signal.Signals) -> bool:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    [caught] = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt")]
-    return bool(caught >> (number - 1) & 1)
 
 
 def test_a_process_tells_what_it_does_itself(stacks: StackFile) -> None:

@@ -27,7 +27,7 @@ class Manager:
 
     def heard(self) -> list[dict[str, str]]:
         """The messages so far, each as its assignments."""
-        messages = []
+        messages: list[dict[str, str]] = []
         while True:
             try:
                 text = self._socket.recv(4096).decode()

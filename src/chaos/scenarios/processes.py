@@ -99,7 +99,7 @@ def _supervisor_kill(stage: Stage) -> None:
 
 
 def _host_loss(stage: Stage) -> None:
-    lost, _ = stage.host(workers=2), stage.host(workers=2)
+    lost, _ = stage.host(), stage.host()
     stage.begin_naps(longest_s=0.15)
     stage.until(stage.size.duration * 0.3)
     stage.wait_for(lambda: stage.busy_worker(lost), 1.0)

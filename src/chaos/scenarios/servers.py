@@ -23,6 +23,7 @@ from .base import LOST_OWNER, Scenario
 _SAFETY_NET_S = 2.0
 _RECONNECT_S = 1.0  # the longest pause between two attempts to reach Redis
 _MEMORY = "maxmemory"
+_PADDING = 200
 
 
 def _kill_redis(stage: Stage) -> None:
@@ -161,8 +162,17 @@ def _phase(stage: Stage, what: str) -> Iterator[None]:
 
 def _load_slowly(stage: Stage) -> str:
     """Restart Redis so that it takes a while to load; returns what a producer is told meanwhile."""
+    # Redis says LOADING only where it looks up from a snapshot, now and then: so a snapshot, of keys large enough
+    padding = [f"padding{number}" for number in range(_PADDING)]
+    client: Any = connect(stage.settings.redis_url or "")
+    client.mset(dict.fromkeys(padding, "x" * 2048))
+    client.config_set("aof-use-rdb-preamble", "yes")
+    client.bgrewriteaof()
+    while _rewriting(client.info("persistence")):
+        time.sleep(0.01)
+    client.close()
     _kill_redis(stage)
-    slowly = {"key-load-delay": "20000", "loading-process-events-interval-bytes": "1024"}
+    slowly = {"key-load-delay": "10000", "loading-process-events-interval-bytes": "1024", "aof-use-rdb-preamble": "yes"}
     again = EmbeddedServer(stage.server.directory, options={**stage.options, **slowly})
     starting = threading.Thread(target=again.start)
     starting.start()
@@ -173,9 +183,14 @@ def _load_slowly(stage: Stage) -> str:
         time.sleep(0.005)
     client = connect(stage.settings.redis_url or "")
     client.config_set("key-load-delay", 0)  # seen is enough: now fast
-    client.close()
     starting.join()
+    client.delete(*padding)
+    client.close()
     return text
+
+
+def _rewriting(info: dict[str, Any]) -> bool:
+    return bool(info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
 
 
 def _told(action: Callable[[], object], kind: type[Exception]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import subprocess
 import time
 from pathlib import Path
 
-from dueq import Backoff, Dueq, current
+from dueq import Backoff, Dueq, TaskTimeout, current
 
 app = Dueq()
 
@@ -92,4 +94,70 @@ def odd(how: str) -> None:
 def aside() -> None:
     """Work of another queue."""
     _note("start")
+    _note("end")
+
+
+HARD_S = 0.6
+
+
+@app.task(hard_timeout=HARD_S)
+def overrun() -> None:
+    """Take longer than allowed, and let nothing but a kill end it."""
+    _note("start")
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:  # noqa: BLE001, S112
+            continue
+
+
+@app.task()
+def match_for_ever() -> None:
+    """Keep the interpreter from running anything else."""
+    _note("start")
+    re.match(r"(a|a)*b", "a" * 200)
+
+
+@app.task(soft_timeout=0.2, retries=0)
+def asked_to_end(heeds: bool) -> None:
+    """Take longer than wished; clean up when told so, or do not mind."""
+    _note("start")
+    try:
+        time.sleep(60)
+    except TaskTimeout:
+        if not heeds:
+            raise
+    _note("end")
+
+
+_leaked: list[bytearray] = []
+
+
+@app.task()
+def leak(mib: int) -> None:
+    """Keep memory for good."""
+    _note("start")
+    _leaked.append(bytearray(os.urandom(1 << 20)) * mib)
+    _note("end")
+
+
+@app.task()
+def leave_orphans(count: int) -> None:
+    """Start processes that outlive their parent for a moment."""
+    _note("start")
+    subprocess.run(["sh", "-c", f"for n in $(seq {count}); do sleep 0.5 >/dev/null 2>&1 & done"], check=True)
+    _note("end")
+
+
+@app.task()
+def nap_beside_a_fork(seconds: float) -> None:
+    """Sleep, while a forked process has every file open that this worker has."""
+    _note("start")
+    pid = os.fork()
+    if not pid:
+        time.sleep(60)
+        os._exit(0)
+    with Path(os.environ["LEDGER"] + ".forks").open("a") as forks:
+        forks.write(f"{pid}\n")
+    time.sleep(seconds)
     _note("end")
