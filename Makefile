@@ -9,7 +9,7 @@ INPUTS := pyproject.toml constraints.txt
 LOCKED := $(if $(shell command -v flock 2>/dev/null),flock .venv.lock,)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test lint types constraints clean check-python
+.PHONY: help venv demo servers test chaos lint types constraints clean check-python
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,12 +44,22 @@ demo: venv  ## replay a real job log of 18,239 jobs in about a minute
 servers: venv  ## fetch or build the Redis versions that the tests run on
 	.venv/bin/python tests/support/get_servers.py
 
-# The conformance suite runs on every server that there is, the whole of it on the one that dueq embeds.
+# What measures, alone; what waits for real processes, several at once; the rest, which keeps the processors busy. The
+# conformance suite runs on every server that there is, the whole of it on the one that dueq embeds.
 test: venv  ## run the tests (ARGS="-k name" chooses; ARGS="--servers like-2.4,redis-5.0.6" chooses servers)
 	@$(MAKE) --no-print-directory servers || \
 	  echo "going on without the Redis versions said to be missing: their tests are skipped" >&2
-	.venv/bin/python -m pytest -m alone -rP $(ARGS); alone=$$?; \
-	.venv/bin/python -m pytest -m "not alone" -n 2 --servers all $(ARGS) && { [ $$alone = 0 ] || [ $$alone = 5 ]; }
+	@some= bad=; part() { \
+	  .venv/bin/python -m pytest "$$@" $(ARGS); case $$? in 0) some=1 ;; 5) ;; *) bad=1 ;; esac; }; \
+	part -m alone -rP; \
+	part -m processes -n 4; \
+	part -m "not alone and not processes" -n 2 --servers all; \
+	[ -n "$$some" ] && [ -z "$$bad" ]
+
+chaos: venv  ## run every scenario under every strategy, and put the table into docs/chaos.md (about 12 minutes)
+	@mkdir -p chaos-report
+	.venv/bin/dueq chaos --strategy all --scenario all --jobs 2 --json --report chaos-report $(ARGS) > chaos-report/runs.jsonl; \
+	met=$$?; .venv/bin/python -m dueq.chaos.markdown chaos-report/runs.jsonl docs/chaos.md && exit $$met
 
 lint: venv  ## check style and format
 	.venv/bin/ruff check .

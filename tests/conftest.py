@@ -27,6 +27,8 @@ _FIRST_ONLY = {
     "test_auditor_due",
 }
 _OLDEST_TOO = {"test_migration", "test_auditor", "test_crash_points", "test_model", "test_pages"}
+# beside tests/supervisor: what waits for real processes more than it works
+_PROCESSES = {"test_scenarios", "test_judge", "test_chaos_cli", "test_replay", "test_old_replay", "test_proof"}
 _SUITE = Path(__file__).parent / "conformance"
 _numbers = itertools.count(1)
 
@@ -48,11 +50,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("server", servers, ids=lambda server: server.name, indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a server cannot carry, and, unless ``--all-of-it`` is given, what would take too long.
 
     That strategies which need scripts are refused by a server without is shown by tests/servers.
     """
+    for item in items:
+        if item.path.parent.name == "supervisor" or item.path.stem in _PROCESSES:
+            item.add_marker("processes")
     whole = bool(config.getoption("--all-of-it"))
     turns: Counter[int] = Counter()
     left_out = [item for item in items if _is_unfit(item) or not (whole or _is_chosen(item, turns))]
@@ -151,6 +157,7 @@ def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) ->
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "leaves_keys: the test leaves keys behind on purpose")
     config.addinivalue_line("markers", "alone: measures, so it runs when no other test does")
+    config.addinivalue_line("markers", "processes: mostly waits for real processes, so that several can run at once")
 
 
 _COUNTS: dict[str, int] = {}

@@ -14,11 +14,11 @@ from ..core.errors import ConfigurationError
 from ..core.target import load
 from ..replay.account import Planned
 from ..replay.place import temporary_directory, terminable
+from . import OWN_APP_VARIABLE
 from .book import UNEXPLAINED
 from .scenarios.base import LOST_OWNER
 from .scenarios.processes import check_recovery, kill_workers
 from .stage import Size, Stage
-from .watched import TARGET_VARIABLE
 
 _TARGET = "dueq.chaos.watched:app"
 _RATE = 4.0  # tasks a second, if nobody says how many
@@ -50,7 +50,7 @@ def _tested(stage: Stage, target: str, chosen: Sequence[Call]) -> Report:
     # the application's own address and namespace outrank the environment: only flags outrank those
     url, namespace = stage.settings.redis_url or "", stage.settings.namespace
     where = ("--redis-url", url, "--namespace", namespace, "--max-losses", _MOST_LOSSES)
-    host = stage.host(*where, target=_TARGET, environment={TARGET_VARIABLE: target})
+    host = stage.host(*where, target=_TARGET, environment={OWN_APP_VARIABLE: target})
     names: dict[str, str] = {}
 
     def schedule() -> None:

@@ -200,11 +200,12 @@ class Stage:
             self.look()
         return True
 
-    def finish(self) -> None:
-        """Wait until every task has finished, or until nothing moves any more; then stop the hosts."""
+    def finish(self, *, patience_s: float = 0.0) -> None:
+        """Wait until every task has finished, or until nothing moves any more, even for ``patience_s`` longer than
+        usual; then stop the hosts."""
         self.until(self.size.duration)
         entries, moved_at = self.book.entries, time.monotonic()
-        while self.book.lost and time.monotonic() - moved_at < _STALLED_S:
+        while self.book.lost and time.monotonic() - moved_at < _STALLED_S + patience_s:
             time.sleep(_TICK_S)
             self.look()
             if self.book.entries > entries:

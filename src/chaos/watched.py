@@ -11,8 +11,7 @@ from typing import Any
 from ..core.context import current
 from ..core.target import load
 from ..replay.ledger import DIRECTORY_VARIABLE, Failure, Finish, Start, ledger_of
-
-TARGET_VARIABLE = "DUEQ_CHAOS_APP"
+from . import OWN_APP_VARIABLE
 
 
 def _recorded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,6 +36,6 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-app = load(os.environ.get(TARGET_VARIABLE, ""))
+app = load(os.environ.get(OWN_APP_VARIABLE, ""))
 for _task in app.tasks.values():
     _task.function = _recorded(_task.function)

@@ -124,7 +124,7 @@ def _own_app(
 ) -> None:
     from ..chaos.own import kill_test, print_report
 
-    chosen = parse(calls.read_text(encoding="utf-8").splitlines()) if calls else []
+    chosen = parse(calls.read_text(encoding="utf-8").splitlines(), timed=False) if calls else []
     found = kill_test(target, chosen, strategy=strategy, tasks=tasks, duration=duration, seed=seed)
     if as_json:
         say_json(found)

@@ -32,8 +32,8 @@ def call(entry: dict[str, Any], *, queue: str | None = None, limit: int = Settin
     return Call(name, chosen, when, relative, encode_body(name, args, kwargs, limit), task_id)
 
 
-def calls(lines: Iterable[str], *, queue: str | None = None) -> list[Call]:
-    """The calls that JSON lines describe, empty lines skipped.
+def calls(lines: Iterable[str], *, queue: str | None = None, timed: bool = True) -> list[Call]:
+    """The calls that JSON lines describe, empty lines skipped; unless ``timed``, those without a time are due now.
 
     Raises InvalidTask, naming the lines, if any of them is wrong.
     """
@@ -43,7 +43,10 @@ def calls(lines: Iterable[str], *, queue: str | None = None) -> list[Call]:
         if not line.strip():
             continue
         try:
-            found.append(call(_object(line), queue=queue))
+            entry = _object(line)
+            if not timed and entry.keys().isdisjoint({"at", "in"}):
+                entry["in"] = 0
+            found.append(call(entry, queue=queue))
         except DueqError as error:
             complaints.append(f"line {number}: {error}")
             if len(complaints) == _MOST_COMPLAINTS:

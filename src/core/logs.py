@@ -44,7 +44,8 @@ class _Text(logging.Formatter):
         line = super().format(record)
         facts = " ".join(f"{name}={value}" for name, value in getattr(record, "facts", {}).items())
         # a traceback, too: whoever greps for a task's id, or counts lines, gets all of it
-        return " | ".join(redact(f"{line} [{facts}]" if facts else line).splitlines())
+        lines = redact(f"{line} [{facts}]" if facts else line).splitlines()
+        return " | ".join(words for each in lines if (words := each.strip(" ^~")))
 
 
 class _Json(logging.Formatter):

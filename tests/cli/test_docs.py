@@ -78,7 +78,7 @@ def examples() -> list[str]:
 @pytest.mark.parametrize("line", examples())
 def test_every_example_can_be_parsed(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("jobs.swf.gz", "mine.csv"):
+    for name in ("jobs.swf.gz", "mine.csv", "calls.jsonl"):
         (tmp_path / name).touch()
     words = shlex.split(line.partition(" | ")[0].partition("   ")[0])
     depth = 3 if " ".join(words[:3]) in COMMANDS else 2

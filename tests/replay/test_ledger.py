@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from support.waiting import wait_until
 
-from dueq.replay.ledger import FILE_NAME, Finish, Ledger, LedgerReader, Start, parse
+from dueq.replay.ledger import FILE_NAME, Entry, Finish, Ledger, LedgerReader, Start, parse
 
 WRITER = """
 import os, sys
 from itertools import count
 from pathlib import Path
-from dueq.replay.ledger import Finish, Ledger, Start
+from dueq.replay.ledger import Entry, Finish, Ledger, Start
 name, most, ledger = sys.argv[1], int(sys.argv[2]), Ledger(Path(sys.argv[3]))
 for n in range(most) if most else count():
     ledger.start(Start(f"{name}-{n}", n, n + 1, n + 2, 1, os.getpid()))
@@ -33,7 +33,7 @@ def writer(name: str, most: int, directory: Path) -> subprocess.Popen[bytes]:
 def test_lines_of_concurrent_writers_stay_whole(tmp_path: Path) -> None:
     writers = [writer(f"w{number}", 3000, tmp_path) for number in range(4)]
     reader = LedgerReader(tmp_path)
-    read: list[Start | Finish] = []
+    read: list[Entry] = []
     while any(process.poll() is None for process in writers):
         read += reader.read()
     read += reader.read()
@@ -41,7 +41,7 @@ def test_lines_of_concurrent_writers_stay_whole(tmp_path: Path) -> None:
     assert (reader.garbled, reader.torn) == (0, False)
     for number, process in enumerate(writers):
         mine = [entry for entry in read if entry.pid == process.pid]
-        expected: list[Start | Finish] = []
+        expected: list[Entry] = []
         for n in range(3000):
             expected.append(Start(f"w{number}-{n}", n, n + 1, n + 2, 1, process.pid))
             expected.append(Finish(f"w{number}-{n}", n + 3, n + 2, process.pid))
@@ -81,7 +81,7 @@ def test_reader_waits_for_the_rest_of_a_torn_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"S", b"S a 1 2 3 4 5", b"F a 1 2 3 4", b"X a 1 2 3", b"S a 1 2 3 4 five -", b"\xff a"]
+    "line", [b"", b"S", b"S a 1 2 3 4 5", b"F a 1 2 3 4", b"Y a 1 2 3", b"S a 1 2 3 4 five -", b"\xff a"]
 )
 def test_what_is_no_entry(line: bytes) -> None:
     assert parse(line) is None

@@ -15,7 +15,9 @@ from support.waiting import wait_until
 from dueq import strategies
 
 LEASE, SLACK = 1.0, 5.0
-TASKS = 40
+SAFETY_NET = 1.0  # until then, a dispatcher may not know of a due time that only the one that is gone was woken for
+TASKS = 30
+NAP = 0.15
 
 
 def _vanish(process: subprocess.Popen[bytes]) -> set[str]:
@@ -32,29 +34,29 @@ def _vanish(process: subprocess.Popen[bytes]) -> set[str]:
 
 @pytest.mark.parametrize("strategy", strategies.names())
 def test_a_host_that_vanishes_is_taken_over(engine: Engine, sample: ModuleType, strategy: str) -> None:
-    flags = ("--workers", "2", "--lease", str(LEASE), "--strategy", strategy)
+    flags = ("--workers", "2", "--lease", str(LEASE), "--safety-net", str(SAFETY_NET), "--strategy", strategy)
     first, second = engine.run(*flags, wait=False), engine.run(*flags)
     wait_until(lambda: first.poll() is None and engine.is_ready(first), 20)
-    sample.app.schedule_many([sample.nap.call_after(n * 0.05)(0.2) for n in range(TASKS)])
+    sample.app.schedule_many([sample.nap.call_after(n * 0.05)(NAP) for n in range(TASKS)])
     both = {str(child.pid) for process in (first, second) for child in engine.children(process, "worker")}
     wait_until(lambda: both <= {run.starts[0][-1] for run in engine.runs().values()}, 15, what="both hosts work")
     gone = _vanish(first)
     vanished = time.time_ns() // 1000
     cut_off = {task_id for task_id, run in engine.runs().items() if not run.ends and run.starts[-1][-1] in gone}
     assert cut_off, "it was at work"
-    wait_until(lambda: engine.ended() == TASKS, 30)
+    wait_until(lambda: engine.ended() == TASKS, LEASE + SLACK + SAFETY_NET + TASKS * NAP / 2)
     runs = engine.runs()
     for task_id, run in runs.items():
-        starts = [start for start in run.starts if start[-1] not in gone]
-        assert len(starts) <= 1
+        here = [start for start in run.starts if start[-1] not in gone]
+        assert len(here) <= 1
         if task_id in cut_off:
-            [again] = starts
+            [again] = here
             assert int(again[0]) - vanished <= (LEASE + SLACK) * 1e6
             assert int(again[2]) > int(run.starts[0][2]), "the token must rise"
-    # a task that had ended may run again: its worker was killed before it said so
-    again = sum(len(run.starts) - 1 for run in runs.values())
-    assert len(cut_off) <= again <= 2
-    assert engine.total(second, "dueq_duplicates_total", cause="lease_expired") == again
-    assert engine.total(second, "dueq_duplicates_total") == again
+    # a task that had ended may run again, too: its worker was killed before it said so
+    repeated = sum(len(run.starts) - 1 for run in runs.values())
+    assert len(cut_off) <= repeated <= 2
+    assert engine.total(second, "dueq_duplicates_total", cause="lease_expired") == repeated
+    assert engine.total(second, "dueq_duplicates_total") == repeated
     assert engine.total(second, "dueq_process_restarts_total") == 0
     assert engine.stop(second) == 0

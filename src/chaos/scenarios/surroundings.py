@@ -62,9 +62,8 @@ def _clock(stage: Stage) -> None:
         hosts[ahead] = stage.host(workers=2, environment=environment)
     stage.begin_naps()
     stage.mark(f"{hosts[_SKEW_S].name} is {_SKEW_S} s ahead, {hosts[-_SKEW_S].name} {_SKEW_S} s behind")
-    stage.finish()
-    ran = {host.name: host.page.total("dueq_deliveries_total") for host in hosts.values()}
-    stage.check("both hosts ran tasks", "yes", ran, all(ran.values()))
+    # where hosts go by their own clocks, the one behind may take a task and find that it is not due for as long
+    stage.finish(patience_s=0.0 if stage.server_time else _SKEW_S)
     if not stage.server_time:
         late = sorted(point.late_ms for point in stage.book.points(stage.base_us))
         stage.notes.append(
@@ -72,6 +71,8 @@ def _clock(stage: Stage) -> None:
             f"starts were early, by up to {max(0.0, -late[0]) / 1000:.1f} s"
         )
         return
+    ran = {host.name: host.page.total("dueq_deliveries_total") for host in hosts.values()}
+    stage.check("both hosts ran tasks", "yes", ran, all(ran.values()))
     for ahead, host in hosts.items():
         skew = host.page.total("dueq_clock_skew_seconds")
         ok = abs(skew + ahead) < 1

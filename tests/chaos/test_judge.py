@@ -1,0 +1,159 @@
+"""The judge: what it lets pass, and what it must not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dueq.chaos import report
+from dueq.chaos.book import Book
+from dueq.chaos.scenarios.base import Scenario
+from dueq.chaos.stage import Size, Stage
+from dueq.core.clock import now_us
+from dueq.core.housekeeping import purge
+from dueq.core.namespace import Namespace
+from dueq.replay.account import Planned
+from dueq.replay.ledger import Entry, Failure, Finish, Ledger, Start
+
+
+def started(task_id: str, at_us: int, token: int, cause: str = "", pid: int = 1) -> Start:
+    return Start(task_id, at_us, 0, token, 1, pid, cause)
+
+
+def book(*entries: Entry) -> Book:
+    made = Book({"a": Planned(1000, 10), "b": Planned(2000, 10)})
+    made.add(entries)
+    return made
+
+
+def test_extra_starts_are_told_by_cause() -> None:
+    found = book(
+        started("a", 1001, 1), started("a", 1101, 2, "worker_lost"), started("a", 1201, 3, "lease_expired")
+    ).duplicates()
+    assert (found["worker_lost"], found["lease_expired"], found["unexplained"]) == (1, 1, 0)
+
+
+def test_an_extra_start_without_a_cause_is_unexplained() -> None:
+    assert book(started("a", 1001, 1), started("a", 1101, 2)).duplicates()["unexplained"] == 1
+
+
+def test_the_same_claim_twice_is_unexplained_whatever_it_says() -> None:
+    assert book(started("a", 1001, 1), started("a", 1101, 1, "worker_lost")).duplicates()["unexplained"] == 1
+
+
+def test_a_first_start_that_was_killed_before_its_line_is_no_duplicate() -> None:
+    assert not any(book(started("a", 1001, 2, "worker_lost")).duplicates().values())
+
+
+def test_lines_in_the_wrong_order_are_explained_all_the_same() -> None:
+    found = book(started("a", 1101, 2, "lease_expired"), started("a", 1001, 1)).duplicates()
+    assert (found["lease_expired"], found["unexplained"]) == (1, 0)
+
+
+def test_who_runs_what() -> None:
+    ledger = book(started("a", 1001, 1, pid=7), started("b", 1001, 2, pid=8), Finish("a", 1005, 1, 7))
+    assert ledger.running == {8: "b"}
+    ledger.add([Failure("b", 1006, 2, 8)])
+    assert ledger.running == {}
+    assert ledger.raised["b"] == 1
+    assert ledger.lost_ids() == ["b"]
+
+
+def test_recovery_is_measured_to_the_next_start() -> None:
+    ledger = book(started("a", 1001, 1), started("a", 1500, 2, "worker_lost"), started("a", 1700, 3, "worker_lost"))
+    assert ledger.restarted_after("a", 1200) == 300
+    assert ledger.restarted_after("a", 1800) is None
+
+
+def test_unplanned_tasks_are_kept_apart() -> None:
+    ledger = book(started("poison", 5, 1))
+    assert [entry.id for entry in ledger.apart] == ["poison"]
+    assert ledger.early == 0
+
+
+def test_points_tell_lateness_and_repeats() -> None:
+    points = book(started("a", 1500, 1), started("a", 3000, 2, "worker_lost"), started("b", 1000, 3)).points(1000)
+    assert [(point.at_s, point.late_ms, point.again) for point in points] == [
+        (0.0, -1.0, False), (0.0005, 0.5, False), (0.002, 2.0, True),
+    ]  # fmt: skip
+
+
+def judged(directory: Path, play: Callable[[Stage], None], **facts: object) -> list[str]:
+    """What the judge complains of after ``play`` on a real engine."""
+    scenario = Scenario("test", "a fault", "an expectation", play, **facts)  # type: ignore[arg-type]
+    stage = Stage("test", "lua", Size(10, 1.0, 1), directory, {})
+    try:
+        play(stage)
+        report.judge(scenario, stage)
+        return [check.what for check in stage.checks if not check.ok]
+    finally:
+        stage.close()
+
+
+def quietly(stage: Stage) -> None:
+    stage.host(workers=1)
+    stage.begin_naps()
+
+
+def test_nothing_to_complain_of(tmp_path: Path) -> None:
+    def play(stage: Stage) -> None:
+        quietly(stage)
+        stage.finish()
+
+    assert judged(tmp_path, play) == []
+
+
+def test_a_lost_task_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dueq.chaos.stage._STALLED_S", 1.0)
+
+    def play(stage: Stage) -> None:
+        quietly(stage)
+        space = Namespace.open(stage.settings)
+        purge(space)
+        space.close()
+        stage.finish()
+
+    assert judged(tmp_path, play) == ["lost"]
+    assert judged(tmp_path / "again", play, loses=True) == []
+
+
+def test_a_duplicate_without_a_cause_and_an_early_start_are_noticed(tmp_path: Path) -> None:
+    def play(stage: Stage) -> None:
+        quietly(stage)
+        stage.finish()
+        ledger = Ledger(stage.directory)
+        ledger.start(started("t3", now_us() - 60_000_000, 10_000))
+        ledger.close()
+        stage.look()
+
+    assert judged(tmp_path, play) == ["causes of duplicates", "early"]
+
+
+def test_a_supervisor_that_gives_up_is_noticed(tmp_path: Path) -> None:
+    def play(stage: Stage) -> None:
+        host = stage.host("--max-restarts", 0, workers=1)
+        stage.begin_naps()
+        stage.until(0.2)
+        stage.kill(host.children("dispatcher")[0], "dispatcher")
+        stage.wait_for(lambda: not host.alive(), 10)
+        stage.host(workers=1).wait_ready()
+        stage.finish()
+
+    assert judged(tmp_path, play) == ["supervisors that were not killed end with"]
+
+
+def test_a_process_that_is_left_behind_is_noticed(tmp_path: Path) -> None:
+    def play(stage: Stage) -> None:
+        quietly(stage)
+        stage.finish()
+        import psutil
+
+        me = psutil.Process()
+        stage.hosts[0].seen[me.pid] = me
+
+    began = time.monotonic()
+    assert judged(tmp_path, play) == ["processes left behind"]
+    assert time.monotonic() - began < 60

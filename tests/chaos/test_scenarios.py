@@ -1,0 +1,25 @@
+"""Every scenario under every strategy, in small: real processes, real faults, and the ledger decides.
+
+The same in large is ``make chaos``; docs/chaos.md has its table.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from dueq import strategies
+from dueq.chaos.report import troubles
+from dueq.chaos.runner import play, wanted
+from dueq.chaos.scenarios import SCENARIOS
+
+_TASKS = {"storm": 2000}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("strategy", strategies.names())
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_expectation_is_met(scenario: str, strategy: str) -> None:
+    [one] = wanted(scenario, strategy, _TASKS.get(scenario, 40), 2.0, seed=1)
+    run = play(one)
+    assert run.report["ok"], "\n".join(troubles(run.report))
+    assert run.marks, "no fault was injected"

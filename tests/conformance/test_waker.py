@@ -1,0 +1,70 @@
+"""Work that is overdue because whoever was rung for it is gone: somebody else is woken."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support.world import TRANSACTIONAL, World
+
+from dueq.core.clock import US
+from dueq.core.tally import Tally
+from dueq.core.telemetry import ReaperTelemetry
+from dueq.core.waker import Waker
+
+LEASE_S = 1.0
+
+
+@pytest.fixture
+def waker(world: World) -> Waker:
+    return Waker(world.actor(), ReaperTelemetry(Tally(), "reaper", world.strategy.name), lease=LEASE_S)
+
+
+def rings(world: World, key: str) -> int:
+    return int(world.redis.llen(key))
+
+
+def nobody_hears(world: World) -> tuple[str, str]:
+    """Rings so far are gone, as if taken by processes that died; returns the dispatchers' and the workers' bell."""
+    keys = world.keys.plain("wake"), world.keys.of("bell", "q")
+    world.redis.delete(*keys)
+    return keys
+
+
+def let_it_be_late(world: World) -> None:
+    """Let so much time pass, by the clock that the strategy goes by, that what is due now is overdue."""
+    seconds = LEASE_S / 4 + 2 * world.resolution_us / US + 0.01
+    if world.settings.strategy in TRANSACTIONAL:
+        world.clock.ahead_us += round(seconds * US)
+    else:
+        time.sleep(seconds)
+
+
+def test_a_task_that_is_overdue_wakes_a_dispatcher(world: World, waker: Waker) -> None:
+    world.schedule("a")
+    wake, bell = nobody_hears(world)
+    assert waker.run_once() == LEASE_S
+    assert (rings(world, wake), rings(world, bell)) == (0, 0), "it is not late yet"
+    let_it_be_late(world)
+    waker.run_once()
+    assert (rings(world, wake), rings(world, bell)) == (1, 0)
+
+
+def test_a_task_that_is_ready_for_long_wakes_a_worker(world: World, waker: Waker) -> None:
+    world.ready("a")
+    wake, bell = nobody_hears(world)
+    waker.run_once()
+    assert (rings(world, wake), rings(world, bell)) == (0, 0)
+    let_it_be_late(world)
+    waker.run_once()
+    assert (rings(world, wake), rings(world, bell)) == (0, 1)
+
+
+def test_nobody_is_woken_for_what_is_not_due_or_runs(world: World, waker: Waker) -> None:
+    world.schedule("later", delay_us=3600 * US)
+    world.ready("running")
+    world.started()
+    wake, bell = nobody_hears(world)
+    let_it_be_late(world)
+    waker.run_once()
+    assert (rings(world, wake), rings(world, bell)) == (0, 0)
