@@ -79,7 +79,8 @@ def _is_unfit(item: pytest.Item) -> bool:
 
 
 def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
-    """Everything on the first server, nearly all on the oldest ones, and in turn a fifth on each of the others."""
+    """Everything on the first server, nearly all on the oldest that a strategy can have, and in turn a fifth on each of
+    the others."""
     server = _parameters(item).get("server")
     number = 0 if server is None else _number(server)
     if number == 0:
@@ -87,7 +88,8 @@ def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
     module = item.path.stem
     if module in _FIRST_ONLY:
         return False
-    if number >= len(_here()) - 1:
+    scripted = _parameters(item).get("strategy_name") in SCRIPTED
+    if number == len(_here()) - scripted:  # those that need no scripts go back to 2.4
         return True
     turns[number] += 1
     return module not in _OLDEST_TOO and turns[number] % 5 == number % 5

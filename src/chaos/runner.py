@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from .. import strategies
-from ..core.errors import ConfigurationError, DueqError
+from ..core.errors import BootFailure, ConfigurationError, DueqError
+from ..core.lifetime import end_with_parent
 from ..replay.place import temporary_directory, terminable
 from . import report
 from .page import Run, render
@@ -21,6 +26,7 @@ from .stage import Size, Stage
 
 ALL = "all"
 DEFAULT_DURATION_S = 10.0
+_spawn = multiprocessing.get_context("spawn")
 _RATE = 20.0  # tasks a second, if nobody says how many
 
 
@@ -75,10 +81,46 @@ def play_all(runs: Sequence[Wanted], jobs: int = 1) -> Iterator[Run]:
     if jobs <= 1:
         yield from map(play, runs)
         return
-    # processes, not threads: what a run starts must end with it, and the kernel ties that to the thread that started it
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(play, one) for one in runs]):
-            yield done.result()
+    waiting, playing = deque(runs), dict[Any, BaseProcess]()
+    with terminable():
+        try:
+            while waiting or playing:
+                while waiting and len(playing) < jobs:
+                    ours, process = _start(waiting.popleft())
+                    playing[ours] = process
+                for ours in wait(list(playing)):
+                    yield _result(ours, playing.pop(ours))
+        finally:
+            for process in playing.values():
+                process.terminate()  # it ends what it has started
+            for process in playing.values():
+                process.join()
+
+
+def _start(one: Wanted) -> tuple[Any, BaseProcess]:
+    """Play in a process of its own: not in a thread, since what a run starts is tied to the thread that started it."""
+    ours, theirs = _spawn.Pipe(duplex=False)
+    process = _spawn.Process(target=_play_for, args=(one, theirs))
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _play_for(one: Wanted, reply: Any) -> None:
+    end_with_parent(signal.SIGTERM)
+    reply.send(play(one))
+
+
+def _result(ours: Any, process: BaseProcess) -> Run:
+    try:
+        run: Run = ours.recv()
+        return run
+    except EOFError:
+        process.join()
+        raise BootFailure(f"the process of a run ended with status {process.exitcode}; see above") from None
+    finally:
+        process.join()
+        ours.close()
 
 
 def write_page(directory: Path, runs: Sequence[Run]) -> Path:

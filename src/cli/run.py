@@ -109,12 +109,17 @@ def run(
         typer.Option(metavar="SECONDS", rich_help_panel=_RESTARTS, help="The time over which restarts are counted."),
     ] = _DEFAULT["restart_window"],
     metrics_host: Annotated[
-        str, typer.Option(metavar="HOST", rich_help_panel=_SEEN, help="Address of the metrics page for Prometheus.")
+        str,
+        typer.Option(
+            metavar="HOST",
+            rich_help_panel=_SEEN,
+            help="Address of the page with /metrics for Prometheus, /livez and /readyz.",
+        ),
     ] = _DEFAULT["metrics_host"],
     metrics_port: Annotated[
-        int, typer.Option(metavar="PORT", rich_help_panel=_SEEN, help="Port of the metrics page; 0: any, -1: no page.")
+        int, typer.Option(metavar="PORT", rich_help_panel=_SEEN, help="Port of that page; 0: any, -1: no page.")
     ] = _DEFAULT["metrics_port"],
-    no_metrics: Annotated[bool, typer.Option("--no-metrics", rich_help_panel=_SEEN, help="No metrics page.")] = False,
+    no_metrics: Annotated[bool, typer.Option("--no-metrics", rich_help_panel=_SEEN, help="No such page.")] = False,
     state_file: Annotated[
         str | None,
         typer.Option(

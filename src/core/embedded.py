@@ -281,6 +281,10 @@ class EmbeddedServer:
                 stdout=log,  # until it is in the background: complaints about its settings go here
                 stderr=log,
                 cwd=self.directory,
+                env={
+                    **os.environ,
+                    "LC_ALL": "C",
+                },  # newer servers exit if the locale that is asked for is not installed
                 start_new_session=True,
                 pass_fds=(lock,),
                 umask=0o077,

@@ -207,7 +207,6 @@ class Supervisor:
         elif not slot.successor.booting:
             kill = (now + self._options.drain_timeout, signal.SIGKILL)
             old.end("recycled", "it was told to make way for new code", (now, signal.SIGTERM), kill)
-            old.send_what_is_due(now)
 
     def _start_the_missing(self, now: float) -> None:
         for slot in self._slots:
@@ -262,7 +261,7 @@ class Supervisor:
         self._leave_by = at if self._leave_by is None else min(self._leave_by, at)
 
     def _fail(self, now: float, error: DueqError) -> None:
-        self._failure = self._failure or error
+        self._failure = error
         self._leave(now)
 
     # -- helpers

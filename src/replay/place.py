@@ -22,7 +22,7 @@ from ..core.namespace import Namespace
 def temporary_directory() -> Iterator[Path]:
     """A private directory, removed at the end."""
     # a server or child that had to be killed may write while this goes: not worth an error
-    with tempfile.TemporaryDirectory(prefix="dueq-replay-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="dueq-run-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 

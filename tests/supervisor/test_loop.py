@@ -135,6 +135,7 @@ def test_what_dies_is_replaced_at_once_and_given_back(stage: Stage, role: str, c
     assert stage.restarts() == stage.restarts(role=role, cause=cause) == 1
     assert stage.recovery.of(dead) == (how, True)
     assert stage.recovery.waiting is False, "given back in the same turn"
+    assert sum(stage.board.processes().values()) == 4
     stage.go(5)
     assert all(child.alive and not child.sent for child in others)
 
@@ -253,6 +254,24 @@ def test_a_process_that_can_never_be_started_ends_it_with_the_reason(make_stage:
     stage.no_room = OSError(11, "Resource temporarily unavailable")
     with pytest.raises(RestartLimitExceeded, match=r"could not be started: .*Resource temporarily unavailable"):
         stage.end()
+
+
+def test_once_it_is_to_end_nothing_more_is_started(make_stage: MakeStage) -> None:
+    stage = make_stage(workers=3, max_restarts=0)
+    stage.no_room = OSError(11, "Resource temporarily unavailable")
+    with pytest.raises(RestartLimitExceeded):
+        stage.end()
+    assert [note for note in stage.notes if note.startswith("start")] == ["start worker"]
+
+
+def test_what_it_wrote_with_its_last_breath_is_logged(stage: Stage, told: pytest.LogCaptureFixture) -> None:
+    worker = stage.of("worker")[0]
+    worker.stack, worker.writes = "main thread: crash", True
+    stage.go(2)
+    assert "main thread: crash" not in told.text
+    worker.die(-6)
+    stage.supervisor.turn()
+    assert f"stacks of worker {worker.pid}: main thread: crash" in told.text
 
 
 # -- boot failures and displacement
@@ -637,6 +656,17 @@ def test_a_task_keeps_its_hard_timeout_while_its_worker_drains(stage: Stage, num
     assert blame
 
 
+def test_one_on_its_way_out_with_nothing_to_do_has_until_the_end_of_its_time(make_stage: MakeStage) -> None:
+    stage = make_stage(drain_timeout=60.0)
+    stage.ready()
+    old = stage.of("worker")[0]
+    old.turns = False
+    old.obeys.pop(signal.SIGTERM)
+    stage.send(signal.SIGHUP)
+    stage.go(70)
+    assert old.signals() == [(0, "SIGTERM"), (60.0, "SIGKILL")]
+
+
 # -- leaving
 
 
@@ -682,6 +712,18 @@ def test_the_second_time_it_does_not_wait(stage: Stage) -> None:
     assert stage.recovery.of(worker)[1] is False
 
 
+def test_what_was_killed_for_that_is_not_blamed_however_long_it_takes(stage: Stage) -> None:
+    worker = stage.of("worker")[0]
+    worker.begin(1, hard_timeout=3.0)
+    worker.obeys[signal.SIGKILL] = 4.0
+    stage.send(signal.SIGTERM)
+    stage.go(1)
+    stage.send(signal.SIGTERM)
+    stage.end()
+    assert worker.signals() == [(0, "SIGTERM"), (1.0, "SIGKILL")]
+    assert stage.recovery.of(worker) == ("was told to stop at once", False)
+
+
 def test_both_at_once_do_not_wait_either(stage: Stage) -> None:
     stage.of("worker")[0].begin(1)
     stage.send(signal.SIGTERM)
@@ -715,6 +757,7 @@ def test_hup_while_leaving_is_too_late(stage: Stage) -> None:
     stage.send(signal.SIGHUP)
     stage.end()
     assert len(stage.children) == 4
+    assert stage.told == ["ready"]
 
 
 def test_what_hangs_while_it_is_told_to_stop_is_ended_as_it_was_going_to_be(stage: Stage) -> None:
@@ -747,14 +790,14 @@ def test_redis_back_in_time_takes_what_was_held(stage: Stage, told: pytest.LogCa
 
 
 def test_what_sigkill_does_not_end_is_left_behind(make_stage: MakeStage) -> None:
-    stage = make_stage(drain_timeout=3.0)
+    stage = make_stage(drain_timeout=3.3, lease=7)
     stage.ready()
     stuck, other = stage.of("worker")
     stuck.obeys.clear()
     stage.send(signal.SIGTERM)
     began = stage.now
     stage.end()
-    assert stage.now - began == pytest.approx(3.0 + SETTLE_S)
+    assert stage.now - began == pytest.approx(3.3 + SETTLE_S)
     assert stuck.abandoned
     assert not stuck.closed
     assert other.closed

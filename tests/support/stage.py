@@ -37,7 +37,7 @@ class FakeChild:
         self.obeys = {signal.SIGTERM: 0.0, signal.SIGKILL: 0.0}
         self.beats = self.turns = True  # its interpreter runs; its loop comes round
         self.boots, self.waits_for_redis = True, False
-        self.stack = ""
+        self.stack, self.writes = "", False  # what it was doing, and whether it is in the middle of saying so
         self.closed = self.abandoned = False
 
     # what the supervisor asks of it
@@ -56,6 +56,8 @@ class FakeChild:
             self.stage.after(self.obeys[number], lambda: self.die(code))
 
     def stacks(self, *, over: bool = False) -> str:
+        if self.writes and not over:
+            return ""
         told, self.stack = self.stack, ""
         return told
 

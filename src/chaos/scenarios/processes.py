@@ -63,13 +63,11 @@ def _dispatcher_kill(stage: Stage) -> None:
 
         for turn, _ in enumerate(stage.every(min(0.5, stage.size.duration / 6))):
             victims = sorted(host.children("dispatcher"), key=lambda child: child.pid)
-            if not victims:
-                continue
-            victim = stage.chance.choice(victims)
-            if turn % 2:
-                at_random.append(stage.kill(victim, "dispatcher"))
-            else:
-                proxy.trap(victim.pid, Trap(_TAKES, partial(spring, victim)))
+            if victims and turn % 2:
+                at_random.append(stage.kill(stage.chance.choice(victims), "dispatcher"))
+            else:  # whichever is awake
+                for victim in victims:
+                    proxy.trap(victim.pid, Trap(_TAKES, partial(spring, victim)))
         stage.finish()
         kills = f"{len(at_random)} at random, {len(with_a_batch)} with a batch"
         stage.check("dispatchers killed", "some of each", kills, bool(at_random and with_a_batch))
