@@ -18,7 +18,7 @@ from support.world import SCRIPTED, World
 
 from dueq import strategies
 
-# of the conformance suite, what takes long and does not depend on the server; the second on the oldest ones, too
+# of the conformance suite, what takes long and does not depend on the server; of the second a fifth on the oldest, too
 _FIRST_ONLY = {
     "test_rivals",
     "test_migration_cuts",
@@ -79,8 +79,8 @@ def _is_unfit(item: pytest.Item) -> bool:
 
 
 def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
-    """Everything on the first server, nearly all on the oldest that a strategy can have, and in turn a fifth on each of
-    the others."""
+    """Everything on the first server; on the oldest that a strategy can have, everything but what takes long; in turn a
+    fifth of that on each of the others, and of what takes long on the oldest."""
     server = _parameters(item).get("server")
     number = 0 if server is None else _number(server)
     if number == 0:
@@ -89,10 +89,11 @@ def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
     if module in _FIRST_ONLY:
         return False
     scripted = _parameters(item).get("strategy_name") in SCRIPTED
-    if number == len(_here()) - scripted:  # those that need no scripts go back to 2.4
+    oldest = number == len(_here()) - scripted  # those that need no scripts go back to 2.4
+    if oldest and module not in _OLDEST_TOO:
         return True
     turns[number] += 1
-    return module not in _OLDEST_TOO and turns[number] % 5 == number % 5
+    return (oldest or module not in _OLDEST_TOO) and turns[number] % 5 == number % 5
 
 
 def _number(server: Server) -> int:

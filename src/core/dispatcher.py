@@ -63,7 +63,9 @@ class Dispatcher:
         except TRANSIENT as error:
             if self._patience.failures == 0:
                 log.warning("Redis trouble, trying again: %s", redact(str(error)))
-            self._stop.sleep(self._patience.failed())
+            seconds = self._patience.failed()
+            self._telemetry.turn(seconds)
+            self._stop.sleep(seconds)
 
     def _ring_on(self) -> None:
         # the ring that woke this one was for a dispatcher of the other strategy; or others of this one have to hear it

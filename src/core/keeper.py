@@ -23,18 +23,20 @@ _HOLD_S = 0.05
 class Keeper:
     """Extends the lease of a task that runs long, and releases the tasks that wait behind it.
 
-    A task shorter than a third of the lease costs it nothing: only a claim that is still there at the second look is
-    extended.
+    A task shorter than a sixth of the lease costs it nothing: only a claim that is still there at the second look is
+    extended. So the first extension comes within a third of the lease, and a worker that falls silent after that, or
+    before, is noticed by its supervisor (after half a lease) before its lease is lost.
     """
 
     def __init__(self, namespace: Namespace, worker: str, lease: float, *, releases: bool) -> None:
         self._store, self._worker, self._lease = namespace.store, worker, lease
-        self._period = min(lease / 3, _HOLD_S) if releases else lease / 3
+        self._period = min(lease / 6, _HOLD_S) if releases else lease / 6
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._running: Record | None = None
         self._held: Sequence[Record] = ()
         self._released: deque[int] = deque()
+        self._settling = False
 
     def start(self) -> None:
         self._thread.start()
@@ -45,7 +47,11 @@ class Keeper:
 
     def holding(self, running: Record | None, held: Sequence[Record]) -> None:
         """Told by the worker before it runs a task, and when it has none."""
-        self._running, self._held = running, held
+        self._running, self._held, self._settling = running, held, False
+
+    def settling(self) -> None:
+        """Told by the worker when it settles what it ran: that the claim is gone is no news then."""
+        self._settling = True
 
     def released(self) -> set[int]:
         """The tokens of held tasks that were released since the last call: the worker has them no more."""
@@ -63,7 +69,8 @@ class Keeper:
                 seen = None
                 continue
             if running is not seen:
-                seen, extended_at, released_at = running, now, now
+                first_s = max(self._period, self._lease / 6)  # until it is extended for the first time
+                seen, extended_at, released_at = running, now + first_s - self._lease / 3, now
                 continue
             try:
                 if now - released_at >= _HOLD_S and (held := list(self._held)):
@@ -73,7 +80,7 @@ class Keeper:
                 if now - extended_at >= self._lease / 3 - self._period / 2:
                     [kept] = self._store.extend(self._worker, [running], int(self._lease * US))
                     extended_at = now
-                    if not kept and self._running is running:
+                    if not kept and self._running is running and not self._settling:
                         log.warning(
                             "task %s outlived its lease and was given to another worker; its result will be refused",
                             running.id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ class Recovery:
         self._namespace, self._telemetry, self._max_losses = namespace, telemetry, max_losses
         self._dead: deque[_Dead] = deque()
         self._patience = Patience()
+        self._try_at = 0.0  # monotonic seconds; after a failure
 
     def add(self, role: str, name: str, *, how: str = "", blame: bool = True) -> None:
         """A process is gone, however it ended: one that leaves in order holds nothing.
@@ -49,7 +51,12 @@ class Recovery:
         return bool(self._dead)
 
     def run_once(self) -> float | None:
-        """Give back what is waiting; returns seconds until to try again, None if nothing waits."""
+        """Give back what is waiting; returns seconds until to try again, None if nothing waits.
+
+        Sooner than that it does nothing: a Redis that hangs must not hold up the supervisor at each of its turns.
+        """
+        if (early := self._try_at - time.monotonic()) > 0 and self._dead:
+            return early
         try:
             while self._dead:
                 self._give_back(self._dead[0])
@@ -58,7 +65,9 @@ class Recovery:
         except TRANSIENT as error:
             if self._patience.failures == 0:
                 log.warning("what %s held cannot be given back yet: %s", self._dead[0].name, redact(str(error)))
-            return self._patience.failed()
+            seconds = self._patience.failed()
+            self._try_at = time.monotonic() + seconds
+            return seconds
         return None
 
     def _give_back(self, dead: _Dead) -> None:

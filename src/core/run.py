@@ -95,6 +95,7 @@ class _Run:
             reap=reap_orphans if os.getpid() == 1 else lambda: None,
         )
         self._metrics_url: str | None = None
+        self._ready = False
 
     def run(self) -> None:
         self._inbox.catch(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -125,7 +126,7 @@ class _Run:
     def _say_reload(self, begins: bool) -> None:
         if begins:
             self._notifier.reloading()
-        else:
+        elif self._ready:
             self._notifier.ready(self._status())
 
     def _status(self) -> str:
@@ -148,6 +149,7 @@ class _Run:
             redact(settings.redis_url or ""),
             self._metrics_url or "no page",
         )
+        self._ready = True
         self._notifier.ready(self._status())
         if options.state_file:
             state = {

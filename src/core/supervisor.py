@@ -83,13 +83,15 @@ class Supervisor:
         Raises BootFailure if a child cannot begin or its strategy does not keep the namespace any more,
         RestartLimitExceeded if they die too often; all children are gone by then.
         """
-        while (seconds := self.turn()) is not None:
-            self._inbox.forget_wakeups()
-            if not self._inbox.waiting:
-                self._wait([self._inbox.fileno(), *(member.child.sentinel for member in self._members())], seconds)
-        for member in self._members():  # not even SIGKILL has ended it
-            member.child.abandon()
-        self._stacks.close()
+        try:
+            while (seconds := self.turn()) is not None:
+                self._inbox.forget_wakeups()
+                if not self._inbox.waiting:
+                    self._wait([self._inbox.fileno(), *(member.child.sentinel for member in self._members())], seconds)
+        finally:
+            for member in self._members():  # not even SIGKILL has ended it; or we fail, and then they end with us
+                member.child.abandon()
+            self._stacks.close()
         if self._failure is not None:
             raise self._failure
 
@@ -166,7 +168,7 @@ class Supervisor:
     def _start_later(self, slot: Slot, who: str, how: str, lived: float, now: float, *, blamed: bool = False) -> None:
         delay, role = slot.backoff.delay(lived), slot.role
         slot.start_at = now + delay
-        then = "starting another" if slot.member is None else "its successor is there"
+        then = "starting another" if slot.member is None else "its place is taken"
         log.warning("%s %s; %s%s", who, how, then, f" in {delay:.1f} s" if delay and slot.member is None else "")
         # A task that kills its workers is buried before long: it must not take the whole fleet with it.
         if not blamed and not self._limits[role].note(now):
@@ -272,7 +274,7 @@ class Supervisor:
         except OSError as error:  # too many processes, files, or too little memory: that may pass
             self._start_later(slot, f"a {slot.role}", f"could not be started: {error}", 0.0, now)
             return None
-        self._board.adopt(child.tally, slot.role)
+        self._board.adopt(child.tally, slot.role, child.pid)
         return Member(child, now)
 
     def _members(self) -> Iterator[Member]:

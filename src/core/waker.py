@@ -18,19 +18,15 @@ from .transactions import Transactions
 
 log = logging.getLogger("dueq.reaper")
 
-_QUEUES_EVERY = 6  # looks between two at the list of queues: it hardly ever changes
-
 
 class Waker:
-    """Looks once a lease. Costs three commands a queue."""
+    """Looks once a lease: a few commands, and three for each queue."""
 
     def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float) -> None:
         self._namespace, self._telemetry, self._lease = namespace, telemetry, lease
         self._transactions = Transactions(namespace.client)
         # the contract allows a lease and five seconds: a look comes within a lease, so less than that must do
         self._late_us = round((lease / 4 + namespace.strategy.resolution) * US)
-        self._queues: list[str] = []
-        self._looks = 0
         self._patience = Patience()
 
     def run_once(self) -> float:
@@ -47,18 +43,14 @@ class Waker:
 
     def _look(self) -> None:
         space, keys = self._namespace, self._namespace.keys
-        if self._looks % _QUEUES_EVERY == 0:
-            self._queues = space.store.queues()
-        self._looks += 1
-        if not self._queues:
-            return
-        heads = self._transactions.trip([("LINDEX", keys.of("ready", queue), -1) for queue in self._queues])
-        due = [census.oldest_due_us for census in space.strategy.census(self._queues)]
+        queues = space.store.queues()
+        heads = self._transactions.trip([("LINDEX", keys.of("ready", queue), -1) for queue in queues])
+        due = [census.oldest_due_us for census in space.strategy.census(queues)]
         since_us = space.store.time_us() - self._late_us
         if any(at is not None and at < since_us for at in due):
             log.warning("a task is overdue and no dispatcher has moved it: woke one; is one running?")
             self._transactions.trip(ring_dispatcher(keys))
-        for queue, head in zip(self._queues, heads, strict=True):
+        for queue, head in zip(queues, heads, strict=True):
             ready_us = space.store.depth(queue).oldest_ready_us if head is not None else None
             if ready_us is not None and ready_us < since_us:
                 # no word about it: most often all workers are busy, and then this wakes nobody

@@ -114,6 +114,7 @@ class Worker:
         self._forget_released()
         start = self._held.popleft() if self._held else None
         outcome = self._unsettled
+        self._keeper.settling()
         sent = time.monotonic_ns()
         step = self._store.advance(
             self.name,

@@ -76,24 +76,31 @@ def _said(engine: Engine, text: str, times: int = 1) -> bool:
 
 def test_new_code_takes_over_under_load_and_each_task_runs_once(engine: Engine, shop: Shop) -> None:
     supervisor = _run(engine, shop, "--workers", "2", "--prefetch", "4", "--max-restarts", "0")
-    tasks = 250
     work = shop.producer.work
-    shop.producer.app.schedule_many([work.call_after(0.2 + n * 0.02)(0.01) for n in range(tasks)])
     long_one = work.after(0)(2.0)
+    handles = [long_one]
+
+    def load() -> int:
+        """Schedule one more; returns how many there are."""
+        handles.append(work.after(0.05)(0.01))
+        time.sleep(0.01)
+        return len(handles)
+
     before = {child.pid for child in engine.children(supervisor)}
-    wait_until(lambda: engine.ended() >= 20, 15)
-    shop.write("new and longer")
+    wait_until(lambda: load() and engine.ended() >= 20, 15)
     shop.write("new")
     supervisor.send_signal(signal.SIGHUP)
-    wait_until(lambda: _said(engine, "all children are replaced"), 20)
+    wait_until(lambda: load() and _said(engine, "all children are replaced"), 20)
     replaced = time.time_ns() // 1000
-    wait_until(lambda: engine.ended() == tasks + 1, 20)
+    for _ in range(20):
+        load()
+    wait_until(lambda: engine.ended() == len(handles), 20)
     starts = {task_id: run.starts for task_id, run in engine.runs().items()}
     assert all(len(times) == 1 for times in starts.values())
     codes = Counter(start[1] for [start] in starts.values())
     assert codes["old"] >= 20
+    assert codes["new"] >= 20
     assert all(start[1] == "new" for [start] in starts.values() if int(start[0]) > replaced)
-    assert sum(int(start[0]) > replaced for [start] in starts.values()) >= 20, "there was load until after the end"
     assert engine.runs()[long_one.id].ends[0][1] == "old", "it may finish"
     assert not before & {child.pid for child in engine.children(supervisor)}
     assert engine.total(supervisor, "dueq_process_restarts_total", cause="recycled") == 4

@@ -14,9 +14,9 @@ from support.waiting import wait_until
 
 from dueq import strategies
 
-LEASE, SLACK = 1.0, 5.0
-TASKS = 30
-NAP = 0.15
+LEASE, SLACK = 2.0, 5.0
+TASKS = 16
+NAP = 0.4  # so long that a host which has begun to work is at work still when it vanishes
 
 
 def _vanish(process: subprocess.Popen[bytes]) -> set[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import select
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from dueq.core.stop import Stop
+from dueq.core.stop import Inbox, Stop
 
 
 @pytest.fixture
@@ -55,3 +57,47 @@ def test_a_request_while_forgetting_is_not_forgotten(stop: Stop, monkeypatch: py
     monkeypatch.setattr(os, "read", signalled)
     stop.forget_wakeups()
     assert select.select([stop], (), (), 0)[0]
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
+    before = [signal.getsignal(number) for number in numbers]
+    inbox = Inbox()
+    inbox.catch(signal.SIGTERM, signal.SIGUSR1)
+    yield inbox
+    signal.set_wakeup_fd(-1)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    inbox.close()
+
+
+def _is_readable(inbox: Inbox, seconds: float = 0) -> bool:
+    return bool(select.select([inbox], (), (), seconds)[0])
+
+
+def test_signals_come_in_in_their_order_and_end_waiting(inbox: Inbox) -> None:
+    assert not _is_readable(inbox)
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+        signal.raise_signal(number)
+    assert _is_readable(inbox)
+    assert list(inbox.take()) == [signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM]
+    assert not inbox.waiting
+    assert list(inbox.take()) == []
+    inbox.forget_wakeups()
+    assert not _is_readable(inbox)
+
+
+def test_the_end_of_a_child_ends_waiting_and_is_no_message(inbox: Inbox) -> None:
+    child = subprocess.Popen(["true"])
+    assert _is_readable(inbox, 10)
+    child.wait()
+    assert not inbox.waiting
+
+
+def test_very_many_wakeups_do_not_fill_it_up(inbox: Inbox) -> None:
+    for _ in range(100_000):
+        inbox.put(signal.SIGUSR1)
+    assert len(list(inbox.take())) == 100_000
+    inbox.forget_wakeups()
+    assert not _is_readable(inbox)

@@ -1,0 +1,214 @@
+"""A real run to look at: three engines under three strategies, workers killed at random, a task that kills its workers,
+and more work at once than can be done on time; a real Prometheus looks on, and the ledger keeps account."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import psutil
+from support.waiting import wait_until
+
+from dueq.chaos.host import Host
+from dueq.chaos.stage import Size, Stage
+from dueq.chaos.tasks import nap, poison
+from dueq.core.clock import US
+from dueq.replay.account import Planned
+from dueq.replay.ledger import Finish, LedgerReader, Start
+from dueq.replay.page import Page
+
+from .prometheus import Prometheus, Window
+
+STRATEGIES = ("lua", "watch", "buckets")
+WORKERS = 2
+DISPATCHERS = 2
+"""Enough for conflicts under watch."""
+_SIZE = Size(tasks=80, duration=9.0, seed=11)
+_BURST, _BURST_AT_S, _BURST_NAP_US = 24, 5.0, 150_000  # 24 naps for 2 workers: the last one starts 1.6 s late
+_KILL_EVERY_S = 2.0
+_LOSSES = 2  # workers that the poison takes with it before it is given up on
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the ledger, and whoever did it, know of one engine."""
+
+    starts: list[Start] = field(default_factory=list)
+    finishes: list[Finish] = field(default_factory=list)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    """Starts beyond the first, by cause."""
+    recoveries: list[float] = field(default_factory=list)
+    """Seconds from the loss of a worker until its task ran again."""
+    early: int = 0
+    scheduled: int = 0
+    kills: int = 0
+    """Workers killed from outside, and by the poison."""
+    memory: Counter[str] = field(default_factory=Counter)
+    """Bytes by role, as the system says."""
+    instance: str = ""
+    """What Prometheus calls it."""
+    before: Page = field(default_factory=Page)
+    """What the metrics page said when the window began."""
+    page: Page = field(default_factory=Page)
+    """What it said at the end."""
+    text: str = ""
+    """The same, as it was served."""
+
+    def told(self, metric: str, **labels: str) -> float:
+        """By how much the page's number rose: for what no ledger knows."""
+        return self.page.total(metric, **labels) - self.before.total(metric, **labels)
+
+    @property
+    def late(self) -> list[float]:
+        """Seconds by which each start was late, in order."""
+        return sorted((start.at_us - start.due_us) / US for start in self.starts)
+
+    @property
+    def durations(self) -> list[float]:
+        """Seconds that each task took that finished, in order."""
+        began = {start.token: start.at_us for start in self.starts}
+        return sorted((finish.at_us - began[finish.token]) / US for finish in self.finishes)
+
+
+@dataclass(slots=True)
+class Scene:
+    """The run when it is over; Prometheus still answers."""
+
+    prometheus: Prometheus
+    window: Window
+    facts: dict[str, Facts]
+    alerts: set[str]
+    """Those that fired at the end."""
+
+
+@contextmanager
+def played(directory: Path) -> Iterator[Scene]:
+    """Play it all; everything is ended on the way out."""
+    with ExitStack() as ending:
+        plays = []
+        for strategy in STRATEGIES:
+            (directory / strategy).mkdir()
+            stage = Stage("scene", strategy, _SIZE, directory / strategy, {})
+            ending.callback(stage.close)
+            plays.append(_Play(stage))
+        for play in plays:
+            play.host.wait_ready()
+        targets = [play.instance for play in plays]
+        prometheus = Prometheus(directory, targets)
+        ending.callback(prometheus.close)
+        wait_until(lambda: prometheus.last_scrape(len(targets)), 20, what="every page was scraped")
+        start = time.time()
+        for play in plays:
+            play.look_before()
+        # what was counted by then is no news to the window, which begins up to a second after its start
+        wait_until(lambda: prometheus.last_scrape(len(targets)) > start + 1, 20, what="a first scrape")
+        _go(plays)
+        settled = time.time() + 1  # the rules are evaluated each second, too
+        wait_until(lambda: prometheus.last_scrape(len(targets)) > settled, 20, what="a last scrape")
+        end = prometheus.last_scrape(len(targets))
+        firing = {
+            alert["labels"]["alertname"] for alert in prometheus.get("alerts")["alerts"] if alert["state"] == "firing"
+        }
+        facts = {play.stage.strategy: play.facts() for play in plays}
+        for play in plays:
+            play.stage.finish()
+        yield Scene(prometheus, Window(start, end), facts, firing)
+
+
+class _Play:
+    """One engine and what is done to it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.host: Host = stage.host("--max-losses", _LOSSES, workers=WORKERS, dispatchers=DISPATCHERS)
+        self._killed: list[tuple[str, int]] = []
+        self._kill_at = 0.0
+        self._before = Page()
+
+    @property
+    def instance(self) -> str:
+        return urlsplit(self.host.metrics_url).netloc
+
+    def look_before(self) -> None:
+        self.host.read_page()
+        self._before = self.host.page
+
+    def begin(self) -> None:
+        stage = self.stage
+        stage.begin_naps(longest_s=0.1)
+        due_us = stage.base_us + round(_BURST_AT_S * US)
+        burst = [f"burst{number}" for number in range(_BURST)]
+        stage.plan.update(dict.fromkeys(burst, Planned(due_us, _BURST_NAP_US)))
+        stage.schedule(burst)
+        *_, unwanted = stage.app.schedule_many(
+            [
+                poison.call_at(stage.base_us / US + 1, id="poison")(stage.base_us + US),
+                nap.call_after(3600, id="unwanted")(0, 0),
+            ]
+        )
+        assert unwanted.cancel()
+        self._kill_at = _KILL_EVERY_S
+
+    def turn(self) -> None:
+        """Look at the ledger; now and then kill a worker that is in the middle of a task."""
+        stage = self.stage
+        stage.look()
+        if self._kill_at <= stage.elapsed() < _SIZE.duration and (busy := stage.busy_worker(self.host)):
+            worker, task_id = busy
+            self._killed.append((task_id, stage.kill(worker, "worker")))
+            self._kill_at += _KILL_EVERY_S
+
+    def over(self) -> bool:
+        return self.stage.elapsed() > _SIZE.duration and not self.stage.book.lost
+
+    def facts(self) -> Facts:
+        """Of now, with all tasks done and the engine still up."""
+        stage, book = self.stage, self.stage.book
+        stage.settle()
+        poisoned = [entry for entry in book.apart if isinstance(entry, Start) and entry.id == "poison"]
+        times = [start.at_us for start in poisoned]
+        again = (book.restarted_after(task_id, at_us) for task_id, at_us in self._killed)
+        took = [*again, *(late - early for early, late in itertools.pairwise(times))]
+        duplicates = book.duplicates() + Counter(start.cause for start in poisoned[1:])
+        ledger = LedgerReader(stage.directory).read()
+        with urlopen(self.host.metrics_url, timeout=10) as answer:
+            text = answer.read().decode()
+        return Facts(
+            starts=[*(start for starts in book.by_task.values() for start in starts), *poisoned],
+            finishes=[entry for entry in ledger if isinstance(entry, Finish)],
+            duplicates=duplicates,
+            recoveries=sorted(us / US for us in took if us is not None),
+            early=book.early,
+            scheduled=len(stage.plan) + 2,
+            kills=len(self._killed) + len(poisoned),
+            memory=self._memory(),
+            instance=self.instance,
+            before=self._before,
+            page=self.host.page,
+            text=text,
+        )
+
+    def _memory(self) -> Counter[str]:
+        found = Counter({"supervisor": psutil.Process(self.host.pid).memory_info().rss})
+        for role in ("worker", "dispatcher", "reaper"):
+            found[role] = sum(child.memory_info().rss for child in self.host.children(role))
+        return found
+
+
+def _go(plays: list[_Play]) -> None:
+    """Let the tasks become due, and kill, until everything has finished."""
+    for play in plays:
+        play.begin()
+    deadline = time.monotonic() + _SIZE.duration + 30
+    while not all(play.over() for play in plays):
+        assert time.monotonic() < deadline, "tasks are lost"
+        for play in plays:
+            play.turn()
+        time.sleep(0.02)

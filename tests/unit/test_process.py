@@ -1,0 +1,48 @@
+"""Starting a child, where the system has no room for one."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import psutil
+import pytest
+
+from dueq.core import process
+from dueq.core.config import RunOptions, Settings
+from dueq.core.process import Child
+
+
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> list[set[signal.Signals]]:
+    """What signals were held back at each attempt to start a process; all fail."""
+    held: list[set[signal.Signals]] = []
+
+    class Refused:
+        def __init__(self, **options: Any) -> None:
+            pass
+
+        def start(self) -> None:
+            held.append({signal.Signals(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])})
+            raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(process._spawn, "Process", Refused)
+    return held
+
+
+def test_nothing_is_left_of_a_child_that_could_not_be_started(no_room: list[set[signal.Signals]]) -> None:
+    files = psutil.Process().num_fds()
+    for _ in range(10):
+        with pytest.raises(OSError, match="temporarily unavailable"):
+            Child("worker", "worker-1", Settings("redis://127.0.0.1:1"), RunOptions("app:app"))
+    assert psutil.Process().num_fds() == files
+
+
+def test_signals_that_would_end_a_beginner_are_held_back_just_for_its_start(no_room: list[set[signal.Signals]]) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        Child("worker", "worker-1", Settings("redis://127.0.0.1:1"), RunOptions("app:app"))
+    [held] = no_room
+    assert {signal.SIGINT, signal.SIGHUP, signal.SIGUSR1} <= held
+    assert signal.SIGTERM not in held
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
