@@ -15,6 +15,7 @@ from . import dead, embedded
 from .chaos import chaos
 from .doctor import doctor
 from .exits import Exit, complaint, epilog, exit_code
+from .explain import explain
 from .migrate import migrate
 from .output import complain, say
 from .purge import purge
@@ -61,6 +62,7 @@ app.command(rich_help_panel=_RUN)(replay)
 app.command(rich_help_panel=_RUN)(chaos)
 app.command(rich_help_panel=_TASKS)(schedule)
 app.command(rich_help_panel=_TASKS)(show)
+app.command(rich_help_panel=_TASKS)(explain)
 app.command(rich_help_panel=_TASKS)(cancel)
 app.add_typer(dead.commands, name="dead", rich_help_panel=_TASKS)
 app.command(rich_help_panel=_LOOK)(status)

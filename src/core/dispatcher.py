@@ -6,6 +6,7 @@ import logging
 import time
 
 from .bells import ring_dispatcher
+from .clock import now_us
 from .connection import TRANSIENT, Patience, redact
 from .errors import StrategyMismatch
 from .namespace import Namespace
@@ -56,7 +57,7 @@ class Dispatcher:
             told = (asked + time.monotonic()) / 2
             if self._patience.succeeded():
                 log.info("Redis is back")
-            self._telemetry.moved(result.moved)
+            self._telemetry.moved(result.moved, now_us())
             self._telemetry.conflicts(result.conflicts)
             if result.next_in != 0:
                 self._sleep(told, result.next_in)

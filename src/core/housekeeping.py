@@ -121,7 +121,7 @@ def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], l
         [key for queue in namespace.store.queues() for key in keys.of_queue(queue)],
         list(keys.records()),
         [keys.of("held", worker) for worker in _workers(namespace)],
-        keys.singles(),
+        [*keys.singles(), *keys.journals()],
     )
 
 

@@ -49,6 +49,7 @@ _PER_NAME = {
     "wanted": "wanted:",  # zset per tmp set, within one transaction only: ids that the dispatcher would like
     "tmp": "tmp:",  # zset per dispatcher, batch and queue ("dispatcher:batch:queue"): id -> due_at, on its way to READY
     "held": "held:",  # list per worker: ids it holds, started or not
+    "journal": "journal:",  # list per first hex digit of SHA-1(id): what happened to tasks lately (journal.py)
 }
 _TIMER = "timer:"  # zset per strategy (`buckets` has another index) and queue ("strategy:queue"): id -> due_at
 
@@ -91,8 +92,15 @@ class Keys:
 
     def record(self, task_id: str) -> str:
         """The hash that holds this task's record."""
-        digest = hashlib.sha1(task_id.encode(), usedforsecurity=False).hexdigest()
-        return self.of("record", digest[:SHARD_DIGITS])
+        return self.of("record", _digest(task_id)[:SHARD_DIGITS])
+
+    def journal(self, task_id: str) -> str:
+        """The list that holds what happened to this task."""
+        return self.of("journal", _digest(task_id)[0])
+
+    def journals(self) -> list[str]:
+        """Every list of what happened."""
+        return [self.of("journal", f"{digit:x}") for digit in range(16)]
 
     def records(self) -> Iterator[str]:
         """Every hash that may hold records."""
@@ -108,13 +116,18 @@ class Keys:
         return [self.of(family, queue) for family in ("ready", "bell", "leased", "dead")]
 
 
+def _digest(task_id: str) -> str:
+    return hashlib.sha1(task_id.encode(), usedforsecurity=False).hexdigest()
+
+
 def lua_names() -> str:
     """The same names as Lua functions over the prefix ``P``, of the strategy ``STRATEGY``, for every script's head."""
     lines = [f"local function key_{name}() return P .. '{suffix}' end" for name, suffix in _PLAIN.items()]
     lines.append(f"local function key_timer(queue) return P .. '{_TIMER}' .. STRATEGY .. ':' .. queue end")
     for family, suffix in _PER_NAME.items():
-        if family == "record":
-            expression = f"P .. '{suffix}' .. string.sub(redis.sha1hex(name), 1, {SHARD_DIGITS})"
+        digits = {"record": SHARD_DIGITS, "journal": 1}.get(family)
+        if digits is not None:
+            expression = f"P .. '{suffix}' .. string.sub(redis.sha1hex(name), 1, {digits})"
         else:
             expression = f"P .. '{suffix}' .. name"
         lines.append(f"local function key_{family}(name) return {expression} end")

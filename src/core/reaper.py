@@ -61,12 +61,12 @@ class Reaper:
         taken_back = len(reaped.lost)
         for claim in reaped.lost:
             log.warning("the lease of task %s ran out: it can run again", claim.id, extra={"task_id": claim.id})
-        self._telemetry.finished_dead(reaped.lost)
+        self._telemetry.lost(reaped.lost, reaped.now_us, "lease_expired")
         for worker in reaped.silent_workers:
             lost = self._store.give_back(
                 worker, "lease_expired", self._max_losses, reaped.now_us - int(self._lease * US)
             )
-            self._telemetry.finished_dead(lost)
+            self._telemetry.lost(lost, reaped.now_us, "lease_expired", "has gone silent", worker)
             taken_back += len(lost)
             if lost:
                 log.warning("worker %s has gone silent: %d tasks it held can run again", worker, len(lost))

@@ -62,6 +62,7 @@ class Recovery:
                 self._give_back(self._dead[0])
                 self._dead.popleft()
                 self._patience.succeeded()
+                self._telemetry.write_notes()  # the supervisor has no thread for that, and no other notes
         except TRANSIENT as error:
             if self._patience.failures == 0:
                 log.warning("what %s held cannot be given back yet: %s", self._dead[0].name, redact(str(error)))
@@ -85,9 +86,10 @@ class Recovery:
     def _give_back_claims(self, dead: _Dead) -> int:
         store = self._namespace.store
         # the death was seen on this host's clock; the record keeps Redis's
-        since = max(0, store.time_us() - (now_us() - dead.died_us))
+        told = store.time_us()
+        since = max(0, told - (now_us() - dead.died_us))
         lost = store.give_back(dead.name, "worker_lost", self._max_losses if dead.blame else 0, since, dead.how)
-        self._telemetry.finished_dead(lost)
+        self._telemetry.lost(lost, told, "worker_lost", dead.how, dead.name)
         for claim in lost:
             if claim.how == "dead":
                 log.error(

@@ -9,6 +9,7 @@ from .auditor import Auditor
 from .chores import Chore, Chores
 from .config import RunOptions, Settings
 from .dispatcher import Dispatcher
+from .journal import Journal
 from .limits import Limits
 from .namespace import Namespace
 from .reaper import Reaper
@@ -32,6 +33,20 @@ class Duty(Protocol):
         """Work until asked to stop, or for another good reason; returns the exit status (see ``statuses``)."""
 
 
+class Journaled:
+    """A duty whose notes of tasks are written while it is done."""
+
+    def __init__(self, duty: Duty, journal: Journal) -> None:
+        self._duty, self._journal = duty, journal
+
+    def run(self) -> int:
+        self._journal.start()
+        try:
+            return self._duty.run()
+        finally:
+            self._journal.stop()
+
+
 Builder = Callable[[str, Settings, RunOptions, Tally, Stop], Duty]
 
 
@@ -39,8 +54,9 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
     app = load(options.target)
     app.bind(settings)
     namespace = Namespace.open(settings, timeout=options.reply_timeout)
-    telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name)
-    return Worker(
+    journal = Journal(namespace.client, namespace.keys, name)
+    telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name, journal)
+    worker = Worker(
         app,
         namespace,
         name,
@@ -54,23 +70,27 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
         limits=Limits(options.max_tasks_per_worker, options.max_memory_per_worker),
         stop=stop,
     )
+    return Journaled(worker, journal)
 
 
 def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
     namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name)
-    telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name)
-    return Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop)
+    journal = Journal(namespace.client, namespace.keys, name)
+    telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name, journal)
+    dispatcher = Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop)
+    return Journaled(dispatcher, journal)
 
 
 def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
     namespace = Namespace.open(settings, timeout=options.reply_timeout)
-    telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name)
+    journal = Journal(namespace.client, namespace.keys, name)
+    telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name, journal)
     reaper = Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses)
     chores: list[Chore] = [reaper, Waker(namespace, telemetry, lease=options.lease)]
     if options.audit_interval:
         grace = options.lease + _SLACK_S
         chores.append(Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace))
-    return Chores(chores, telemetry, stop)
+    return Journaled(Chores(chores, telemetry, stop), journal)
 
 
 BUILDERS: dict[str, Builder] = {"worker": _worker, "dispatcher": _dispatcher, "reaper": _reaper}

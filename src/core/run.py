@@ -17,6 +17,8 @@ from .connection import explained, redact
 from .errors import ConfigurationError
 from .exposition import Board
 from .health import Health
+from .journal import Journal
+from .keys import unique_name
 from .lifetime import reap_orphans
 from .namespace import Namespace
 from .process import Child
@@ -83,10 +85,12 @@ class _Run:
         self._health = Health(needed, self._board.processes, self._board.redis_answers)
         self._notifier = Notifier.of(os.environ)
         self._inbox = Inbox()
+        journal = Journal(namespace.client, namespace.keys, unique_name("supervisor"))
+        telemetry = Telemetry(self._board.own, "supervisor", strategy, journal)
         self._supervisor = Supervisor(
             options,
             self._board,
-            Recovery(namespace, Telemetry(self._board.own, "supervisor", strategy), options.max_losses),
+            Recovery(namespace, telemetry, options.max_losses),
             self._inbox,
             lambda role, name: Child(role, name, settings, options),
             on_ready=self._say_ready,

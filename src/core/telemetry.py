@@ -6,32 +6,50 @@ Stores and strategies return what they did; the roles pass it on to one of these
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from ..strategies.base import Moved
 from .clock import US, ServerClock
 from .codec import Record
+from .journal import Journal, Kind
 from .metrics import Repair
 from .store.base import Lost, Outcome
 from .tally import Tally
 
 _OUTCOMES = {"ack": "done", "retry": "retried", "dead": "dead"}
+_EVENTS: dict[str, Kind] = {"ack": "done", "retry": "retry", "dead": "dead"}
+_REASON_CHARACTERS = 200
 
 
 class Telemetry:
     """What every role reports: that its loop turns, and how many commands it has sent."""
 
-    def __init__(self, tally: Tally, role: str, strategy: str) -> None:
-        self.tally, self.role, self.strategy = tally, role, strategy
+    def __init__(self, tally: Tally, role: str, strategy: str, journal: Journal | None = None) -> None:
+        """What happens to single tasks goes into ``journal``, too, if there is one."""
+        self.tally, self.role, self.strategy, self.journal = tally, role, strategy, journal
 
     def turn(self, sleeps: float = 0.0) -> None:
         """The loop begins another turn, or a sleep of so many seconds."""
         self.tally.turn(sleeps)
         self.tally.mirror_commands(self.role)
 
-    def finished_dead(self, lost: Iterable[Lost]) -> None:
-        """Tasks that were buried since they took too many workers with them."""
+    def lost(self, lost: Iterable[Lost], at_us: int, cause: str, how: str = "", worker: str = "") -> None:
+        """Tasks whose owner was found to be gone; those that took too many with them were buried."""
         for claim in lost:
             if claim.how == "dead":
                 self._count("dueq_tasks_finished_total", claim.queue, outcome="dead")
+            if claim.how != "held":
+                facts: dict[str, Any] = {"cause": cause, "worker": worker, "how": how, "buried": claim.how == "dead"}
+                self._note(at_us, "lost", claim.id, **{name: fact for name, fact in facts.items() if fact})
+
+    def write_notes(self) -> None:
+        """Write what was noted of tasks now, where no thread of the journal does."""
+        if self.journal is not None:
+            self.journal.flush()
+
+    def _note(self, at_us: int, kind: Kind, task_id: str, token: int = 0, **facts: Any) -> None:
+        if self.journal is not None:
+            self.journal.note(at_us, kind, task_id, token, **facts)
 
     def _count(self, name: str, queue: str, **labels: str) -> None:
         self.tally.counter(name, strategy=self.strategy, queue=queue, **labels).inc()
@@ -47,6 +65,9 @@ class WorkerTelemetry(Telemetry):
     def started(self, claim: Record, clock: ServerClock, leased_us: int) -> None:
         """A task starts now; its lease began at ``leased_us`` by Redis's clock."""
         now = clock.latest_us()
+        cause = {"cause": claim.cause} if claim.cause else {}
+        # the time that Redis told, as for what follows: an estimate might come after the end of a short task
+        self._note(leased_us, "started", claim.id, claim.token, attempt=claim.starts, due_us=claim.due_us, **cause)
         self._late(claim.queue, "leased", (leased_us - claim.due_us) / US)
         self._late(claim.queue, "started", (now - claim.due_us) / US)
         reason = "first" if not claim.cause else "retry" if claim.cause == "retry" else "redelivered"
@@ -70,12 +91,16 @@ class WorkerTelemetry(Telemetry):
         labels = {"strategy": self.strategy, "queue": claim.queue, "task": task}
         self.tally.histogram("dueq_task_duration_seconds", **labels).observe(seconds)
 
-    def finished(self, outcome: Outcome) -> None:
-        """An outcome was accepted."""
+    def finished(self, outcome: Outcome, now_us: int) -> None:
+        """An outcome was accepted, not later than ``now_us``."""
+        facts = {"reason": outcome.reason[:_REASON_CHARACTERS], "in_us": outcome.delay_us}
+        kept = {name: fact for name, fact in facts.items() if fact}
+        self._note(now_us, _EVENTS[outcome.kind], outcome.claim.id, outcome.claim.token, **kept)
         self._count("dueq_tasks_finished_total", outcome.claim.queue, outcome=_OUTCOMES[outcome.kind])
 
-    def stale(self, outcome: Outcome) -> None:
-        """An outcome was refused, since another owner had the task by then."""
+    def stale(self, outcome: Outcome, now_us: int) -> None:
+        """An outcome was refused, not later than ``now_us``, since another owner had the task by then."""
+        self._note(now_us, "refused", outcome.claim.id, outcome.claim.token)
         self._count("dueq_duplicates_total", outcome.claim.queue, cause="stale_ack")
 
     def dropped(self, queues: Iterable[str]) -> None:
@@ -87,10 +112,11 @@ class WorkerTelemetry(Telemetry):
 class DispatcherTelemetry(Telemetry):
     """What a dispatcher reports."""
 
-    def moved(self, moved: Iterable[tuple[str, float]]) -> None:
-        """Tasks were made ready, each with its queue and lateness in seconds."""
-        for queue, seconds in moved:
-            self._late(queue, "ready", seconds)
+    def moved(self, moved: Iterable[Moved], now_us: int) -> None:
+        """Tasks were made ready at ``now_us``, by this host's clock."""
+        for one in moved:
+            self._late(one.queue, "ready", one.seconds)
+            self._note(now_us, "ready", one.id, late_us=round(one.seconds * US))
 
     def conflicts(self, conflicts: int) -> None:
         self.tally.counter("dueq_dispatch_conflicts_total", strategy=self.strategy).inc(conflicts)

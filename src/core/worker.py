@@ -127,7 +127,7 @@ class Worker:
         self._clock.told(step.now_us, sent, time.monotonic_ns())
         if outcome is not None:
             self._unsettled = None
-            self._settled(outcome, step.settled)
+            self._settled(outcome, step)
         if step.dropped:
             self.telemetry.dropped(step.dropped)
         self._held.extend(step.held)
@@ -145,14 +145,15 @@ class Worker:
             self.queues.append(self.queues.pop(0))
         return self.queues
 
-    def _settled(self, outcome: Outcome, how: str, *, asked_again: bool = False) -> None:
+    def _settled(self, outcome: Outcome, step: Advance, *, asked_again: bool = False) -> None:
+        how = step.settled
         # asked again, a record that is gone or claimed anew shows that the first request had arrived (an ack leaves
         # none to claim)
         arrived = asked_again and (how == "missing" or (how == "stale" and outcome.kind == "retry"))
         if how in ("done", "repeated") or arrived:
-            self.telemetry.finished(outcome)
+            self.telemetry.finished(outcome, step.now_us)
         else:
-            self.telemetry.stale(outcome)
+            self.telemetry.stale(outcome, step.now_us)
             log.warning(
                 "task %s, token %s: its result is refused, since another worker took it over (or it was purged)",
                 outcome.claim.id,
@@ -166,7 +167,7 @@ class Worker:
         if self._unsettled is not None:
             step = self._store.advance(self.name, (), self._lease_us, want=0, outcome=self._unsettled)
             outcome, self._unsettled = self._unsettled, None
-            self._settled(outcome, step.settled, asked_again=self._unsure)
+            self._settled(outcome, step, asked_again=self._unsure)
         self._held.clear()
         self._store.give_back(self.name, "unstarted", self._max_losses)
         self._unsure = False
@@ -225,7 +226,7 @@ class Worker:
             exc_info=error,
             extra=about(claim),
         )
-        return Outcome(claim, "retry", delay_us=int(delay * US))
+        return Outcome(claim, "retry", delay_us=int(delay * US), reason=reason)
 
     # -- waiting and leaving
 

@@ -49,16 +49,24 @@ class Entry(NamedTuple):
     due_us: int
 
 
+class Moved(NamedTuple):
+    """A task that was made ready: its queue, its lateness in seconds, and its id."""
+
+    queue: str
+    seconds: float
+    id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Dispatched:
     """What one ``dispatch`` did.
 
-    ``moved`` has the queue and the lateness in seconds of every task moved; ``next_in`` is the exact number of
+    ``moved`` has every task moved; ``next_in`` is the exact number of
     seconds until the next is due (0: more are due already; None: none is scheduled). ``conflicts`` counts the
     attempts that came to nothing because another dispatcher, or a cancel, was faster.
     """
 
-    moved: list[tuple[str, float]] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
     next_in: float | None = None
     conflicts: int = 0
 

@@ -27,7 +27,7 @@ from ..core.codec import readable_record
 from ..core.keys import Keys
 from ..core.paging import PAGE, list_pages
 from ..core.transactions import Aborted, Session
-from .base import Census, Dispatched, Entry, Needs, TransactionalStrategy
+from .base import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
 from .due import Turns, bounded
 
 _LINGER_S = 2
@@ -140,13 +140,13 @@ class BucketsStrategy(TransactionalStrategy):
                 pops += [(bucket.queue, pop)] * take
         return pops, rings
 
-    def _lateness(self, moved: Sequence[tuple[str, str]], now_us: int) -> list[tuple[str, float]]:
+    def _lateness(self, moved: Sequence[tuple[str, str]], now_us: int) -> list[Moved]:
         """A bucket knows the second only: the records know when exactly each task was due."""
         raws = self.transactions.trip([("HGET", self.keys.record(task_id), task_id) for _, task_id in moved])
         records = [readable_record(task_id, raw) for (_, task_id), raw in zip(moved, raws, strict=True)]
         return [
-            (queue, max(0, now_us - record.due_us) / US if record is not None else 0.0)
-            for (queue, _), record in zip(moved, records, strict=True)
+            Moved(queue, max(0, now_us - record.due_us) / US if record is not None else 0.0, task_id)
+            for (queue, task_id), record in zip(moved, records, strict=True)
         ]
 
     def _clean(self, look: _Look, now_us: int) -> bool:

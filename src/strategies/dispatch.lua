@@ -4,7 +4,7 @@
 -- KEYS[1] prefix
 -- ARGV    now, limit
 -- Returns {microseconds until the next task is due (0 if some are due still, -1 if there is none),
---          what timer_moved returned in a list, then per task moved: queue, lateness in microseconds}
+--          what timer_moved returned in a list, then per task moved: queue, lateness in microseconds, id}
 local refusal = refused(true)
 if refusal then return refusal end
 
@@ -22,6 +22,7 @@ for turn = 1, #queues do
       ids[#ids + 1] = due[at]
       reply[#reply + 1] = queue
       reply[#reply + 1] = now - tonumber(due[at + 1])
+      reply[#reply + 1] = due[at]
     end
     redis.call('ZREM', key, unpack(ids))
     redis.call('LPUSH', key_ready(queue), unpack(ids))

@@ -12,7 +12,7 @@ from ..core.clock import US, Clock
 from ..core.keys import Keys
 from ..core.paging import zset_pages
 from ..core.transactions import Session
-from .base import Census, Dispatched, Entry, ScriptedStrategy, Strategy, TransactionalStrategy
+from .base import Census, Dispatched, Entry, Moved, ScriptedStrategy, Strategy, TransactionalStrategy
 
 _ENTRIES = 1000  # of a long zset, read or removed by one command
 
@@ -70,7 +70,7 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
     def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
         """What ``dispatch`` does, and what ``timer_moved`` had to tell about it."""
         next_us, told, *rows = self._dispatch(limit)
-        moved = [(rows[at].decode(), rows[at + 1] / US) for at in range(0, len(rows), 2)]
+        moved = [Moved(rows[at].decode(), rows[at + 1] / US, rows[at + 2].decode()) for at in range(0, len(rows), 3)]
         return Dispatched(moved, None if next_us < 0 else next_us / US), told
 
 

@@ -20,7 +20,7 @@ from ..core.bells import Command, ring_workers
 from ..core.clock import US, Clock
 from ..core.keys import Keys
 from ..core.transactions import Session
-from .base import Dispatched, Entry, Needs
+from .base import Dispatched, Entry, Moved, Needs
 from .due import Due, DueReader
 from .timers import TransactionalTimers
 
@@ -49,7 +49,7 @@ class TmpsetStrategy(TransactionalTimers):
         moved = [entry for queue in wanted for entry in self._deliver(self._set(queue))]
         self._unsure = False
         return Dispatched(
-            [(entry.queue, (due.now_us - entry.due_us) / US) for entry in moved],
+            [Moved(entry.queue, (due.now_us - entry.due_us) / US, entry.id) for entry in moved],
             due.next_in(),
             conflicts=int(len(moved) < len(due.entries)),
         )

@@ -17,7 +17,7 @@ from ..core.bells import Command, ring_workers
 from ..core.clock import US, Clock
 from ..core.keys import Keys
 from ..core.transactions import Aborted, Session, pauses
-from .base import Dispatched, Needs
+from .base import Dispatched, Moved, Needs
 from .due import Due, DueReader
 from .timers import TransactionalTimers
 
@@ -44,7 +44,7 @@ class WatchStrategy(TransactionalTimers):
             except Aborted:
                 conflicts += 1
                 continue
-            moved = [(entry.queue, (due.now_us - entry.due_us) / US) for entry in due.entries]
+            moved = [Moved(entry.queue, (due.now_us - entry.due_us) / US, entry.id) for entry in due.entries]
             return Dispatched(moved, due.next_in(), conflicts)
         return Dispatched([], 0.0, conflicts)  # others move what is due; come back soon
 

@@ -9,6 +9,7 @@ from support.waiting import wait_until
 from support.world import World
 
 from dueq.core.clock import US
+from dueq.strategies.base import Moved
 
 
 def test_nothing_scheduled(world: World) -> None:
@@ -20,14 +21,15 @@ def test_never_early_and_soon_after(world: World) -> None:
     delays = [40_000 + 7_000 * number for number in range(10)]
     for number, delay in enumerate(delays):
         world.schedule(f"t{number}", delay_us=delay)
-    moved: list[tuple[str, float]] = []
+    moved: list[Moved] = []
 
     def all_moved() -> bool:
         moved.extend(world.strategy.dispatch(100).moved)
         return len(moved) == len(delays)
 
     wait_until(all_moved)
-    assert all(lateness >= 0 for _, lateness in moved)
+    assert all(one.seconds >= 0 for one in moved)
+    assert {one.id for one in moved} == {f"t{number}" for number in range(len(delays))}
     assert len(world.drain()) == len(delays)
 
 
@@ -89,7 +91,7 @@ def test_a_backlog_does_not_hold_up_another_queue(world: World) -> None:
     world.round_up()
     moved: list[str] = []
     for _ in range(3):
-        moved += [queue for queue, _ in world.strategy.dispatch(100).moved]
+        moved += [one.queue for one in world.strategy.dispatch(100).moved]
     assert Counter(moved)["quiet"] == 1
     assert Counter(moved)["busy"] > 100
 

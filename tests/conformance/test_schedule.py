@@ -74,9 +74,9 @@ def test_past_due_means_now(world: World) -> None:
     record = world.store.record("a")
     assert record is not None
     assert record.due_us == result.now_us
-    [(queue, lateness)] = world.dispatch_all()
-    assert queue == "q"
-    assert 0 <= lateness < 5
+    [moved] = world.dispatch_all()
+    assert (moved.queue, moved.id) == ("q", "a")
+    assert 0 <= moved.seconds < 5
 
 
 def test_relative_due_counts_from_redis_clock(world: World) -> None:

@@ -15,6 +15,7 @@ from dueq.core.notifications import flags, missing
 from dueq.core.stop import Stop
 from dueq.core.tally import Tally
 from dueq.core.telemetry import DispatcherTelemetry
+from dueq.strategies.base import Moved
 
 
 class Recorder(DispatcherTelemetry):
@@ -24,10 +25,10 @@ class Recorder(DispatcherTelemetry):
         super().__init__(Tally(), "dispatcher", "keyspace")
         self.late: list[float] = []
 
-    def moved(self, moved: Iterable[tuple[str, float]]) -> None:
+    def moved(self, moved: Iterable[Moved], now_us: int) -> None:
         moved = list(moved)
-        super().moved(moved)
-        self.late += [seconds for _, seconds in moved]
+        super().moved(moved, now_us)
+        self.late += [one.seconds for one in moved]
 
 
 class Dispatchers:

@@ -13,7 +13,7 @@ from dueq.core.connection import connect
 from dueq.core.doorbell import Doorbell
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import Advance, NewTask, Outcome, Scheduled, Store
-from dueq.strategies.base import Dispatched, ScriptedStrategy, Strategy
+from dueq.strategies.base import Dispatched, Moved, ScriptedStrategy, Strategy
 
 LEASE_US = 60 * US
 MANY = 1000
@@ -108,10 +108,10 @@ class World:
             while moved < len(group):  # a strategy may round up
                 moved += len(self.dispatch_all())
 
-    def dispatch_all(self, strategy: Strategy | None = None) -> list[tuple[str, float]]:
+    def dispatch_all(self, strategy: Strategy | None = None) -> list[Moved]:
         """Dispatch until nothing is due; returns all that was moved."""
         self.round_up()
-        moved: list[tuple[str, float]] = []
+        moved: list[Moved] = []
         for _ in range(MANY):
             result: Dispatched = (strategy or self.strategy).dispatch(100)
             moved += result.moved
@@ -182,7 +182,7 @@ class World:
         self.tidy()
         kept = {self.keys.plain(name) for name in _KEPT}
         found = {key.decode() for key in self.found()}
-        return sorted(found - kept)
+        return sorted(found - kept - {*self.keys.journals()})
 
     def finish(self) -> None:
         """Through the public faces, take everything back and run, cancel or discard it: no key may be left."""

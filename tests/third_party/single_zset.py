@@ -10,7 +10,7 @@ import redis
 from dueq.core.clock import Clock
 from dueq.core.keys import Keys
 from dueq.core.paging import zset_pages
-from dueq.strategies.base import Census, Dispatched, Entry, Needs, ScriptedStrategy
+from dueq.strategies.base import Census, Dispatched, Entry, Moved, Needs, ScriptedStrategy
 
 _TIMERS = """
 local function single() return P .. 'single' end
@@ -41,6 +41,7 @@ for at = 1, #due, 2 do
   ring_workers(queue, 1)
   reply[#reply + 1] = queue
   reply[#reply + 1] = now - tonumber(due[at + 1])
+  reply[#reply + 1] = id
 end
 local head = redis.call('ZRANGE', single(), 0, 0, 'WITHSCORES')
 if head[2] then reply[1] = math.max(0, tonumber(head[2]) - now) end
@@ -66,7 +67,7 @@ class SingleZset(ScriptedStrategy):
 
     def dispatch(self, limit: int) -> Dispatched:
         next_us, *rows = self._dispatch(limit)
-        moved = [(rows[at].decode(), rows[at + 1] / 1e6) for at in range(0, len(rows), 2)]
+        moved = [Moved(rows[at].decode(), rows[at + 1] / 1e6, rows[at + 2].decode()) for at in range(0, len(rows), 3)]
         return Dispatched(moved, None if next_us < 0 else next_us / 1e6)
 
     def census(self, queues: Sequence[str]) -> list[Census]:

@@ -54,7 +54,8 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a started task ended: ``ack``; ``retry`` after ``delay_us``; or ``dead`` for ``reason``."""
+    """How a started task ended: ``ack``; ``retry`` after ``delay_us``; or ``dead``. The store keeps the
+    ``reason`` of the last only."""
 
     claim: Record
     kind: Literal["ack", "retry", "dead"]

@@ -16,4 +16,5 @@ elseif not timer_remove(record.queue, id, record.due) then
 end
 erase(id)
 count('cancelled', record.queue, 1)
+note('cancelled', id)
 return 1

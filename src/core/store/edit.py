@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ...strategies.base import Entry, TransactionalStrategy
 from ..bells import Command, ring_workers
 from ..codec import Record, encode_record
+from ..journal import Event, Kind, append
 from ..keys import Keys
 from .base import LostHow
 
@@ -93,6 +95,10 @@ class Edit:
             return "dead"
         self.put_back(lost)
         return "started"
+
+    def note(self, at_us: int, kind: Kind, task_id: str, **facts: Any) -> None:
+        """Note for ``dueq explain`` what a producer did."""
+        self.commands += append(self.keys, [Event(at_us, kind, task_id, who="producer", facts=facts)])
 
     def count(self, what: str, queue: str, by: int = 1) -> None:
         self.commands.append(("HINCRBY", self.keys.plain("stats"), f"{what}:{queue}", by))

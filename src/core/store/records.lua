@@ -49,6 +49,14 @@ local function refused(settled)
   if settled and kept[2] then return redis.error_reply('DUEQMIGRATING ' .. kept[2]) end
 end
 
+-- Note for `dueq explain` what a producer did (see core/journal.py). Call it when a step may write: first, at maxmemory,
+-- goes what frees memory.
+local function note(kind, id, facts)
+  local key = key_journal(id)
+  redis.call('LPUSH', key, table.concat({ whole(now), kind, id, '0', 'producer', facts or '' }, '|'))
+  redis.call('LTRIM', key, 0, 999)
+end
+
 -- One ring is enough for a dispatcher: whoever wakes up looks at everything that is due.
 local function ring_dispatcher()
   if redis.call('LLEN', key_wake()) == 0 then redis.call('LPUSH', key_wake(), '1') end

@@ -18,4 +18,5 @@ record.due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) 
 record.state, record.token, record.worker = 'S', '', ''
 save(id, record)
 if timer_add(record.queue, id, record.due) then ring_dispatcher() end
+note('rescheduled', id, '{"due_us":' .. whole(record.due) .. '}')
 return { 1, whole(record.due) }

@@ -18,6 +18,7 @@ for at = 2, #ARGV, 4 do
   if redis.call('HSETNX', key_record(id), id, encode(record)) == 1 then
     earlier = timer_add(queue, id, due) or earlier
     added[queue] = (added[queue] or 0) + 1
+    note('scheduled', id, '{"due_us":' .. whole(due) .. '}')
     reply[#reply + 1] = 'new'
   else
     reply[#reply + 1] = load(id).state -- '?' for a record that this version cannot read

@@ -88,6 +88,7 @@ class TransactionalStore(KeyedStore):
                 record = Record(task.id, "S", due, task.queue, 0, 0, 0, "", 0, 0, "", task.body)
                 edit.save(record)
                 edit.add(record)
+                edit.note(now, "scheduled", task.id, due_us=due)
                 new[task.id] = record
                 results.append(Scheduled(now, ""))
             else:
@@ -110,6 +111,7 @@ class TransactionalStore(KeyedStore):
             self._withdraw(edit, found)
             edit.erase(found.record)
             edit.count("cancelled", found.record.queue)
+            edit.note(self._clock.now_us(), "cancelled", task_id)
             self._commit(session, edit)
             return True
 
@@ -127,6 +129,7 @@ class TransactionalStore(KeyedStore):
             )
             edit.save(moved)
             edit.add(moved)
+            edit.note(now, "rescheduled", task_id, due_us=moved.due_us)
             self._commit(session, edit, added=[moved])
             return moved.due_us
 

@@ -1,0 +1,65 @@
+"""``dueq explain``: the story of one task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from ..core.codec import check_id
+from ..core.journal import events_of
+from ..core.story import story, words
+from .exits import Exit
+from .options import Json, NamespaceName, RedisUrl, opened
+from .output import complain, console, say, say_json, table, timestamp
+from .overview import task_view
+
+
+def explain(
+    task_id: str = typer.Argument(metavar="ID", help="Id of a task, as printed by dueq schedule."),
+    redis_url: RedisUrl = None,
+    namespace: NamespaceName = None,
+    as_json: Json = False,
+) -> None:
+    """Tell a task's story: scheduled, made ready, started by whom under which token, ended how; why late or again.
+
+    Also of tasks that are done or cancelled, as long as the journal has them:
+    it keeps the latest 16,000 steps of a namespace. A process that is killed
+    takes the last second of its notes with it. Exit code 1 if nothing is known.
+
+    \b
+    Examples:
+      dueq explain greeting
+      dueq explain greeting --json | jq .findings
+    """
+    check_id(task_id)
+    with opened(redis_url, namespace) as space:
+        record = space.store.record(task_id)
+        view: dict[str, Any] = {} if record is None else task_view(space, record)
+        told = story(task_id, record, events_of(space.client, space.keys, task_id), view.get("reason", ""))
+        name = space.keys.namespace
+    if as_json:
+        events = [
+            {
+                "at": timestamp(e.at_us),
+                "at_us": e.at_us,
+                "event": e.kind,
+                "token": e.token or None,
+                "by": e.who,
+                **e.facts,
+            }
+            for e in told.events
+        ]
+        say_json({"id": task_id, "task": view or None, "events": events, "findings": told.findings})
+    elif record is not None or told.events:
+        first = told.events[0].at_us if told.events else 0
+        rows = [
+            [timestamp(e.at_us), f"+{(e.at_us - first) / 1e6:.3f} s", words(e), e.token or "", e.who]
+            for e in told.events
+        ]
+        console().print(table(None, ("when", "since", "what", "token", "by"), rows, numbers="since token"))
+        for finding in told.findings:
+            say(finding)
+    if record is None and not told.events:
+        complain(f"nothing is known of a task {task_id} in namespace {name}: it never was, or is long gone")
+        raise typer.Exit(Exit.NO)

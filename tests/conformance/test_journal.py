@@ -1,0 +1,86 @@
+"""What is noted of tasks: by producers with their steps, by roles behind their work; within bounds."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import ConnectionError
+from support.world import World
+
+from dueq.core.clock import US
+from dueq.core.housekeeping import purge
+from dueq.core.journal import MOST, Event, Journal, events_of
+from dueq.core.tally import Tally
+from dueq.core.telemetry import DispatcherTelemetry, Telemetry
+
+
+def kinds(world: World, task_id: str) -> list[str]:
+    return [event.kind for event in events_of(world.redis, world.keys, task_id)]
+
+
+def test_producers_steps_are_noted_with_the_step(world: World) -> None:
+    world.schedule("a", "b", delay_us=3600 * US)
+    world.schedule("a")
+    world.store.reschedule("a", 7200 * US, relative=True)
+    assert world.store.cancel("a")
+    assert not world.store.cancel("a")
+    assert kinds(world, "a") == ["scheduled", "rescheduled", "cancelled"]
+    assert kinds(world, "b") == ["scheduled"]
+    first, second, _ = events_of(world.redis, world.keys, "a")
+    assert first.facts["due_us"] == first.at_us + 3600 * US
+    assert second.facts["due_us"] == second.at_us + 7200 * US
+    assert (first.who, first.token) == ("producer", 0)
+
+
+def test_the_journal_is_bounded(world: World) -> None:
+    ids = [f"t{number}" for number in range(20_000)]
+    journal = Journal(world.redis, world.keys, "w")
+    for number, task_id in enumerate(ids):
+        journal.note(number, "done", task_id)
+        if number % 1500 == 0:
+            journal.flush()
+    journal.flush()
+    lengths = [world.redis.llen(key) for key in world.keys.journals()]
+    assert max(lengths) <= MOST
+    assert kinds(world, ids[-1]) == ["done"]
+    assert kinds(world, ids[0]) == []
+
+
+def test_notes_wait_for_redis(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = world.actor()
+    journal = Journal(actor.client, world.keys, "w")
+    journal.note(1, "done", "a", 5, reason="x")
+    with monkeypatch.context() as broken:
+        broken.setattr(actor.client.connection_pool, "get_connection", _refuse)
+        journal.flush()
+        journal.note(2, "done", "b")
+    assert kinds(world, "a") == []
+    journal.flush()
+    assert events_of(world.redis, world.keys, "a") == [Event(1, "done", "a", 5, "w", {"reason": "x"})]
+    assert kinds(world, "b") == ["done"]
+
+
+def _refuse(*args: object, **kwargs: object) -> None:
+    raise ConnectionError("away")
+
+
+def test_what_was_dispatched_and_lost_is_noted(world: World) -> None:
+    journal = Journal(world.redis, world.keys, "me")
+    world.schedule("a")
+    world.round_up()
+    DispatcherTelemetry(Tally(), "dispatcher", "s", journal).moved(world.dispatch_all(), world.now_us())
+    claim = world.started()
+    lost = world.store.give_back("w1", "worker_lost", 3)
+    Telemetry(Tally(), "supervisor", "s", journal).lost(lost, world.now_us(), "worker_lost", "died", "w1")
+    journal.flush()
+    events = events_of(world.redis, world.keys, "a")
+    assert [event.kind for event in events] == ["scheduled", "ready", "lost"]
+    assert events[1].facts["late_us"] >= 0
+    assert events[2].facts == {"cause": "worker_lost", "worker": "w1", "how": "died"}
+    assert claim.id == "a"
+
+
+def test_a_purge_forgets_the_journal(world: World) -> None:
+    world.schedule("a", delay_us=3600 * US)
+    assert kinds(world, "a") == ["scheduled"]
+    purge(world.main)
+    assert not [key for key in world.found() if b"journal" in key]

@@ -1,0 +1,69 @@
+"""``dueq explain``: the story of tasks that a real engine ran, lost and ran again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from support.engine import Engine
+from support.waiting import wait_until
+
+
+def explain(engine: Engine, task_id: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dueq", "explain", task_id, *flags]
+    environment = os.environ | {"DUEQ_REDIS_URL": engine.url}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def events(engine: Engine, task_id: str) -> list[dict[str, Any]]:
+    told: dict[str, Any] = json.loads(explain(engine, task_id, "--json").stdout)
+    found: list[dict[str, Any]] = told["events"]
+    return found
+
+
+@pytest.mark.parametrize("strategy", ["lua", "watch"])
+def test_the_story_of_a_task_whose_worker_was_killed(engine: Engine, sample: ModuleType, strategy: str) -> None:
+    engine.run("--workers", "2", "--strategy", strategy)
+    handle = sample.nap.after(0.3)(1.5)
+    wait_until(lambda: engine.runs()[handle.id].starts, 10)
+    victim = int(engine.runs()[handle.id].starts[0][-1])
+    wait_until(lambda: "started" in [one["event"] for one in events(engine, handle.id)], 5)
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: engine.ended() == 1, 15)
+    wait_until(lambda: "done" in [one["event"] for one in events(engine, handle.id)], 5)
+    story = events(engine, handle.id)
+    assert [one["event"] for one in story] == ["scheduled", "ready", "started", "lost", "started", "done"]
+    first, lost, second, done = story[2:]
+    assert (first["attempt"], second["attempt"], second["cause"]) == (1, 2, "worker_lost")
+    assert second["token"] > first["token"] > 0
+    assert done["token"] == second["token"]
+    assert lost["worker"] == first["by"] != second["by"] == done["by"]
+    assert "SIGKILL" in lost["how"]
+    people = explain(engine, handle.id)
+    assert people.returncode == 0
+    assert "because the worker that ran it had died" in people.stdout
+    assert "it is done" in people.stdout
+
+
+def test_nothing_is_known(engine: Engine) -> None:
+    told = explain(engine, "never")
+    assert told.returncode == 1
+    assert "nothing is known" in told.stderr
+
+
+def test_a_task_that_fails_for_good(engine: Engine, sample: ModuleType) -> None:
+    engine.run("--workers", "1")
+    handle = sample.fail.after(0)()
+    wait_until(lambda: "dead" in [one["event"] for one in events(engine, handle.id)], 15)
+    story = events(engine, handle.id)
+    assert [one["event"] for one in story] == ["scheduled", "ready", "started", "retry", "ready", "started", "dead"]
+    assert "on purpose" in story[3]["reason"]
+    told = json.loads(explain(engine, handle.id, "--json").stdout)
+    assert told["task"]["state"] == "dead"
+    assert told["findings"][-1] == "it is a dead letter: RuntimeError: on purpose"
