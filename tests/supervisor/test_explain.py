@@ -14,6 +14,10 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
+from dueq.core.connection import connect
+from dueq.core.journal import events_of
+from dueq.core.keys import Keys
+
 
 def explain(engine: Engine, task_id: str, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dueq", "explain", task_id, *flags]
@@ -27,16 +31,23 @@ def events(engine: Engine, task_id: str) -> list[dict[str, Any]]:
     return found
 
 
+def wait_for(engine: Engine, task_id: str, kind: str) -> None:
+    """Return once the journal has it; that is written once a second."""
+    client = connect(engine.url)
+    wait_until(lambda: kind in [one.kind for one in events_of(client, Keys("default"), task_id)], 15, what=kind)
+    client.close()
+
+
 @pytest.mark.parametrize("strategy", ["lua", "watch"])
 def test_the_story_of_a_task_whose_worker_was_killed(engine: Engine, sample: ModuleType, strategy: str) -> None:
     engine.run("--workers", "2", "--strategy", strategy)
-    handle = sample.nap.after(0.3)(1.5)
+    handle = sample.nap.after(0.3)(4.0)
     wait_until(lambda: engine.runs()[handle.id].starts, 10)
     victim = int(engine.runs()[handle.id].starts[0][-1])
-    wait_until(lambda: "started" in [one["event"] for one in events(engine, handle.id)], 5)
+    wait_for(engine, handle.id, "started")
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: engine.ended() == 1, 15)
-    wait_until(lambda: "done" in [one["event"] for one in events(engine, handle.id)], 5)
+    wait_for(engine, handle.id, "done")
     story = events(engine, handle.id)
     assert [one["event"] for one in story] == ["scheduled", "ready", "started", "lost", "started", "done"]
     first, lost, second, done = story[2:]
@@ -60,7 +71,7 @@ def test_nothing_is_known(engine: Engine) -> None:
 def test_a_task_that_fails_for_good(engine: Engine, sample: ModuleType) -> None:
     engine.run("--workers", "1")
     handle = sample.fail.after(0)()
-    wait_until(lambda: "dead" in [one["event"] for one in events(engine, handle.id)], 15)
+    wait_for(engine, handle.id, "dead")
     story = events(engine, handle.id)
     assert [one["event"] for one in story] == ["scheduled", "ready", "started", "retry", "ready", "started", "dead"]
     assert "on purpose" in story[3]["reason"]
