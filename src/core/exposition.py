@@ -7,20 +7,23 @@ time, for at most about a second; a page without Redis lacks only what Redis alo
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+import psutil
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from redis.exceptions import RedisError
 
 from .clock import US, now_us
 from .config import Settings
 from .errors import DueqError
-from .metrics import DEFINITIONS, SUPERVISOR, Definition
+from .metrics import CHILD_ROLES, DEFINITIONS, SUPERVISOR, Definition
 from .namespace import Namespace
 from .tally import Tally
 
@@ -56,18 +59,22 @@ class Board:
         self._redis = RedisProbe(settings, queues)
         self._lock = threading.Lock()
         self._live: dict[Tally, str] = {}
+        self._pids: dict[Tally, int] = {}
         self._totals = _zeros(strategy, queues, tasks)
 
-    def adopt(self, tally: Tally, role: str) -> None:
-        """Show what the process of ``tally`` counts."""
+    def adopt(self, tally: Tally, role: str, pid: int | None = None) -> None:
+        """Show what the process of ``tally`` counts and, if its ``pid`` is given, how much memory it has."""
         with self._lock:
             self._live[tally] = role
+            if pid is not None:
+                self._pids[tally] = pid
 
     def retire(self, tally: Tally) -> None:
         """Keep the last numbers of a process and close its tally. Only for a process that is dead and waited for: what
         it still counted would be lost. A tally that was not adopted, or is retired already, is left alone."""
         with self._lock:
             if self._live.pop(tally, None) is not None:
+                self._pids.pop(tally, None)
                 _add(self._totals, tally)
                 tally.close()
 
@@ -94,6 +101,7 @@ class Board:
         self.own.mirror_commands(SUPERVISOR)
         values = self._counted()
         values["dueq_processes"].update({labels: [count] for labels, count in self._processes().items()})
+        values["dueq_process_resident_memory_bytes"] = self._memory()
         self._add_redis(values, view)
         for definition in DEFINITIONS.values():
             if series := values.get(definition.name):
@@ -109,6 +117,16 @@ class Board:
     def _adopted(self) -> Mapping[tuple[str, str], int]:
         with self._lock:
             return Counter((role, tally.state) for tally, role in self._live.items())
+
+    def _memory(self) -> dict[tuple[str, ...], list[float]]:
+        """Bytes in RAM by role, now. A process that is gone, or going, has none."""
+        with self._lock:
+            processes = [(self._live[tally], pid) for tally, pid in self._pids.items()]
+        found: dict[tuple[str, ...], list[float]] = {(role,): [0.0] for role in (*CHILD_ROLES, SUPERVISOR)}
+        for role, pid in (*processes, (SUPERVISOR, os.getpid())):
+            with contextlib.suppress(psutil.Error):
+                found[role,][0] += psutil.Process(pid).memory_info().rss
+        return found
 
     def _add_redis(self, values: _Values, view: RedisView | None) -> None:
         for (what, queue), count in self._redis.produced.items():

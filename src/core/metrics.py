@@ -173,6 +173,12 @@ _ALL = (
         "Child processes of this supervisor, by role and state.",
         {"role": CHILD_ROLES, "state": PROCESS_STATES},
     ),
+    Definition(
+        "dueq_process_resident_memory_bytes",
+        "gauge",
+        "Memory in RAM of this supervisor and its child processes, by role; what processes share counts for each.",
+        {"role": (*CHILD_ROLES, SUPERVISOR)},
+    ),
 )
 
 DEFINITIONS: Mapping[str, Definition] = MappingProxyType({definition.name: definition for definition in _ALL})
