@@ -9,7 +9,7 @@ INPUTS := pyproject.toml constraints.txt
 LOCKED := $(if $(shell command -v flock 2>/dev/null),flock .venv.lock,)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test chaos lint types constraints clean check-python
+.PHONY: help venv demo servers test chaos dashboards lint types constraints clean check-python
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,9 @@ chaos: venv  ## run every scenario under every strategy, and put the table into 
 	.venv/bin/dueq chaos --strategy all --scenario all --jobs 2 --json --report chaos-report $(ARGS) > chaos-report/runs.jsonl; \
 	met=$$?; .venv/bin/python -m dueq.chaos.markdown chaos-report/runs.jsonl docs/chaos.md && exit $$met
 
+dashboards: venv  ## make Grafana's dashboards and Prometheus's recording rules anew, from grafana/boards
+	.venv/bin/python grafana/build.py
+
 lint: venv  ## check style and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -68,6 +71,7 @@ lint: venv  ## check style and format
 types: venv  ## check types, strictly
 	.venv/bin/mypy src
 	.venv/bin/mypy tests
+	.venv/bin/mypy grafana
 
 constraints: check-python  ## pin the newest versions that install together
 	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
@@ -81,4 +85,4 @@ constraints: check-python  ## pin the newest versions that install together
 clean:  ## remove .venv and everything that is made again
 	rm -rf .venv .venv.lock .servers
 	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests grafana -name __pycache__ -type d -prune -exec rm -rf {} +

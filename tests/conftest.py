@@ -28,7 +28,10 @@ _FIRST_ONLY = {
 }
 _OLDEST_TOO = {"test_migration", "test_auditor", "test_crash_points", "test_model", "test_pages"}
 # beside tests/supervisor: what waits for real processes more than it works
-_PROCESSES = {"test_scenarios", "test_judge", "test_chaos_cli", "test_replay", "test_old_replay", "test_proof"}
+_PROCESSES = {
+    *("test_scenarios", "test_judge", "test_chaos_cli", "test_replay", "test_old_replay", "test_proof"),
+    "test_prometheus_proof",
+}
 _SUITE = Path(__file__).parent / "conformance"
 _numbers = itertools.count(1)
 

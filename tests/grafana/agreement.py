@@ -15,9 +15,9 @@ from dueq.core.metrics import DEFINITIONS, REPAIRS
 from dueq.replay.stats import quantile
 
 from .prometheus import Labels
-from .scene import DISPATCHERS, STRATEGIES, WORKERS, Facts, Scene
+from .scene import DISPATCHERS, HOSTS, WORKERS, Facts, Scene
 
-_STRETCH = 1.12
+_STRETCH = 1.07
 _LINE_S = 0.1
 """How much later than dueq a task's own line may say that it started, on a busy machine."""
 _ROUND_TRIP_S = 0.05
@@ -53,7 +53,7 @@ def by(**labels: str) -> Labels:
 
 def counted(value: float, ahead: float = 0) -> Bounds:
     """A total that the ledger knows; the counter may be ``ahead`` by so many."""
-    return Bounds(value * 0.98 - 1e-6, (value + ahead) * _STRETCH + 1e-6)
+    return Bounds(value * 0.99 - 1e-6, (value + ahead) * _STRETCH + 1e-6)
 
 
 def exactly(value: float) -> Bounds:
@@ -77,7 +77,7 @@ def later(times: Iterable[float], than: float) -> Bounds:
     """How many of the ``times``, by the tasks' own lines, were later than so many seconds by dueq's clock."""
     known = list(times)
     surely = sum(time - _LINE_S > than for time in known)
-    return Bounds(surely * 0.98 - 1e-6, sum(time > than for time in known) * _STRETCH + 1e-6)
+    return Bounds(surely * 0.99 - 1e-6, sum(time > than for time in known) * _STRETCH + 1e-6)
 
 
 def expectations(scene: Scene) -> dict[str, Expected]:
@@ -134,7 +134,7 @@ def _overview(scene: Scene) -> dict[str, Expected]:
 def _up_to(bound: float, late: list[float]) -> Bounds:
     """How many starts a bucket of the histogram may hold."""
     surely, at_most = sum(time + _ROUND_TRIP_S <= bound for time in late), sum(time - _LINE_S <= bound for time in late)
-    return Bounds(surely * 0.98 - 1e-6, (at_most + 1) * _STRETCH)
+    return Bounds(surely * 0.99 - 1e-6, (at_most + 1) * _STRETCH)
 
 
 def _duplicates(facts: Iterable[Facts], cause: str) -> Bounds:
@@ -205,15 +205,18 @@ def _processes(scene: Scene) -> dict[str, Expected]:
     facts = list(scene.facts.values())
     kills = sum(fact.kills for fact in facts)
     recoveries = sorted(seconds for fact in facts for seconds in fact.recoveries)
-    counts = {"worker": WORKERS, "dispatcher": DISPATCHERS, "reaper": 1}
+    engines = len(HOSTS)
+    counts = {"worker": WORKERS * engines, "dispatcher": DISPATCHERS * engines, "reaper": sum(HOSTS.values())}
     lost = by(cause="worker_lost")
     return {
         "Processes by role and state/A": {
-            by(role=role, state=state): exactly(count * len(STRATEGIES) if state == "ready" else 0)
+            by(role=role, state=state): exactly(count if state == "ready" else 0)
             for role, count in counts.items()
             for state in ("booting", "ready", "draining")
         },
-        "Redis reachable/A": {by(namespace="chaos", instance=fact.instance): exactly(1) for fact in facts},
+        "Redis reachable/A": {
+            by(namespace="chaos", instance=name): exactly(1) for fact in facts for name in fact.instances
+        },
         "Restarts by role and cause/A": {
             by(role=role, cause=cause): counted(kills if (role, cause) == ("worker", "signal") else 0)
             for role in counts
@@ -239,5 +242,5 @@ def _processes(scene: Scene) -> dict[str, Expected]:
             for role in (*counts, "supervisor")
         },
         # the other two go by their hosts' clock, and say nothing
-        "Clock skew/A": {by(instance=scene.facts["lua"].instance): Bounds(0, 0.25)},
+        "Clock skew/A": {by(instance=name): Bounds(0, 0.25) for name in scene.facts["lua"].instances},
     }

@@ -58,9 +58,9 @@ class Prometheus:
         assert PROGRAM is not None
         self._log = directory / "prometheus.log"
         config = yaml.safe_load((HOME / "prometheus" / "prometheus.yml").read_text())
-        config["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["global"] |= {"scrape_interval": "500ms", "evaluation_interval": "1s"}
         config["rule_files"] = [str(HOME / "prometheus" / pattern) for pattern in config["rule_files"]]
-        config["scrape_configs"][0] |= {"scrape_timeout": "1s", "static_configs": [{"targets": list(targets)}]}
+        config["scrape_configs"][0] |= {"scrape_timeout": "500ms", "static_configs": [{"targets": list(targets)}]}
         (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -122,7 +122,7 @@ class Prometheus:
 
     def last_scrape(self, targets: int) -> float:
         """When the target that was scraped longest ago was; 0 until there are so many ``targets``, all up."""
-        found = self.now('timestamp(up{job="dueq"} == 1)', time.time())
+        found = self.now('timestamp(up{job="dueq"}) and up == 1', time.time())
         return min(found.values()) if len(found) == targets else 0.0
 
 

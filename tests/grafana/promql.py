@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,9 +28,12 @@ def matchers(selector: Any) -> list[tuple[str, str]]:
     return [(matcher.name, matcher.value) for matcher in selector.matchers.matchers]
 
 
-def within_ranges(expr: str) -> set[str]:
-    """The metrics that are only looked at over a window."""
-    return {node.vector_selector.name for node in nodes(expr) if isinstance(node, promql_parser.MatrixSelector)}
+def outside_of_ranges(expr: str) -> set[str]:
+    """The metrics that are somewhere looked at as they are, not over a window."""
+    found = nodes(expr)  # has the selector inside a range, too
+    everywhere = Counter(str(node.name) for node in found if isinstance(node, promql_parser.VectorSelector))
+    ranges = [node.vector_selector for node in found if isinstance(node, promql_parser.MatrixSelector)]
+    return set(everywhere - Counter(str(selector.name) for selector in ranges))
 
 
 def operands(expr: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A real run to look at: three engines under three strategies, workers killed at random, a task that kills its workers,
+"""A real run to look at: engines under three strategies, workers killed at random, a task that kills its workers,
 and more work at once than can be done on time; a real Prometheus looks on, and the ledger keeps account."""
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from dueq.replay.page import Page
 
 from .prometheus import Prometheus, Window
 
-STRATEGIES = ("lua", "watch", "buckets")
 WORKERS = 2
 DISPATCHERS = 2
 """Enough for conflicts under watch."""
+HOSTS = {"lua": 2, "watch": 1, "buckets": 1}
+"""Supervisors that share the workers and dispatchers: what two of them show alike must not be added up."""
 _SIZE = Size(tasks=80, duration=9.0, seed=11)
 _BURST, _BURST_AT_S, _BURST_NAP_US = 24, 5.0, 150_000  # 24 naps for 2 workers: the last one starts 1.6 s late
 _KILL_EVERY_S = 2.0
@@ -52,18 +53,16 @@ class Facts:
     """Workers killed from outside, and by the poison."""
     memory: Counter[str] = field(default_factory=Counter)
     """Bytes by role, as the system says."""
-    instance: str = ""
-    """What Prometheus calls it."""
-    before: Page = field(default_factory=Page)
-    """What the metrics page said when the window began."""
-    page: Page = field(default_factory=Page)
-    """What it said at the end."""
-    text: str = ""
-    """The same, as it was served."""
+    instances: list[str] = field(default_factory=list)
+    """What Prometheus calls its supervisors."""
+    pages: list[tuple[Page, Page]] = field(default_factory=list)
+    """What the page of each said when the window began, and at the end."""
+    texts: list[str] = field(default_factory=list)
+    """The same at the end, as they were served."""
 
     def told(self, metric: str, **labels: str) -> float:
-        """By how much the page's number rose: for what no ledger knows."""
-        return self.page.total(metric, **labels) - self.before.total(metric, **labels)
+        """By how much the pages' numbers rose: for what no ledger knows."""
+        return sum(after.total(metric, **labels) - before.total(metric, **labels) for before, after in self.pages)
 
     @property
     def late(self) -> list[float]:
@@ -93,14 +92,14 @@ def played(directory: Path) -> Iterator[Scene]:
     """Play it all; everything is ended on the way out."""
     with ExitStack() as ending:
         plays = []
-        for strategy in STRATEGIES:
+        for strategy in HOSTS:
             (directory / strategy).mkdir()
             stage = Stage("scene", strategy, _SIZE, directory / strategy, {})
             ending.callback(stage.close)
             plays.append(_Play(stage))
         for play in plays:
-            play.host.wait_ready()
-        targets = [play.instance for play in plays]
+            play.wait_ready()
+        targets = [instance for play in plays for instance in play.instances]
         prometheus = Prometheus(directory, targets)
         ending.callback(prometheus.close)
         wait_until(lambda: prometheus.last_scrape(len(targets)), 20, what="every page was scraped")
@@ -127,18 +126,27 @@ class _Play:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.host: Host = stage.host("--max-losses", _LOSSES, workers=WORKERS, dispatchers=DISPATCHERS)
-        self._killed: list[tuple[str, int]] = []
+        hosts = HOSTS[stage.strategy]
+        workers, dispatchers = WORKERS // hosts, DISPATCHERS // hosts
+        self.hosts = [
+            stage.host("--max-losses", _LOSSES, workers=workers, dispatchers=dispatchers) for _ in range(hosts)
+        ]
+        self._hit: dict[str, int] = {}
         self._kill_at = 0.0
-        self._before = Page()
+        self._before: list[Page] = []
 
     @property
-    def instance(self) -> str:
-        return urlsplit(self.host.metrics_url).netloc
+    def instances(self) -> list[str]:
+        return [urlsplit(host.metrics_url).netloc for host in self.hosts]
+
+    def wait_ready(self) -> None:
+        for host in self.hosts:
+            host.wait_ready()
 
     def look_before(self) -> None:
-        self.host.read_page()
-        self._before = self.host.page
+        for host in self.hosts:
+            host.read_page()
+            self._before.append(host.page)
 
     def begin(self) -> None:
         stage = self.stage
@@ -160,13 +168,29 @@ class _Play:
         """Look at the ledger; now and then kill a worker that is in the middle of a task."""
         stage = self.stage
         stage.look()
-        if self._kill_at <= stage.elapsed() < _SIZE.duration and (busy := stage.busy_worker(self.host)):
+        if self._kill_at <= stage.elapsed() < _SIZE.duration and (busy := self._busy_worker()):
             worker, task_id = busy
-            self._killed.append((task_id, stage.kill(worker, "worker")))
-            self._kill_at += _KILL_EVERY_S
+            if task_id not in self._hit:  # a second time would bury it
+                self._hit[task_id] = stage.kill(worker, "worker")
+                self._kill_at = stage.elapsed() + _KILL_EVERY_S
+
+    def _busy_worker(self) -> tuple[psutil.Process, str] | None:
+        found = [busy for host in self.hosts if (busy := self.stage.busy_worker(host))]
+        return self.stage.chance.choice(found) if found else None
+
+    def unfinished(self) -> str:
+        """What has not finished, and what it had come to."""
+        book = self.stage.book
+        return f"{self.stage.strategy}: { ({task_id: book.by_task[task_id] for task_id in book.lost_ids()}) }"
 
     def over(self) -> bool:
-        return self.stage.elapsed() > _SIZE.duration and not self.stage.book.lost
+        """All is done, and whoever was killed has a successor that is ready."""
+        ready = WORKERS + DISPATCHERS + len(self.hosts)  # and a reaper each
+        return (
+            self.stage.elapsed() > _SIZE.duration
+            and not self.stage.book.lost
+            and self.stage.total("dueq_processes", state="ready") == ready
+        )
 
     def facts(self) -> Facts:
         """Of now, with all tasks done and the engine still up."""
@@ -174,12 +198,10 @@ class _Play:
         stage.settle()
         poisoned = [entry for entry in book.apart if isinstance(entry, Start) and entry.id == "poison"]
         times = [start.at_us for start in poisoned]
-        again = (book.restarted_after(task_id, at_us) for task_id, at_us in self._killed)
+        again = (book.restarted_after(task_id, at_us) for task_id, at_us in self._hit.items())
         took = [*again, *(late - early for early, late in itertools.pairwise(times))]
         duplicates = book.duplicates() + Counter(start.cause for start in poisoned[1:])
         ledger = LedgerReader(stage.directory).read()
-        with urlopen(self.host.metrics_url, timeout=10) as answer:
-            text = answer.read().decode()
         return Facts(
             starts=[*(start for starts in book.by_task.values() for start in starts), *poisoned],
             finishes=[entry for entry in ledger if isinstance(entry, Finish)],
@@ -187,19 +209,26 @@ class _Play:
             recoveries=sorted(us / US for us in took if us is not None),
             early=book.early,
             scheduled=len(stage.plan) + 2,
-            kills=len(self._killed) + len(poisoned),
+            kills=len(self._hit) + len(poisoned),
             memory=self._memory(),
-            instance=self.instance,
-            before=self._before,
-            page=self.host.page,
-            text=text,
+            instances=self.instances,
+            pages=[(before, host.page) for before, host in zip(self._before, self.hosts, strict=True)],
+            texts=[_served(host) for host in self.hosts],
         )
 
     def _memory(self) -> Counter[str]:
-        found = Counter({"supervisor": psutil.Process(self.host.pid).memory_info().rss})
-        for role in ("worker", "dispatcher", "reaper"):
-            found[role] = sum(child.memory_info().rss for child in self.host.children(role))
+        found = Counter[str]()
+        for host in self.hosts:
+            found["supervisor"] += psutil.Process(host.pid).memory_info().rss
+            for role in ("worker", "dispatcher", "reaper"):
+                found[role] += sum(child.memory_info().rss for child in host.children(role))
         return found
+
+
+def _served(host: Host) -> str:
+    with urlopen(host.metrics_url, timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def _go(plays: list[_Play]) -> None:
@@ -208,7 +237,7 @@ def _go(plays: list[_Play]) -> None:
         play.begin()
     deadline = time.monotonic() + _SIZE.duration + 30
     while not all(play.over() for play in plays):
-        assert time.monotonic() < deadline, "tasks are lost"
+        assert time.monotonic() < deadline, [play.unfinished() for play in plays]
         for play in plays:
             play.turn()
         time.sleep(0.02)

@@ -60,7 +60,8 @@ def test_every_alert_fires_and_does_not_fire_when_it_should(tmp_path: Path) -> N
 
 
 def test_every_alert_has_a_case_of_each_kind() -> None:
-    fires, silent = set(), set()
+    fires: set[str] = set()
+    silent: set[str] = set()
     for test in _CASES["tests"]:
         for case in test["alert_rule_test"]:
             (fires if case["exp_alerts"] else silent).add(case["alertname"])
