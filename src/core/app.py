@@ -18,7 +18,7 @@ from .connection import explained
 from .errors import ConfigurationError, InvalidTask, NamespaceMigrating, StrategyMismatch, UnknownTask
 from .keys import check_name
 from .namespace import Namespace
-from .replication import confirm
+from .replication import confirm, primary
 from .retry import Backoff, Timeouts
 from .store.base import NewTask, Scheduled
 
@@ -255,9 +255,10 @@ class Dueq:
         """
         wanted = list(calls)
         new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in wanted]
+        asked = self._asked(lambda space: primary(space.client)) if replicas > 0 else ""
         results = self._scheduled(new)
         if replicas > 0:
-            self._asked(lambda space: confirm(space.client, space.keys, replicas, replicas_within))
+            self._asked(lambda space: confirm(space.client, space.keys, replicas, replicas_within, asked))
         handles = []
         for call, result in zip(wanted, results, strict=True):
             due = result.now_us + call.due if call.relative else max(call.due, result.now_us)

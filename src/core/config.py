@@ -92,7 +92,7 @@ class RunOptions:
     @property
     def reply_timeout(self) -> float:
         """Seconds that a child waits for a reply of Redis: a Redis that hangs must not look like a hung loop."""
-        return min(_REPLY_S, max(1.0, self.hang_timeout / 2)) if self.hang_timeout else _REPLY_S
+        return min(_REPLY_S, self.hang_timeout / 2) if self.hang_timeout else _REPLY_S
 
     def __post_init__(self) -> None:
         _at_least("workers", self.workers, 0)
@@ -108,7 +108,7 @@ class RunOptions:
         if self.audit_interval:
             _at_least("audit_interval", self.audit_interval, 1)
         if self.hang_timeout:
-            _at_least("hang_timeout", self.hang_timeout, 0.5)
+            _at_least("hang_timeout", self.hang_timeout, 1)
         _at_least("max_tasks_per_worker", self.max_tasks_per_worker, 0)
         _at_least("max_memory_per_worker", self.max_memory_per_worker, 0)
         _at_least("max_losses", self.max_losses, 1)

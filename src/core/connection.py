@@ -40,7 +40,7 @@ _CONNECT_S = 5.0
 _SCHEMES = ("redis://", "rediss://", "unix://")
 # greedy, since a password may hold an unescaped / or @; bounded, since a log line may be 100 kB without a single space
 _CREDENTIALS = re.compile(r"(?P<scheme>\b[\w+]{1,16}://)\S{0,1000}@")
-_UNESCAPED = re.compile(r"rediss?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
+_UNESCAPED = re.compile(r"redis(?:s|\+sentinel)?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
 _QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
 _REFUSALS = (
     "READONLY",

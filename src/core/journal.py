@@ -4,8 +4,8 @@ Producers' steps are written by the store, together with the step. Everything el
 once a second, behind the work: a process that is killed takes the last second of its notes with it, and of very many
 tasks a second only the latest are kept.
 
-An entry is ``at|kind|id|token|who|facts``: microseconds by the namespace's clock, what happened, to which task, under
-which claim (0: none), by whom, and a JSON object. Entries lie in 16 lists by the first hex digit of SHA-1(id).
+An entry is ``at|kind|token|who|id facts``: microseconds by the namespace's clock, what happened, under which claim (0:
+none), by whom, to which task, and a JSON object. Entries lie in 16 lists by the first hex digit of SHA-1(id).
 """
 
 from __future__ import annotations
@@ -23,7 +23,20 @@ from .bells import Command
 from .connection import TRANSIENT
 from .keys import Keys
 
-Kind = Literal["scheduled", "rescheduled", "cancelled", "ready", "started", "done", "retry", "dead", "refused", "lost"]
+Kind = Literal[
+    "scheduled",
+    "rescheduled",
+    "cancelled",
+    "ready",
+    "started",
+    "done",
+    "retry",
+    "dead",
+    "refused",
+    "lost",
+    "revived",
+    "discarded",
+]
 
 MOST = 1000
 """Entries kept in each list."""
@@ -48,13 +61,14 @@ class Event:
 def encode(event: Event) -> bytes:
     """The entry of an event."""
     facts = json.dumps(event.facts, separators=(",", ":")) if event.facts else ""
-    return f"{event.at_us}|{event.kind}|{event.id}|{event.token}|{event.who}|{facts}".encode()
+    return f"{event.at_us}|{event.kind}|{event.token}|{event.who}|{event.id} {facts}".encode()
 
 
 def decode(raw: bytes) -> Event | None:
     """The event of an entry; None if another version of dueq wrote it."""
     try:
-        at, kind, task_id, token, who, facts = raw.decode().split("|", 5)
+        at, kind, token, who, rest = raw.decode().split("|", 4)
+        task_id, _, facts = rest.partition(" ")  # an id may hold a |, but no space
         return Event(int(at), kind, task_id, int(token), who, json.loads(facts or "{}"))  # type: ignore[arg-type]
     except ValueError:
         return None
@@ -75,7 +89,8 @@ def append(keys: Keys, events: Sequence[Event]) -> list[Command]:
 
 def events_of(client: redis.Redis, keys: Keys, task_id: str) -> list[Event]:
     """What is known to have happened to a task, the first first. Raises redis-py's errors."""
-    entries = _entries(client, keys.journal(task_id))
+    # each once: a write whose reply was lost is repeated, and while pages are read, others are written
+    entries = dict.fromkeys(_entries(client, keys.journal(task_id)))
     found = [event for raw in entries if (event := decode(raw)) is not None and event.id == task_id]
     found.reverse()  # the list has the latest first; of those at one time, the order of writing counts
     return sorted(found, key=lambda event: event.at_us)
@@ -122,7 +137,8 @@ class Journal:
         try:
             pipe.execute()
         except TRANSIENT:  # roles report that Redis is away
-            self._notes.extendleft(reversed(events[-(_BUFFER - len(self._notes)) :]))
+            if room := _BUFFER - len(self._notes):
+                self._notes.extendleft(reversed(events[-room:]))
 
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY_S):

@@ -5,15 +5,29 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from .errors import ConfigurationError
 
 SCHEME = "redis+sentinel://"
 _PORT = 26379
+_ALL_S = 3.0  # for all Sentinels together to say who is primary
 
-_Sentinel: Any = Sentinel  # redis-py leaves these untyped
+_Base: Any = Sentinel  # redis-py leaves these untyped
 _Pool: Any = SentinelConnectionPool
+
+
+class _Sentinels(_Base):  # type: ignore[misc]
+    """Sentinels whose errors do not show how to log in to them."""
+
+    def discover_master(self, service_name: str) -> Any:
+        try:
+            return super().discover_master(service_name)
+        except MasterNotFoundError:
+            raise MasterNotFoundError(
+                f"no Sentinel that answers knows a primary of {service_name!r}: check the addresses, the Sentinels' "
+                f"own login, and that enough of them run"
+            ) from None
 
 
 def sentinel_pool(url: str, options: dict[str, Any]) -> SentinelConnectionPool:
@@ -35,7 +49,11 @@ def sentinel_pool(url: str, options: dict[str, Any]) -> SentinelConnectionPool:
     user, _, password = credentials.partition(":")
     login = {"username": unquote(user) or None, "password": unquote(password) or None}
     own = {name.removeprefix("sentinel_"): value for name, value in asked.items()}
-    sentinels = _Sentinel([_address(host) for host in hosts.split(",")], sentinel_kwargs={**options, **own})
+    names = hosts.split(",")
+    # asked one after the other: all of them together may take no longer than one reply of Redis
+    patience = min(float(options.get("socket_timeout") or _ALL_S), _ALL_S) / len(names)
+    times = {"socket_timeout": patience, "socket_connect_timeout": patience}
+    sentinels = _Sentinels([_address(name) for name in names], sentinel_kwargs={**options, **times, **own})
     made = {**options, **login, "db": int(database or 0), "connection_class": SentinelManagedConnection}
     pool: SentinelConnectionPool = _Pool(service, sentinels, **made)
     return pool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections import deque
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ class Ending:
     how: str
     blame: bool
     steps: deque[tuple[float, signal.Signals]]
+    token: int = 0
+    """Of the task on whose account the child is hung; 0: none."""
 
 
 @dataclass(slots=True)
@@ -67,9 +70,26 @@ class Member:
             return True
         return self.ending.cause != "hung" and bool(self.ending.steps) and bool(self.child.tally.token)
 
-    def end(self, cause: Cause, how: str, *steps: tuple[float, signal.Signals], blame: bool = False) -> None:
+    def end(
+        self, cause: Cause, how: str, *steps: tuple[float, signal.Signals], blame: bool = False, token: int = 0
+    ) -> None:
         """Make it end by these signals, whatever was planned for it before."""
-        self.ending = Ending(cause, how, blame, deque(steps))
+        self.ending = Ending(cause, how, blame, deque(steps), token)
+
+    def spare(self) -> None:
+        """If the task on whose account it was to end has ended after all: let it go on, or, told to stop, do so.
+
+        Else the next task would be killed, and blamed, for it.
+        """
+        ending = self.ending
+        if ending is None or not ending.token or not ending.steps or self.child.tally.token == ending.token:
+            return
+        if any(number is signal.SIGTERM for _, number in ending.steps):  # not sent yet
+            self.ending = None
+        else:
+            self.end(
+                "recycled", "its task had ended after all, but it had been told to stop", (math.inf, signal.SIGKILL)
+            )
 
     def send_what_is_due(self, now: float) -> None:
         """Send those signals whose time has come."""

@@ -13,8 +13,9 @@ from .journal import Event
 _LATE_S = 0.1
 """From when on it is worth a word where the time went."""
 
+_ENDS = {"done": "it is done", "cancelled": "it was cancelled", "discarded": "it was a dead letter, and discarded"}
 _AGAIN = {
-    "retry": "it had failed, and its retry policy asked for it",
+    "retry": "it had failed, and its retry policy, or somebody by hand, asked for it",
     "worker_lost": "the worker that ran it had died",
     "lease_expired": "the lease of the worker that ran it had run out",
 }
@@ -91,8 +92,8 @@ def _end(record: Record | None, events: Sequence[Event], reason: str) -> list[st
         if record.state == "D":
             return [f"it is a dead letter: {reason or 'the reason is not known'}"]
         return [f"it runs now, on {record.worker}, under token {record.token}"] if record.state == "L" else []
-    last = next((event.kind for event in reversed(events) if event.kind in ("done", "cancelled")), None)
-    return [{"done": "it is done", "cancelled": "it was cancelled"}[last]] if last else []
+    last = next((event.kind for event in reversed(events) if event.kind in _ENDS), None)
+    return [_ENDS[last]] if last else []
 
 
 def _span(seconds: float) -> str:
@@ -120,5 +121,7 @@ def words(event: Event) -> str:
         case "lost":
             how = f": {facts['worker']} {facts.get('how', '')}" if "worker" in facts else ""
             return f"its owner was lost ({facts.get('cause', '?')}){how}" + (", buried" if facts.get("buried") else "")
+        case "revived":
+            return "a dead letter no more: scheduled again"
         case _:
             return event.kind

@@ -23,7 +23,7 @@ from .recovery import Recovery
 from .restarts import RestartLimit
 from .slot import Member, Process, Slot
 from .stacks import StackFile
-from .statuses import BOOT_FAILED, DISPLACED, RECYCLED
+from .statuses import BOOT_FAILED, DISPLACED, RECYCLED, STOPPED
 from .stop import Inbox
 from .watchdog import Watchdog
 
@@ -106,6 +106,7 @@ class Supervisor:
             self._start_the_missing(now)
         recovery_in = self._recovery.run_once()
         self._tell()
+        self._watchdog.asleep(self._clock())
         return None if self._is_over(now) else self._seconds_to_wait(now, recovery_in)
 
     # -- duties
@@ -139,7 +140,8 @@ class Supervisor:
         how = ending.how if ending else f"was killed by {_name(-code)}" if code < 0 else f"exited with status {code}"
         self._log_stacks(member, over=True)
         # what outlasts the time that a stop or a reload leaves it is killed by us: that is not held against it
-        self._recovery.add(child.role, child.name, how=how, blame=ending.blame if ending else True)
+        in_order = by_itself and code in (STOPPED, DISPLACED, RECYCLED)
+        self._recovery.add(child.role, child.name, how=how, blame=ending.blame if ending else not in_order)
         child.close()
         self._board.retire(child.tally)
         was_successor = slot.leave(member)
@@ -185,7 +187,9 @@ class Supervisor:
                 log.error("%s %d is hung: %s", member.child.role, member.child.pid, hang.why)
                 dump, term = (now, signal.SIGUSR1), (now + _DUMP * self._tick, signal.SIGTERM)
                 kill = (now + (_DUMP + 1) * self._tick, signal.SIGKILL)
-                member.end("hung", f"was hung: {hang.why}", dump, term, kill, blame=hang.blame)
+                token = hang.token
+                member.end("hung", f"was hung: {hang.why}", dump, term, kill, blame=bool(token), token=token)
+            member.spare()
             member.send_what_is_due(now)
             self._log_stacks(member)
 
@@ -238,7 +242,11 @@ class Supervisor:
             self._renewing.extend((slot, member) for slot in self._slots for member in slot.members())
 
     def _give_up_reload(self, why: str) -> None:
-        log.error("%s: the other children stay as they are; send SIGHUP again once it is put right", why)
+        log.error(
+            "%s: the other children stay as they are (but what is started from now on has the new code): put it right "
+            "and send SIGHUP again",
+            why,
+        )
         self._renewing.clear()
         self._end_reload()
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import logging
 
 from .bells import ring_dispatcher, ring_workers
-from .clock import US
+from .clock import US, now_us
 from .connection import TRANSIENT, Patience, redact
 from .namespace import Namespace
 from .telemetry import Telemetry
 from .transactions import Transactions
 
 log = logging.getLogger("dueq.reaper")
+
+_LATE_S = 4.0
+_FAR_US = 600 * US
 
 
 class Waker:
@@ -25,8 +28,9 @@ class Waker:
     def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float) -> None:
         self._namespace, self._telemetry, self._lease = namespace, telemetry, lease
         self._transactions = Transactions(namespace.client)
-        # the contract allows a lease and five seconds: a look comes within a lease, so less than that must do
-        self._late_us = round((lease / 4 + namespace.strategy.resolution) * US)
+        # the contract allows a lease and five seconds, and a look comes once a lease
+        self._late_us = round((min(lease / 4, _LATE_S) + namespace.strategy.resolution) * US)
+        self._overdue: list[int] = []  # what was overdue at the last look
         self._patience = Patience()
 
     def run_once(self) -> float:
@@ -46,10 +50,15 @@ class Waker:
         queues = space.store.queues()
         heads = self._transactions.trip([("LINDEX", keys.of("ready", queue), -1) for queue in queues])
         due = [census.oldest_due_us for census in space.strategy.census(queues)]
+        if not any(heads) and all(at is None or at > now_us() + _FAR_US for at in due):
+            return  # however wrong this host's clock may be: it need not be asked what time it is
         since_us = space.store.time_us() - self._late_us
-        if any(at is not None and at < since_us for at in due):
-            log.warning("a task is overdue and no dispatcher has moved it: woke one; is one running?")
+        overdue = [at for at in due if at is not None and at < since_us]
+        if overdue:
+            if set(overdue) & set(self._overdue):  # else it is only a backlog that is being worked off
+                log.warning("tasks are overdue and no dispatcher moves them: woke one; is one running?")
             self._transactions.trip(ring_dispatcher(keys))
+        self._overdue = overdue
         for queue, head in zip(queues, heads, strict=True):
             ready_us = space.store.depth(queue).oldest_ready_us if head is not None else None
             if ready_us is not None and ready_us < since_us:

@@ -39,7 +39,10 @@ pytestmark = [
     pytest.mark.skipif(not {NEW, OLD} <= HERE.keys(), reason=f"no {NEW} or no {OLD}"),
     pytest.mark.timeout(300),
 ]
-_OPTIONS = ("--workers", "2", "--dispatchers", "2", "--prefetch", "4", "--lease", "2", "--audit-interval", "1")
+_OPTIONS = (
+    *("--workers", "2", "--dispatchers", "2", "--prefetch", "4", "--lease", "2", "--audit-interval", "1"),
+    *("--hang-timeout", "0"),  # a worker that stands still is to lose its lease, and to live on
+)
 _NOT_GIVEN = {
     "run": "as a process of its own, several times",
     "replay": "what demo does, with another log",

@@ -549,7 +549,7 @@ def test_code_that_does_not_boot_leaves_the_old_children(stage: Stage, told: pyt
     assert len(stage.children) == 5, "it is tried once"
     assert stage.told == ["ready", "reload", "reloaded"]
     assert stage.restarts() == 0
-    assert "send SIGHUP again once it is put right" in told.text
+    assert "put it right and send SIGHUP again" in told.text
     stage.on_spawn = lambda child: None
     stage.send(signal.SIGHUP)
     stage.go(10)

@@ -31,11 +31,9 @@ def record(state: str) -> Record:
 
 
 def test_an_event_survives_the_journal() -> None:
-    odd = Event(5, "retry", "a", 3, "worker.h|x", {"reason": 'a|b "c"\n€', "in_us": 5})
     assert decode(encode(Event(5, "done", "a"))) == Event(5, "done", "a")
-    assert decode(encode(odd)) is None or decode(encode(odd)) == odd
-    fine = Event(5, "retry", "a", 3, "worker.h", {"reason": 'a|b "c"\n€', "in_us": 5})
-    assert decode(encode(fine)) == fine
+    odd = Event(5, "retry", 'a|b"{c', 3, "worker.h", {"reason": 'a|b "c"\n€', "in_us": 5})
+    assert decode(encode(odd)) == odd
 
 
 def test_what_another_version_wrote_is_left_alone() -> None:

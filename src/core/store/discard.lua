@@ -9,6 +9,7 @@ for at = 2, #ARGV do
     redis.call('ZREM', key_dead(record.queue), ARGV[at])
     redis.call('HDEL', key_reasons(), ARGV[at])
     erase(ARGV[at])
+    note('discarded', ARGV[at])
     discarded = discarded + 1
   end
 end

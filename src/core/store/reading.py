@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from ..clock import Clock
-from ..codec import Record, decode_record
+from ..codec import Record, decode_record, readable_record
 from ..keys import Keys
 from .base import DeadLetter, Depth, Store
 
@@ -50,7 +50,10 @@ class KeyedStore(Store):
         pipe = self._client.pipeline(transaction=False)
         pipe.llen(ready).zcard(self._keys.of("leased", queue)).zcard(self._keys.of("dead", queue)).lindex(ready, -1)
         waiting, leased, dead, oldest = pipe.execute()
-        record = self.record(oldest.decode()) if oldest is not None else None
+        record = None
+        if oldest is not None:
+            # one that this version cannot read must not keep anybody from counting
+            record = readable_record(oldest.decode(), self._client.hget(self._keys.record(oldest.decode()), oldest))
         return Depth(waiting, leased, dead, record.due_us if record else None)
 
     def producer_counts(self) -> dict[tuple[str, str], int]:

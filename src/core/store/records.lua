@@ -51,11 +51,16 @@ end
 
 -- Note for `dueq explain` what a producer did (see core/journal.py). Call it when a step may write: first, at maxmemory,
 -- goes what frees memory.
-local function note(kind, id, facts)
-  local key = key_journal(id)
-  redis.call('LPUSH', key, table.concat({ whole(now), kind, id, '0', 'producer', facts or '' }, '|'))
+local function noted(kind, id, facts)
+  return table.concat({ whole(now), kind, '0', 'producer', id .. ' ' .. (facts or '') }, '|')
+end
+
+local function write_notes(key, notes)
+  redis.call('LPUSH', key, unpack(notes))
   redis.call('LTRIM', key, 0, 999)
 end
+
+local function note(kind, id, facts) write_notes(key_journal(id), { noted(kind, id, facts) }) end
 
 -- One ring is enough for a dispatcher: whoever wakes up looks at everything that is due.
 local function ring_dispatcher()

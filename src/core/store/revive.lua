@@ -17,6 +17,7 @@ for at = 2, #ARGV do
     record.retries, record.losses = 0, 0
     save(id, record)
     if timer_add(record.queue, id, now) then ring_dispatcher() end
+    note('revived', id, '{"due_us":' .. whole(now) .. '}')
     revived = revived + 1
   end
 end

@@ -7,7 +7,7 @@ local refusal = refused()
 if refusal then return refusal end
 redis.call('HSETNX', key_meta(), 'strategy', STRATEGY)
 
-local reply, earlier, added = { whole(now) }, false, {}
+local reply, earlier, added, notes = { whole(now) }, false, {}, {}
 for at = 2, #ARGV, 4 do
   local id, due, queue, body = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
@@ -18,7 +18,9 @@ for at = 2, #ARGV, 4 do
   if redis.call('HSETNX', key_record(id), id, encode(record)) == 1 then
     earlier = timer_add(queue, id, due) or earlier
     added[queue] = (added[queue] or 0) + 1
-    note('scheduled', id, '{"due_us":' .. whole(due) .. '}')
+    local key = key_journal(id)
+    notes[key] = notes[key] or {}
+    table.insert(notes[key], noted('scheduled', id, '{"due_us":' .. whole(due) .. '}'))
     reply[#reply + 1] = 'new'
   else
     reply[#reply + 1] = load(id).state -- '?' for a record that this version cannot read
@@ -28,5 +30,6 @@ for queue, tasks in pairs(added) do
   redis.call('SADD', key_queues(), queue)
   count('scheduled', queue, tasks)
 end
+for key, some in pairs(notes) do write_notes(key, some) end
 if earlier then ring_dispatcher() end
 return reply

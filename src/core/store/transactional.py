@@ -266,6 +266,10 @@ class TransactionalStore(KeyedStore):
             return Reaped(now, None, [], [])
         workers = self._keys.plain("workers")
         queues = self.queues()
+        keys = [*(self._keys.of("leased", queue) for queue in queues), workers]
+        heads = self._transactions.trip([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
+        if all(float(head[1]) > now for head in heads if head):
+            return Reaped(now, _first_end(heads), [], [])
         expired: list[Command] = [
             ("ZRANGEBYSCORE", self._keys.of("leased", queue), "-inf", now, "LIMIT", 0, limit) for queue in queues
         ]
@@ -273,11 +277,9 @@ class TransactionalStore(KeyedStore):
         *found, names = self._transactions.trip([*expired, silent])
         out = [(queue, raw_id.decode()) for queue, ids in zip(queues, found, strict=True) for raw_id in ids][:limit]
         lost = self._transactions.run(lambda session: self._take_back(session, out, lease_us, most_losses, now))
-        keys = [*(self._keys.of("leased", queue) for queue in queues), workers]
         heads = self._transactions.trip([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
-        ends = [int(float(head[1])) for head in heads if head]
         gone = [name for name in (raw.decode() for raw in names) if self._holds(name)]
-        return Reaped(now, min(ends, default=None), gone, lost)
+        return Reaped(now, _first_end(heads), gone, lost)
 
     def _take_back(
         self, session: Session, leases: Sequence[tuple[str, str]], lease_us: int, most_losses: int, now: int
@@ -318,6 +320,7 @@ class TransactionalStore(KeyedStore):
             alive = replace(record, state="S", due_us=now, cause="retry", since_us=0, token=0, retries=0, losses=0)
             edit.save(alive)
             edit.add(alive)
+            edit.note(now, "revived", record.id, due_us=now)
             return alive
 
         return self._each_dead(task_ids, edit_one)
@@ -326,6 +329,7 @@ class TransactionalStore(KeyedStore):
         def edit_one(edit: Edit, record: Record, now: int) -> None:
             self._exhume(edit, record)
             edit.erase(record)
+            edit.note(now, "discarded", record.id)
 
         return self._each_dead(task_ids, edit_one)
 
@@ -404,3 +408,8 @@ class TransactionalStore(KeyedStore):
         heads = replies[len(replies) - len(entries) :]
         if any(self._index.leads(head, entry) for head, entry in zip(heads, entries, strict=True)):
             session.read(ring_dispatcher(self._keys))
+
+
+def _first_end(heads: Sequence[Any]) -> int | None:
+    """The first of the ends that stand first in some zsets; None if all are empty."""
+    return min((int(float(head[1])) for head in heads if head), default=None)
