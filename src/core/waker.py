@@ -18,18 +18,21 @@ from .transactions import Transactions
 
 log = logging.getLogger("dueq.reaper")
 
-_LATE_S = 4.0
+_SLACK_S = 5.0  # what the contract allows on top of a lease until a host that vanished is taken over
+_MARGIN_S = 0.5  # for the look itself, and for whoever is woken by it
+_LATE_S = 1.0  # so late is nothing that a dispatcher lets wait unless it is very busy
 _FAR_US = 600 * US
 
 
 class Waker:
-    """Looks once a lease: a few commands, and three for each queue."""
+    """Looks a little less than once a lease: a command, and two for each queue."""
 
     def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float) -> None:
-        self._namespace, self._telemetry, self._lease = namespace, telemetry, lease
+        self._namespace, self._telemetry = namespace, telemetry
         self._transactions = Transactions(namespace.client)
-        # the contract allows a lease and five seconds, and a look comes once a lease
-        self._late_us = round((min(lease / 4, _LATE_S) + namespace.strategy.resolution) * US)
+        late = min(lease / 4, _LATE_S) + namespace.strategy.resolution
+        self._late_us = round(late * US)
+        self._every = lease + _SLACK_S - late - _MARGIN_S  # as seldom as will do: looks cost commands
         self._overdue: list[int] = []  # what was overdue at the last look
         self._patience = Patience()
 
@@ -43,13 +46,13 @@ class Waker:
                 log.warning("Redis trouble, trying again: %s", redact(str(error)))
             return self._patience.failed()
         self._patience.succeeded()
-        return self._lease
+        return self._every
 
     def _look(self) -> None:
         space, keys = self._namespace, self._namespace.keys
         queues = space.store.queues()
         heads = self._transactions.trip([("LINDEX", keys.of("ready", queue), -1) for queue in queues])
-        due = [census.oldest_due_us for census in space.strategy.census(queues)]
+        due = space.strategy.first_due(queues)
         if not any(heads) and all(at is None or at > now_us() + _FAR_US for at in due):
             return  # however wrong this host's clock may be: it need not be asked what time it is
         since_us = space.store.time_us() - self._late_us

@@ -127,6 +127,14 @@ class Strategy(ABC):
     def census(self, queues: Sequence[str]) -> list[Census]:
         """Count the scheduled tasks of each queue, at a cost that does not grow with their number."""
 
+    def first_due(self, queues: Sequence[str]) -> list[int | None]:
+        """When the first scheduled task of each queue is due (epoch microseconds; None: none is scheduled).
+
+        Asked all the time by processes that have nothing else to do, so where it can be had for less than a census, it
+        should. It may tell of a task that was just moved or cancelled.
+        """
+        return [census.oldest_due_us for census in self.census(queues)]
+
     @abstractmethod
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those of ``entries`` that are not in the index. For migrations; no step of it is long.

@@ -29,6 +29,7 @@ from ..core.paging import PAGE, list_pages
 from ..core.transactions import Aborted, Session
 from .base import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
 from .due import Turns, bounded
+from .timers import first_scores
 
 _LINGER_S = 2
 _SKEW_S = 1  # how far apart clocks may be without a task being late by more than the resolution
@@ -221,6 +222,12 @@ class BucketsStrategy(TransactionalStrategy):
 
     def leads(self, reply: Any, entry: Entry) -> bool:
         return not reply
+
+    def first_due(self, queues: Sequence[str]) -> list[int | None]:
+        firsts = first_scores(self.client, [self.keys.of("seconds", queue) for queue in queues])
+        if any(second is not None and second * US <= self.clock.now_us() for second in firsts):
+            return super().first_due(queues)  # the first bucket may be empty, and those after it not
+        return [None if second is None else second * US for second in firsts]
 
     def census(self, queues: Sequence[str]) -> list[Census]:
         seconds = self.clock.now_us() // US

@@ -17,6 +17,14 @@ from .base import Census, Dispatched, Entry, Moved, ScriptedStrategy, Strategy, 
 _ENTRIES = 1000  # of a long zset, read or removed by one command
 
 
+def first_scores(client: redis.Redis, keys: Sequence[str]) -> list[int | None]:
+    """The lowest score in each of some zsets; None where one is empty."""
+    pipe: Any = client.pipeline(transaction=False)
+    for key in keys:
+        pipe.zrange(key, 0, 0, withscores=True)
+    return [int(head[0][1]) if head else None for head in (pipe.execute() if keys else [])]
+
+
 class TimerZsets(Strategy):
     """What can be asked of these zsets, whoever writes them."""
 
@@ -34,6 +42,9 @@ class TimerZsets(Strategy):
             Census(scheduled, int(head[0][1]) if head else None)
             for scheduled, head in zip(replies[::2], replies[1::2], strict=True)
         ]
+
+    def first_due(self, queues: Sequence[str]) -> list[int | None]:
+        return first_scores(self.client, [self.timer(queue) for queue in queues])
 
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
         found: list[Entry] = []

@@ -148,3 +148,15 @@ def test_two_dispatchers_move_each_task_once(world: World) -> None:
         taken += [step.started.id, *[record.id for record in step.held]]
     assert len(taken) == len(set(taken)) == count
     world.wipe()
+
+
+def test_the_first_due_of_each_queue_is_known(world: World) -> None:
+    assert world.strategy.first_due(["q", "other"]) == [None, None]
+    world.schedule("later", delay_us=3600 * US)
+    world.schedule("soon", delay_us=60 * US)
+    record = world.store.record("soon")
+    assert record is not None
+    rounded = record.due_us + (-record.due_us % world.resolution_us if world.resolution_us else 0)
+    assert world.strategy.first_due(["other", "q"]) == [None, rounded]
+    [census] = world.strategy.census(["q"])
+    assert census.oldest_due_us == rounded

@@ -43,7 +43,7 @@ def let_it_be_late(world: World) -> None:
 def test_a_task_that_is_overdue_wakes_a_dispatcher(world: World, waker: Waker) -> None:
     world.schedule("a")
     wake, bell = nobody_hears(world)
-    assert waker.run_once() == LEASE_S
+    assert waker.run_once() + LEASE_S / 4 + world.resolution_us / US < LEASE_S + 5, "in time to take over"
     assert (rings(world, wake), rings(world, bell)) == (0, 0), "it is not late yet"
     let_it_be_late(world)
     waker.run_once()
