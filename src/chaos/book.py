@@ -54,6 +54,21 @@ class Book(Account):
         found[UNEXPLAINED] += self.same_token
         return found
 
+    def unaccounted(self, killed: Iterable[tuple[str, int]]) -> list[str]:
+        """Tasks with a start beyond their first that no kill accounts for: one start for each, and after it.
+
+        ``killed`` are the tasks that were killed in the middle, and when.
+        """
+        kills = defaultdict[str, list[int]](list)
+        for task_id, at_us in killed:
+            kills[task_id].append(at_us)
+        found = []
+        for task_id, starts in self.by_task.items():
+            again, of_it = sorted(start.at_us for start in starts)[1:], sorted(kills[task_id])
+            if len(again) > len(of_it) or any(start <= kill for start, kill in zip(again, of_it, strict=False)):
+                found.append(task_id)
+        return found
+
     def restarted_after(self, task_id: str, at_us: int) -> int | None:
         """Microseconds from ``at_us`` until the task was started again; None if it was not."""
         later = [start.at_us for start in self.by_task[task_id] if start.at_us > at_us]

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from ..core.embedded import EmbeddedServer, find_binary
 from ..core.errors import EmbeddedServerError
 from ..core.lifetime import stop_with_parent
+from ..replay.place import undisturbed
 
 _SERVICE = "dueq"
 _DOWN_MS = 500
@@ -39,10 +40,12 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         try:
-            self._primary.start()
-            self._replica.start()
+            for server in (self._primary, self._replica):
+                with undisturbed():  # one half started does not know how to stop
+                    server.start()
             self._wait(lambda: self._info(self._ports[1])["master_link_status"] == "up", "the replica has caught up")
-            self._sentinel = self._start_sentinel()
+            with undisturbed():
+                self._sentinel = self._start_sentinel()
             self._wait(lambda: self._sentinel_says()["num-slaves"] == 1, "the Sentinel knows the replica")
         except BaseException:
             self._stop()
@@ -61,8 +64,9 @@ class Cluster:
             client.execute_command("CLIENT", "KILL", "TYPE", "replica")
 
     def free_replica(self) -> None:
-        """Let it go on."""
-        os.kill(self._pid(self._replica), signal.SIGCONT)
+        """Let it go on, if it is there."""
+        if (pid := self._replica.pid()) is not None:
+            os.kill(pid, signal.SIGCONT)
 
     def kill_primary(self) -> None:
         """SIGKILL to the primary."""
@@ -124,11 +128,14 @@ class Cluster:
         return pid
 
     def _stop(self) -> None:
-        if self._sentinel is not None:
-            self._sentinel.kill()
-            self._sentinel.wait()
-        for server in (self._primary, self._replica):
-            server.stop()
+        """End all three; what goes wrong with one does not keep the others running."""
+        with undisturbed(), contextlib.ExitStack() as ends:
+            ends.callback(self._primary.stop)
+            ends.callback(self._replica.stop)
+            ends.callback(self.free_replica)  # a frozen server cannot stop
+            if self._sentinel is not None:
+                ends.callback(self._sentinel.wait)
+                ends.callback(self._sentinel.kill)
 
 
 def _free_ports(count: int) -> list[int]:

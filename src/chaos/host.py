@@ -73,12 +73,14 @@ class Host(SupervisedRun):
     def vanish(self) -> None:
         """SIGKILL to all its processes at once, as when a host loses its power."""
         self.gone = True
-        psutil.Process(self.pid).suspend()  # so that it starts nothing while its children are listed and killed
-        victims = [*self.children(), psutil.Process(self.pid)]
-        for victim in victims:
+        try:
             with contextlib.suppress(psutil.NoSuchProcess):
-                victim.send_signal(signal.SIGKILL)
-        self.kill()
+                psutil.Process(self.pid).suspend()  # so that it starts nothing while its children are listed and killed
+            for victim in self.children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    victim.send_signal(signal.SIGKILL)
+        finally:
+            self.kill()  # or it would stay stopped for ever
 
     def leftovers(self) -> list[psutil.Process]:
         """Its processes that are still there although it has ended."""

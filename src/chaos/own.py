@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .. import strategies
 from ..core.app import Call, Dueq, Task
 from ..core.clock import US
 from ..core.codec import encode_body
+from ..core.config import RunOptions
 from ..core.errors import ConfigurationError
+from ..core.namespace import Namespace
 from ..core.target import load
 from ..replay.account import Planned
 from ..replay.place import temporary_directory, terminable
 from . import OWN_APP_VARIABLE
 from .book import UNEXPLAINED
+from .redirect import redirected
 from .scenarios.base import LOST_OWNER
-from .scenarios.processes import check_recovery, kill_workers
-from .stage import Size, Stage
+from .scenarios.processes import kill_workers, recovery_us
+from .stage import Size, Stage, p99_ms
 
 _TARGET = "dueq.chaos.watched:app"
 _RATE = 4.0  # tasks a second, if nobody says how many
-_MOST_LOSSES = 3
+_OPTIONS = RunOptions(_TARGET)  # as whoever runs the application without flags has them
+_LONGEST_S = 600.0  # that tasks may still run, or wait for another try, after the last was due
 
 Report = dict[str, Any]
 
@@ -35,22 +41,24 @@ def kill_test(
     ``calls`` says which tasks with which arguments, in turns; without any, those that need no arguments are called.
     Raises ConfigurationError if there is nothing to call, and what ``Stage`` raises.
     """
-    app = load(target)
-    chosen = [_fitted(app, call) for call in calls] or _without_arguments(app)
+    strategies.find(strategy)  # before anything starts
     size = Size(tasks or max(1, round(_RATE * duration)), duration, seed)
-    with terminable(), temporary_directory() as directory:
-        stage = Stage("own app", strategy, size, directory, {})
-        try:
-            return _tested(stage, target, chosen)
-        finally:
-            stage.close()
+    with (
+        terminable(),
+        temporary_directory() as directory,
+        Stage("own app", strategy, size, directory, {}) as stage,
+    ):
+        with redirected(stage.settings.redis_url or ""):  # a module may schedule while it is imported
+            app = load(target)
+        chosen = [_fitted(app, call) for call in calls] or _without_arguments(app)
+        return _tested(stage, target, chosen)
 
 
 def _tested(stage: Stage, target: str, chosen: Sequence[Call]) -> Report:
     # the application's own address and namespace outrank the environment: only flags outrank those
     url, namespace = stage.settings.redis_url or "", stage.settings.namespace
-    where = ("--redis-url", url, "--namespace", namespace, "--max-losses", _MOST_LOSSES)
-    host = stage.host(*where, target=_TARGET, environment={OWN_APP_VARIABLE: target})
+    where = ("--redis-url", url, "--namespace", namespace, "--max-losses", _OPTIONS.max_losses)
+    host = stage.host(*where, lease=_OPTIONS.lease, target=_TARGET, environment={OWN_APP_VARIABLE: target})
     names: dict[str, str] = {}
 
     def schedule() -> None:
@@ -64,17 +72,36 @@ def _tested(stage: Stage, target: str, chosen: Sequence[Call]) -> Report:
         stage.app.schedule_many(made)
 
     stage.begin(schedule)
-    killed = kill_workers(stage, host)
-    stage.finish()
-    check_recovery(stage, killed)
-    return _report(stage, names, [task_id for task_id, _ in killed], target)
+    # one that was killed as often as it may be would be buried, and by our doing alone
+    killed = kill_workers(stage, host, most=_OPTIONS.max_losses - 1)
+    _finish(stage)
+    return _report(stage, names, killed, target)
 
 
-def _report(stage: Stage, names: dict[str, str], killed: Sequence[str], target: str) -> Report:
+def _finish(stage: Stage) -> None:
+    """Wait for as long as anything of what was scheduled runs, or waits for its turn or another try."""
+    space = Namespace.open(stage.settings)
+    deadline = time.monotonic() + stage.size.duration + _LONGEST_S
+
+    def goes_on() -> bool:
+        records = (space.store.record(task_id) for task_id in stage.book.lost_ids())
+        waits = stage.hosts[0].alive() and time.monotonic() < deadline
+        return waits and any(record is not None and record.state != "D" for record in records)
+
+    try:
+        stage.finish(goes_on=goes_on)
+    finally:
+        space.close()
+
+
+def _report(stage: Stage, names: dict[str, str], kills: list[tuple[str, int]], target: str) -> Report:
     book = stage.book
+    killed = [task_id for task_id, _ in kills]
+    stage.check("workers killed in the middle of a task", "some", len(killed), bool(killed))
     lost, duplicates = set(book.lost_ids()), book.duplicates()
     stage.check("tasks that never came to their end", "0", len(lost), not lost)
     stage.check("extra starts without a cause", "0", duplicates[UNEXPLAINED], not duplicates[UNEXPLAINED])
+    stage.check("starts before the due time", "0", book.early, not book.early)
     hit = set(killed)
     counts = {
         name: {
@@ -98,6 +125,7 @@ def _report(stage: Stage, names: dict[str, str], killed: Sequence[str], target: 
         "early": book.early,
         "duplicates": {cause: duplicates[cause] for cause in (*sorted(LOST_OWNER), UNEXPLAINED)},
         "kills": len(killed),
+        "recovery_p99_ms": p99_ms(recovery_us(stage, kills)),
         "tasks": counts,
         "checks": [{"what": c.what, "expected": c.expected, "measured": c.measured, "ok": c.ok} for c in stage.checks],
         "log": stage.hosts[0].log_end().splitlines() if lost else [],
@@ -107,6 +135,8 @@ def _report(stage: Stage, names: dict[str, str], killed: Sequence[str], target: 
 def print_report(report: Report, say: Callable[[str], None]) -> None:
     """Show the report to people, line by line."""
     say(f"{report['app']}: {report['finished']} of {report['scheduled']} tasks done, {report['kills']} workers killed")
+    if report["recovery_p99_ms"] is not None:
+        say(f"from a kill to the next start of its task: p99 {report['recovery_p99_ms']:.0f} ms")
     for name, counts in report["tasks"].items():
         facts = ", ".join(f"{what} {count}" for what, count in counts.items())
         say(f"  {name}: {facts}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
 import struct
@@ -30,15 +31,23 @@ class _Link:
     server: asyncio.StreamWriter
     cut_request: bool = False  # the next request is passed on in part only
     cut_reply: bool = False  # the next reply is; what it answers has been done
+    number: int = 0
+    """Which connection it is, counted as they came."""
     trap: Trap | None = None
+    trapped: bytes = b""
+    """The request that the trap waits for the reply to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """When a request that holds one of ``commands`` has been done, its reply is swallowed and ``spring`` is called."""
+    """When a request that holds one of ``commands`` has been done, its reply is swallowed and ``spring`` is called.
+
+    ``worth`` says of request and reply whether it is what the trap is for; if not, the trap waits for the next.
+    """
 
     commands: tuple[bytes, ...]
     spring: Callable[[], None]
+    worth: Callable[[bytes, bytes], bool] = lambda request, reply: True
 
 
 @dataclass
@@ -51,13 +60,16 @@ class _Faults:
 class Proxy:
     """Runs in a thread of its own from the constructor until ``close``."""
 
-    def __init__(self, redis_url: str, directory: Path, chance: random.Random) -> None:
+    def __init__(self, redis_url: str, directory: Path, seed: str) -> None:
+        """``seed`` is of the choices that it makes."""
         parts = urlsplit(redis_url)
         self._path, self._server = directory / "proxy.sock", unquote(parts.path)
         self.url = f"unix://{quote(str(self._path))}?{parts.query}"
         self.cuts = 0
         """How many connections were cut."""
-        self._chance, self._faults = chance, _Faults()
+        # one for each thread: the order of draws from a single one would be up to the machine
+        self._choices, self._lengths = random.Random(f"{seed} cut"), random.Random(f"{seed} length")
+        self._faults, self._accepted = _Faults(), itertools.count()
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -75,10 +87,10 @@ class Proxy:
 
     def cut(self, *, reply: bool) -> int:
         """Cut one open connection in the middle of its next request, or of its next reply; returns the pid it is of."""
-        links = sorted(self._links, key=id)
+        links = sorted(list(self._links), key=lambda link: link.number)  # noqa: C414 - the loop changes the set meanwhile
         if not links:
             return 0
-        link = self._chance.choice(links)
+        link = self._choices.choice(links)
         if reply:
             link.cut_reply = True
         else:
@@ -92,6 +104,10 @@ class Proxy:
     def trap(self, pid: int, trap: Trap) -> None:
         """Set a trap for the next fitting request of a process."""
         self._faults.traps[pid] = trap
+
+    def disarm(self) -> None:
+        """Take every trap away that has not caught anything yet."""
+        self._faults.traps.clear()
 
     def close(self) -> None:
         """End it and every connection."""
@@ -116,20 +132,20 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._spawn(self._connect(reader, writer))
+        self._spawn(self._connect(reader, writer, next(self._accepted)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         try:
             from_server, to_server = await asyncio.open_unix_connection(self._server)
         except OSError:
             writer.close()  # Redis is away: so is the proxy
             return
-        link = _Link(_peer(writer), writer, to_server)
+        link = _Link(_peer(writer), writer, to_server, number=number)
         self._links.add(link)
         with contextlib.suppress(OSError):
             # either direction's end is the end of both
@@ -152,25 +168,26 @@ class Proxy:
             await self._hold_up(link.pid)
             if link.cut_request:
                 self.cuts += 1
-                link.server.write(data[: self._chance.randrange(len(data))])
+                link.server.write(data[: self._lengths.randrange(len(data))])
                 await link.server.drain()
                 return
             trap = self._faults.traps.get(link.pid)
             if trap is not None and any(b"\r\n" + command + b"\r\n" in data for command in trap.commands):
-                del self._faults.traps[link.pid]
-                link.trap = trap
+                link.trap, link.trapped = trap, data
             link.server.write(data)
             await link.server.drain()
 
     async def _down(self, reader: asyncio.StreamReader, link: _Link) -> None:
         while data := await reader.read(_CHUNK):
             await self._hold_up(link.pid)
-            if link.trap is not None:
-                link.trap.spring()
+            trap, link.trap = link.trap, None
+            if trap is not None and trap.worth(link.trapped, data):
+                self._faults.traps.pop(link.pid, None)
+                trap.spring()
                 return
             if link.cut_reply:
                 self.cuts += 1
-                link.client.write(data[: self._chance.randrange(len(data))])
+                link.client.write(data[: self._lengths.randrange(len(data))])
                 await link.client.drain()
                 return
             link.client.write(data)

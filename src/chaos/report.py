@@ -27,7 +27,7 @@ def judge(scenario: Scenario, stage: Stage) -> None:
         stage.check(
             "causes of duplicates", allowed, duplicates or "no duplicates", duplicates.keys() <= scenario.causes
         )
-    if stage.server_time:
+    if stage.server_time or not scenario.skews_clocks:
         stage.check("early", "0", book.early, not book.early)
     ended = {host.name: host.exit_status for host in stage.hosts if not host.gone}
     stage.check("supervisors that were not killed end with", "0", ended, not any(ended.values()))
@@ -60,7 +60,8 @@ def make(scenario: Scenario, stage: Stage) -> Report:
 
 def failed(scenario: Scenario, strategy: str, seed: int, error: Exception) -> Report:
     """The report of a run that did not come to its end."""
-    check = {"what": "the run comes to its end", "expected": "yes", "measured": str(error) or repr(error), "ok": False}
+    said = f"{type(error).__name__}: {error}"
+    check = {"what": "the run comes to its end", "expected": "yes", "measured": said, "ok": False}
     nothing = dict.fromkeys(("scheduled", "finished", "lost", "early", "restarts", "faults"), 0)
     return {
         **_head(scenario, strategy, seed, False),

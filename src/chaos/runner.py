@@ -5,19 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from .. import strategies
-from ..core.errors import BootFailure, ConfigurationError, DueqError
+from ..core.errors import BootFailure, ConfigurationError
 from ..core.lifetime import end_with_parent
-from ..replay.place import temporary_directory, terminable
+from ..replay.place import temporary_directory, terminable, undisturbed
 from . import report
 from .page import Run, render
 from .scenarios import SCENARIOS
@@ -27,6 +25,7 @@ from .stage import Size, Stage
 ALL = "all"
 DEFAULT_DURATION_S = 10.0
 _spawn = multiprocessing.get_context("spawn")
+_CTRL_C = (signal.SIGINT,)
 _RATE = 20.0  # tasks a second, if nobody says how many
 
 
@@ -62,38 +61,41 @@ def play(one: Wanted) -> Run:
     with terminable(), temporary_directory() as directory:
         try:
             return _played(scenario, one, directory)
-        except (DueqError, RedisError, OSError) as error:
-            return Run(report.failed(scenario, one.strategy, one.size.seed, error), [], [])
+        except Exception as error:  # noqa: BLE001 - whatever went wrong is what is told of this run; the others go on
+            return _failed(one, error)
 
 
 def _played(scenario: Scenario, one: Wanted, directory: Path) -> Run:
-    stage = Stage(scenario.name, one.strategy, one.size, directory, dict(scenario.options))
-    try:
+    with Stage(scenario.name, one.strategy, one.size, directory, dict(scenario.options)) as stage:
         scenario.play(stage)
         report.judge(scenario, stage)
         return Run(report.make(scenario, stage), stage.book.points(stage.base_us), stage.marks)
-    finally:
-        stage.close()
 
 
-def play_all(runs: Sequence[Wanted], jobs: int = 1) -> Iterator[Run]:
-    """Play them, ``jobs`` at once; each comes when it is over."""
+def _failed(one: Wanted, error: Exception) -> Run:
+    return Run(report.failed(SCENARIOS[one.scenario], one.strategy, one.size.seed, error), [], [])
+
+
+def play_all(runs: Sequence[Wanted], jobs: int = 1) -> Generator[Run, None, None]:
+    """Play them, ``jobs`` at once; each comes when it is over. Close it, if it is not used to its end."""
     if jobs <= 1:
         yield from map(play, runs)
         return
-    waiting, playing = deque(runs), dict[Any, BaseProcess]()
+    waiting, playing = deque(runs), dict[Any, tuple[Wanted, BaseProcess]]()
     with terminable():
         try:
             while waiting or playing:
                 while waiting and len(playing) < jobs:
-                    ours, process = _start(waiting.popleft())
-                    playing[ours] = process
+                    one = waiting.popleft()
+                    with undisturbed():
+                        ours, process = _start(one)
+                        playing[ours] = one, process
                 for ours in wait(list(playing)):
-                    yield _result(ours, playing.pop(ours))
+                    yield _result(ours, *playing.pop(ours))
         finally:
-            for process in playing.values():
+            for _, process in playing.values():
                 process.terminate()  # it ends what it has started
-            for process in playing.values():
+            for _, process in playing.values():
                 process.join()
 
 
@@ -101,23 +103,32 @@ def _start(one: Wanted) -> tuple[Any, BaseProcess]:
     """Play in a process of its own: not in a thread, since what a run starts is tied to the thread that started it."""
     ours, theirs = _spawn.Pipe(duplex=False)
     process = _spawn.Process(target=_play_for, args=(one, theirs))
-    process.start()
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, _CTRL_C
+    )  # it is born with this mask, and ignores the signal before it lifts it
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
     theirs.close()
     return ours, process
 
 
 def _play_for(one: Wanted, reply: Any) -> None:
+    # a Ctrl-C reaches every process of the terminal: ours decides, and ends its children once
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
     end_with_parent(signal.SIGTERM)
     reply.send(play(one))
 
 
-def _result(ours: Any, process: BaseProcess) -> Run:
+def _result(ours: Any, one: Wanted, process: BaseProcess) -> Run:
     try:
         run: Run = ours.recv()
         return run
     except EOFError:
         process.join()
-        raise BootFailure(f"the process of a run ended with status {process.exitcode}; see above") from None
+        return _failed(one, BootFailure(f"the process of the run ended with status {process.exitcode}"))
     finally:
         process.join()
         ours.close()

@@ -6,9 +6,10 @@ import contextlib
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import psutil
@@ -22,6 +23,7 @@ from ..core.embedded import EmbeddedServer
 from ..core.errors import DueqError
 from ..replay.account import Planned
 from ..replay.ledger import LedgerReader
+from ..replay.place import undisturbed
 from ..replay.stats import quantile
 from ..strategies.base import TransactionalStrategy
 from .book import Book
@@ -61,14 +63,15 @@ class Check:
 
 
 class Stage:
-    """One run of one scenario under one strategy. Close it, whichever way it ends."""
+    """One run of one scenario under one strategy. A context manager, which ends whatever still runs."""
 
     def __init__(self, scenario: str, strategy: str, size: Size, directory: Path, options: dict[str, str]) -> None:
-        self.strategy, self.size, self.directory, self.options = strategy, size, directory, options
-        self.chance = random.Random(f"{size.seed} {scenario} {strategy}")
-        self.server = EmbeddedServer(directory / "redis", options=options)
-        self.use(self.server.start())
+        """Start its Redis. Raises ConfigurationError if there is no such strategy, EmbeddedServerError."""
         kind = strategies.find(strategy)
+        self.strategy, self.size, self.directory, self.options = strategy, size, directory, options
+        self.seed = f"{size.seed} {scenario} {strategy}"
+        """What every random choice follows from."""
+        self.chance = random.Random(self.seed)
         self.resolution_s = kind.resolution
         self.server_time = not issubclass(kind, TransactionalStrategy)
         """Whether the strategy goes by Redis's clock rather than its hosts'."""
@@ -84,8 +87,27 @@ class Stage:
         self._extras = 0
         self._counted_from = ("", 0)
         self._commands_per_task: float | None = None
+        self.server = EmbeddedServer(directory / "redis", options=options)
+        try:
+            self.use(self.start_server())
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     # -- setting up
+
+    def start_server(self) -> str:
+        """Start its Redis; returns the address. Not to be interrupted: one half started does not know how to stop."""
+        with undisturbed():
+            return self.server.start()
 
     def use(self, redis_url: str) -> None:
         """Let hosts and producers use this Redis from now on."""
@@ -97,6 +119,7 @@ class Stage:
         *flags: str | int | float,
         workers: int = 3,
         dispatchers: int = 1,
+        lease: float = LEASE_S,
         url: str = "",
         target: str = TARGET,
         environment: dict[str, str] | None = None,
@@ -104,12 +127,14 @@ class Stage:
         """Start a host, on the server or through the address ``url``; ``wait_ready`` says when it is."""
         settings = Settings(url or self.settings.redis_url, _NAMESPACE, self.strategy)
         # the restart limit is for what nobody does on purpose
-        common = ("--strategy", self.strategy, "--lease", LEASE_S, "--max-losses", 1000, "--max-restarts", 100_000)
+        common = ("--strategy", self.strategy, "--lease", lease, "--max-losses", 1000, "--max-restarts", 100_000)
         counts = ("--workers", workers, "--dispatchers", dispatchers)
         name = f"host{len(self.hosts)}"
-        host = Host(settings, self.directory, name, *common, *counts, *flags, target=target, environment=environment)
-        self.hosts.append(host)
-        return host
+        with undisturbed():
+            self.hosts.append(
+                Host(settings, self.directory, name, *common, *counts, *flags, target=target, environment=environment)
+            )
+        return self.hosts[-1]
 
     def begin(self, schedule: Callable[[], None]) -> None:
         """Wait for the hosts, and let ``schedule`` plan and schedule the tasks, from ``base_us`` on."""
@@ -200,16 +225,23 @@ class Stage:
             self.look()
         return True
 
-    def finish(self, *, patience_s: float = 0.0) -> None:
-        """Wait until every task has finished, or until nothing moves any more, even for ``patience_s`` longer than
-        usual; then stop the hosts."""
+    def finish(self, *, patience_s: float = 0.0, goes_on: Callable[[], bool] = lambda: False) -> None:
+        """Wait until every task has finished, or until nothing moves any more; then stop the hosts.
+
+        ``patience_s``: how much longer than usual nothing may move. ``goes_on`` says, when nothing has moved for so
+        long, whether something still will.
+        """
         self.until(self.size.duration)
         entries, moved_at = self.book.entries, time.monotonic()
-        while self.book.lost and time.monotonic() - moved_at < _STALLED_S + patience_s:
+        while self.book.lost:
             time.sleep(_TICK_S)
             self.look()
             if self.book.entries > entries:
                 entries, moved_at = self.book.entries, time.monotonic()
+            elif time.monotonic() - moved_at >= _STALLED_S + patience_s:
+                if not goes_on():
+                    break
+                moved_at = time.monotonic()
         self.settle()
         run_id, commands = _commands(self.settings.redis_url or "")
         if run_id == self._counted_from[0]:
@@ -251,14 +283,45 @@ class Stage:
             process.send_signal(signal.SIGKILL)
         return at_us
 
-    def busy_worker(self, host: Host) -> tuple[psutil.Process, str] | None:
-        """A worker of ``host`` that runs a task now, chosen at random, and that task; None if none does."""
+    def busy_worker(self, host: Host, spared: Collection[str] = ()) -> tuple[psutil.Process, str] | None:
+        """A worker of ``host`` that runs a task now, chosen at random, and that task; None if none does.
+
+        ``spared`` are tasks that do not count.
+        """
         self.look()
-        busy = [child for child in host.children("worker") if child.pid in self.book.running]
+        runs = self.book.running
+        busy = [child for child in host.children("worker") if runs.get(child.pid, "") not in ("", *spared)]
         if not busy:
             return None
         chosen = self.chance.choice(sorted(busy, key=lambda child: child.pid))
         return chosen, self.book.running[chosen.pid]
+
+    def stop_in_a_task(
+        self, host: Host, spared: Collection[str] = (), *, within: float = 0.5
+    ) -> tuple[psutil.Process, str] | None:
+        """The same, and the worker is stopped (SIGSTOP) in the middle of that task: nothing it does is unknown.
+
+        None if none was caught ``within`` so many seconds.
+        """
+        deadline = time.monotonic() + within
+        while True:
+            found = self.busy_worker(host, spared)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if found is not None and (task_id := self._stopped(found[0])) and task_id not in spared:
+                    return found[0], task_id
+                if found is not None:
+                    found[0].resume()  # it had just finished
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_TICK_S)
+
+    def _stopped(self, worker: psutil.Process) -> str:
+        """Stop a worker; returns the task that it is in the middle of, or nothing."""
+        worker.suspend()
+        while worker.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+            time.sleep(0.001)  # a system call that it is in comes to its end first
+        self.look()
+        return self.book.running.get(worker.pid, "")
 
     # -- verdict
 
@@ -270,11 +333,12 @@ class Stage:
         return sum(host.page.total(metric, **labels) for host in self.hosts)
 
     def close(self) -> None:
-        """End whatever still runs."""
-        for host in self.hosts:
-            if host.alive():
-                host.vanish()
-        self.server.stop()
+        """End whatever still runs; what goes wrong with one does not keep the others running."""
+        with undisturbed(), contextlib.ExitStack() as ends:
+            ends.callback(self.server.stop)
+            for host in self.hosts:
+                if host.alive():
+                    ends.callback(host.vanish)
 
 
 def _commands(redis_url: str) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,11 @@ def chaos(
 
     With --app the tasks of your own application are run and their workers
     killed in the middle of them, to see whether they survive it. They run for
-    real: only Redis is another one, whatever else they touch is not.
+    real. Every Dueq object of the application uses a Redis started for this,
+    whatever address the code gives it, while the module is imported, too; all
+    else that the code touches is the real thing: databases, mail, files, other
+    services, a Redis that it reaches with a client of its own, and programs
+    that it starts.
 
     \b
     Examples:
@@ -97,15 +102,16 @@ def chaos(
         return
     runs = []
     chosen = wanted(scenario, strategy, tasks, duration, seed)
-    for run in play_all(chosen, jobs):
-        runs.append(run)
-        found = run.report
-        if as_json:
-            say_json(found)
-        verdict = "met" if found["ok"] else "NOT MET"
-        note(f"{len(runs)}/{len(chosen)} {found['scenario']} {found['strategy']}: {verdict}")
-        for trouble in reports.troubles(found):
-            note(f"    {trouble}")
+    with contextlib.closing(play_all(chosen, jobs)) as playing:  # a Ctrl-C may come in here, too
+        for run in playing:
+            runs.append(run)
+            found = run.report
+            if as_json:
+                say_json(found)
+            verdict = "met" if found["ok"] else "NOT MET"
+            note(f"{len(runs)}/{len(chosen)} {found['scenario']} {found['strategy']}: {verdict}")
+            for trouble in reports.troubles(found):
+                note(f"    {trouble}")
     order = {(one.scenario, one.strategy): at for at, one in enumerate(chosen)}
     runs.sort(key=lambda run: order[run.report["scenario"], run.report["strategy"]])
     if report is not None:

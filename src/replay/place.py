@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -17,13 +18,19 @@ from ..core.embedded import EmbeddedServer
 from ..core.housekeeping import purge
 from ..core.namespace import Namespace
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[Path]:
     """A private directory, removed at the end."""
-    # a server or child that had to be killed may write while this goes: not worth an error
-    with tempfile.TemporaryDirectory(prefix="dueq-run-", ignore_cleanup_errors=True) as name:
+    name = tempfile.mkdtemp(prefix="dueq-run-")
+    try:
         yield Path(name)
+    finally:
+        with undisturbed():
+            # a server or child that had to be killed may write while this goes: not worth an error
+            shutil.rmtree(name, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -35,7 +42,8 @@ def namespace(redis_url: str | None, strategy: str, directory: Path) -> Iterator
     name = f"replay-{secrets.token_hex(6)}"
     server = None if redis_url else EmbeddedServer(directory / "redis")
     try:
-        url = redis_url or (server.start() if server else "")
+        with undisturbed():  # a server that is just starting could not be told to stop
+            url = redis_url or (server.start() if server else "")
         opened = Namespace.open(Settings(url, name, strategy))
         try:
             yield opened
@@ -46,22 +54,58 @@ def namespace(redis_url: str | None, strategy: str, directory: Path) -> Iterator
             opened.close()
     finally:
         if server is not None:
-            server.stop()
+            with undisturbed():
+                server.stop()
 
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP end the program as SystemExit does: with everything cleaned up."""
+    """Inside, the first SIGINT, SIGTERM or SIGHUP ends the program as an exception does: with everything cleaned up.
+
+    Those that follow it are ignored: an impatient second Ctrl-C must not cut the cleaning up short. What was ignored
+    already (``nohup``) still is.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    told = False
+
     def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if told:
+            return
+        told = True
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    with _handled(leave):
+        yield
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, SIGINT, SIGTERM and SIGHUP wait until the end: for what must not be left half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    try:
+        with _handled(lambda number, frame: came.append(number)):
+            yield
+    finally:
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, ``handler`` gets those of the signals that are not ignored."""
+    wanted = [number for number in _ENDING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, handler) for number in wanted}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -99,7 +99,7 @@ class SupervisedRun:
             except subprocess.TimeoutExpired:
                 continue
             except BaseException:
-                self._process.kill()  # a second Ctrl-C: now
+                self._process.kill()  # a Ctrl-C while it drains: now
                 raise
         raise AssertionError("a process outlived SIGKILL")
 

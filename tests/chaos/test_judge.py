@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from redis.exceptions import ResponseError
 
 from dueq.chaos import report
 from dueq.chaos.book import Book
-from dueq.chaos.scenarios.base import Scenario
+from dueq.chaos.runner import play as play_run
+from dueq.chaos.runner import wanted
+from dueq.chaos.scenarios import servers, surroundings
+from dueq.chaos.scenarios.base import LOST_OWNER, Scenario
 from dueq.chaos.stage import Size, Stage
 from dueq.core.clock import now_us
+from dueq.core.errors import NotReplicated
 from dueq.core.housekeeping import purge
 from dueq.core.namespace import Namespace
 from dueq.replay.account import Planned
@@ -62,6 +69,27 @@ def test_who_runs_what() -> None:
     assert ledger.lost_ids() == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("killed", "found"),
+    [
+        ([], ["a"]),
+        ([("a", 1050)], []),
+        ([("a", 1150)], ["a"]),  # killed after it had started again
+        ([("b", 1050)], ["a"]),
+    ],
+)
+def test_an_extra_start_is_of_a_kill(killed: list[tuple[str, int]], found: list[str]) -> None:
+    ledger = book(started("a", 1101, 2, "worker_lost"), started("a", 1001, 1), started("b", 1001, 3))
+    assert ledger.unaccounted(killed) == found
+
+
+def test_a_kill_accounts_for_one_start() -> None:
+    ledger = book(*(started("a", 1001 + 100 * number, number, "worker_lost") for number in range(3)))
+    assert ledger.unaccounted([("a", 1050)]) == ["a"]
+    assert ledger.unaccounted([("a", 1050), ("a", 1060)]) == []
+    assert ledger.unaccounted([("a", 1050), ("a", 1250)]) == ["a"]
+
+
 def test_recovery_is_measured_to_the_next_start() -> None:
     ledger = book(started("a", 1001, 1), started("a", 1500, 2, "worker_lost"), started("a", 1700, 3, "worker_lost"))
     assert ledger.restarted_after("a", 1200) == 300
@@ -81,16 +109,13 @@ def test_points_tell_lateness_and_repeats() -> None:
     ]  # fmt: skip
 
 
-def judged(directory: Path, play: Callable[[Stage], None], **facts: object) -> list[str]:
+def judged(directory: Path, play: Callable[[Stage], None], strategy: str = "lua", **facts: object) -> list[str]:
     """What the judge complains of after ``play`` on a real engine."""
     scenario = Scenario("test", "a fault", "an expectation", play, **facts)  # type: ignore[arg-type]
-    stage = Stage("test", "lua", Size(10, 1.0, 1), directory, {})
-    try:
+    with Stage("test", strategy, Size(10, 1.0, 1), directory, {}) as stage:
         play(stage)
         report.judge(scenario, stage)
         return [check.what for check in stage.checks if not check.ok]
-    finally:
-        stage.close()
 
 
 def quietly(stage: Stage) -> None:
@@ -130,6 +155,67 @@ def test_a_duplicate_without_a_cause_and_an_early_start_are_noticed(tmp_path: Pa
         stage.look()
 
     assert judged(tmp_path, play) == ["causes of duplicates", "early"]
+
+
+@pytest.mark.parametrize("strategy", ["lua", "watch"])
+def test_an_early_start_is_noticed_whoever_says_the_time(tmp_path: Path, strategy: str) -> None:
+    def play(stage: Stage) -> None:
+        quietly(stage)
+        stage.finish()
+        ledger = Ledger(stage.directory)
+        ledger.start(started("t3", stage.plan["t3"].due_us - 1, 10_000, "worker_lost"))
+        ledger.close()
+        stage.look()
+
+    complaints = judged(tmp_path / "in-step", play, strategy, causes=LOST_OWNER)
+    assert complaints == ["early"]
+    skewed = judged(tmp_path / "skewed", play, strategy, causes=LOST_OWNER, skews_clocks=True)
+    assert skewed == (["early"] if strategy == "lua" else [])
+
+
+def test_a_kill_is_in_the_middle_of_a_task(tmp_path: Path) -> None:
+    with Stage("test", "lua", Size(30, 1.0, 1), tmp_path, {}) as stage:
+        host = stage.host(workers=2)
+        stage.begin_naps(longest_s=0.1)
+        stage.until(0.2)
+        found = stage.stop_in_a_task(host, within=2.0)
+        assert found is not None
+        worker, task_id = found
+        stage.until(stage.elapsed() + 0.5)  # longer than any task
+        assert stage.book.running[worker.pid] == task_id
+        assert stage.stop_in_a_task(host, set(stage.plan), within=0.1) is None
+        stage.kill(worker, "worker")
+        stage.finish()
+        assert len(stage.book.by_task[task_id]) == 2
+
+
+def test_a_storm_of_few_tasks_kills_a_worker() -> None:
+    [one] = wanted("storm", "lua", 20, 0.5, 1)
+    report = play_run(one).report
+    assert report["ok"], report["checks"]
+    [killed] = [check["measured"] for check in report["checks"] if check["what"] == "workers killed meanwhile"]
+    assert int(killed) >= 1
+
+
+def test_an_error_of_redis_alone_is_no_clear_error() -> None:
+    def fails() -> None:
+        raise ResponseError("NOREPLICAS not enough")
+
+    assert not servers._says(servers._told(fails, NotReplicated))
+    assert not servers._says("")
+    assert servers._says("no replica has it", "replica")
+
+
+def test_a_host_with_another_clock_imports_what_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    stage = Mock(directory=tmp_path)
+    stage.begin_naps.side_effect = TimeoutError
+    with pytest.raises(TimeoutError):
+        surroundings._clock(stage)
+    for call in stage.host.call_args_list:
+        first, *rest = call.kwargs["environment"]["PYTHONPATH"].split(os.pathsep)
+        assert Path(first, "sitecustomize.py").exists()
+        assert rest == ["/somewhere"]
 
 
 def test_a_supervisor_that_gives_up_is_noticed(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import random
 import subprocess
 import sys
 import time
@@ -13,9 +13,15 @@ from pathlib import Path
 import pytest
 import redis
 from redis.exceptions import ConnectionError
+from support.waiting import wait_until
 
+from dueq import Dueq, strategies
 from dueq.chaos.proxy import Proxy, Trap
+from dueq.chaos.scenarios.processes import _TAKES, took_a_batch
+from dueq.core.config import Settings
 from dueq.core.connection import connect
+from dueq.core.housekeeping import purge
+from dueq.core.namespace import Namespace
 
 _OTHER = """
 import sys, time
@@ -32,7 +38,7 @@ print(time.monotonic() - began, flush=True)
 
 @pytest.fixture
 def proxy(redis_url: str, tmp_path: Path) -> Iterator[Proxy]:
-    proxy = Proxy(redis_url, tmp_path, random.Random(1))
+    proxy = Proxy(redis_url, tmp_path, "1")
     yield proxy
     proxy.close()
 
@@ -111,3 +117,54 @@ def test_a_trap_springs_once_the_command_is_done(proxy: Proxy, client: redis.Red
     assert seen == [b"1"]
     assert client.incr("counter") == 2
     direct.close()
+
+
+@pytest.mark.parametrize("strategy", strategies.names())
+def test_a_trap_for_a_batch_waits_for_one(proxy: Proxy, redis_url: str, strategy: str) -> None:
+    namespace = f"trap-{strategy}"
+    direct = Namespace.open(Settings(redis_url, namespace, strategy))
+    through = Namespace.open(Settings(proxy.url, namespace, strategy))
+    sprung: list[int] = []
+    app = Dueq(redis_url, namespace=namespace, strategy=strategy)
+    try:
+        app.schedule_task(time.time() + 3600, "later")
+        proxy.trap(os.getpid(), Trap(_TAKES, lambda: sprung.append(1), took_a_batch))
+        for _ in range(3):
+            assert through.strategy.dispatch(10).moved == []
+        assert sprung == []
+        app.schedule_task(time.time() - 5, "now")
+        with pytest.raises(ConnectionError):
+            wait_until(lambda: through.strategy.dispatch(10).moved, timeout=5)  # buckets: up to a second
+        assert sprung == [1]
+    finally:
+        through.close()
+        purge(direct)
+        direct.close()
+
+
+def test_the_same_seed_cuts_the_same_connections(redis_url: str, tmp_path: Path) -> None:
+    def cut(directory: Path) -> list[int]:
+        directory.mkdir()
+        proxy = Proxy(redis_url, directory, "1")
+        clients = [connect(proxy.url, timeout=10) for _ in range(12)]
+        try:
+            for client in clients:
+                client.ping()
+            for _ in range(4):
+                proxy.cut(reply=False)
+            cut = []
+            for number, client in enumerate(clients):
+                before = proxy.cuts
+                with contextlib.suppress(ConnectionError):
+                    client.ping()
+                if proxy.cuts > before:
+                    cut.append(number)
+            return cut
+        finally:
+            for client in clients:
+                client.close()
+            proxy.close()
+
+    first = cut(tmp_path / "a")
+    assert first
+    assert [cut(tmp_path / name) for name in "bc"] == [first, first]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -20,8 +21,10 @@ from support.waiting import wait_until
 
 from dueq.core.connection import connect
 from dueq.core.errors import BootFailure, ConfigurationError
+from dueq.replay.ledger import Start, parse
 from dueq.replay.report import is_clean
 from dueq.replay.runner import run_replay
+from dueq.replay.supervised import SupervisedRun
 
 CONTRACT = {
     "strategy", "scheduled", "finished", "lost", "early", "duplicates", "lateness_ms", "restarts", "duration_s",
@@ -92,7 +95,10 @@ def test_killed_workers_job_is_run_again_under_its_cause(tmp_path: Path, tempora
 
     def kill_a_busy_worker() -> None:
         wait_until(lambda: ledger_in(temporary), timeout=60)
-        pid = int(ledger_in(temporary).split()[-1])  # of the worker that started the last job, which sleeps 1 s
+        last = [
+            entry for line in ledger_in(temporary).encode().splitlines() if isinstance(entry := parse(line), Start)
+        ][-1]
+        pid = last.pid  # of the worker that runs the job, which sleeps 1 s
         assert pid in {process.pid for process in descendants()}
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
@@ -133,7 +139,8 @@ def test_replay_that_is_ended_takes_everything_with_it(tmp_path: Path, temporary
 def test_dueq_that_does_not_start_is_told_with_its_log(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dueq.replay.supervised.TARGET", "no.such.module:app")
+    wrong = functools.partial(SupervisedRun, target="no.such.module:app")
+    monkeypatch.setattr("dueq.replay.runner.SupervisedRun", wrong)
     with pytest.raises(BootFailure, match=r"(?s)ended with status [1-9].*no\.such|no module"):
         run_replay(trace(tmp_path, 5, 1, 0), speed=1, json=True)
     assert list(temporary.iterdir()) == []

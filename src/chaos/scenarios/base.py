@@ -27,6 +27,8 @@ class Scenario:
     """How many tasks, if not as many as others."""
     loses: bool = False
     """Whether Redis itself loses data, so that some tasks may be lost: ``play`` says which may not."""
+    skews_clocks: bool = False
+    """Whether the hosts' clocks are wrong, so that tasks start early where those are all that a strategy has."""
 
 
 LOST_OWNER = frozenset({"worker_lost", "lease_expired"})

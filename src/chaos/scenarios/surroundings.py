@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..proxy import Proxy
@@ -23,7 +24,7 @@ time.time = lambda: time.time_ns() / 1e9
 
 
 def _network(stage: Stage) -> None:
-    proxy = Proxy(stage.settings.redis_url or "", stage.directory, stage.chance)
+    proxy = Proxy(stage.settings.redis_url or "", stage.directory, stage.seed)
     try:
         host = stage.host(url=proxy.url)
         stage.begin_naps()
@@ -58,7 +59,8 @@ def _clock(stage: Stage) -> None:
         folder = stage.directory / f"clock{ahead}"
         folder.mkdir()
         Path(folder, "sitecustomize.py").write_text(_CLOCK_GOES_WRONG)
-        environment = {"PYTHONPATH": str(folder), "DUEQ_CHAOS_AHEAD_S": str(ahead)}
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        environment = {"PYTHONPATH": path, "DUEQ_CHAOS_AHEAD_S": str(ahead)}
         hosts[ahead] = stage.host(workers=2, environment=environment)
     stage.begin_naps()
     stage.mark(f"{hosts[_SKEW_S].name} is {_SKEW_S} s ahead, {hosts[-_SKEW_S].name} {_SKEW_S} s behind")
@@ -92,4 +94,5 @@ CLOCK = Scenario(
     "early 0 where the strategy's server has TIME; the skew metric shows it",
     _clock,
     LOST_OWNER,
+    skews_clocks=True,
 )
