@@ -9,7 +9,7 @@ INPUTS := pyproject.toml constraints.txt
 LOCKED := $(if $(shell command -v flock 2>/dev/null),flock .venv.lock,)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test chaos dashboards lint types constraints clean check-python
+.PHONY: help venv demo servers test chaos dashboards lint types constraints clean check-python previews
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,10 @@ chaos: venv  ## run every scenario under every strategy, and put the table into 
 
 dashboards: venv  ## make Grafana's dashboards and Prometheus's recording rules anew, from grafana/boards
 	.venv/bin/python grafana/build.py
+
+previews: venv  ## draw what the dashboards show of a real run into docs/previews
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,plots]'
+	cd tests && ../.venv/bin/python -m grafana.previews ../docs/previews
 
 lint: venv  ## check style and format
 	.venv/bin/ruff check .
