@@ -46,6 +46,7 @@ _OPTIONS = (
 _NOT_GIVEN = {
     "run": "as a process of its own, several times",
     "replay": "what demo does, with another log",
+    "chaos": "it starts servers of its own; what its engine and producers send is what is sent here",
     **{f"redis {name}": "about the server that dueq starts itself" for name in ("start", "stop", "url", "status")},
 }
 """The commands that ``Life.cli`` does not give, and why."""
@@ -157,6 +158,7 @@ class Life:
         self.cli("schedule", "--file", str(lines))
         self.cli("schedule", "1", "--in", "10m", "--id", "mine")
         assert json.loads(self.cli("show", "mine", "--json"))["state"] == "scheduled"
+        assert json.loads(self.cli("explain", "mine", "--json"))["events"][0]["event"] == "scheduled"
         self.cli("cancel", "mine")
         self.cli("show", "mine", status=1)
         assert self.strategy in self.cli("status")
