@@ -80,7 +80,7 @@ types: venv  ## check types, strictly
 constraints: check-python  ## pin the newest versions that install together
 	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(PYTHON) -m venv "$$fresh/venv"; \
-	"$$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	"$$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev,plots]'; \
 	{ echo "# The versions that dueq is developed and tested with. Made by 'make constraints': run that to refresh it,"; \
 	  echo "# then 'make test', and commit both. Users are bound only by the ranges in pyproject.toml."; \
 	  "$$fresh/venv/bin/python" -m pip freeze --exclude-editable --exclude dueq; } > "$$fresh/constraints.txt"; \
