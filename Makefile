@@ -56,7 +56,7 @@ test: venv  ## run the tests (ARGS="-k name" chooses; ARGS="--servers like-2.4,r
 	part -m "not alone and not processes" -n 2 --servers all; \
 	[ -n "$$some" ] && [ -z "$$bad" ]
 
-chaos: venv  ## run every scenario under every strategy, and put the table into docs/chaos.md (about 12 minutes)
+chaos: venv  ## run every scenario under every strategy, and put the table into docs/chaos.md (about 10 minutes)
 	@mkdir -p chaos-report
 	.venv/bin/dueq chaos --strategy all --scenario all --jobs 2 --json --report chaos-report $(ARGS) > chaos-report/runs.jsonl; \
 	met=$$?; .venv/bin/python -m dueq.chaos.markdown chaos-report/runs.jsonl docs/chaos.md && exit $$met
