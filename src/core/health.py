@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from .exposition import Processes
+
 STILL_S = 15.0
 """How long the supervisor's loop may stand still and still be called alive; it comes round every second."""
-
-Processes = Callable[[], Mapping[tuple[str, str], int]]
 
 
 class Health:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from pathlib import Path
-
-import pytest
-
 from dueq.core.limits import NO_LIMITS, Limits, resident_bytes
 
 
@@ -27,15 +22,3 @@ def test_memory_is_what_is_held_now() -> None:
     assert Limits(memory_mib=(before + (30 << 20)) / (1 << 20)).too_large()
     del ballast
     assert resident_bytes() - before < 20 << 20, "what was given back does not count"
-
-
-def test_where_the_system_does_not_tell_the_peak_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*args: object) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(Path, "read_text", missing)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for platform, unit in (("darwin", 1), ("linux", 1024)):
-        monkeypatch.setattr("sys.platform", platform)
-        assert resident_bytes() >= peak * unit
-        assert resident_bytes() < peak * unit * 2
