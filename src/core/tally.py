@@ -23,6 +23,7 @@ import os
 import tempfile
 import threading
 import time
+import weakref
 from bisect import bisect_left
 from typing import Any, NamedTuple
 
@@ -119,6 +120,9 @@ class Tally:
     def __init__(self, size: int = PAGE_BYTES) -> None:
         """Make a page of ``size`` bytes, a multiple of 8. Raises OSError if there is no memory or file for it."""
         self._fd = anonymous_file(size)
+        self._give_back: weakref.finalize[..., Tally] | None = weakref.finalize(
+            self, os.close, self._fd
+        )  # also when it is forgotten rather than closed
         self._map(self._fd, size)
 
     def _map(self, fd: int, size: int) -> None:
@@ -146,16 +150,15 @@ class Tally:
             self._map(fd, state["size"])
         finally:
             os.close(fd)
-        self._fd = -1
+        self._give_back = None
 
     def close(self) -> None:
         """Give the memory back. Reading or counting afterwards raises ValueError."""
         self._cells.release()
         self._ints.release()
         self._page.close()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._give_back is not None:
+            self._give_back()
 
     # --- counting: the one writer -----------------------------------------------------------------------------------
 

@@ -13,13 +13,17 @@ from dueq.chaos.runner import play, wanted
 from dueq.chaos.scenarios import SCENARIOS
 
 _TASKS = {"storm": 2000}
+_DURATIONS = {
+    "worker-kill": 3.0,
+    "dispatcher-kill": 3.0,
+}  # a kill a second, and a batch of each second to be caught with
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("strategy", strategies.names())
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_expectation_is_met(scenario: str, strategy: str) -> None:
-    [one] = wanted(scenario, strategy, _TASKS.get(scenario, 40), 2.0, seed=1)
+    [one] = wanted(scenario, strategy, _TASKS.get(scenario, 40), _DURATIONS.get(scenario, 2.0), seed=1)
     run = play(one)
     assert run.report["ok"], "\n".join(troubles(run.report))
     assert run.marks, "no fault was injected"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import threading
@@ -12,7 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from dueq.core.stop import Inbox, Stop
+from dueq.core.stop import Inbox, Stop, WakeUp, readable
+
+
+def _is_readable(end: WakeUp, seconds: float = 0) -> bool:
+    return bool(readable([end.fileno()], seconds))
 
 
 @pytest.fixture
@@ -42,9 +45,9 @@ def test_after_a_request_nothing_sleeps(stop: Stop) -> None:
 
 def test_other_signals_end_one_sleep_only(stop: Stop) -> None:
     os.write(stop._writer, b"\x0a")  # as signal.set_wakeup_fd does
-    assert select.select([stop], (), (), 0)[0]
+    assert _is_readable(stop)
     stop.forget_wakeups()
-    assert not select.select([stop], (), (), 0)[0]
+    assert not _is_readable(stop)
 
 
 def test_a_request_while_forgetting_is_not_forgotten(stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +59,7 @@ def test_a_request_while_forgetting_is_not_forgotten(stop: Stop, monkeypatch: py
 
     monkeypatch.setattr(os, "read", signalled)
     stop.forget_wakeups()
-    assert select.select([stop], (), (), 0)[0]
+    assert _is_readable(stop)
 
 
 @pytest.fixture
@@ -70,10 +73,6 @@ def inbox() -> Iterator[Inbox]:
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
     inbox.close()
-
-
-def _is_readable(inbox: Inbox, seconds: float = 0) -> bool:
-    return bool(select.select([inbox], (), (), seconds)[0])
 
 
 def test_signals_come_in_in_their_order_and_end_waiting(inbox: Inbox) -> None:

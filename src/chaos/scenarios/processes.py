@@ -29,7 +29,7 @@ def kill_workers(stage: Stage, host: Host, *, most: int | None = None) -> list[t
     ``most``: how often the same task may be killed.
     """
     killed: list[tuple[str, int]] = []
-    for _ in stage.every(min(1.0, stage.size.duration / 4)):
+    for _ in stage.every(min(1.0, stage.size.duration / 3)):
         times = Counter(task_id for task_id, _ in killed)
         spared = {task_id for task_id, count in times.items() if most is not None and count >= most}
         if found := stage.stop_in_a_task(host, spared):
@@ -90,12 +90,12 @@ def _dispatcher_kill(stage: Stage) -> None:
             proxy.disarm()  # the others live on, or there would be none for a while
             with_a_batch.append(stage.kill(victim, "right after it took a batch, dispatcher"))
 
-        for turn, _ in enumerate(stage.every(min(0.5, stage.size.duration / 6))):
+        for _ in stage.every(min(0.5, stage.size.duration / 6)):
             stage.wait_for(lambda: host.children("dispatcher"), 2.0)  # one that was killed takes a while to come back
             victims = sorted(host.children("dispatcher"), key=lambda child: child.pid)
-            if victims and turn % 2:
+            if victims and len(at_random) <= len(with_a_batch):
                 at_random.append(stage.kill(stage.chance.choice(victims), "dispatcher"))
-            else:  # whichever is awake
+            else:  # whichever is awake; again for those that were started since, until one has gone into it
                 for victim in victims:
                     proxy.trap(victim.pid, Trap(_TAKES, partial(spring, victim), took_a_batch))
         stage.finish()
