@@ -17,7 +17,7 @@ import redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from .bells import Command
-from .connection import server_version
+from .connection import Lines, server_version
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class Transactions:
     """Transactions over the connections of one client. Any thread may use it."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client: Any = client
+        self._client, self._lines = client, Lines(client)
         self._careful: bool | None = None
 
     def run(self, attempt: Callable[[Session], T]) -> T:
@@ -140,8 +140,7 @@ class Transactions:
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        pool = self._client.connection_pool
-        connection = pool.get_connection()
+        connection = self._lines.take()
         try:
             yield connection
         except Aborted:
@@ -151,7 +150,7 @@ class Transactions:
             connection.disconnect()
             raise
         finally:
-            pool.release(connection)
+            self._lines.give_back(connection)
 
 
 def pauses() -> Iterator[float]:

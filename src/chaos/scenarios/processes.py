@@ -84,7 +84,8 @@ def _dispatcher_kill(stage: Stage) -> None:
     try:
         host = stage.host(dispatchers=2, url=proxy.url)
         stage.begin_naps()
-        at_random, with_a_batch = [], []
+        at_random: list[int] = []
+        with_a_batch: list[int] = []
 
         def spring(victim: psutil.Process) -> None:
             proxy.disarm()  # the others live on, or there would be none for a while

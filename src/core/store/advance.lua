@@ -21,7 +21,13 @@ local function settle(outcome, id, token, argument)
   if not record then return 'missing' end
   if record.token ~= token then return 'stale' end
   if record.state ~= 'L' then return 'repeated' end
-  let_go(id, record)
+  if record.worker == worker then
+    -- whether it holds anything else is seen at the end: mostly it takes the next
+    redis.call('LREM', key_held(worker), 1, id)
+    redis.call('ZREM', key_leased(record.queue), id)
+  else
+    let_go(id, record)
+  end
   if outcome == 'ack' then
     erase(id)
   elseif outcome == 'dead' then
@@ -67,9 +73,9 @@ local function take(queue)
   end
 end
 
-allow_when_full()
 local settled = ''
 if ARGV[5] ~= '' then settled = settle(ARGV[5], ARGV[6], ARGV[7], ARGV[8]) end
+if settled ~= 'done' then allow_when_full() end -- settling frees memory first
 
 local started, claims = 0, {}
 if ARGV[9] ~= '' then
@@ -100,6 +106,11 @@ if started == 0 and want > 0 then
     pass_baton(queue) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end
 end
-if #claims > 0 then redis.call('ZADD', key_workers(), whole(now + lease), worker) end
+local holding = redis.call('LLEN', key_held(worker))
+if #claims > 0 then
+  redis.call('ZADD', key_workers(), whole(now + lease), worker)
+elseif settled == 'done' and holding == 0 then
+  redis.call('ZREM', key_workers(), worker) -- one that holds nothing any more is nobody whose silence matters
+end
 
-return { whole(now), settled, dropped, started, redis.call('LLEN', key_held(worker)), unpack(claims) }
+return { whole(now), settled, dropped, started, holding, unpack(claims) }
