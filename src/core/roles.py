@@ -12,6 +12,7 @@ from .dispatcher import Dispatcher
 from .journal import Journal
 from .limits import Limits
 from .namespace import Namespace
+from .precision import wake_precisely
 from .reaper import Reaper
 from .stop import Stop
 from .tally import Tally
@@ -74,6 +75,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
 
 
 def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
+    wake_precisely()
     namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name)
     journal = Journal(namespace.client, namespace.keys, name)
     telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name, journal)
