@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigurationError
-from .report import Report
+from .report import Report, find
 
 # told apart with any colour vision (Okabe and Ito), and by their dashes in print
 _STYLES = (
@@ -139,10 +139,8 @@ def _over(report: Report, suite: str, name: str) -> list[tuple[int, float]]:
 
 
 def _value(report: Report, suite: str, name: str) -> float | None:
-    found: list[float | None] = [
-        one["value"] for one in report["figures"] if (one["suite"], one["name"]) == (suite, name)
-    ]
-    return found[0] if found else None
+    figure = find(report, suite, name)
+    return None if figure is None else figure["value"]
 
 
 def _finish(axes: Any) -> None:

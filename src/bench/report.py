@@ -92,29 +92,35 @@ def troubles(report: Report) -> list[str]:
     return found
 
 
-def asides(reports: Sequence[Report]) -> list[str]:
-    """What else a person should know, with the strategies that it is about: what was left out, what was missed, how
-    figures are to be read."""
+def asides(reports: Sequence[Report], *, missed: bool = True) -> list[str]:
+    """What else a person should know, with the strategies that it is about: what was left out, how figures are to be
+    read and, unless it is not wanted, what target was ``missed``."""
     about: dict[str, list[str]] = {}
     for report in reports:
-        for aside in _asides(report):
+        for aside in _asides(report, missed):
             about.setdefault(aside, []).append(report["strategy"])
     return [f"{', '.join(names)}: {aside}" for aside, names in about.items()]
 
 
-def _asides(report: Report) -> Iterator[str]:
+def _asides(report: Report, missed: bool) -> Iterator[str]:
     skips: dict[str, list[str]] = {}
     for suite, reason in report["skipped"].items():
         skips.setdefault(reason, []).append(suite)
     for reason, suites in skips.items():
         yield f"not measured: {', '.join(suites)}: {reason}"
     for figure in report["figures"]:
-        if figure["met"] is False:
+        if missed and figure["met"] is False:
             yield (
                 f"target missed: {figure['suite']} {label(figure)}: {spell(figure['value'], figure['unit'])}"
                 f"{_beside(figure)}, {figure['target']}"
             )
     yield from report["notes"]
+
+
+def find(report: Report, suite: str, name: str, at: int | None = None) -> Mapping[str, Any] | None:
+    """One figure as the report has it; None if it has it not."""
+    wanted = (suite, name, at)
+    return next((one for one in report["figures"] if (one["suite"], one["name"], one["at"]) == wanted), None)
 
 
 def columns(reports: Sequence[Report]) -> list[str]:

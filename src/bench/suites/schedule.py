@@ -39,10 +39,9 @@ def _one_by_one(place: Place) -> float:
 def _bulk(place: Place) -> float:
     count, took_s = place.sizes.bulk, 0.0
     for at in range(0, count, CHUNK):
+        some = range(at, min(at + CHUNK, count))
         began = time.perf_counter()
-        place.producer.schedule_many(
-            mark.call_after(_HOUR_S + number / count)(number, PADDING) for number in range(at, at + CHUNK)
-        )
+        place.producer.schedule_many(mark.call_after(_HOUR_S + number / count)(number, PADDING) for number in some)
         took_s += time.perf_counter() - began
-        place.tell("in bulk", at + CHUNK, count)
+        place.tell("in bulk", some.stop, count)
     return count / took_s
