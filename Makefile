@@ -9,7 +9,7 @@ INPUTS := pyproject.toml constraints.txt
 LOCKED := $(if $(shell command -v flock 2>/dev/null),flock .venv.lock,)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test chaos dashboards lint types constraints clean check-python previews
+.PHONY: help venv demo servers test chaos bench dashboards lint types constraints clean check-python previews
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,12 @@ chaos: venv  ## run every scenario under every strategy, and put the table into 
 	@mkdir -p chaos-report
 	.venv/bin/dueq chaos --strategy all --scenario all --jobs 2 --json --report chaos-report $(ARGS) > chaos-report/runs.jsonl; \
 	met=$$?; .venv/bin/python -m dueq.chaos.markdown chaos-report/runs.jsonl docs/chaos.md && exit $$met
+
+bench: venv  ## measure all strategies, and put tables and plots into docs (about 25 minutes; ARGS=--quick: 5)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,plots]'
+	@mkdir -p bench-report
+	env -u DUEQ_REDIS_URL .venv/bin/dueq bench --strategy all --suite all --json $(ARGS) > bench-report/runs.jsonl; \
+	met=$$?; .venv/bin/python -m dueq.bench.markdown bench-report/runs.jsonl docs/strategies.md docs/bench && exit $$met
 
 dashboards: venv  ## make Grafana's dashboards and Prometheus's recording rules anew, from grafana/boards
 	.venv/bin/python grafana/build.py

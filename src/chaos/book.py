@@ -15,8 +15,8 @@ UNEXPLAINED = "unexplained"
 class Book(Account):
     """An account that also keeps every start, and who runs what. Tasks that are not planned are kept apart."""
 
-    def __init__(self, plan: Mapping[str, Planned]) -> None:
-        super().__init__(plan)
+    def __init__(self, plan: Mapping[str, Planned], *, offset_us: int = 0) -> None:
+        super().__init__(plan, offset_us=offset_us)
         self._planned = plan
         self.by_task: dict[str, list[Start]] = defaultdict(list)
         self.apart: list[Entry] = []

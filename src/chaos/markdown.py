@@ -54,13 +54,13 @@ def _failures(report: Report) -> list[str]:
     ]
 
 
-def put(page: str, text: str) -> str:
+def put(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     """``page`` with ``text`` between its markers. Raises ValueError if it has none."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no line {BEGIN} … {END}")
-    return f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"
+    head, found_begin, rest = page.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"the page has no line {begin} … {end}")
+    return f"{head}{begin}\n\n{text}\n\n{end}{tail}"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ from .. import __version__
 from ..core.connection import redact
 from ..core.errors import DueqError
 from . import dead, embedded
+from .bench import bench
 from .chaos import chaos
 from .doctor import doctor
 from .exits import Exit, complaint, epilog, exit_code
@@ -60,6 +61,7 @@ app.command(rich_help_panel=_RUN)(run)
 app.command(rich_help_panel=_RUN)(demo)
 app.command(rich_help_panel=_RUN)(replay)
 app.command(rich_help_panel=_RUN)(chaos)
+app.command(rich_help_panel=_RUN)(bench)
 app.command(rich_help_panel=_TASKS)(schedule)
 app.command(rich_help_panel=_TASKS)(show)
 app.command(rich_help_panel=_TASKS)(explain)

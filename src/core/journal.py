@@ -96,6 +96,17 @@ def events_of(client: redis.Redis, keys: Keys, task_id: str) -> list[Event]:
     return sorted(found, key=lambda event: event.at_us)
 
 
+def all_events(client: redis.Redis, keys: Keys) -> Iterator[Event]:
+    """Everything that the journal of a namespace knows, in no order, for whoever looks at many tasks.
+
+    Raises redis-py's errors.
+    """
+    for key in keys.journals():
+        for raw in dict.fromkeys(_entries(client, key)):
+            if (event := decode(raw)) is not None:
+                yield event
+
+
 def _entries(client: redis.Redis, key: str) -> Iterator[bytes]:
     for at in range(0, MOST, _PAGE):
         page: Any = client.lrange(key, at, at + _PAGE - 1)

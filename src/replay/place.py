@@ -34,12 +34,12 @@ def temporary_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def namespace(redis_url: str | None, strategy: str, directory: Path) -> Iterator[Namespace]:
+def namespace(redis_url: str | None, strategy: str, directory: Path, purpose: str = "replay") -> Iterator[Namespace]:
     """A fresh namespace: on a server started for it in ``directory``, or on that at ``redis_url``, purged at the end.
 
-    Raises ServerUnavailable, ServerRefused or EmbeddedServerError.
+    Its name is ``purpose`` and what nobody can guess. Raises ServerUnavailable, ServerRefused or EmbeddedServerError.
     """
-    name = f"replay-{secrets.token_hex(6)}"
+    name = f"{purpose}-{secrets.token_hex(6)}"
     server = None if redis_url else EmbeddedServer(directory / "redis")
     try:
         with undisturbed():  # a server that is just starting could not be told to stop

@@ -1,0 +1,113 @@
+"""A figure: what was measured, beside what nothing can beat on this machine, and what is aimed at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a figure should be at most, or at least: in its own unit, or in multiples of its floor."""
+
+    relation: Literal["≤", "≥"]
+    limit: float
+    of_floor: bool = False
+
+    def spell(self, unit: str) -> str:
+        """For people: ``≤ 3 × floor``, ``≥ 10,000/s``."""
+        return (
+            f"{self.relation} {self.limit:g} × floor" if self.of_floor else f"{self.relation} {spell(self.limit, unit)}"
+        )
+
+    def met(self, value: float, floor: float | None) -> bool | None:
+        """None if it is in multiples of a floor that is not known."""
+        if self.of_floor and floor is None:
+            return None
+        limit = self.limit * floor if self.of_floor and floor is not None else self.limit
+        return value <= limit if self.relation == "≤" else value >= limit
+
+
+TARGETS: dict[tuple[str, str], Target] = {
+    ("lateness", "started p50"): Target("≤", 3, of_floor=True),
+    ("lateness", "started p99"): Target("≤", 4, of_floor=True),
+    ("burst", "started"): Target("≥", 10_000),
+    ("throughput", "done"): Target("≥", 15_000),
+    ("throughput", "worker CPU a task"): Target("≤", 200),
+    ("schedule", "one by one"): Target("≥", 0.9, of_floor=True),
+    ("schedule", "bulk"): Target("≥", 30_000),
+    ("idle", "commands a process"): Target("≤", 0.5),
+    ("memory", "Redis a pending task"): Target("≤", 295),
+    ("scale", "started p99, most ÷ fewest pending"): Target("≤", 1.5),
+    ("scale", "Redis time a task, most ÷ fewest pending"): Target("≤", 1.5),
+    ("recovery", "run again p99"): Target("≤", 500),
+}
+"""By suite and figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number. ``floor`` is in the same unit; ``floor_name`` says what it is. None: not known.
+
+    ``at`` so many of ``at_what``, if the same is measured beside several: ``1,000 pending``, ``2 dispatchers``.
+    """
+
+    suite: str
+    name: str
+    value: float | None
+    unit: str
+    floor: float | None = None
+    floor_name: str = ""
+    at: int | None = None
+    at_what: str = ""
+
+    @property
+    def target(self) -> Target | None:
+        return TARGETS.get((self.suite, self.name))
+
+    @property
+    def ratio(self) -> float | None:
+        """The value in multiples of its floor."""
+        return self.value / self.floor if self.value is not None and self.floor else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is; None if there is none, or it cannot be told."""
+        if self.target is None or self.value is None:
+            return None
+        return self.target.met(self.value, self.floor)
+
+    def as_json(self) -> dict[str, Any]:
+        """All that is known of it; numbers to six digits."""
+        return {
+            "suite": self.suite,
+            "name": self.name,
+            "at": self.at,
+            "at_what": self.at_what,
+            "value": _short(self.value),
+            "unit": self.unit,
+            "floor": _short(self.floor),
+            "floor_name": self.floor_name,
+            "ratio": _short(self.ratio),
+            "target": self.target.spell(self.unit) if self.target else None,
+            "met": self.met,
+        }
+
+
+def label(figure: Mapping[str, Any]) -> str:
+    """What a figure, as JSON has it, is called: ``started p99, 1,000 pending``."""
+    beside = "" if figure["at"] is None else f", {figure['at']:,} {figure['at_what']}"
+    return f"{figure['name']}{beside}"
+
+
+def spell(value: float | None, unit: str) -> str:
+    """A number for people, to three digits and with its unit: ``1.62 ms``, ``12,300/s``; a dash for None."""
+    if value is None:
+        return "–"
+    number = f"{value:,.0f}" if value == 0 or abs(value) >= 100 else f"{value:.3g}"
+    return f"{number}{unit}" if unit.startswith("/") else f"{number} {unit}".rstrip()
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

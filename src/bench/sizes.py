@@ -1,0 +1,69 @@
+"""How much each suite does: in full, and in about a tenth of the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Counts are tasks, unless they say otherwise; what ends in ``_s`` is seconds."""
+
+    floor_rounds: int
+    """Round trips, and wake-ups, that a floor is taken from."""
+    benchmark_requests: int
+    """Requests of one run of redis-benchmark."""
+    lateness: int
+    burst: int
+    throughput: int
+    one_by_one: int
+    bulk: int
+    idle_s: float
+    memory: int
+    pending: tuple[int, ...]
+    """The numbers of pending tasks that ``scale`` compares, the fewest first."""
+    probes: int
+    """Tasks that ``scale`` runs at each of them."""
+    fill_s: float
+    """Longest that ``scale`` may take to schedule all of them; then it goes on with fewer, and says so."""
+    dispatched: int
+    dispatchers: tuple[int, ...]
+    """The numbers of dispatchers that are compared."""
+    kills: int
+
+
+FULL = Sizes(
+    floor_rounds=300,
+    benchmark_requests=50_000,
+    lateness=2_000,
+    burst=5_000,
+    throughput=10_000,
+    one_by_one=2_000,
+    bulk=30_000,
+    idle_s=60.0,
+    memory=100_000,
+    pending=(1_000, 100_000, 1_000_000),
+    probes=500,
+    fill_s=110.0,
+    dispatched=10_000,
+    dispatchers=(1, 2, 4, 8),
+    kills=30,
+)
+
+QUICK = Sizes(
+    floor_rounds=50,
+    benchmark_requests=5_000,
+    lateness=150,
+    burst=500,
+    throughput=1_000,
+    one_by_one=200,
+    bulk=2_000,
+    idle_s=4.0,
+    memory=10_000,
+    pending=(100, 1_000, 10_000),
+    probes=50,
+    fill_s=30.0,
+    dispatched=1_000,
+    dispatchers=(1, 2),
+    kills=3,
+)

@@ -1,0 +1,34 @@
+"""Many tasks due at one instant: dispatch, taking, running and settling, all at once."""
+
+from __future__ import annotations
+
+from ..figures import Figure
+from ..floors import WAKE_UP
+from ..place import Place
+from ..work import Found, Work, rate
+
+_LEAD_S, _LEAD_RATE = 1.0, 3000.0  # until they are due, and for so many more a second longer
+
+
+def play(place: Place) -> Found:
+    """Two workers, one dispatcher; the instant is a full second, so that ``buckets`` does not round it."""
+    count = place.sizes.burst
+    work = Work(place)
+    two = place.floors.benchmark(2)
+    wake = place.floors.wake_up
+    with place.engine() as host:
+        due_us = place.full_second_in(_LEAD_S + count / _LEAD_RATE)
+        work.schedule([due_us] * count)
+        in_time = place.now_us() < due_us
+        work.wait()
+    found = work.judge(host)
+    if not in_time:
+        found.notes.append("burst: scheduling went on past the instant, so it was not one")
+    starts = work.starts_us()
+    if starts:
+        found.figures += [
+            Figure("burst", "started", rate(starts), "/s", two.per_second, two.name),
+            Figure("burst", "first started after", (starts[0] - due_us) / 1000, "ms", wake.p50, WAKE_UP),
+            Figure("burst", "last started after", (starts[-1] - due_us) / 1000, "ms", wake.p50, WAKE_UP),
+        ]
+    return found

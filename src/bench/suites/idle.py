@@ -1,0 +1,55 @@
+"""What waiting costs: one task an hour away, nothing else."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from ...chaos.host import Host
+from ...core.clock import US
+from ..figures import Figure
+from ..place import Place
+from ..redis_cost import spent
+from ..tasks import mark
+from ..work import Found
+
+_HOUR_S = 3600
+_SETTLE_S = 2.0  # until what the start itself costs is over
+_TICK_S = 1.0
+_HELPER = "resource_tracker"  # Python's own, of multiprocessing: it talks to nobody
+
+
+def play(place: Place) -> Found:
+    """Two workers, a dispatcher, a reaper and the supervisor, for so many seconds."""
+    seconds = place.sizes.idle_s
+    with place.engine() as host:
+        place.producer.schedule_many([mark.call_at(place.now_us() / US + _HOUR_S)(0)])
+        time.sleep(_SETTLE_S)
+        processes = _processes(host)
+        before, cpu_s = spent(place.client), _cpu_s(processes)
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < seconds:
+            place.tell("idle for s", int(passed), round(seconds))
+            time.sleep(min(_TICK_S, seconds - passed))
+        cost, cpu_s = spent(place.client).since(before), _cpu_s(processes) - cpu_s
+        passed = time.monotonic() - began
+    found = Found()
+    found.heard(host)
+    found.figures += [
+        Figure("idle", "commands a process", cost.commands / passed / len(processes), "/s"),
+        Figure("idle", "processes", len(processes), ""),
+        Figure("idle", "CPU of all", 1000 * cpu_s / passed, "ms/s"),
+    ]
+    if not place.own:
+        found.notes.append("idle: commands of others on this Redis are counted, too")
+    return found
+
+
+def _processes(host: Host) -> list[psutil.Process]:
+    children = [child for child in host.children() if _HELPER not in " ".join(child.cmdline())]
+    return [psutil.Process(host.pid), *children]
+
+
+def _cpu_s(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)

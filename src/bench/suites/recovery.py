@@ -1,0 +1,95 @@
+"""A worker is killed in the middle of a task, its host lives: how soon the task runs again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from ...chaos.book import UNEXPLAINED, Book
+from ...chaos.host import Host
+from ...core.clock import US, now_us
+from ...replay.account import Planned
+from ...replay.ledger import LedgerReader
+from ...replay.stats import QUANTILES, quantile
+from ...replay.supervised import TARGET
+from ...replay.tasks import job
+from ..figures import Figure
+from ..floors import WAKE_UP
+from ..place import Place
+from ..work import Found
+
+_WORKERS = 4
+_TASK_S = 0.2
+_INTO_S = 0.05  # how far into its task a worker is when it is killed
+_PATIENCE_S = 30.0
+_POLL_S = 0.002
+
+
+def play(place: Place) -> Found:
+    """One kill after the other. The ledger says who ran what; a start with another cause than a kill is unexplained."""
+    kills = place.sizes.kills
+    wake = place.floors.wake_up
+    recovery = _Recovery(place)
+    # the restart limit and the losses allowed are for what nobody does on purpose
+    limits = ("--max-restarts", 100_000, "--max-losses", 1000)
+    with place.engine(*limits, workers=_WORKERS, target=TARGET) as host:
+        for number in range(kills):
+            recovery.kill_one(host, f"k{number}")
+            place.tell("kills", number + 1, kills)
+    found = Found(scheduled=len(recovery.plan), finished=recovery.book.finished, early=recovery.book.early)
+    found.heard(host)
+    found.duplicates.update(recovery.unexplained())
+    took = sorted(recovery.took_us)
+    for name, q in QUANTILES.items():
+        value = quantile(took, q)
+        late = None if value is None else value / 1000
+        found.figures.append(Figure("recovery", f"run again {name}", late, "ms", wake.p99, WAKE_UP))
+    if len(took) < kills:
+        found.notes.append(f"recovery: {kills - len(took)} of {kills} tasks ended before their worker could be killed")
+    return found
+
+
+class _Recovery:
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.plan: dict[str, Planned] = {}
+        self.book = Book(self.plan, offset_us=place.offset_us)
+        self._reader = LedgerReader(place.directory)
+        self._killed: list[tuple[str, int]] = []
+        self.took_us: list[int] = []
+
+    def kill_one(self, host: Host, task_id: str) -> None:
+        """Run a task, kill its worker in the middle, and wait for its end."""
+        # what takes over is an idle worker, not one that boots
+        self._until(lambda: len(host.children("worker")) >= _WORKERS // 2)
+        planned = Planned(self._place.now_us(), round(_TASK_S * US))
+        self.plan[task_id] = planned
+        call = job.call_at(planned.due_us / US, id=task_id)(planned.due_us, planned.duration_us)
+        self._place.producer.schedule_many([call])
+        self._until(lambda: task_id in self.book.running.values())
+        time.sleep(_INTO_S)
+        self.book.add(self._reader.read())
+        victim = next((pid for pid, running in self.book.running.items() if running == task_id), None)
+        if victim is not None:
+            at_us = now_us()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+            self._killed.append((task_id, at_us))
+            self._until(lambda: self.book.restarted_after(task_id, at_us) is not None)
+            if (took_us := self.book.restarted_after(task_id, at_us)) is not None:
+                self.took_us.append(took_us)
+        self._until(lambda: not self.book.lost)
+
+    def unexplained(self) -> dict[str, int]:
+        """Starts that neither dueq nor a kill accounts for; dueq's own counts are from its page."""
+        strange = len(self.book.unaccounted(self._killed))
+        return {UNEXPLAINED: max(strange, self.book.duplicates()[UNEXPLAINED])}
+
+    def _until(self, happened: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not happened() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            self.book.add(self._reader.read())

@@ -1,0 +1,68 @@
+"""What two workers do when there is always more: tasks that do nothing, all in the ready list already.
+
+The workers are held at a gate until every task is ready, so that dispatching, scheduling and the workers' own start are
+no part of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from ...core.errors import BootFailure
+from ..figures import Figure
+from ..place import Place
+from ..tasks import gate
+from ..work import Found, Work, rate
+
+_WORKERS = 2
+_PATIENCE_S = 30.0
+_POLL_S = 0.01
+
+
+def play(place: Place) -> Found:
+    """The rate is from the first start to the last; each start but the first follows an ack by the same worker."""
+    count = place.sizes.throughput
+    work = Work(place)
+    two = place.floors.benchmark(_WORKERS)
+    with place.engine(workers=_WORKERS) as host:
+        doors = [place.directory / f"door{number}" for number in range(_WORKERS)]
+        try:
+            for door in doors:
+                _hold_a_worker(place, door)
+            work.schedule([place.now_us()] * count)
+            _until(lambda: place.ready() >= count, "made all tasks ready")
+            workers = host.children("worker")
+            before = _cpu_s(workers)
+        finally:
+            for door in doors:
+                door.touch()
+        work.wait()
+        cpu_us = 1e6 * (_cpu_s(workers) - before) / count
+    found = work.judge(host)
+    found.figures += [
+        Figure("throughput", "done", rate(work.starts_us()), "/s", two.per_second, two.name),
+        Figure("throughput", "worker CPU a task", cpu_us, "µs"),
+    ]
+    return found
+
+
+def _hold_a_worker(place: Place, door: Path) -> None:
+    # one after the other: a worker that takes several tasks at once would otherwise hold both gates
+    place.producer.schedule_many([gate.call_after(0)(str(door))])
+    _until(Path(f"{door}.in").exists, "had a worker at the gate")
+
+
+def _until(happened: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not happened():
+        if time.monotonic() >= deadline:
+            raise BootFailure(f"dueq run has not {what} after {_PATIENCE_S:.0f} s")
+        time.sleep(_POLL_S)
+
+
+def _cpu_s(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)

@@ -1,0 +1,123 @@
+"""Tasks that are planned, scheduled, waited for, and judged by their marks; and what a suite found out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..chaos.book import UNEXPLAINED
+from ..chaos.host import Host
+from ..core.clock import US
+from .figures import Figure
+from .marks import CAPACITY, MarksReader, Seen
+from .place import Place
+from .tasks import mark
+
+CHUNK = 1000
+"""Tasks scheduled between two movements of the bar."""
+
+CAUSES = ("worker_lost", "lease_expired", "dispatch", "stale_ack")
+_TICK_S = 0.05
+_STALLED_S = 20.0  # after so long without a finish, what is missing is lost
+
+
+@dataclass
+class Found:
+    """What a suite found out. Counts are of tasks that were meant to run."""
+
+    figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    scheduled: int = 0
+    finished: int = 0
+    early: int = 0
+    duplicates: Counter[str] = field(default_factory=Counter)
+    restarts: int = 0
+    lateness_us: list[int] = field(default_factory=list)
+    """Of each task of the suite ``lateness``."""
+    commands_per_task: float | None = None
+    troubles: list[str] = field(default_factory=list)
+    """What must not be, beside lost, early and unexplained: a supervisor that ends badly."""
+
+    @property
+    def lost(self) -> int:
+        return self.scheduled - self.finished
+
+    def heard(self, host: Host) -> None:
+        """Enter what an engine that has ended said of itself."""
+        self.restarts += host.page.restarts
+        self.duplicates.update({cause: host.page.duplicates[cause] for cause in CAUSES})
+        if host.exit_status:
+            self.troubles.append(f"dueq run ended with status {host.exit_status}; its log ends:\n{host.log_end()}")
+
+
+class Work:
+    """The tasks of one suite, numbered, in the bench's own application."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._marks = MarksReader(place.directory)
+        self.due_us: list[int] = []
+        """When each task is due, by its number."""
+
+    def schedule(self, due_us: Sequence[int], what: str = "scheduling") -> range:
+        """Schedule a task for each of these times, in bulk; returns their numbers."""
+        first = len(self.due_us)
+        self.due_us += due_us
+        assert len(self.due_us) <= CAPACITY, "more tasks than there are marks for"
+        for at in range(0, len(due_us), CHUNK):
+            some = enumerate(due_us[at : at + CHUNK], first + at)
+            self._place.producer.schedule_many(mark.call_at(due / US, id=task_id(n))(n) for n, due in some)
+            self._place.tell(what, min(at + CHUNK, len(due_us)), len(due_us))
+        return range(first, len(self.due_us))
+
+    def wait(self, what: str = "running") -> None:
+        """Return when every task has finished, or when none has for 20 s although it should have."""
+        count, moved_at = self._marks.finishes(), time.monotonic()
+        while count < len(self.due_us) or any(not seen.finishes for seen in self.seen().values()):
+            time.sleep(_TICK_S)
+            last, count = count, self._marks.finishes()
+            self._place.tell(what, min(count, len(self.due_us)), len(self.due_us))
+            if count > last or self._place.now_us() < max(self.due_us):
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at >= _STALLED_S:
+                return
+
+    def seen(self, numbers: Iterable[int] | None = None) -> dict[int, Seen]:
+        """What became of these tasks, or of all."""
+        return self._marks.of(range(len(self.due_us)) if numbers is None else numbers)
+
+    def starts_us(self, numbers: Iterable[int] | None = None) -> list[int]:
+        """When each of them started that did, by the clock that due times are held against, in order."""
+        return sorted(seen.first_us + self._place.offset_us for seen in self.seen(numbers).values() if seen.starts)
+
+    def lateness_us(self, numbers: Iterable[int] | None = None) -> list[int]:
+        """Of each that started: its start minus its due time; negative if early."""
+        offset_us = self._place.offset_us
+        return [
+            seen.first_us + offset_us - self.due_us[number]
+            for number, seen in self.seen(numbers).items()
+            if seen.starts
+        ]
+
+    def judge(self, host: Host) -> Found:
+        """What became of all of them, when ``host`` has ended."""
+        found, seen = Found(), list(self.seen().values())
+        found.scheduled, found.finished = len(seen), sum(one.finishes > 0 for one in seen)
+        found.early = sum(late < 0 for late in self.lateness_us())
+        found.heard(host)
+        extra = sum(max(0, one.starts - 1) for one in seen)
+        found.duplicates[UNEXPLAINED] = max(0, extra - host.page.explained_starts)
+        return found
+
+
+def task_id(number: int) -> str:
+    """The id of a task by its number."""
+    return f"b{number}"
+
+
+def rate(starts_us: Sequence[int]) -> float | None:
+    """Starts a second from the first to the last of these, which are in order; None of fewer than two."""
+    span_us = starts_us[-1] - starts_us[0] if len(starts_us) > 1 else 0
+    return (len(starts_us) - 1) / span_us * US if span_us else None

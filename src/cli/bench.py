@@ -1,0 +1,96 @@
+"""``dueq bench``: the strategies measured on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .exits import Exit
+from .options import Json, RedisUrl
+from .output import console, note, say_json, table
+
+
+def bench(
+    strategy: Annotated[
+        str, typer.Option("--strategy", metavar="NAME|all", help="How due tasks are found (see dueq doctor).")
+    ] = "all",
+    suite: Annotated[
+        str, typer.Option("--suite", metavar="NAME|all", help="What to measure, or several, A,B; --list tells them.")
+    ] = "all",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A tenth of everything or less: for a first look, too few for a verdict.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="DIR",
+            file_okay=False,
+            show_default=False,
+            help="Draw what was measured there, as SVG (needs matplotlib: the extra plots).",
+        ),
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="Tell the suites and what each measures.")] = False,
+    redis_url: RedisUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the strategies on this machine: lateness, rates, cost, memory, recovery.
+
+    Every figure is shown beside its floor, which is measured in the same run:
+    the wake-up of a blocked client, redis-py's own round trips, the rate of
+    redis-benchmark. Compare these ratios, since machines differ and drift.
+    All of it takes about 5 minutes a strategy, --quick one.
+
+    Without an address, a server is started for each suite alone; with one, a
+    namespace is made there and purged, and nothing else is touched. Exit code
+    1 if a task was lost or early, or a duplicate has no cause; a target that
+    was missed is said, and no error.
+
+    \b
+    Examples:
+      dueq bench --quick
+      dueq bench --strategy lua --suite lateness,burst
+      dueq bench --strategy all --suite all --json --plot plots
+    """
+    from ..bench import plots
+    from ..bench.progress import Bars
+    from ..bench.report import asides, columns, is_clean, rows, troubles
+    from ..bench.runner import play_all, wanted_strategies, wanted_suites
+    from ..bench.sizes import FULL, QUICK
+    from ..bench.suites import SUITES
+
+    if show_list:
+        console().print(
+            table(None, ["suite", "what it measures"], [[one.name, one.summary] for one in SUITES.values()])
+        )
+        return
+    names, suites = wanted_strategies(strategy), wanted_suites(suite)
+    if plot is not None:
+        plots.require()
+    if redis_url:
+        note(
+            "on your Redis: in namespaces of its own, bench-…, each purged afterwards; others' work is in some figures"
+        )
+    reports = []
+    with (
+        Bars(len(names) * len(suites)) as bars,
+        contextlib.closing(play_all(names, suites, QUICK if quick else FULL, redis_url, bars)) as playing,
+    ):
+        for report in playing:
+            reports.append(report)
+            if as_json:
+                say_json(report)
+            for trouble in troubles(report):
+                bars.say(f"NOT CLEAN: {report['strategy']}: {trouble}")
+    if not as_json:
+        console().print(table(None, columns(reports), list(rows(reports))))
+    for aside in asides(reports):
+        note(aside)
+    if plot is not None:
+        for path in plots.draw(reports, plot):
+            note(f"drawn: {path}")
+    if not all(map(is_clean, reports)):
+        raise typer.Exit(Exit.NO)
