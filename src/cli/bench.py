@@ -46,8 +46,8 @@ def bench(
 
     Without an address, a server is started for each suite alone; with one, a
     namespace is made there and purged, and nothing else is touched. Exit code
-    1 if a task was lost or early, or a duplicate has no cause; a target that
-    was missed is said, and no error.
+    1 if a task was lost or early, or a duplicate has no cause, or if nothing
+    could be measured; a target that was missed is said, and no error.
 
     \b
     Examples:
@@ -70,14 +70,15 @@ def bench(
     names, suites = wanted_strategies(strategy), wanted_suites(suite)
     if plot is not None:
         plots.require()
+    sizes = QUICK if quick else FULL
     if redis_url:
-        note(
-            "on your Redis: in namespaces of its own, bench-…, each purged afterwards; others' work is in some figures"
-        )
+        note("on your Redis, in namespaces bench-…, each purged afterwards; what others do there is in some figures")
+        if any(one.name == "scale" for one in suites):
+            note(f"scale puts {sizes.pending[-1]:,} tasks there for a while: about {sizes.pending[-1] / 2000:,.0f} MB")
     reports = []
     with (
         Bars(len(names) * len(suites)) as bars,
-        contextlib.closing(play_all(names, suites, QUICK if quick else FULL, redis_url, bars)) as playing,
+        contextlib.closing(play_all(names, suites, sizes, redis_url, bars)) as playing,
     ):
         for report in playing:
             reports.append(report)
@@ -92,5 +93,5 @@ def bench(
     if plot is not None:
         for path in plots.draw(reports, plot):
             note(f"drawn: {path}")
-    if not all(map(is_clean, reports)):
+    if not all(map(is_clean, reports)) or not any(report["figures"] for report in reports):
         raise typer.Exit(Exit.NO)

@@ -128,8 +128,11 @@ def test_what_a_server_cannot_run_is_said(temporary: Path) -> None:
     url = server.start()
     try:
         told = dueq("--quick", "--strategy", "all", "--suite", "schedule", "--json", "--redis-url", url)
+        nothing = dueq("--quick", "--strategy", "lua", "--suite", "schedule", "--redis-url", url)
     finally:
         server.stop()
+    assert nothing.returncode == 1
+    assert "lua: not measured: schedule: " in nothing.stderr
     assert told.returncode == 0, told.stderr
     reports = {report["strategy"]: report for report in map(json.loads, told.stdout.splitlines())}
     assert list(reports) == strategies.names()
