@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import psutil
+
 from ..chaos.book import UNEXPLAINED
 from ..chaos.host import Host
 from ..core.clock import US
@@ -20,7 +22,7 @@ CHUNK = 1000
 
 CAUSES = ("worker_lost", "lease_expired", "dispatch", "stale_ack")
 _TICK_S = 0.05
-_STALLED_S = 20.0  # after so long without a finish, what is missing is lost
+STALLED_S = 20.0  # after so long without a finish, what is missing is lost
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Work:
             self._place.tell(what, min(count, len(self.due_us)), len(self.due_us))
             if count > last or self._place.now_us() < max(self.due_us):
                 moved_at = time.monotonic()
-            elif time.monotonic() - moved_at >= _STALLED_S:
+            elif time.monotonic() - moved_at >= STALLED_S:
                 return
 
     def seen(self, numbers: Iterable[int] | None = None) -> dict[int, Seen]:
@@ -121,3 +123,8 @@ def rate(starts_us: Sequence[int]) -> float | None:
     """Starts a second from the first to the last of these, which are in order; None of fewer than two."""
     span_us = starts_us[-1] - starts_us[0] if len(starts_us) > 1 else 0
     return (len(starts_us) - 1) / span_us * US if span_us else None
+
+
+def cpu_s_of(processes: Iterable[psutil.Process]) -> float:
+    """Seconds of CPU that these have used so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)

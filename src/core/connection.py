@@ -149,44 +149,6 @@ def connect(url: str, *, timeout: float = _TIMEOUT_S) -> redis.Redis:
     return redis.Redis(connection_pool=_pool(url, timeout))
 
 
-class Lines:
-    """Connections of one client's pool, kept between uses: the pool's own books cost a fifth of a short trip to Redis.
-
-    Any thread may use it, and a forked child: that takes new connections. Closing the pool closes them, too; they are
-    opened again when they are used again.
-    """
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._pool: Any = client.connection_pool
-        self._free: list[Any] = []
-        self._pid = os.getpid()
-
-    def take(self) -> Any:
-        """A connection in order, for the caller alone until it is given back. Raises redis-py's ConnectionError."""
-        if self._pid != os.getpid():
-            self._free, self._pid = [], os.getpid()
-        try:
-            connection = self._free.pop()
-        except IndexError:
-            return self._pool.get_connection()
-        try:
-            if not connection.can_read():  # else it was closed meanwhile, or has what nobody asked for
-                return connection
-        except (ConnectionError, TimeoutError, OSError):
-            pass
-        connection.disconnect()
-        try:
-            connection.connect()
-        except BaseException:
-            self._free.append(connection)
-            raise
-        return connection
-
-    def give_back(self, connection: Any) -> None:
-        """What was taken; disconnected by the caller, if a reply may still come."""
-        self._free.append(connection)
-
-
 @contextmanager
 def explained(url: str) -> Iterator[None]:
     """Turn redis-py's errors into ServerUnavailable or ServerRefused that name the server and the next step."""

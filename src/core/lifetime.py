@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 
 import multiprocess
 
-_PR_SET_PDEATHSIG = 1
+from .prctl import prctl
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
     """Ask Linux to send ``how`` to this process when the thread that started it ends; elsewhere do nothing."""
-    if sys.platform == "linux":
-        _libc.prctl(_PR_SET_PDEATHSIG, how)
+    prctl(_PR_SET_PDEATHSIG, how)
 
 
 def reap_orphans() -> None:

@@ -12,7 +12,7 @@ from .dispatcher import Dispatcher
 from .journal import Journal
 from .limits import Limits
 from .namespace import Namespace
-from .precision import wake_precisely
+from .prctl import wake_precisely
 from .reaper import Reaper
 from .stop import Stop
 from .tally import Tally

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 
 from . import keeping
 from .bells import Command
-from .connection import Lines, server_version
+from .connection import server_version
 from .keys import Keys, lua_names
 
 _HEAD = """local P = KEYS[1]
@@ -46,7 +46,6 @@ class Scripts:
         ``now`` tells the time (epoch microseconds) instead of Redis.
         """
         self._client: Any = client  # redis-py leaves execute_command untyped
-        self._lines = Lines(client)
         self._keys, self._strategy = keys, strategy
         core = f"{__package__}.store"
         name = f"local STRATEGY = '{strategy}'"
@@ -80,7 +79,8 @@ class Scripts:
 
     def _execute(self, *command: Value) -> Any:
         # straight to a connection: redis-py's execute_command costs as much again as the trip to Redis and back
-        connection = self._lines.take()
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
         try:
             connection.send_command(*command)
             return connection.read_response()
@@ -94,7 +94,7 @@ class Scripts:
             connection.disconnect()  # or the next command would read this one's answer
             raise
         finally:
-            self._lines.give_back(connection)
+            pool.release(connection)
 
     def call_many(self, script: Script, batches: Sequence[Sequence[Value]]) -> list[Any]:
         """Run ``script`` once per batch in one round trip; replies in order, errors among them as values."""

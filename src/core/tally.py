@@ -120,9 +120,8 @@ class Tally:
     def __init__(self, size: int = PAGE_BYTES) -> None:
         """Make a page of ``size`` bytes, a multiple of 8. Raises OSError if there is no memory or file for it."""
         self._fd = anonymous_file(size)
-        self._give_back: weakref.finalize[..., Tally] | None = weakref.finalize(
-            self, os.close, self._fd
-        )  # also when it is forgotten rather than closed
+        # also when it is forgotten rather than closed
+        self._give_back: weakref.finalize[..., Tally] | None = weakref.finalize(self, os.close, self._fd)
         self._map(self._fd, size)
 
     def _map(self, fd: int, size: int) -> None:
@@ -150,7 +149,7 @@ class Tally:
             self._map(fd, state["size"])
         finally:
             os.close(fd)
-        self._give_back = None
+        self._fd, self._give_back = -1, None
 
     def close(self) -> None:
         """Give the memory back. Reading or counting afterwards raises ValueError."""
@@ -159,6 +158,7 @@ class Tally:
         self._page.close()
         if self._give_back is not None:
             self._give_back()
+        self._fd = -1
 
     # --- counting: the one writer -----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from .bells import Command
-from .connection import Lines, server_version
+from .connection import server_version
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class Transactions:
     """Transactions over the connections of one client. Any thread may use it."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client, self._lines = client, Lines(client)
+        self._client: Any = client
         self._careful: bool | None = None
 
     def run(self, attempt: Callable[[Session], T]) -> T:
@@ -140,7 +140,8 @@ class Transactions:
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        connection = self._lines.take()
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
         try:
             yield connection
         except Aborted:
@@ -150,7 +151,7 @@ class Transactions:
             connection.disconnect()
             raise
         finally:
-            self._lines.give_back(connection)
+            pool.release(connection)
 
 
 def pauses() -> Iterator[float]:

@@ -135,6 +135,7 @@ def dispatchers(figures: dict[str, list[Figure]], found: Found) -> None:
     assert [figure.at for figure in figures["made ready"]] == list(TINY.dispatchers)
     first, *_ = figures["conflicts"]
     assert (first.at, first.value) == (1, 0)  # one alone has nobody to be in conflict with
+    assert not [note for note in found.notes if "were awake" in note]  # sleepers are in nobody's way
 
 
 def recovery(figures: dict[str, list[Figure]], found: Found) -> None:

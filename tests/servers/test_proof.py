@@ -47,7 +47,7 @@ _NOT_GIVEN = {
     "run": "as a process of its own, several times",
     "replay": "what demo does, with another log",
     "chaos": "it starts servers of its own; what its engine and producers send is what is sent here",
-    "bench": "its engine and producers send what is sent here; what it asks beside is INFO, and what the store does",
+    "bench": "what its engine and producers send is sent here; the rest (INFO, SET, DEL, LRANGE) is older",
     **{f"redis {name}": "about the server that dueq starts itself" for name in ("start", "stop", "url", "status")},
 }
 """The commands that ``Life.cli`` does not give, and why."""

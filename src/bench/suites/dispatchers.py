@@ -12,10 +12,13 @@ from ..figures import Figure
 from ..floors import Rate
 from ..place import Place
 from ..tasks import QUEUE, mark
-from ..work import CHUNK, Found, task_id
+from ..work import CHUNK, STALLED_S, Found, task_id
 
-_LEAD_S, _LEAD_RATE = 1.0, 3000.0
-_STALLED_S = 20.0
+_LEAD_S, _LEAD_RATE, _BOOT_S = (
+    3.0,
+    3000.0,
+    0.8,
+)  # until they are due; for so many more a second longer; and for a process
 _POLL_S = 0.002
 _SETTLE_S = 0.3  # for a second copy of anything to show up
 _PIPELINE = 16
@@ -34,11 +37,12 @@ def play(place: Place) -> Found:
 
 def _dispatched(place: Place, dispatchers: int, piped: Rate, found: Found) -> None:
     count = place.sizes.dispatched
+    due_us = place.full_second_in(_LEAD_S + count / _LEAD_RATE + dispatchers * _BOOT_S)
+    # first of all: a new task wakes one dispatcher, so the others would not know when it is due, and sleep on
+    for at in range(0, count, CHUNK):
+        some = range(at, min(at + CHUNK, count))
+        place.producer.schedule_many(mark.call_at(due_us / US, id=task_id(n))(n) for n in some)
     with place.engine(workers=0, dispatchers=dispatchers) as host:
-        due_us = place.full_second_in(_LEAD_S + count / _LEAD_RATE)
-        for at in range(0, count, CHUNK):
-            some = range(at, min(at + CHUNK, count))
-            place.producer.schedule_many(mark.call_at(due_us / US, id=task_id(n))(n) for n in some)
         early = place.ready() if place.now_us() < due_us else 0
         took_s = _until_ready(place, count, due_us, f"{dispatchers} dispatchers")
         time.sleep(_SETTLE_S)
@@ -48,6 +52,9 @@ def _dispatched(place: Place, dispatchers: int, piped: Rate, found: Found) -> No
     found.early += early
     found.heard(host)
     found.duplicates["dispatch"] += sum(copies.values()) - len(copies)
+    woken = sum(host.page.total("dueq_dispatch_wakeups_total", reason=reason) for reason in ("due", "event"))
+    if woken < dispatchers:  # late to boot, perhaps
+        found.notes.append(f"dispatchers: of {dispatchers}, only {woken:.0f} were awake at the instant")
     conflicts = host.page.total("dueq_dispatch_conflicts_total")
     rate = count / took_s if took_s else None
     found.figures += [
@@ -62,7 +69,7 @@ def _until_ready(place: Place, count: int, due_us: int, what: str) -> float | No
     while (ready := place.ready()) < count:
         if ready > last or place.now_us() < due_us:
             last, moved_at = ready, time.monotonic()
-        elif time.monotonic() - moved_at >= _STALLED_S:
+        elif time.monotonic() - moved_at >= STALLED_S:
             return None
         place.tell(what, ready, count)
         time.sleep(_POLL_S)

@@ -12,7 +12,7 @@ from ..figures import Figure
 from ..place import Place
 from ..redis_cost import spent
 from ..tasks import mark
-from ..work import Found
+from ..work import Found, cpu_s_of
 
 _HOUR_S = 3600
 _SETTLE_S = 2.0  # until what the start itself costs is over
@@ -27,12 +27,12 @@ def play(place: Place) -> Found:
         place.producer.schedule_many([mark.call_at(place.now_us() / US + _HOUR_S)(0)])
         time.sleep(_SETTLE_S)
         processes = _processes(host)
-        before, cpu_s = spent(place.client), _cpu_s(processes)
+        before, cpu_s = spent(place.client), cpu_s_of(processes)
         began = time.monotonic()
         while (passed := time.monotonic() - began) < seconds:
             place.tell("idle for s", int(passed), round(seconds))
             time.sleep(min(_TICK_S, seconds - passed))
-        cost, cpu_s = spent(place.client).since(before), _cpu_s(processes) - cpu_s
+        cost, cpu_s = spent(place.client).since(before), cpu_s_of(processes) - cpu_s
         passed = time.monotonic() - began
     found = Found()
     found.heard(host)
@@ -49,7 +49,3 @@ def play(place: Place) -> Found:
 def _processes(host: Host) -> list[psutil.Process]:
     children = [child for child in host.children() if _HELPER not in " ".join(child.cmdline())]
     return [psutil.Process(host.pid), *children]
-
-
-def _cpu_s(processes: list[psutil.Process]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in processes)

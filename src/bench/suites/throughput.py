@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
 from ...core.errors import BootFailure
 from ..figures import Figure
 from ..place import Place
 from ..tasks import gate
-from ..work import Found, Work, rate
+from ..work import Found, Work, cpu_s_of, rate
 
 _WORKERS = 2
 _PATIENCE_S = 30.0
@@ -36,12 +34,12 @@ def play(place: Place) -> Found:
             work.schedule([place.now_us()] * count)
             _until(lambda: place.ready() >= count, "made all tasks ready")
             workers = host.children("worker")
-            before = _cpu_s(workers)
+            before = cpu_s_of(workers)
         finally:
             for door in doors:
                 door.touch()
         work.wait()
-        cpu_us = 1e6 * (_cpu_s(workers) - before) / count
+        cpu_us = 1e6 * (cpu_s_of(workers) - before) / count
     found = work.judge(host)
     found.figures += [
         Figure("throughput", "done", rate(work.starts_us()), "/s", two.per_second, two.name),
@@ -62,7 +60,3 @@ def _until(happened: Callable[[], bool], what: str) -> None:
         if time.monotonic() >= deadline:
             raise BootFailure(f"dueq run has not {what} after {_PATIENCE_S:.0f} s")
         time.sleep(_POLL_S)
-
-
-def _cpu_s(processes: list[psutil.Process]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
