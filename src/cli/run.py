@@ -36,7 +36,12 @@ def run(
         ),
     ] = None,
     prefetch: Annotated[
-        int, typer.Option(rich_help_panel=_TASKS, help="Most tasks that a worker takes in one step.")
+        int,
+        typer.Option(
+            rich_help_panel=_TASKS,
+            help="Most tasks that a worker has in hand; 0: as many as it runs in 5 ms. Those behind one that runs for "
+            "longer than 50 ms go to other workers.",
+        ),
     ] = _DEFAULT["prefetch"],
     lease: Annotated[
         float,

@@ -17,6 +17,8 @@ from .errors import InvalidTask, NaiveDatetime
 US = 1_000_000
 """Microseconds in a second."""
 
+_FRESH_NS = 1_000_000_000
+
 _LAST_DUE_US = 253_402_300_800 * US  # the end of year 9999: exact in a double, and still a datetime
 
 When = float | datetime
@@ -110,7 +112,12 @@ class ServerClock:
         self._sent_ns = self._received_ns = 0
 
     def told(self, server_us: int, sent_ns: int, received_ns: int) -> None:
-        """Note what Redis said, and ``time.monotonic_ns()`` around the question."""
+        """Note what Redis said, and ``time.monotonic_ns()`` around the question.
+
+        An answer that was long in coming tells less than one of the last second that came sooner, and is left out.
+        """
+        if received_ns - sent_ns > self._received_ns - self._sent_ns and sent_ns - self._received_ns < _FRESH_NS:
+            return
         self._told_us, self._sent_ns, self._received_ns = server_us, sent_ns, received_ns
 
     def latest_us(self) -> int:

@@ -35,6 +35,23 @@ class Record:
     worker: str
     body: bytes
 
+    def started(self) -> Record:
+        """This claim, once its task is started."""
+        return Record(
+            self.id,
+            "L",
+            self.due_us,
+            self.queue,
+            self.starts + 1,
+            self.retries,
+            self.losses,
+            self.cause,
+            self.since_us,
+            self.token,
+            self.worker,
+            self.body,
+        )
+
 
 def decode_record(task_id: str, raw: bytes) -> Record:
     """The record in ``raw``. Raises DueqError if another version of dueq, or something else, wrote it."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
 
 from .clock import US
 from .codec import Record
 from .connection import TRANSIENT
+from .hands import Hands
 from .logs import about
 from .namespace import Namespace
 
@@ -23,48 +22,47 @@ _HOLD_S = 0.05
 class Keeper:
     """Extends the lease of a task that runs long, and releases the tasks that wait behind it.
 
-    A task shorter than a sixth of the lease costs it nothing: only a claim that is still there at the second look is
-    extended. So the first extension comes within a third of the lease, and a worker that falls silent after that, or
-    before, is noticed by its supervisor (after half a lease) before its lease is lost.
+    It looks every sixth of the lease, and every 50 ms while anything waits behind a task; only a claim that is still
+    there at the second look is cared for. So the first extension comes within a third of the lease, and a worker that
+    falls silent after that, or before, is noticed by its supervisor (after half a lease) before its lease is lost.
     """
 
-    def __init__(self, namespace: Namespace, worker: str, lease: float, *, releases: bool) -> None:
-        self._store, self._worker, self._lease = namespace.store, worker, lease
-        self._period = min(lease / 6, _HOLD_S) if releases else lease / 6
-        self._stopping = threading.Event()
+    def __init__(self, namespace: Namespace, worker: str, lease: float, hands: Hands) -> None:
+        self._store, self._worker, self._lease, self._hands = namespace.store, worker, lease, hands
+        self._period = min(lease / 6, _HOLD_S)
+        self._stopping, self._hurries = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
-        self._running: Record | None = None
-        self._held: Sequence[Record] = ()
-        self._released: deque[int] = deque()
-        self._settling = False
+        self.running: Record | None = None
+        """The task that runs; set to None by the worker when it has ended."""
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
+        self._hurries.set()
         self._thread.join()
 
-    def holding(self, running: Record | None, held: Sequence[Record]) -> None:
-        """Told by the worker before it runs a task, and when it has none."""
-        self._running, self._held, self._settling = running, held, False
+    def runs(self, claim: Record) -> None:
+        """Told by the worker that this task begins."""
+        self.running = claim
+        if self._hands.loose_ends and not self._hurries.is_set():
+            self._hurries.set()
 
-    def settling(self) -> None:
-        """Told by the worker when it settles what it ran: that the claim is gone is no news then."""
-        self._settling = True
-
-    def released(self) -> set[int]:
-        """The tokens of held tasks that were released since the last call: the worker has them no more."""
-        tokens = set()
-        while self._released:
-            tokens.add(self._released.popleft())
-        return tokens
+    def _next_look(self) -> bool:
+        """Sleep until it is time to look again; False if there will be no more."""
+        if self._hurries.wait(self._lease / 6):
+            self._stopping.wait(self._period)
+        return not self._stopping.is_set()
 
     def _run(self) -> None:
         seen: Record | None = None
         extended_at = released_at = 0.0
-        while not self._stopping.wait(self._period):
-            running, now = self._running, time.monotonic()
+        while self._next_look():
+            self._hurries.clear()
+            if self._hands.loose_ends:
+                self._hurries.set()
+            running, now = self.running, time.monotonic()
             if running is None:
                 seen = None
                 continue
@@ -73,14 +71,11 @@ class Keeper:
                 seen, extended_at, released_at = running, now + first_s - self._lease / 3, now
                 continue
             try:
-                if now - released_at >= _HOLD_S and (held := list(self._held)):
-                    self._store.release(self._worker, held)
-                    self._released.extend(claim.token for claim in held)
-                    released_at = now
+                self._hands.tidy(release=now - released_at >= _HOLD_S)
                 if now - extended_at >= self._lease / 3 - self._period / 2:
                     [kept] = self._store.extend(self._worker, [running], int(self._lease * US))
                     extended_at = now
-                    if not kept and self._running is running and not self._settling:
+                    if not kept and self.running is running:
                         log.warning(
                             "task %s outlived its lease and was given to another worker; its result will be refused",
                             running.id,

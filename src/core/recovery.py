@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .auditor import ask_for_audit
@@ -18,13 +19,14 @@ log = logging.getLogger("dueq.supervisor")
 
 @dataclass(frozen=True, slots=True)
 class _Dead:
-    """A process that is gone, since when (epoch microseconds, this host's clock), how, and whether its task is to
-    blame."""
+    """A process that is gone, since when (epoch microseconds, this host's clock), how, whether its task is to blame,
+    and the tokens of the tasks that it began last."""
 
     role: str
     name: str
     blame: bool
     how: str
+    begun: tuple[int, ...]
     died_us: int
 
 
@@ -37,13 +39,14 @@ class Recovery:
         self._patience = Patience()
         self._try_at = 0.0  # monotonic seconds; after a failure
 
-    def add(self, role: str, name: str, *, how: str = "", blame: bool = True) -> None:
+    def add(self, role: str, name: str, *, how: str = "", blame: bool = True, begun: Iterable[int] = ()) -> None:
         """A process is gone, however it ended: one that leaves in order holds nothing.
 
-        What a worker was running is to ``blame``, unless the worker was told to stop. ``how`` is for people.
+        What a worker was running is to ``blame``, unless the worker was told to stop. ``how`` is for people. ``begun``
+        are the tokens of the tasks that it began last: its word of that may still be on its way to Redis.
         """
         if role in ("worker", "dispatcher") or blame:
-            self._dead.append(_Dead(role, name, blame, how, now_us()))
+            self._dead.append(_Dead(role, name, blame, how, tuple(begun), now_us()))
 
     @property
     def waiting(self) -> bool:
@@ -88,7 +91,8 @@ class Recovery:
         # the death was seen on this host's clock; the record keeps Redis's
         told = store.time_us()
         since = max(0, told - (now_us() - dead.died_us))
-        lost = store.give_back(dead.name, "worker_lost", self._max_losses if dead.blame else 0, since, dead.how)
+        most_losses = self._max_losses if dead.blame else 0
+        lost = store.give_back(dead.name, "worker_lost", most_losses, since, dead.how, dead.begun)
         self._telemetry.lost(lost, told, "worker_lost", dead.how, dead.name)
         for claim in lost:
             if claim.how == "dead":

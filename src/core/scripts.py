@@ -15,6 +15,7 @@ from . import keeping
 from .bells import Command
 from .connection import server_version
 from .keys import Keys, lua_names
+from .wire import Wire
 
 _HEAD = """local P = KEYS[1]
 local now = tonumber(ARGV[1])
@@ -68,10 +69,21 @@ class Scripts:
             except NoScriptError:
                 return self._execute(*self.command(script, arguments))
         except ResponseError as error:
-            explained = keeping.refusal(self._keys, self._strategy, error)
-            if explained is error:
-                raise
-            raise explained from error
+            raise self._explained(error) from None
+
+    def _explained(self, error: ResponseError) -> Exception:
+        return keeping.refusal(self._keys, self._strategy, error)
+
+    def send(self, wire: Wire, script: Script, arguments: Sequence[Value]) -> None:
+        """Send off ``script`` on ``wire``. Its answer is NoScriptError if Redis does not know it (any more)."""
+        wire.send("EVALSHA", script.digest, 1, self._keys.prefix, self._now(), *arguments)
+
+    def receive(self, wire: Wire) -> Any:
+        """The answer to the first script sent off on ``wire`` that is not answered yet."""
+        try:
+            return wire.receive()
+        except ResponseError as error:
+            raise self._explained(_cause(error)) from error
 
     def command(self, script: Script, arguments: Sequence[Value]) -> Command:
         """The command that runs ``script`` also where Redis does not know it, for use inside MULTI."""
@@ -111,7 +123,7 @@ class Scripts:
             if isinstance(reply, NoScriptError):
                 replies[at] = self.call(script, arguments)  # flushed in between
             elif isinstance(reply, ResponseError):
-                replies[at] = keeping.refusal(self._keys, self._strategy, reply)
+                replies[at] = self._explained(reply)
         return replies
 
     def _now(self) -> int:
@@ -147,6 +159,17 @@ class Script:
 
     def __call__(self, *arguments: Value) -> Any:
         return self._scripts.call(self, arguments)
+
+    def load(self, wire: Wire) -> None:
+        """Make Redis know this script, over ``wire``."""
+        wire.send("SCRIPT", "LOAD", self.text)
+        self._scripts.receive(wire)
+
+    def send(self, wire: Wire, arguments: Sequence[Value]) -> None:
+        self._scripts.send(wire, self, arguments)
+
+    def receive(self, wire: Wire) -> Any:
+        return self._scripts.receive(wire)
 
     def command(self, *arguments: Value) -> Command:
         return self._scripts.command(self, arguments)

@@ -141,7 +141,8 @@ class Supervisor:
         self._log_stacks(member, over=True)
         # what outlasts the time that a stop or a reload leaves it is killed by us: that is not held against it
         in_order = by_itself and code in (STOPPED, DISPLACED, RECYCLED)
-        self._recovery.add(child.role, child.name, how=how, blame=ending.blame if ending else not in_order)
+        blame = ending.blame if ending else not in_order
+        self._recovery.add(child.role, child.name, how=how, blame=blame, begun=child.tally.begun)
         child.close()
         self._board.retire(child.tally)
         was_successor = slot.leave(member)

@@ -6,8 +6,8 @@ The supervisor makes the page, one child writes it, and SIGKILL may hit the chil
 - A new series is written behind the table's end, and then published by moving the end: one store again.
 - Nothing published ever moves or is removed, so a number once read never falls.
 
-    cell 0    1          2      3         4      5          6       8
-    END  | overflowed | state | turn by | beat | deadline | token | series | series | (zeros)
+    cell 0    1          2      3         4      5          6       8              72
+    END  | overflowed | state | turn by | beat | deadline | token | tokens begun | series | series | (zeros)
     series = cells it takes | bytes of its key | key: JSON [name, label value, …], zero-padded | numbers
 
 The page has a fixed size (1 MiB: about 3,000 histograms). When it is full, new series are not counted: their handles
@@ -35,7 +35,8 @@ from .metrics import DEFINITIONS, PROCESS_STATES, Definition, Kind, ProcessState
 PAGE_BYTES = 1 << 20
 
 _END, _OVERFLOWED, _STATE, _TURN_BY, _BEAT, _DEADLINE, _TOKEN = range(7)
-_TABLE = 8
+_BEGUN, _MOST_BEGUN = 8, 64
+_TABLE = _BEGUN + _MOST_BEGUN
 _CELL = 8
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ class Tally:
         self._histograms: dict[tuple[str, ...], HistogramHandle] = {}
         self._found: list[tuple[Definition, tuple[str, ...], int]] = []
         self._found_to = _TABLE
+        self._begun_at = 0
         self._warned = False
         if self._ints[_END] == 0:
             self._ints[_END] = _TABLE
@@ -192,6 +194,8 @@ class Tally:
         now = time.monotonic()
         self._cells[_DEADLINE] = now + hard_timeout if hard_timeout else 0.0
         self._cells[_BEAT] = now
+        self._ints[_BEGUN + self._begun_at] = token
+        self._begun_at = (self._begun_at + 1) % _MOST_BEGUN
         self._ints[_TOKEN] = token  # last: whoever sees it sees the deadline that goes with it
 
     def end(self) -> None:
@@ -296,6 +300,11 @@ class Tally:
     def token(self) -> int:
         """The token of the task that runs, or ran when the process died; 0: none."""
         return self._ints[_TOKEN]
+
+    @property
+    def begun(self) -> list[int]:
+        """The tokens of the tasks that began last, in no order."""
+        return [token for token in self._ints[_BEGUN : _BEGUN + _MOST_BEGUN].tolist() if token]
 
     @property
     def deadline(self) -> float:

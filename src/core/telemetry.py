@@ -98,6 +98,11 @@ class WorkerTelemetry(Telemetry):
         self._note(now_us, _EVENTS[outcome.kind], outcome.claim.id, outcome.claim.token, **kept)
         self._count("dueq_tasks_finished_total", outcome.claim.queue, outcome=_OUTCOMES[outcome.kind])
 
+    def begun_too_late(self, claim: Record, now_us: int) -> None:
+        """A task had begun when it turned out, not later than ``now_us``, that another owner had it by then."""
+        self._note(now_us, "lost", claim.id, claim.token, cause="lease_expired")
+        self._count("dueq_duplicates_total", claim.queue, cause="lease_expired")
+
     def stale(self, outcome: Outcome, now_us: int) -> None:
         """An outcome was refused, not later than ``now_us``, since another owner had the task by then."""
         self._note(now_us, "refused", outcome.claim.id, outcome.claim.token)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,15 +14,17 @@ from .connection import TRANSIENT, Patience, redact
 from .context import Context, running
 from .doorbell import Doorbell
 from .errors import DueqError, StrategyMismatch
+from .hands import Hands
 from .keeper import Keeper
 from .limits import NO_LIMITS, Limits
 from .logs import about
 from .namespace import Namespace
+from .prefetch import Prefetch
 from .pulse import Pulse
 from .retry import Backoff
 from .statuses import RECYCLED, STOPPED
 from .stop import Stop
-from .store.base import Advance, Outcome
+from .store.base import Outcome
 from .telemetry import WorkerTelemetry
 from .timeouts import Alarm
 
@@ -44,7 +45,7 @@ class Worker:
         telemetry: WorkerTelemetry,
         *,
         lease: float,
-        prefetch: int = 1,
+        prefetch: int = 0,
         rotate_queues: bool = False,
         safety_net: float = 30.0,
         max_losses: int = 3,
@@ -53,17 +54,17 @@ class Worker:
     ) -> None:
         self.app, self.namespace, self.name, self.queues = app, namespace, name, list(queues)
         self.telemetry = telemetry
-        self._store, self._lease_us, self._prefetch = namespace.store, int(lease * US), prefetch
-        self._safety_net, self._max_losses = safety_net, max_losses
+        self._safety_net, self._prefetch = safety_net, Prefetch(prefetch)
         self._bell = Doorbell(namespace.client, [namespace.keys.of("bell", q) for q in queues], wakeup_fd=stop.fileno())
         self._rotate = rotate_queues
         self._clock = ServerClock()
         self._patience = Patience()
         self._stop = stop
-        self._held: deque[Record] = deque()
-        self._unsettled: Outcome | None = None
-        self._unsure = False  # a reply was lost: Redis may have given us claims that we do not know of
-        self._keeper = Keeper(namespace, name, lease, releases=prefetch > 1)
+        self._outcome: Outcome | None = None  # of the last task
+        self._hands = Hands(
+            namespace.store, name, telemetry, self._clock, self._prefetch, lease=lease, max_losses=max_losses
+        )
+        self._keeper = Keeper(namespace, name, lease, self._hands)
         self._pulse = Pulse(telemetry.tally, lease)
         self._alarm = Alarm()
         self._limits, self._runs, self._spent = limits, 0, False
@@ -92,85 +93,28 @@ class Worker:
         """Settle the last task and run the next; if there is none, wait for one."""
         self.telemetry.turn()
         try:
-            step = self._advance()
+            claim, leased_us = self._next()
         except TRANSIENT as error:
-            self._unsure = True
             self._suffer(error)
             return
         if self._patience.succeeded():
             log.info("Redis is back")
-        if step.started is not None:
-            self._unsettled = self._execute(step.started, step.now_us)
+        if claim is not None:
+            self._keeper.runs(claim)
+            self._outcome = self._execute(claim, leased_us)
+            self._keeper.running = None
             self._runs += 1
             self._spent = self._limits.left(self._runs) == 0 or self._limits.too_large()
-        elif not self._held:
+        else:
             self._idle()
 
     # -- one step
 
-    def _advance(self) -> Advance:
-        if self._unsure:
-            self._make_sure()
-        self._forget_released()
-        start = self._held.popleft() if self._held else None
-        outcome = self._unsettled
-        self._keeper.settling()
-        sent = time.monotonic_ns()
-        step = self._store.advance(
-            self.name,
-            self._next_queues(),
-            self._lease_us,
-            want=0 if self._held else min(self._prefetch, self._limits.left(self._runs) or self._prefetch),
-            outcome=outcome,
-            start=start,
-        )
-        self._clock.told(step.now_us, sent, time.monotonic_ns())
-        if outcome is not None:
-            self._unsettled = None
-            self._settled(outcome, step)
-        if step.dropped:
-            self.telemetry.dropped(step.dropped)
-        self._held.extend(step.held)
-        if step.holding > len(self._held) + (step.started is not None):
-            self._unsure = True  # an earlier request arrived after we had given it up, and took tasks in our name
-        self._keeper.holding(step.started, self._held)
-        return step
-
-    def _forget_released(self) -> None:
-        if released := self._keeper.released():
-            self._held = deque(claim for claim in self._held if claim.token not in released)
-
-    def _next_queues(self) -> list[str]:
+    def _next(self) -> tuple[Record | None, int]:
+        outcome, self._outcome = self._outcome, None
         if self._rotate:
             self.queues.append(self.queues.pop(0))
-        return self.queues
-
-    def _settled(self, outcome: Outcome, step: Advance, *, asked_again: bool = False) -> None:
-        how = step.settled
-        # asked again, a record that is gone or claimed anew shows that the first request had arrived (an ack leaves
-        # none to claim)
-        arrived = asked_again and (how == "missing" or (how == "stale" and outcome.kind == "retry"))
-        if how in ("done", "repeated") or arrived:
-            self.telemetry.finished(outcome, step.now_us)
-        else:
-            self.telemetry.stale(outcome, step.now_us)
-            log.warning(
-                "task %s, token %s: its result is refused, since another worker took it over (or it was purged)",
-                outcome.claim.id,
-                outcome.claim.token,
-                extra=about(outcome.claim),
-            )
-
-    def _make_sure(self) -> None:
-        # The outcome is settled by its token, so asking again is safe; whatever else this worker is said to hold,
-        # it never learnt of and so never ran.
-        if self._unsettled is not None:
-            step = self._store.advance(self.name, (), self._lease_us, want=0, outcome=self._unsettled)
-            outcome, self._unsettled = self._unsettled, None
-            self._settled(outcome, step, asked_again=self._unsure)
-        self._held.clear()
-        self._store.give_back(self.name, "unstarted", self._max_losses)
-        self._unsure = False
+        return self._hands.step(self.queues, outcome, self._limits.left(self._runs))
 
     def _execute(self, claim: Record, leased_us: int) -> Outcome:
         task_name = "?"
@@ -195,7 +139,9 @@ class Worker:
             try:
                 self._alarm.run(task.timeouts.soft, task.function, args, kwargs)
             finally:
-                self.telemetry.ended(claim, task_name, time.perf_counter() - began)
+                seconds = time.perf_counter() - began
+                self._prefetch.ran(seconds)
+                self.telemetry.ended(claim, task_name, seconds)
                 running.reset(token)
             return Outcome(claim, "ack")
         except BaseException as error:  # noqa: BLE001  # SystemExit, CancelledError: also outcomes
@@ -251,22 +197,20 @@ class Worker:
     def _leave(self) -> None:
         # the last word on what this worker holds; if Redis is away, the supervisor or the reaper has it
         try:
-            if self._unsettled is not None or self._unsure:
-                self._make_sure()
-            self._store.give_back(self.name, "unstarted", self._max_losses)
+            outcome, self._outcome = self._outcome, None
+            self._hands.leave(outcome)
             self._ring_on()
         except TRANSIENT as error:
             log.warning("could not settle with Redis while stopping: %s", redact(str(error)))
 
     def _move_out(self) -> None:
         # a retry must be scheduled by the strategy that keeps the namespace now
-        self._unsure = True  # what was refused may be done in part
         try:
             moved = Namespace.open(replace(self.namespace.settings, strategy=None))
         except DueqError as error:
             log.warning("could not settle with Redis while stopping: %s", error)
             return
-        self._store = moved.store
+        self._hands.use(moved.store)
         self._leave()
         moved.close()
 

@@ -130,9 +130,11 @@ def test_batches_hold_what_is_not_started(world: World) -> None:
     assert [record.starts for record in step.held] == [0, 0]
     assert world.states() == {"scheduled": 0, "ready": 2, "leased": 1, "dead": 0}  # held tasks have no lease
     second = world.take(want=3, outcome=Outcome(step.started, "ack"), start=step.held[0])
-    assert (second.settled, second.held) == ("done", [])
+    assert second.settled == "done"
     assert second.started == replace(step.held[0], state="L", starts=1)
-    assert world.states()["leased"] == 1
+    assert [record.id for record in second.held] == ["t3", "t4"]  # and more are taken in the same step
+    assert {record.state for record in second.held} == {"H"}
+    assert world.states() == {"scheduled": 0, "ready": 0, "leased": 1, "dead": 0}
 
 
 def test_want_is_filled_from_the_queues_in_order(world: World) -> None:
@@ -161,7 +163,7 @@ def test_the_lease_runs_from_the_start(world: World) -> None:
     assert reaped.next_us == second.now_us + LEASE_US
 
 
-@pytest.mark.parametrize("how", ["release", "give_back", "cancel", "reschedule", "started"])
+@pytest.mark.parametrize("how", ["release", "give_back", "started"])
 def test_a_held_task_that_was_taken_away_does_not_start(world: World, how: str) -> None:
     world.ready("a", "b")
     [held] = world.take(want=2).held
@@ -169,10 +171,6 @@ def test_a_held_task_that_was_taken_away_does_not_start(world: World, how: str) 
         assert world.store.release("w1", [held]) == 1
     elif how == "give_back":
         assert world.store.give_back("w1", "unstarted", 99)
-    elif how == "cancel":
-        assert world.store.cancel("b")
-    elif how == "reschedule":
-        assert world.store.reschedule("b", LEASE_US, relative=True)
     else:
         assert world.take(want=0, start=held).started is not None
     assert world.take(want=0, start=held).started is None
@@ -181,13 +179,45 @@ def test_a_held_task_that_was_taken_away_does_not_start(world: World, how: str) 
         assert world.started("w2").id == "b"
 
 
-def test_if_the_held_task_is_gone_another_is_taken(world: World) -> None:
+def test_if_the_held_task_is_gone_nothing_else_starts_in_its_place(world: World) -> None:
     world.ready("a", "b", "c")
     [held] = world.take(want=2).held
-    assert world.store.cancel("b")
-    step = world.take(want=1, start=held)
-    assert step.started is not None
-    assert step.started.id == "c"
+    assert world.store.release("w1", [held]) == 1
+    step = world.take(want=2, start=held)
+    assert step.started is None
+    assert [record.id for record in step.held] == ["b", "c"]
+
+
+@pytest.mark.parametrize("kind", ["ack", "retry", "dead"])
+def test_what_is_settled_while_it_is_held_had_begun(world: World, kind: str) -> None:
+    """The worker's word that it begins the task may be lost; that it has ended comes over another connection."""
+    world.ready("a", "b")
+    [held] = world.take(want=2).held
+    assert world.store.extend("w1", [held], LEASE_US) == [True]
+    [outcome] = [outcome for outcome in settlements(held) if outcome.kind == kind]
+    assert world.settle("w1", outcome) == "done"
+    assert world.settle("w1", outcome) == ("missing" if kind == "ack" else "repeated")
+    assert world.take(want=0, start=held).started is None
+    record = world.store.record("b")
+    if kind == "ack":
+        assert record is None
+    else:
+        assert record is not None
+        assert record.starts == 1
+
+
+def test_what_a_dead_worker_had_begun_counts_as_started(world: World) -> None:
+    world.ready("a", "b", "c")
+    step = world.take(want=3)
+    begun, unbegun = step.held
+    lost = world.store.give_back("w1", "worker_lost", 99, begun=[begun.token, begun.token + 1000])
+    assert {one.id: one.how for one in lost} == {"a": "started", "b": "started", "c": "held"}
+    again = {record.id: record for record in world.drain()}
+    assert {task_id: (record.starts, record.cause) for task_id, record in again.items()} == {
+        "a": (2, "worker_lost"),
+        "b": (2, "worker_lost"),
+        unbegun.id: (1, ""),
+    }
 
 
 def test_release_leaves_the_started_alone_and_keeps_the_order(world: World) -> None:
@@ -213,13 +243,13 @@ def test_extend_moves_the_end(world: World) -> None:
 
 def test_a_worker_that_holds_nothing_is_not_watched(world: World) -> None:
     world.ready("a", "b", "c", "d", "e")
-    acked, cancelled = world.take(want=2, lease_us=1), world.take("w2", want=2, lease_us=1)
+    acked, released = world.take(want=2, lease_us=1), world.take("w2", want=2, lease_us=1)
     assert acked.started is not None
-    assert cancelled.started is not None
+    assert released.started is not None
     world.store.release("w1", acked.held)
     world.settle("w1", Outcome(acked.started, "ack"))
-    world.settle("w2", Outcome(cancelled.started, "ack"))
-    assert world.store.cancel(cancelled.held[0].id)
+    world.take("w2", want=0, lease_us=1, outcome=Outcome(released.started, "ack"))
+    world.store.release("w2", released.held)
     assert world.store.extend("w1", [], 1) == []
     assert world.store.reap(100, 1, 99).silent_workers == []
 

@@ -66,6 +66,12 @@ def ready(scene: Scene) -> None:
     scene.acknowledged = {"t0", "t1", "t2"}
 
 
+def more_than_claims(scene: Scene) -> None:
+    claims(scene)
+    scene.world.ready("t3", "t4", "t5")
+    scene.acknowledged |= {"t3", "t4", "t5"}
+
+
 def far(scene: Scene) -> None:
     scene.world.schedule("t0", "t1", delay_us=HOUR_US)
     scene.acknowledged = {"t0", "t1"}
@@ -82,9 +88,14 @@ def nothing(scene: Scene) -> None:
     """Nobody has done anything yet."""
 
 
-def advance(outcome: Literal["", "ack", "retry", "dead"] = "", start: bool = False, want: int = 0) -> Act:
+def advance(
+    outcome: Literal["", "ack", "retry", "dead"] = "", start: bool = False, want: int = 0, begun: bool = False
+) -> Act:
+    """``begun``: what ended is held as far as Redis knows."""
+
     def act(scene: Scene, actor: Namespace) -> object:
-        ended = Outcome(scene.claim, outcome, delay_us=2000, reason="why") if outcome else None
+        of = scene.held[-1:] if begun else [scene.started]
+        ended = Outcome(claim, outcome, delay_us=2000, reason="why") if outcome and (claim := of[0]) else None
         held = scene.held[0] if start else None
         step = actor.store.advance(ACTOR, ["q", "other"], LEASE_US, want=want, outcome=ended, start=held)
         assert ended is None or step.settled == "done"
@@ -129,6 +140,10 @@ OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     "start a held one": (claims, advance(start=True)),
     "ack": (claims, advance("ack")),
     "ack and start": (claims, advance("ack", start=True)),
+    "ack, start and take": (more_than_claims, advance("ack", start=True, want=2)),
+    "ack a held one": (claims, advance("ack", begun=True)),
+    "retry a held one": (claims, advance("retry", begun=True)),
+    "bury a held one": (claims, advance("dead", begun=True)),
     "retry": (claims, advance("retry")),
     "retry and take": (claims, advance("retry", want=1)),
     "bury": (claims, advance("dead")),
@@ -136,6 +151,12 @@ OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     "release": (claims, lambda scene, actor: actor.store.release(ACTOR, scene.held)),
     "disown": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "unstarted", 9)),
     "give back": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "worker_lost", 9)),
+    "give back what had begun": (
+        claims,
+        lambda scene, actor: actor.store.give_back(
+            ACTOR, "worker_lost", 9, begun=[claim.token for claim in scene.held]
+        ),
+    ),
     "give back and bury": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "worker_lost", 1)),
     "reap": (claims, reap_all),
     "cancel a scheduled one": (far, lambda scene, actor: actor.store.cancel("t0")),
@@ -157,7 +178,7 @@ OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     ),
     "a whole life": (due, live),
 }
-GONE = {"cancel a scheduled one": "t0", "cancel a ready one": "t0", "cancel a held one": "t1", "discard": "t0"}
+GONE = {"cancel a scheduled one": "t0", "cancel a ready one": "t0", "ack a held one": "t2", "discard": "t0"}
 """The task that an operation may have made disappear."""
 
 

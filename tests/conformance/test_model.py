@@ -157,7 +157,8 @@ class Life(RuleBasedStateMachine):
     @rule(claim=consumes(claims), kind=st.sampled_from(["ack", "retry", "retry later", "dead"]))
     def settle(self, claim: Record, kind: str) -> None:
         task = self.tasks.get(claim.id)
-        mine = task is not None and (task.state, task.token) == ("leased", claim.token)
+        # what is held had begun, if it is settled
+        mine = task is not None and task.state in ("leased", "held") and task.token == claim.token
         name, _, later = kind.partition(" ")
         delay = HOUR_US if later else 0
         outcome = Outcome(claim, name, delay_us=delay, reason="why")  # type: ignore[arg-type]
@@ -176,7 +177,7 @@ class Life(RuleBasedStateMachine):
     @rule(claim=claims)
     def extend(self, claim: Record) -> None:
         task = self.tasks.get(claim.id)
-        mine = task is not None and (task.state, task.token) == ("leased", claim.token)
+        mine = task is not None and task.state in ("leased", "held") and task.token == claim.token
         assert self.world.store.extend(claim.worker, [claim], LEASE_US) == [mine]
 
     @rule(claim=claims)
@@ -207,7 +208,7 @@ class Life(RuleBasedStateMachine):
     @rule(task_id=st.sampled_from(IDS))
     def cancel(self, task_id: str) -> None:
         task = self.tasks.get(task_id)
-        expected = task is not None and task.state in ("waiting", "held")
+        expected = task is not None and task.state == "waiting"
         assert self.world.store.cancel(task_id) is expected
         if expected:
             del self.tasks[task_id]
@@ -216,7 +217,7 @@ class Life(RuleBasedStateMachine):
     def reschedule(self, task_id: str, far: bool) -> None:
         task = self.tasks.get(task_id)
         due = self.world.store.reschedule(task_id, HOUR_US if far else 0, relative=True)
-        expected = task is not None and task.state in ("waiting", "held")
+        expected = task is not None and task.state == "waiting"
         assert (due is not None) is expected
         if task is not None and expected:
             self.waiting(task_id)

@@ -38,7 +38,7 @@ def test_at_maxmemory_tasks_can_be_extended_and_settled_and_the_next_one_started
     _fill(full)
     assert full.store.extend("w1", [step.started], LEASE_US) == [True]
     [held] = step.held
-    step = full.take("w1", outcome=Outcome(step.started, "ack"), start=held)
+    step = full.take("w1", outcome=Outcome(step.started, "ack"), start=held, want=0)
     assert step.settled == "done"
     assert step.started is not None
     assert step.started.id == held.id

@@ -114,7 +114,7 @@ class FakeRecovery(Recovery):
         self._stage, self.away, self._waits = stage, False, 0
         self.given: list[tuple[str, str, bool]] = []
 
-    def add(self, role: str, name: str, *, how: str = "", blame: bool = True) -> None:
+    def add(self, role: str, name: str, *, how: str = "", blame: bool = True, begun: Iterable[int] = ()) -> None:
         self.given.append((name, how, blame))
         self._waits += 1
 

@@ -1,14 +1,18 @@
 -- advance: finish the task that a worker ran, start one it holds, or take and start new ones: one step, one trip.
 -- Guarantee: a claim is settled by its own token only, and once; a taken task is in the worker's held list from the
 --   moment it leaves the ready list; its token is higher than any before; the lease runs from the start, not from the taking.
+--   A worker may begin what it holds, and say so in the same breath: so nobody but it gives up what is held while it lives,
+--   and what it then settles was begun, whether or not word of the start got here.
 -- KEYS[1] prefix
 -- ARGV    now, worker, lease (microseconds), want (how many to take, 0 for none),
 --         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
---         id and token of the held task to start ('' for none), queues in order of preference ...
+--         id and token of the held task to start ('' for none: then the first that is taken is started), queues in
+--         order of preference ...
 -- Returns {now, settled, dropped, started, how many tasks the worker holds, claims ...}
 --   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
 --   dropped the queue of each entry of a ready list that turned out to be dispatched twice
---   started 1 if the first claim is started, else 0; each claim is {id, encoded record}
+--   started 1 if the held task, or else the first claim, is started, else 0
+--   claims  what was taken: {id, encoded record}
 local worker, lease, want = ARGV[2], tonumber(ARGV[3]), math.min(tonumber(ARGV[4]), 1000)
 
 if ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must get through in any case
@@ -20,10 +24,14 @@ local function settle(outcome, id, token, argument)
   local record = load(id)
   if not record then return 'missing' end
   if record.token ~= token then return 'stale' end
-  if record.state ~= 'L' then return 'repeated' end
+  if record.state == 'H' then
+    record.starts = record.starts + 1
+  elseif record.state ~= 'L' then
+    return 'repeated'
+  end
   if record.worker == worker then
-    -- whether it holds anything else is seen at the end: mostly it takes the next
-    redis.call('LREM', key_held(worker), 1, id)
+    -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
+    redis.call('LREM', key_held(worker), -1, id)
     redis.call('ZREM', key_leased(record.queue), id)
   else
     let_go(id, record)
@@ -48,14 +56,15 @@ local function start(id, record)
   redis.call('ZADD', key_leased(record.queue), whole(now + lease), id)
 end
 
-local dropped = {}
+local dropped, any_revoked = {}, nil
 
 -- The next task of `queue` that may run, now in the worker's held list; nil if there is none.
 local function take(queue)
   for _ = 1, 100 do
     local id = redis.call('RPOPLPUSH', key_ready(queue), key_held(worker))
     if not id then return nil end
-    local record, revoked = load(id), is_revoked(id)
+    if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
+    local record, revoked = load(id), any_revoked and is_revoked(id)
     local ours = record and record.state == 'S' and record.queue == queue -- not so if the id was used again elsewhere
     if ours and record.due <= now then
       -- after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
@@ -84,11 +93,11 @@ if ARGV[9] ~= '' then
   if record and record.state == 'H' and record.token == ARGV[10] then
     start(id, record)
     save(id, record)
-    started, claims[1] = 1, { id, encode(record) }
+    started = 1
   end
 end
 
-if started == 0 and want > 0 then
+if want > 0 then
   for at = 11, #ARGV do
     local queue = ARGV[at]
     while #claims < want do
@@ -96,20 +105,19 @@ if started == 0 and want > 0 then
       if not id then break end
       record.state, record.worker = 'H', worker
       record.token = whole(redis.call('INCR', key_token()))
-      if started == 0 then
+      if ARGV[9] == '' and started == 0 then
         start(id, record)
         started = 1
       end
-      save(id, record)
-      claims[#claims + 1] = { id, encode(record) }
+      claims[#claims + 1] = { id, save(id, record) }
     end
     pass_baton(queue) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end
 end
 local holding = redis.call('LLEN', key_held(worker))
-if #claims > 0 then
+if holding > 0 then
   redis.call('ZADD', key_workers(), whole(now + lease), worker)
-elseif settled == 'done' and holding == 0 then
+elseif settled == 'done' then
   redis.call('ZREM', key_workers(), worker) -- one that holds nothing any more is nobody whose silence matters
 end
 

@@ -12,9 +12,9 @@ without scripts, ``transactional`` (WATCH/MULTI; Redis 2.4). A strategy says whi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ..codec import Record
 
@@ -113,6 +113,47 @@ class Depth:
     oldest_ready_us: int | None
 
 
+class Channel(ABC):
+    """A worker's own way to the store: ``Store.advance`` in two halves, so that it need not wait for each answer.
+
+    A worker may begin what it holds as soon as that is asked for, since nobody else can have it while the worker lives.
+    Used by one thread at a time. After an error everything that was not answered is in doubt, and nothing is waited
+    for any more.
+    """
+
+    ahead: ClassVar[int]
+    """How many steps may wait for their answers while a worker runs tasks; 0: none."""
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """How many steps were asked for and not answered yet."""
+
+    @abstractmethod
+    def ask(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        lease_us: int,
+        *,
+        want: int = 1,
+        outcome: Outcome | None = None,
+        start: Record | None = None,
+    ) -> None:
+        """Send off one ``Store.advance``: when this returns, it is on its way.
+
+        ``start`` is the held claim as it will be once it is started.
+        """
+
+    @abstractmethod
+    def answer(self) -> Advance:
+        """What came of the first step that is not answered yet; waits for it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Forget what was not answered. The next step opens it anew."""
+
+
 class Store(ABC):
     """Every transition of a task but SCHEDULED → READY."""
 
@@ -126,14 +167,14 @@ class Store(ABC):
 
     @abstractmethod
     def cancel(self, task_id: str) -> bool:
-        """Forget a task that has not started. True only if it will not run. Repeating is safe.
+        """Forget a task that no worker has. True only if it will not run. Repeating is safe.
 
         This, ``reschedule``, ``mend`` and taking tasks raise NamespaceMigrating while a migration is under way.
         """
 
     @abstractmethod
     def reschedule(self, task_id: str, due: int, *, relative: bool = False) -> int | None:
-        """Give a task that has not started another due time, and return it; None if it was too late for that."""
+        """Give a task that no worker has another due time, and return it; None if it was too late for that."""
 
     @abstractmethod
     def advance(
@@ -146,20 +187,28 @@ class Store(ABC):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> Advance:
-        """Settle the outcome of the last task, and start the next, in one round trip.
+        """Settle the outcome of the last task, start the next, and take more, in one round trip.
 
-        The next is ``start`` if it is still held under its token, else the first of up to ``want`` tasks taken
-        from the ready lists of ``queues`` in that order; the others taken are held, without a lease. The lease runs
-        from the start. Settling may be repeated with the same outcome: it then says ``repeated`` or ``missing``.
+        The next is ``start``, if it is still held under its token. Up to ``want`` tasks are taken from the ready lists
+        of ``queues`` in that order, and held, without a lease; without ``start``, the first of them is started. The
+        lease runs from the start. Settling may be repeated with the same outcome: it then says ``repeated`` or
+        ``missing``. What is held may be settled, too: it had been begun, though word of that did not get here.
         """
 
     @abstractmethod
+    def channel(self) -> Channel:
+        """A way of its own to ``advance``, for one worker."""
+
+    @abstractmethod
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
-        """Make the leases of started claims, and the worker's life, last ``lease_us`` from now; False where lost."""
+        """Make the leases of started claims, and the worker's life, last ``lease_us`` from now; False where lost.
+
+        A claim that is held counts as kept, too: it may have begun, though word of that did not get here.
+        """
 
     @abstractmethod
     def release(self, worker: str, claims: Sequence[Record]) -> int:
-        """Put held, unstarted claims back into their ready lists; returns how many still were this worker's."""
+        """Put held claims back into their ready lists; returns how many still were this worker's."""
 
     @abstractmethod
     def give_back(
@@ -169,6 +218,7 @@ class Store(ABC):
         most_losses: int,
         since_us: int = 0,
         how: str = "",
+        begun: Collection[int] = (),
     ) -> list[Lost]:
         """Take back all that a worker holds, so that it can run again at once. Repeating is safe.
 
@@ -176,7 +226,8 @@ class Store(ABC):
         ``unstarted`` is for a worker that disowns claims whose delivery it never learnt of: they do not count as
         started. A task lost with ``most_losses`` workers becomes a dead letter;
         0 says that this loss is not the task's fault, and is not held against it. ``how`` the worker was lost goes
-        into the dead letter's reason.
+        into the dead letter's reason. Claims whose tokens are among ``begun`` count as started, although word of that
+        did not get here.
         """
 
     @abstractmethod

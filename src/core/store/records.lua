@@ -28,7 +28,11 @@ local function encode(record)
   }, '|')
 end
 
-local function save(id, record) redis.call('HSET', key_record(id), id, encode(record)) end
+local function save(id, record)
+  local raw = encode(record)
+  redis.call('HSET', key_record(id), id, raw)
+  return raw
+end
 
 local function erase(id) redis.call('HDEL', key_record(id), id) end
 

@@ -1,5 +1,5 @@
--- reschedule: give a task that has not started another due time.
--- Guarantee: returns {1, due} only if the task will not run at its old time; a started or dead one is left alone.
+-- reschedule: give a task that no worker has another due time.
+-- Guarantee: returns {1, due} only if the task will not run at its old time; one that a worker has, or a dead one, is left alone.
 -- KEYS[1] prefix
 -- ARGV    now, id, due ('+n' counts from now, in microseconds)
 -- Returns {1, due} or {0}
@@ -8,14 +8,10 @@ if refusal then return refusal end
 
 local id, due = ARGV[2], ARGV[3]
 local record = load(id)
-if not record or (record.state ~= 'S' and record.state ~= 'H') then return { 0 } end
-if record.state == 'H' then
-  let_go(id, record)
-elseif not timer_remove(record.queue, id, record.due) then
-  revoke(id)
-end
+if not record or record.state ~= 'S' then return { 0 } end
+if not timer_remove(record.queue, id, record.due) then revoke(id) end
 record.due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
-record.state, record.token, record.worker = 'S', '', ''
+record.token = ''
 save(id, record)
 if timer_add(record.queue, id, record.due) then ring_dispatcher() end
 note('rescheduled', id, '{"due_us":' .. whole(record.due) .. '}')

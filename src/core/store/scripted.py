@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import redis
 
 from ..clock import Clock
-from ..codec import Record, decode_record
+from ..codec import Record
 from ..errors import DueqError, StrategyMismatch
 from ..keys import Keys
 from ..scripts import Script, Scripts, Value
-from .base import EXISTING, Advance, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
+from .base import EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
+from .channels import ScriptedChannel, advanced, step_arguments
 from .reading import KeyedStore
 
 _BATCH = 100  # tasks per script: keeps each well under a millisecond
@@ -77,17 +78,11 @@ class ScriptedStore(KeyedStore):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> Advance:
-        settle: tuple[Value, ...] = ("", "", "", "")
-        if outcome is not None:
-            argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason
-            settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
-        held: tuple[Value, ...] = (start.id, start.token) if start is not None else ("", "")
-        now, settled, dropped, started, holding, *claims = self._advance(
-            worker, lease_us, want, *settle, *held, *queues
-        )
-        records = [_claim(claim) for claim in claims]
-        first = records.pop(0) if started else None
-        return Advance(int(now), settled.decode(), [queue.decode() for queue in dropped], first, records, holding)
+        reply = self._advance(*step_arguments(worker, queues, lease_us, want, outcome, start))
+        return advanced(reply, start.started() if start is not None else None)
+
+    def channel(self) -> Channel:
+        return ScriptedChannel(self._client, self._advance)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         return [bool(kept) for kept in self._extend(worker, lease_us, *_named(claims))]
@@ -102,11 +97,12 @@ class ScriptedStore(KeyedStore):
         most_losses: int,
         since_us: int = 0,
         how: str = "",
+        begun: Collection[int] = (),
     ) -> list[Lost]:
         lost: list[Lost] = []
         remaining = 1
         while remaining:
-            remaining, *rows = self._give_back(worker, _CAUSES[cause], most_losses, _BATCH, since_us, how)
+            remaining, *rows = self._give_back(worker, _CAUSES[cause], most_losses, _BATCH, since_us, how, *begun)
             lost += _lost(rows)
         return lost
 
@@ -139,10 +135,6 @@ def _existing(state: bytes) -> Existing:
     if state.decode() not in EXISTING:
         raise DueqError("a task's id is in use by a record that cannot be read: was it written by a newer dueq?")
     return EXISTING[state.decode()]
-
-
-def _claim(row: list[bytes]) -> Record:
-    return decode_record(row[0].decode(), row[1])
 
 
 def _named(claims: Sequence[Record]) -> Iterator[Value]:

@@ -18,6 +18,8 @@ def settle(edit: Edit, outcome: Outcome, raw: bytes | None, now_us: int) -> tupl
     refused = refusal(record, outcome.claim)
     if record is None or refused:
         return refused, None
+    if record.state == "H":
+        record = record.started()  # it had begun, if it is to be settled; word of that did not get here
     edit.let_go(record)
     if outcome.kind == "ack":
         edit.erase(record)
@@ -25,7 +27,15 @@ def settle(edit: Edit, outcome: Outcome, raw: bytes | None, now_us: int) -> tupl
         edit.bury(record, outcome.reason, now_us, token=record.token)
     else:
         due = now_us + outcome.delay_us
-        again = replace(record, state="S", cause="retry", since_us=0, worker="", retries=record.retries + 1, due_us=due)
+        again = replace(
+            record,
+            state="S",
+            cause="retry",
+            since_us=0,
+            worker="",
+            retries=record.retries + 1,
+            due_us=due,
+        )
         edit.save(again)
         edit.add(again)
         return "done", again
@@ -38,7 +48,7 @@ def refusal(record: Record | None, claim: Record) -> Settled:
         return "missing"
     if record.token != claim.token:
         return "stale"
-    return "" if record.state == "L" else "repeated"
+    return "" if record.state in ("L", "H") else "repeated"
 
 
 def start(edit: Edit, claim: Record, raw: bytes | None, until_us: int) -> Record | None:
@@ -46,7 +56,7 @@ def start(edit: Edit, claim: Record, raw: bytes | None, until_us: int) -> Record
     record = readable_record(claim.id, raw)
     if record is None or record.state != "H" or record.token != claim.token:
         return None
-    started = replace(record, state="L", starts=record.starts + 1)
+    started = record.started()
     edit.save(started)
     edit.lease(started, until_us)
     return started

@@ -40,6 +40,7 @@ class _Step:
     want: int
     outcome: Outcome | None
     start: Record | None
+    starts_taken: bool
     now_us: int = 0
     settled: Settled = ""
     started: Record | None = None
@@ -63,7 +64,7 @@ class Taking:
         start: Record | None,
     ) -> Advance:
         """See ``Store.advance``."""
-        step = _Step(worker, queues if want > 0 else (), lease_us, min(want, _MOST), outcome, start)
+        step = _Step(worker, queues if want > 0 else (), lease_us, min(want, _MOST), outcome, start, start is None)
         self._settle_and_take(step)
         for left in reversed(range(_ROUNDS)):
             if step.taken:
@@ -74,7 +75,7 @@ class Taking:
             self._settle_and_take(step)  # all that was taken was void: what is behind it may be a task
         holding = self._look_around(step)
         held = list(step.claims.records)
-        started = step.started or (held.pop(0) if held else None)
+        started = step.started or (held.pop(0) if held and step.starts_taken else None)
         return Advance(step.now_us, step.settled, step.claims.dropped, started, held, holding)
 
     def _settle_and_take(self, step: _Step) -> None:
@@ -91,7 +92,7 @@ class Taking:
                 step.settled, again = settling.settle(edit, step.outcome, raws[step.outcome.claim.id], now)
             if step.start is not None:
                 step.started = settling.start(edit, step.start, raws[step.start.id], now + step.lease_us)
-            picks = [] if step.started or step.taken else _picks(step.queues, ready, step.want)
+            picks = [] if step.taken else _picks(step.queues, ready, step.want)
             self._commit(session, step, edit, again, picks, now)
 
         try:
@@ -148,7 +149,7 @@ class Taking:
 
         def attempt(session: Session) -> Claims:
             claiming = Claiming(session, self._keys, self._index, step.worker)
-            mine = claiming.decide(step.taken, self._clock, step.lease_us, start=step.started is None)
+            mine = claiming.decide(step.taken, self._clock, step.lease_us, start=step.starts_taken)
             step.now_us = claiming.now_us
             if mine:
                 life: Command = ("ZADD", self._keys.plain("workers"), step.now_us + step.lease_us, step.worker)

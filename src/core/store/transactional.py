@@ -9,7 +9,7 @@ held list may be unclaimed; whoever gives back what the worker held puts it back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,19 +23,19 @@ from ..codec import Record, decode_record, readable_record
 from ..errors import StrategyMismatch
 from ..keys import Keys
 from ..transactions import Aborted, Session, Transactions
-from .base import EXISTING, Advance, Lost, NewTask, Outcome, Reaped, Scheduled
+from .base import EXISTING, Advance, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
+from .channels import PromptChannel
 from .edit import Edit, entry_of
 from .forgetting import Forgetting
 from .reading import KeyedStore
 from .taking import Taking
 
 _BATCH = 100
-_NOT_STARTED = ("S", "H")
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A task that has not started, and whether it is in the index."""
+    """A task that no worker has, and whether it is in the index."""
 
     record: Record
     indexed: bool
@@ -108,7 +108,7 @@ class TransactionalStore(KeyedStore):
             if found is None:
                 return False
             edit = Edit(self._keys, self._index)
-            self._withdraw(edit, found)
+            edit.withdraw(found.record, found.indexed)
             edit.erase(found.record)
             edit.count("cancelled", found.record.queue)
             edit.note(self._clock.now_us(), "cancelled", task_id)
@@ -123,10 +123,8 @@ class TransactionalStore(KeyedStore):
             if found is None:
                 return None
             now, edit = self._clock.now_us(), Edit(self._keys, self._index)
-            self._withdraw(edit, found)
-            moved = replace(
-                found.record, state="S", due_us=max(now, now + due if relative else due), token=0, worker=""
-            )
+            edit.withdraw(found.record, found.indexed)
+            moved = replace(found.record, due_us=max(now, now + due if relative else due), token=0)
             edit.save(moved)
             edit.add(moved)
             edit.note(now, "rescheduled", task_id, due_us=moved.due_us)
@@ -136,20 +134,13 @@ class TransactionalStore(KeyedStore):
         return self._transactions.run(attempt)
 
     def _waiting(self, session: Session, task_id: str) -> _Found | None:
-        """A task that has not started, and whether it is in the index; None if there is none."""
+        """A task that no worker has, and whether it is in the index; None if there is none."""
         session.watch(self._keys.plain("guard"))
         [raw] = self._load_to_index(session, [task_id], settled=True)
         record = readable_record(task_id, raw)
-        if record is None or record.state not in _NOT_STARTED:
+        if record is None or record.state != "S":
             return None
-        return _Found(record, record.state == "S" and self._index.contains(session, entry_of(record)))
-
-    @staticmethod
-    def _withdraw(edit: Edit, found: _Found) -> None:
-        if found.record.state == "H":
-            edit.let_go(found.record)
-        else:
-            edit.withdraw(found.record, found.indexed)
+        return _Found(record, self._index.contains(session, entry_of(record)))
 
     # -- by workers
 
@@ -165,6 +156,9 @@ class TransactionalStore(KeyedStore):
     ) -> Advance:
         return self._taking.advance(worker, queues, lease_us, want, outcome, start)
 
+    def channel(self) -> Channel:
+        return PromptChannel(self)
+
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         def attempt(session: Session) -> list[bool]:
             held: Command = ("LLEN", self._keys.of("held", worker))
@@ -173,9 +167,9 @@ class TransactionalStore(KeyedStore):
             kept = []
             for claim, raw in zip(claims, raws, strict=True):
                 record = readable_record(claim.id, raw)
-                ours = record is not None and record.state == "L" and record.token == claim.token
+                ours = record is not None and record.state in ("L", "H") and record.token == claim.token
                 kept.append(ours)
-                if ours and record is not None:
+                if ours and record is not None and record.state == "L":
                     edit.save(record)  # so that whoever was about to take the lease back looks again
                     edit.lease(record, now + lease_us)
             if holding:
@@ -208,18 +202,26 @@ class TransactionalStore(KeyedStore):
         most_losses: int,
         since_us: int = 0,
         how: str = "",
+        begun: Collection[int] = (),
     ) -> list[Lost]:
         lost: list[Lost] = []
         while True:
             step = self._transactions.run(
-                lambda session: self._give_back(session, worker, cause, most_losses, since_us, how)
+                lambda session: self._give_back(session, worker, cause, most_losses, since_us, how, begun)
             )
             if step is None:
                 return lost
             lost += step
 
     def _give_back(
-        self, session: Session, worker: str, cause: str, most_losses: int, since_us: int, how: str
+        self,
+        session: Session,
+        worker: str,
+        cause: str,
+        most_losses: int,
+        since_us: int,
+        how: str,
+        begun: Collection[int],
     ) -> list[Lost] | None:
         """A batch of what the worker holds; None once that is all, or if it turns out to be alive."""
         held, workers = self._keys.of("held", worker), self._keys.plain("workers")
@@ -238,6 +240,8 @@ class TransactionalStore(KeyedStore):
         for name, raw, revoked in zip(names, raws[: len(names)], raws[len(names) :], strict=True):
             record = readable_record(name, raw)
             if record is not None and record.worker == worker and record.state in ("H", "L"):
+                if record.state == "H" and record.token in begun:
+                    record = record.started()  # word of it was lost with the worker
                 lost.append(Lost(name, record.queue, edit.lose(record, cause, since_us, most_losses, now, how)))
                 continue
             edit.commands.append(("LREM", held, 1, name))

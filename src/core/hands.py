@@ -1,0 +1,243 @@
+"""What a worker has in hand: tasks that it holds, steps on their way to Redis, outcomes in doubt.
+
+A worker that holds the next task already need not wait until Redis has answered: it sends off the outcome of the last
+one and the start of the next, both at once, and begins. That is safe since nobody else gives up what a living worker
+holds (a cancel comes too late for it), for as long as Redis has heard of the worker lately: that is what ``_trusted``
+is about. If word of a start comes too late after all, the start is counted as a duplicate.
+
+Used by the worker's main thread between tasks, and by its keeper while one runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from .clock import US, ServerClock
+from .codec import Record
+from .connection import TRANSIENT
+from .logs import about
+from .prefetch import Prefetch
+from .store.base import Advance, Outcome, Store
+from .telemetry import WorkerTelemetry
+
+log = logging.getLogger("dueq.worker")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A step that is on its way. ``begun``: the held task that it starts runs, or has run, before it is answered."""
+
+    outcome: Outcome | None
+    start: Record | None
+    want: int
+    sent_ns: int
+    begun: bool = False
+
+
+class Hands:
+    """The hands of one worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker: str,
+        telemetry: WorkerTelemetry,
+        clock: ServerClock,
+        prefetch: Prefetch,
+        *,
+        lease: float,
+        max_losses: int,
+    ) -> None:
+        self._worker, self._telemetry, self._clock, self._prefetch = worker, telemetry, clock, prefetch
+        self._lease_us, self._trust_s, self._max_losses = int(lease * US), lease / 2, max_losses
+        self._lock = threading.Lock()
+        self._held: deque[Record] = deque()
+        self._asked: deque[_Asked] = deque()
+        self._taking = False
+        self._trusted = 0.0  # until when (monotonic seconds) nobody can have taken what is held
+        self._doubtful: deque[Outcome] = deque()
+        self._unheard: set[int] = set()  # tokens of tasks that were begun, but word of the start may be lost
+        self._unsure = False  # an answer was lost: Redis may have given us claims that we do not know of
+        self.use(store)
+
+    def use(self, store: Store) -> None:
+        """Go by this store from now on; nothing must be on its way."""
+        self._store, self._channel = store, store.channel()
+
+    @property
+    def loose_ends(self) -> bool:
+        """Whether tasks are held that have not begun, or steps not answered."""
+        return bool(self._held or self._asked)
+
+    # -- by the main thread, between tasks
+
+    def step(self, queues: Sequence[str], outcome: Outcome | None, most: int | None) -> tuple[Record | None, int]:
+        """Settle the outcome of the last task, and say which may begin now, and since when it is leased.
+
+        That is in microseconds by Redis's clock. ``most`` is how many tasks the worker may still run, None: any number.
+        Raises what the store does; the outcome is in doubt then, and settled before anything else the next time.
+        """
+        with self._lock:
+            if self._unsure or self._doubtful:
+                self._doubt(outcome)
+                self._make_sure()
+                outcome = None
+            if not self._held and self._taking:
+                self._hear()
+            while self._held:
+                start = self._held.popleft().started()
+                asked = self._ask(queues, outcome, start, self._wanted(most, starts=1))
+                outcome = None
+                if not self._channel.ahead or time.monotonic() >= self._trusted:
+                    if self._hear().started is not None:
+                        return start, self._clock.earliest_us()
+                    continue  # it was taken from us
+                if len(self._asked) > self._channel.ahead:
+                    self._hear(self._channel.ahead // 2)
+                asked.begun = True
+                return start, self._clock.earliest_us()
+            self._ask(queues, outcome, None, self._wanted(most))
+            last = self._hear()
+            return last.started, last.now_us
+
+    def leave(self, outcome: Outcome | None) -> None:
+        """Settle the last outcome and give back what is held. Raises what the store does."""
+        with self._lock:
+            self._doubt(outcome)
+            with suppress(*TRANSIENT):  # what is not heard of is in doubt, too
+                self._hear()
+            self._make_sure()
+            self._channel.close()
+
+    # -- by the keeper, while a task runs
+
+    def tidy(self, *, release: bool) -> None:
+        """Hear what was answered meanwhile, settle what is in doubt, and ``release`` what is held to other workers.
+
+        Raises what the store does.
+        """
+        with self._lock:
+            if self._asked:
+                self._hear()
+            if self._doubtful:
+                self._settle_doubtful()
+            if release and self._held:
+                held = list(self._held)
+                self._held.clear()  # first: what is given away must not begin here
+                self._unsure = True  # unless it turns out to have been done
+                self._store.release(self._worker, held)
+                self._unsure = False
+
+    # -- asking and hearing
+
+    def _wanted(self, most: int | None, *, starts: int = 0) -> int:
+        """How many to take with a step that ``starts`` so many: when less than half is left in hand."""
+        size, have = self._prefetch.want, len(self._held) + starts
+        if self._taking or have > (size // 2 if self._channel.ahead else 0):
+            return 0
+        return size - have if most is None else max(0, min(size, most) - have)
+
+    def _ask(self, queues: Sequence[str], outcome: Outcome | None, start: Record | None, want: int) -> _Asked:
+        asked = _Asked(outcome, start, want, time.monotonic_ns())
+        self._asked.append(asked)
+        self._taking = self._taking or want > 0
+        try:
+            self._channel.ask(self._worker, queues, self._lease_us, want=want, outcome=outcome, start=start)
+        except BaseException:
+            self._fail()
+            raise
+        return asked
+
+    def _hear(self, leave: int = 0) -> Advance:
+        """Hear answers until only ``leave`` steps wait for theirs; returns the last."""
+        step = Advance(0)
+        while len(self._asked) > leave:
+            step = self._hear_one()
+        return step
+
+    def _hear_one(self) -> Advance:
+        try:
+            step = self._channel.answer()
+        except BaseException:
+            self._fail()
+            raise
+        asked = self._asked.popleft()
+        self._clock.told(step.now_us, asked.sent_ns, time.monotonic_ns())
+        self._trusted = asked.sent_ns / 1e9 + self._trust_s
+        if asked.want:
+            self._taking = False
+            self._prefetch.found(len(step.held) + (asked.start is None and step.started is not None), asked.want)
+        if asked.outcome is not None:
+            self._settled(asked.outcome, step)
+        if asked.start is not None and step.started is None and asked.begun:
+            self._begun_too_late(asked.start, step.now_us)
+        if step.dropped:
+            self._telemetry.dropped(step.dropped)
+        self._held.extend(step.held)
+        if not self._asked and step.holding > len(self._held) + (step.started is not None):
+            self._unsure = True  # an earlier request arrived after we had given it up, and took tasks in our name
+        return step
+
+    def _fail(self) -> None:
+        """What is on its way is lost, or not: nobody knows."""
+        self._channel.close()
+        self._unsure, self._taking = True, False
+        for asked in self._asked:
+            self._doubt(asked.outcome)
+            if asked.start is not None and asked.begun:
+                self._unheard.add(asked.start.token)
+        self._asked.clear()
+
+    # -- outcomes
+
+    def _doubt(self, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            self._doubtful.append(outcome)
+
+    def _make_sure(self) -> None:
+        # Outcomes are settled by their tokens, so asking again is safe; whatever else this worker is said to hold,
+        # it never learnt of, or never began.
+        self._settle_doubtful()
+        self._held.clear()
+        self._store.give_back(self._worker, "unstarted", self._max_losses)
+        self._unheard.clear()
+        self._unsure = False
+
+    def _settle_doubtful(self) -> None:
+        while self._doubtful:
+            outcome = self._doubtful[0]
+            step = self._store.advance(self._worker, (), self._lease_us, want=0, outcome=outcome)
+            self._doubtful.popleft()
+            self._settled(outcome, step, asked_again=self._unsure)
+
+    def _settled(self, outcome: Outcome, step: Advance, *, asked_again: bool = False) -> None:
+        how, token = step.settled, outcome.claim.token
+        # asked again, a record that is gone or claimed anew shows that the first request had arrived (an ack leaves
+        # none to claim); unless word of the start was lost, too, and others had time to take the task
+        others = token in self._unheard and time.monotonic() >= self._trusted
+        arrived = asked_again and not others and (how == "missing" or (how == "stale" and outcome.kind == "retry"))
+        if how in ("done", "repeated") or arrived:
+            self._telemetry.finished(outcome, step.now_us)
+        else:
+            self._telemetry.stale(outcome, step.now_us)
+            log.warning(
+                "task %s, token %s: its result is refused, since another worker took it over (or it was purged)",
+                outcome.claim.id,
+                token,
+                extra=about(outcome.claim),
+            )
+
+    def _begun_too_late(self, claim: Record, now_us: int) -> None:
+        self._telemetry.begun_too_late(claim, now_us)
+        log.warning(
+            "task %s, token %s: when it began it had been taken from this worker, which Redis had not heard of lately",
+            claim.id,
+            claim.token,
+            extra=about(claim),
+        )

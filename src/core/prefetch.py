@@ -1,0 +1,33 @@
+"""How many tasks a worker takes at once."""
+
+from __future__ import annotations
+
+_MOST = 64
+_AHEAD_S = 0.005
+_FORGETS = 0.9
+
+
+class Prefetch:
+    """A fixed number; or 0: as many as a worker will have run within 5 ms, as far as can be told from the last ones.
+
+    That is one, unless there is a backlog of short tasks: it doubles as long as as many are found as were wanted. So
+    a task never waits long behind others in one worker while another is free.
+    """
+
+    def __init__(self, fixed: int = 0) -> None:
+        self._fixed, self._size, self._seconds = fixed, 1, 0.0
+
+    @property
+    def want(self) -> int:
+        """How many to have in hand."""
+        if self._fixed:
+            return self._fixed
+        return max(1, min(self._size, int(_AHEAD_S / self._seconds) if self._seconds else _MOST))
+
+    def ran(self, seconds: float) -> None:
+        """A task took so long: a longer one counts at once, shorter ones do as they become many."""
+        self._seconds = max(seconds, self._seconds * _FORGETS)
+
+    def found(self, taken: int, wanted: int) -> None:
+        """So many were taken where so many were wanted."""
+        self._size = min(_MOST, self._size * 2) if taken >= wanted else max(1, taken)

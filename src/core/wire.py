@@ -1,0 +1,56 @@
+"""A connection on which commands are sent at once and answered later.
+
+redis-py's pipeline keeps commands until it is executed; here each is on its way when ``send`` returns, and answers are
+read, in order, whenever it suits. Only redis-py's connection is used: what ``execute_command`` does around it, pools,
+events and retries, costs more than the command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+from hiredis import pack_command
+from redis.exceptions import ResponseError
+
+from .connection import COMMANDS
+
+
+class Wire:
+    """Used by one thread at a time. Raises redis-py's errors, and is closed after any but an answer."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool: Any = client.connection_pool
+        self._connection: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    def send(self, *command: Any) -> None:
+        """Send a command of text, bytes and numbers, connecting first if need be."""
+        try:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            COMMANDS.add(1)
+            self._connection.send_packed_command((pack_command(command),), check_health=False)
+        except BaseException:
+            self.close()
+            raise
+
+    def receive(self) -> Any:
+        """The answer to the first command that is not answered yet. Raises it, if it is an error."""
+        try:
+            return self._connection.read_response()
+        except ResponseError:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection, and forget what was not answered; the next command opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
