@@ -61,6 +61,7 @@ class Hands:
         self._asked: deque[_Asked] = deque()
         self._taking = False
         self._trusted = 0.0  # until when (monotonic seconds) nobody can have taken what is held
+        self._last: Outcome | None = None  # of the task that has just ended, until it is sent off
         self._doubtful: deque[Outcome] = deque()
         self._unheard: set[int] = set()  # tokens of tasks that were begun, but word of the start may be lost
         self._unsure = False  # an answer was lost: Redis may have given us claims that we do not know of
@@ -84,16 +85,15 @@ class Hands:
         Raises what the store does; the outcome is in doubt then, and settled before anything else the next time.
         """
         with self._lock:
+            self._last = outcome
             if self._unsure or self._doubtful:
-                self._doubt(outcome)
+                self._doubt_last()
                 self._make_sure()
-                outcome = None
             if not self._held and self._taking:
                 self._hear()
             while self._held:
                 start = self._held.popleft().started()
-                asked = self._ask(queues, outcome, start, self._wanted(most, starts=1))
-                outcome = None
+                asked = self._ask(queues, start, self._wanted(most, starts=1))
                 if not self._channel.ahead or time.monotonic() >= self._trusted:
                     if self._hear().started is not None:
                         return start, self._clock.earliest_us()
@@ -102,14 +102,15 @@ class Hands:
                     self._hear(self._channel.ahead // 2)
                 asked.begun = True
                 return start, self._clock.earliest_us()
-            self._ask(queues, outcome, None, self._wanted(most))
+            self._ask(queues, None, self._wanted(most))
             last = self._hear()
             return last.started, last.now_us
 
     def leave(self, outcome: Outcome | None) -> None:
         """Settle the last outcome and give back what is held. Raises what the store does."""
         with self._lock:
-            self._doubt(outcome)
+            self._last = outcome
+            self._doubt_last()
             with suppress(*TRANSIENT):  # what is not heard of is in doubt, too
                 self._hear()
             self._make_sure()
@@ -143,7 +144,9 @@ class Hands:
             return 0
         return size - have if most is None else max(0, min(size, most) - have)
 
-    def _ask(self, queues: Sequence[str], outcome: Outcome | None, start: Record | None, want: int) -> _Asked:
+    def _ask(self, queues: Sequence[str], start: Record | None, want: int) -> _Asked:
+        """Send off a step that settles the last outcome, unless one before it did."""
+        outcome, self._last = self._last, None
         asked = _Asked(outcome, start, want, time.monotonic_ns())
         self._asked.append(asked)
         self._taking = self._taking or want > 0
@@ -189,16 +192,19 @@ class Hands:
         self._channel.close()
         self._unsure, self._taking = True, False
         for asked in self._asked:
-            self._doubt(asked.outcome)
+            if asked.outcome is not None:
+                self._doubtful.append(asked.outcome)
             if asked.start is not None and asked.begun:
                 self._unheard.add(asked.start.token)
         self._asked.clear()
+        self._doubt_last()
 
     # -- outcomes
 
-    def _doubt(self, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            self._doubtful.append(outcome)
+    def _doubt_last(self) -> None:
+        if self._last is not None:
+            self._doubtful.append(self._last)
+            self._last = None
 
     def _make_sure(self) -> None:
         # Outcomes are settled by their tokens, so asking again is safe; whatever else this worker is said to hold,

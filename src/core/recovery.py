@@ -20,13 +20,14 @@ log = logging.getLogger("dueq.supervisor")
 @dataclass(frozen=True, slots=True)
 class _Dead:
     """A process that is gone, since when (epoch microseconds, this host's clock), how, whether its task is to blame,
-    and the tokens of the tasks that it began last."""
+    and the tokens of the tasks that it began last and that ran."""
 
     role: str
     name: str
     blame: bool
     how: str
     begun: tuple[int, ...]
+    running: int
     died_us: int
 
 
@@ -39,14 +40,24 @@ class Recovery:
         self._patience = Patience()
         self._try_at = 0.0  # monotonic seconds; after a failure
 
-    def add(self, role: str, name: str, *, how: str = "", blame: bool = True, begun: Iterable[int] = ()) -> None:
+    def add(
+        self,
+        role: str,
+        name: str,
+        *,
+        how: str = "",
+        blame: bool = True,
+        begun: Iterable[int] = (),
+        running: int = 0,
+    ) -> None:
         """A process is gone, however it ended: one that leaves in order holds nothing.
 
-        What a worker was running is to ``blame``, unless the worker was told to stop. ``how`` is for people. ``begun``
-        are the tokens of the tasks that it began last: its word of that may still be on its way to Redis.
+        What a worker was ``running`` (its token; 0: nothing) is to ``blame``, unless the worker was told to stop.
+        ``how`` is for people. ``begun`` are the tokens of the tasks that it began last: its word of that may never
+        get to Redis.
         """
         if role in ("worker", "dispatcher") or blame:
-            self._dead.append(_Dead(role, name, blame, how, tuple(begun), now_us()))
+            self._dead.append(_Dead(role, name, blame, how, tuple(begun), running, now_us()))
 
     @property
     def waiting(self) -> bool:
@@ -92,7 +103,7 @@ class Recovery:
         told = store.time_us()
         since = max(0, told - (now_us() - dead.died_us))
         most_losses = self._max_losses if dead.blame else 0
-        lost = store.give_back(dead.name, "worker_lost", most_losses, since, dead.how, dead.begun)
+        lost = store.give_back(dead.name, "worker_lost", most_losses, since, dead.how, dead.begun, dead.running)
         self._telemetry.lost(lost, told, "worker_lost", dead.how, dead.name)
         for claim in lost:
             if claim.how == "dead":

@@ -142,7 +142,7 @@ class Supervisor:
         # what outlasts the time that a stop or a reload leaves it is killed by us: that is not held against it
         in_order = by_itself and code in (STOPPED, DISPLACED, RECYCLED)
         blame = ending.blame if ending else not in_order
-        self._recovery.add(child.role, child.name, how=how, blame=blame, begun=child.tally.begun)
+        self._recovery.add(child.role, child.name, how=how, blame=blame, begun=child.tally.begun, running=running)
         child.close()
         self._board.retire(child.tally)
         was_successor = slot.leave(member)

@@ -220,6 +220,23 @@ def test_what_a_dead_worker_had_begun_counts_as_started(world: World) -> None:
     }
 
 
+@pytest.mark.parametrize("running", ["none", "started", "begun"])
+def test_only_what_ran_when_its_worker_died_is_to_blame(world: World, running: str) -> None:
+    world.ready("a", "b", "c")
+    step = world.take(want=3)
+    assert step.started is not None
+    begun, _ = step.held
+    token = {"none": 0, "started": step.started.token, "begun": begun.token}[running]
+    lost = world.store.give_back("w1", "worker_lost", 1, begun=[begun.token], running=token)
+    expected = {"a": "started", "b": "started", "c": "held"} | {
+        "none": {},
+        "started": {"a": "dead"},
+        "begun": {"b": "dead"},
+    }[running]
+    assert {one.id: one.how for one in lost} == expected
+    assert world.states()["dead"] == (running != "none")
+
+
 def test_release_leaves_the_started_alone_and_keeps_the_order(world: World) -> None:
     world.ready("a", "b", "c", "d")
     step = world.take(want=3)

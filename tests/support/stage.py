@@ -114,7 +114,16 @@ class FakeRecovery(Recovery):
         self._stage, self.away, self._waits = stage, False, 0
         self.given: list[tuple[str, str, bool]] = []
 
-    def add(self, role: str, name: str, *, how: str = "", blame: bool = True, begun: Iterable[int] = ()) -> None:
+    def add(
+        self,
+        role: str,
+        name: str,
+        *,
+        how: str = "",
+        blame: bool = True,
+        begun: Iterable[int] = (),
+        running: int = 0,
+    ) -> None:
         self.given.append((name, how, blame))
         self._waits += 1
 

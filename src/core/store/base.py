@@ -219,6 +219,7 @@ class Store(ABC):
         since_us: int = 0,
         how: str = "",
         begun: Collection[int] = (),
+        running: int | None = None,
     ) -> list[Lost]:
         """Take back all that a worker holds, so that it can run again at once. Repeating is safe.
 
@@ -227,7 +228,8 @@ class Store(ABC):
         started. A task lost with ``most_losses`` workers becomes a dead letter;
         0 says that this loss is not the task's fault, and is not held against it. ``how`` the worker was lost goes
         into the dead letter's reason. Claims whose tokens are among ``begun`` count as started, although word of that
-        did not get here.
+        did not get here. ``running`` is the token of the one that ran at last, 0: none did; if that is known, only it
+        is to blame.
         """
 
     @abstractmethod

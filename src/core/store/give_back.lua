@@ -4,11 +4,12 @@
 -- KEYS[1] prefix
 -- ARGV    now, worker, cause ('w' worker lost, 'e' its life expired, 'u' it disowns what it never ran),
 --         most losses before a task is buried, limit, since (microseconds; when the worker was lost),
---         how it was lost, for people, then the tokens of what it is known to have begun
+--         how it was lost, for people, the token of what it was running ('' not known, '0' nothing: only that is to blame,
+--         if it is known), then the tokens of what it is known to have begun
 -- Returns {how many it still holds, then per task: id, queue, 'started' | 'held' | 'dead'}
 local worker, cause = ARGV[2], ARGV[3]
 local reply, begun = { 0 }, {}
-for at = 8, #ARGV do begun[ARGV[at]] = true end
+for at = 9, #ARGV do begun[ARGV[at]] = true end
 if cause == 'e' then
   local life = redis.call('ZSCORE', key_workers(), worker)
   if life and tonumber(life) > now then return reply end -- it has been heard of since
@@ -19,7 +20,8 @@ for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, tonumber(ARGV[5]) 
     if record.state == 'H' and begun[record.token] then
       record.state, record.starts = 'L', record.starts + 1 -- word of it is still on its way, or lost
     end
-    local how = lose(id, record, cause, ARGV[6], tonumber(ARGV[4]), ARGV[7])
+    local innocent = ARGV[8] ~= '' and ARGV[8] ~= record.token
+    local how = lose(id, record, cause, ARGV[6], innocent and 0 or tonumber(ARGV[4]), ARGV[7])
     for _, item in ipairs({ id, record.queue, how }) do reply[#reply + 1] = item end
   else
     redis.call('LREM', key_held(worker), 1, id)

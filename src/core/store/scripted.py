@@ -98,11 +98,14 @@ class ScriptedStore(KeyedStore):
         since_us: int = 0,
         how: str = "",
         begun: Collection[int] = (),
+        running: int | None = None,
     ) -> list[Lost]:
         lost: list[Lost] = []
         remaining = 1
         while remaining:
-            remaining, *rows = self._give_back(worker, _CAUSES[cause], most_losses, _BATCH, since_us, how, *begun)
+            remaining, *rows = self._give_back(
+                worker, _CAUSES[cause], most_losses, _BATCH, since_us, how, "" if running is None else running, *begun
+            )
             lost += _lost(rows)
         return lost
 

@@ -203,11 +203,12 @@ class TransactionalStore(KeyedStore):
         since_us: int = 0,
         how: str = "",
         begun: Collection[int] = (),
+        running: int | None = None,
     ) -> list[Lost]:
         lost: list[Lost] = []
         while True:
             step = self._transactions.run(
-                lambda session: self._give_back(session, worker, cause, most_losses, since_us, how, begun)
+                lambda session: self._give_back(session, worker, cause, most_losses, since_us, how, begun, running)
             )
             if step is None:
                 return lost
@@ -222,6 +223,7 @@ class TransactionalStore(KeyedStore):
         since_us: int,
         how: str,
         begun: Collection[int],
+        running: int | None,
     ) -> list[Lost] | None:
         """A batch of what the worker holds; None once that is all, or if it turns out to be alive."""
         held, workers = self._keys.of("held", worker), self._keys.plain("workers")
@@ -242,7 +244,8 @@ class TransactionalStore(KeyedStore):
             if record is not None and record.worker == worker and record.state in ("H", "L"):
                 if record.state == "H" and record.token in begun:
                     record = record.started()  # word of it was lost with the worker
-                lost.append(Lost(name, record.queue, edit.lose(record, cause, since_us, most_losses, now, how)))
+                most = most_losses if running in (None, record.token) else 0
+                lost.append(Lost(name, record.queue, edit.lose(record, cause, since_us, most, now, how)))
                 continue
             edit.commands.append(("LREM", held, 1, name))
             if record is not None and record.state == "S":
