@@ -15,11 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ConnectionError,
+    DataError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -85,12 +87,19 @@ os.register_at_fork(after_in_child=COMMANDS.renew_lock)
 
 
 def _counting(base: type[Any]) -> type[Any]:
-    """``base``, a redis-py connection class, made to count what it sends."""
+    """``base``, a redis-py connection class, made to count what it sends, and to pack single commands in C alone."""
 
     class Counting(base):  # type: ignore[misc]
         def send_command(self, *args: Any, **kwargs: Any) -> None:
             COMMANDS.add(1)
-            super().send_command(*args, **kwargs)
+            if " " in args[0]:  # two words, as redis-py names some
+                super().send_command(*args, **kwargs)
+                return
+            try:
+                packed = pack_command(args)
+            except TypeError as error:
+                raise DataError(str(error)) from None
+            self.send_packed_command((packed,), check_health=kwargs.get("check_health", True))
 
         def pack_commands(self, commands: Any) -> Any:
             commands = list(commands)

@@ -10,10 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import redis
-from hiredis import pack_command
 from redis.exceptions import ResponseError
-
-from .connection import COMMANDS
 
 
 class Wire:
@@ -32,8 +29,7 @@ class Wire:
         try:
             if self._connection is None:
                 self._connection = self._pool.get_connection()
-            COMMANDS.add(1)
-            self._connection.send_packed_command((pack_command(command),), check_health=False)
+            self._connection.send_command(*command, check_health=False)
         except BaseException:
             self.close()
             raise
