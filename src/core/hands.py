@@ -31,11 +31,16 @@ log = logging.getLogger("dueq.worker")
 
 @dataclass(slots=True)
 class _Asked:
-    """A step that is on its way. ``begun``: the held task that it starts runs, or has run, before it is answered."""
+    """A step that is on its way.
+
+    ``least`` is how many tasks Redis must count as ours when it has done it. ``begun``: the held task that it starts
+    runs, or has run, before it is answered.
+    """
 
     outcome: Outcome | None
     start: Record | None
     want: int
+    least: int
     sent_ns: int
     begun: bool = False
 
@@ -129,7 +134,7 @@ class Hands:
             if self._doubtful:
                 self._settle_doubtful()
             if release and self._held:
-                held = list(self._held)
+                held = list(reversed(self._held))  # the first goes back last, to the very head
                 self._held.clear()  # first: what is given away must not begin here
                 self._unsure = True  # unless it turns out to have been done
                 self._store.release(self._worker, held)
@@ -147,7 +152,7 @@ class Hands:
     def _ask(self, queues: Sequence[str], start: Record | None, want: int) -> _Asked:
         """Send off a step that settles the last outcome, unless one before it did."""
         outcome, self._last = self._last, None
-        asked = _Asked(outcome, start, want, time.monotonic_ns())
+        asked = _Asked(outcome, start, want, len(self._held) + (start is not None), time.monotonic_ns())
         self._asked.append(asked)
         self._taking = self._taking or want > 0
         try:
@@ -172,7 +177,8 @@ class Hands:
             raise
         asked = self._asked.popleft()
         self._clock.told(step.now_us, asked.sent_ns, time.monotonic_ns())
-        self._trusted = asked.sent_ns / 1e9 + self._trust_s
+        # once something was taken from us, anything may have been
+        self._trusted = asked.sent_ns / 1e9 + self._trust_s if step.holding >= asked.least else 0.0
         if asked.want:
             self._taking = False
             self._prefetch.found(len(step.held) + (asked.start is None and step.started is not None), asked.want)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import redis
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError, ResponseError
 
 
 class Wire:
@@ -19,6 +19,7 @@ class Wire:
     def __init__(self, client: redis.Redis) -> None:
         self._pool: Any = client.connection_pool
         self._connection: Any = None
+        self._socket: Any = None
 
     @property
     def is_open(self) -> bool:
@@ -29,7 +30,12 @@ class Wire:
         try:
             if self._connection is None:
                 self._connection = self._pool.get_connection()
+                self._socket = self._connection._sock
             self._connection.send_command(*command, check_health=False)
+            if self._connection._sock is not self._socket:
+                # somebody closed all connections of the pool; redis-py opened this one anew, where nobody will answer
+                # what was sent before
+                raise ConnectionError("the connection was closed meanwhile")
         except BaseException:
             self.close()
             raise
@@ -46,7 +52,7 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection, and forget what was not answered; the next command opens another."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._socket = self._connection, None, None
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
