@@ -55,7 +55,7 @@ class Floors:
     @functools.cached_property
     def round_trips(self) -> float:
         """SETs of ``PAYLOAD`` bytes a second by redis-py, one after the other. Raises redis-py's errors."""
-        client = connect(self._url)
+        client = connect(self._url, plain=True)
         try:
             return _round_trips(client, self._key, self._rounds * 5)
         finally:

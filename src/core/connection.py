@@ -31,7 +31,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from .errors import ConfigurationError, ServerRefused, ServerUnavailable, StrategyUnavailable
+from .errors import ConfigurationError, DueqError, ServerRefused, ServerUnavailable, StrategyUnavailable
 from .sentinel import SCHEME, sentinel_pool
 
 BLOCKING_S = 30
@@ -149,49 +149,61 @@ def _pool(url: str, timeout: float) -> redis.ConnectionPool:
     return pool
 
 
-def connect(url: str, *, timeout: float = _TIMEOUT_S) -> redis.Redis:
+def connect(url: str, *, timeout: float = _TIMEOUT_S, plain: bool = False) -> redis.Redis:
     """A pooled, thread-safe client of the server at ``url``; nothing is sent until its first command.
 
-    ``timeout`` (seconds) bounds each reply; the default exceeds the longest blocking command.
+    ``timeout`` (seconds) bounds each reply; the default exceeds the longest blocking command. A ``plain`` one has
+    redis-py's connections as they are, for measuring what dueq's are held against.
     Raises ConfigurationError if ``url`` is no Redis address.
     """
-    return redis.Redis(connection_pool=_pool(url, timeout))
+    pool = _pool(url, timeout)
+    if plain:
+        pool.connection_class = pool.connection_class.__base__
+    return redis.Redis(connection_pool=pool)
 
 
 @contextmanager
 def explained(url: str) -> Iterator[None]:
     """Turn redis-py's errors into ServerUnavailable or ServerRefused that name the server and the next step."""
-    where = redact(url)
     try:
         yield
-    except (AuthenticationError, NoPermissionError) as error:
-        raise ServerRefused(
-            f"Redis at {where} refused the login or the permission: {error}; check the user and "
-            "password in the address, and the user's ACL"
-        ) from error
-    except ReadOnlyError as error:
-        raise ServerRefused(f"Redis at {where} is a read-only replica; point dueq at the primary") from error
-    except BusyLoadingError as error:
-        raise ServerRefused(f"Redis at {where} is still loading its data; try again in a moment") from error
-    except OutOfMemoryError as error:
-        raise ServerRefused(f"Redis at {where} is at its maxmemory; free some or raise it, then try again") from error
-    except (ConnectionError, TimeoutError) as error:
-        raise ServerUnavailable(
-            f"cannot reach Redis at {where}: {redact(str(error))}; check that it runs "
-            "(dueq doctor); a write that was under way may or may not have happened"
-        ) from error
-    except ResponseError as error:
-        text = redact(str(error))
-        if text.startswith(_REFUSALS):
-            raise ServerRefused(f"Redis at {where} refused: {text}") from error
-        if text.startswith("unknown command"):
-            raise StrategyUnavailable(
-                f"Redis at {where} lacks what the strategy needs: {text}; dueq doctor says which strategies can run "
-                f"there, and what to change for the others"
-            ) from error
-        raise
     except RedisError as error:
-        raise ServerUnavailable(f"Redis at {where}: {redact(str(error))}") from error
+        explanation = _explanation(error, redact(url))
+        if explanation is None:
+            raise
+        raise explanation from error
+
+
+def _explanation(error: RedisError, where: str) -> DueqError | None:
+    """What to say of ``error``; None if it says that itself."""
+    match error:
+        case AuthenticationError() | NoPermissionError():
+            return ServerRefused(
+                f"Redis at {where} refused the login or the permission: {error}; check the user and "
+                "password in the address, and the user's ACL"
+            )
+        case ReadOnlyError():
+            return ServerRefused(f"Redis at {where} is a read-only replica; point dueq at the primary")
+        case BusyLoadingError():
+            return ServerRefused(f"Redis at {where} is still loading its data; try again in a moment")
+        case OutOfMemoryError():
+            return ServerRefused(f"Redis at {where} is at its maxmemory; free some or raise it, then try again")
+        case ConnectionError() | TimeoutError():
+            return ServerUnavailable(
+                f"cannot reach Redis at {where}: {redact(str(error))}; check that it runs "
+                "(dueq doctor); a write that was under way may or may not have happened"
+            )
+        case ResponseError():
+            text = redact(str(error))
+            if text.startswith(_REFUSALS):
+                return ServerRefused(f"Redis at {where} refused: {text}")
+            if text.startswith("unknown command"):
+                return StrategyUnavailable(
+                    f"Redis at {where} lacks what the strategy needs: {text}; dueq doctor says which strategies can "
+                    f"run there, and what to change for the others"
+                )
+            return None
+    return ServerUnavailable(f"Redis at {where}: {redact(str(error))}")
 
 
 class Patience:

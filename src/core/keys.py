@@ -120,14 +120,22 @@ def _digest(task_id: str) -> str:
     return hashlib.sha1(task_id.encode(), usedforsecurity=False).hexdigest()
 
 
+_DIGEST = """local digested, digest_of_it
+local function digest(name)
+  if name ~= digested then digested, digest_of_it = name, redis.sha1hex(name) end -- mostly it is that of the last call
+  return digest_of_it
+end"""
+
+
 def lua_names() -> str:
     """The same names as Lua functions over the prefix ``P``, of the strategy ``STRATEGY``, for every script's head."""
-    lines = [f"local function key_{name}() return P .. '{suffix}' end" for name, suffix in _PLAIN.items()]
+    lines = [_DIGEST]
+    lines += [f"local function key_{name}() return P .. '{suffix}' end" for name, suffix in _PLAIN.items()]
     lines.append(f"local function key_timer(queue) return P .. '{_TIMER}' .. STRATEGY .. ':' .. queue end")
     for family, suffix in _PER_NAME.items():
         digits = {"record": SHARD_DIGITS, "journal": 1}.get(family)
         if digits is not None:
-            expression = f"P .. '{suffix}' .. string.sub(redis.sha1hex(name), 1, {digits})"
+            expression = f"P .. '{suffix}' .. string.sub(digest(name), 1, {digits})"
         else:
             expression = f"P .. '{suffix}' .. name"
         lines.append(f"local function key_{family}(name) return {expression} end")

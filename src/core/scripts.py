@@ -15,6 +15,7 @@ from . import keeping
 from .bells import Command
 from .connection import server_version
 from .keys import Keys, lua_names
+from .linking import linked
 from .wire import Wire
 
 _HEAD = """local P = KEYS[1]
@@ -49,17 +50,21 @@ class Scripts:
         self._client: Any = client  # redis-py leaves execute_command untyped
         self._keys, self._strategy = keys, strategy
         core = f"{__package__}.store"
-        name = f"local STRATEGY = '{strategy}'"
-        self._shared = "\n".join((_HEAD, name, lua_names(), lua(core, "records"), timers, lua(core, "claims")))
+        self._head = f"{_HEAD}local STRATEGY = '{strategy}'\n"
+        self._names, self._records, self._timers = lua_names(), lua(core, "records"), timers
+        self._claims = lua(core, "claims")
         self._time = now
 
     def load(self, package: str, name: str) -> Script:
-        """The script ``name``.lua of ``package``, with all that scripts share in front of it."""
+        """The script ``name``.lua of ``package``, with what it needs of all that scripts share in front of it."""
         return self.make(lua(package, name))
 
     def make(self, text: str) -> Script:
-        """A script from its text, with all that scripts share in front of it."""
-        return Script(self, self._shared + text)
+        """A script from its text, with what it needs of all that scripts share in front of it."""
+        claims = linked(self._claims, text)
+        records = linked(self._records, self._timers, claims, text)
+        names = linked(self._names, records, self._timers, claims, text)
+        return Script(self, "\n".join((self._head, names, records, self._timers, claims, text)))
 
     def call(self, script: Script, arguments: Sequence[Value]) -> Any:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""

@@ -28,6 +28,9 @@ local function encode(record)
   }, '|')
 end
 
+-- The record of a new task, encoded.
+local function fresh(due, queue, body) return '1|S|' .. due .. '|' .. queue .. '|0|0|0|||||' .. body end
+
 local function save(id, record)
   local raw = encode(record)
   redis.call('HSET', key_record(id), id, raw)
@@ -44,13 +47,14 @@ local function count(what, queue, by)
   if by > 0 then redis.call('HINCRBY', key_stats(), what .. ':' .. queue, by) end
 end
 
--- The error to return if this strategy does not keep the namespace (or nobody does yet); nil if it may go on. With
+-- The error to return if this strategy does not keep the namespace; nil if it may go on, and whether nobody does yet. With
 -- `settled`, also while a migration is under way: tasks may then be in the index of another. The Python side, and what
 -- becomes of these errors, is core/keeping.py.
 local function refused(settled)
   local kept = redis.call('HMGET', key_meta(), 'strategy', 'from')
   if kept[1] and kept[1] ~= STRATEGY then return redis.error_reply('DUEQMISMATCH ' .. kept[1]) end
   if settled and kept[2] then return redis.error_reply('DUEQMIGRATING ' .. kept[2]) end
+  return nil, not kept[1]
 end
 
 -- Note for `dueq explain` what a producer did (see core/journal.py). Call it when a step may write: first, at maxmemory,
@@ -60,8 +64,8 @@ local function noted(kind, id, facts)
 end
 
 local function write_notes(key, notes)
-  redis.call('LPUSH', key, unpack(notes))
-  redis.call('LTRIM', key, 0, 999)
+  -- now and then: a thousand are to be there, and a hundred more do not matter
+  if redis.call('LPUSH', key, unpack(notes)) > 1100 then redis.call('LTRIM', key, 0, 999) end
 end
 
 local function note(kind, id, facts) write_notes(key_journal(id), { noted(kind, id, facts) }) end

@@ -3,24 +3,21 @@
 -- KEYS[1] prefix
 -- ARGV    now, then per task: id, due ('+n' counts from now, in microseconds), queue, body
 -- Returns {now, then per task: 'new', or the state of the task that has the id}
-local refusal = refused()
+local refusal, free = refused()
 if refusal then return refusal end
-redis.call('HSETNX', key_meta(), 'strategy', STRATEGY)
+if free then redis.call('HSET', key_meta(), 'strategy', STRATEGY) end
 
 local reply, earlier, added, notes = { whole(now) }, false, {}, {}
 for at = 2, #ARGV, 4 do
   local id, due, queue, body = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
-  local record = {
-    state = 'S', due = due, queue = queue, starts = 0, retries = 0, losses = 0,
-    cause = '', since = '', token = '', worker = '', body = body,
-  }
-  if redis.call('HSETNX', key_record(id), id, encode(record)) == 1 then
+  local written = whole(due)
+  if redis.call('HSETNX', key_record(id), id, fresh(written, queue, body)) == 1 then
     earlier = timer_add(queue, id, due) or earlier
     added[queue] = (added[queue] or 0) + 1
     local key = key_journal(id)
     notes[key] = notes[key] or {}
-    table.insert(notes[key], noted('scheduled', id, '{"due_us":' .. whole(due) .. '}'))
+    table.insert(notes[key], noted('scheduled', id, '{"due_us":' .. written .. '}'))
     reply[#reply + 1] = 'new'
   else
     reply[#reply + 1] = load(id).state -- '?' for a record that this version cannot read
