@@ -5,6 +5,7 @@ Strategies that must run on Redis 2.4, which has no TIME, go by the clock of the
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,8 @@ from .errors import InvalidTask, NaiveDatetime
 US = 1_000_000
 """Microseconds in a second."""
 
-_FRESH_NS = 1_000_000_000
+_DRIFTS = 100_000  # a clock is off by one part in so many, at most
+_LATE_NS = 1_000_000_000
 
 _LAST_DUE_US = 253_402_300_800 * US  # the end of year 9999: exact in a double, and still a datetime
 
@@ -101,27 +103,39 @@ class RedisClock(Clock):
 
 
 class ServerClock:
-    """Redis's clock as seen from here: moved on by this host's monotonic clock since Redis last told the time.
+    """Redis's clock as seen from here: this host's monotonic clock, and how far Redis's is ahead of it, within bounds.
 
-    A reply's time was read somewhere between sending and receiving. ``latest_us`` counts from the sending, so
-    lateness is never flattered; ``earliest_us`` counts from the receiving, so an early start is never excused.
+    An answer's time was read somewhere between sending and receiving, so each answer bounds it from both sides. The
+    tightest bounds count, and widen as time goes by, since clocks drift (the idea is NTP's). ``latest_us`` goes by the
+    upper one, so lateness is never flattered; ``earliest_us`` by the lower one, so an early start is never excused.
     """
 
     def __init__(self) -> None:
-        self._told_us = 0
-        self._sent_ns = self._received_ns = 0
+        self._low_ns = self._high_ns = self._at_ns = 0
+        self._narrowed_ns: int | None = None
+
+    @property
+    def age_s(self) -> float:
+        """How long ago an answer last came so soon that it narrowed the bounds; infinite if none did."""
+        return math.inf if self._narrowed_ns is None else (time.monotonic_ns() - self._narrowed_ns) / 1e9
 
     def told(self, server_us: int, sent_ns: int, received_ns: int) -> None:
-        """Note what Redis said, and ``time.monotonic_ns()`` around the question.
-
-        An answer that was long in coming tells less than one of the last second that came sooner, and is left out.
-        """
-        if received_ns - sent_ns > self._received_ns - self._sent_ns and sent_ns - self._received_ns < _FRESH_NS:
-            return
-        self._told_us, self._sent_ns, self._received_ns = server_us, sent_ns, received_ns
+        """Note what Redis said, and ``time.monotonic_ns()`` around the question."""
+        low, high = server_us * 1000 - received_ns, server_us * 1000 - sent_ns
+        drift = (received_ns - self._at_ns) // _DRIFTS
+        known_low, known_high = self._low_ns - drift, self._high_ns + drift
+        if self._narrowed_ns is None or low > known_high or high < known_low:
+            # the first word; or a clock was set: then it is the last word that counts, late as it may have come
+            known_low, known_high = low, high if high - low < _LATE_NS else low
+            self._narrowed_ns = received_ns
+        elif high <= known_high:
+            self._narrowed_ns = received_ns
+        self._low_ns, self._high_ns, self._at_ns = max(low, known_low), min(high, known_high), received_ns
 
     def latest_us(self) -> int:
-        return self._told_us + (time.monotonic_ns() - self._sent_ns) // 1000
+        now = time.monotonic_ns()
+        return (self._high_ns + now + (now - self._at_ns) // _DRIFTS) // 1000
 
     def earliest_us(self) -> int:
-        return self._told_us + (time.monotonic_ns() - self._received_ns) // 1000
+        now = time.monotonic_ns()
+        return (self._low_ns + now - (now - self._at_ns) // _DRIFTS) // 1000

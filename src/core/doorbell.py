@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import redis
 
 from .connection import BLOCKING_S
-from .stop import readable
+from .wire import Wire
 
-_OVERDUE_S = 5.0
+OVERDUE_S = 5.0
+"""How much later than that an answer must be there, or the connection is dead, though nobody told us."""
 
 
 class Doorbell:
@@ -23,8 +23,8 @@ class Doorbell:
 
     def __init__(self, client: redis.Redis, keys: Sequence[str], *, wakeup_fd: int = -1) -> None:
         """``wakeup_fd``, if given, ends a wait as soon as it is readable (signals); the caller drains it."""
-        self._pool, self._keys, self._wakeup_fd = client.connection_pool, list(keys), wakeup_fd
-        self._connection: Any = None
+        self._wire, self._keys = Wire(client), list(keys)
+        self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
         self._asked, self._asked_at = False, 0.0
 
     def wait(self, seconds: float, *also: int) -> bool:
@@ -36,15 +36,15 @@ class Doorbell:
         deadline = time.monotonic() + seconds
         try:
             while True:
-                if self._asked and time.monotonic() - self._asked_at > BLOCKING_S + _OVERDUE_S:
-                    self.close()  # Redis would have answered by now: the connection is dead, though nobody told us
+                if self._asked and time.monotonic() - self._asked_at > BLOCKING_S + OVERDUE_S:
+                    self.close()
                 if not self._asked:
                     self._ask()
                 left = deadline - time.monotonic()
-                if not self._readable(max(0.0, left), also):
+                if not self._wire.readable(max(0.0, left), *also, *self._wakeup):
                     return False
                 self._asked = False
-                if self._connection.read_response() is not None:
+                if self._wire.receive() is not None:
                     return True
         except BaseException:
             self.close()
@@ -60,21 +60,9 @@ class Doorbell:
 
     def close(self) -> None:
         """Close the connection; the next ``wait`` opens another."""
-        connection, self._connection, self._asked = self._connection, None, False
-        if connection is not None:
-            connection.disconnect()
-            self._pool.release(connection)
+        self._asked = False
+        self._wire.close()
 
     def _ask(self) -> None:
-        if self._connection is None:
-            self._connection = self._pool.get_connection()
-        self._connection.send_command("BLPOP", *self._keys, BLOCKING_S)
+        self._wire.send("BLPOP", *self._keys, BLOCKING_S)
         self._asked, self._asked_at = True, time.monotonic()
-
-    def _readable(self, seconds: float, also: tuple[int, ...]) -> bool:
-        socket = self._connection._sock  # redis-py has no public way to wait on a connection from outside
-        if getattr(socket, "pending", lambda: 0)():  # TLS: already decrypted
-            return True
-        own = socket.fileno()
-        others = also if self._wakeup_fd < 0 else (*also, self._wakeup_fd)
-        return own in readable([own, *others], seconds)

@@ -29,6 +29,9 @@ from .telemetry import WorkerTelemetry
 log = logging.getLogger("dueq.worker")
 
 
+_CLOCK_AGE_S = 5.0  # after so long without hearing Redis's time at once, it is asked before a sleep
+
+
 @dataclass(slots=True)
 class _Asked:
     """A step that is on its way.
@@ -52,13 +55,16 @@ class Hands:
         self,
         store: Store,
         worker: str,
+        queues: Sequence[str],
         telemetry: WorkerTelemetry,
         clock: ServerClock,
         prefetch: Prefetch,
         *,
         lease: float,
         max_losses: int,
+        wakeup_fd: int = -1,
     ) -> None:
+        self._queues, self._wakeup_fd = list(queues), wakeup_fd
         self._worker, self._telemetry, self._clock, self._prefetch = worker, telemetry, clock, prefetch
         self._lease_us, self._trust_s, self._max_losses = int(lease * US), lease / 2, max_losses
         self._lock = threading.Lock()
@@ -74,7 +80,7 @@ class Hands:
 
     def use(self, store: Store) -> None:
         """Go by this store from now on; nothing must be on its way."""
-        self._store, self._channel = store, store.channel()
+        self._store, self._channel = store, store.channel(self._queues, self._wakeup_fd)
 
     @property
     def loose_ends(self) -> bool:
@@ -108,6 +114,31 @@ class Hands:
                 asked.begun = True
                 return start, self._clock.earliest_us()
             self._ask(queues, None, self._wanted(most))
+            last = self._hear()
+            return last.started, last.now_us
+
+    def sleep(self, queues: Sequence[str], most: int | None, seconds: float) -> tuple[Record | None, int] | None:
+        """When ``step`` has nothing to do: sleep until something is ready, for about ``seconds`` at most.
+
+        Returns what ``step`` does, None if that is to be asked. Raises what the store does.
+        """
+        if self._unsure or self._doubtful:
+            return None
+        if self._clock.age_s > _CLOCK_AGE_S:
+            sent = time.monotonic_ns()
+            self._clock.told(self._store.time_us(), sent, time.monotonic_ns())
+        want, sent = self._wanted(most), time.monotonic_ns()
+        try:
+            woken = self._channel.sleep(self._worker, queues, self._lease_us, want, seconds)
+        except BaseException:
+            self._fail()
+            raise
+        if woken == "unknown":
+            self._unsure = True
+        if woken != "asked":
+            return None
+        with self._lock:
+            self._asked.append(_Asked(None, None, want, 0, sent))
             last = self._hear()
             return last.started, last.now_us
 

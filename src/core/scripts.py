@@ -131,19 +131,29 @@ class Scripts:
                 replies[at] = self._explained(reply)
         return replies
 
+    @property
+    def server_tells_time(self) -> bool:
+        """Whether scripts ask Redis for the time."""
+        return self._clock() is _server_tells
+
     def _now(self) -> int:
+        return self._clock()()
+
+    def _clock(self) -> Callable[[], int]:
         # before Redis 5 a script that asks for the time may not write: it is told the time instead
         if self._time is None:
-            self._time = self._choose_clock()
-        return self._time()
-
-    def _choose_clock(self) -> Callable[[], int]:
-        version = server_version(self._client)
-        return self._ask_time if version is not None and version < (5,) else lambda: 0
+            version = server_version(self._client)
+            self._time = self._ask_time if version is not None and version < (5,) else _server_tells
+        return self._time
 
     def _ask_time(self) -> int:
         seconds, micros = self._client.time()
         return int(seconds) * 1_000_000 + int(micros)
+
+
+def _server_tells() -> int:
+    """Told so, a script asks Redis for the time."""
+    return 0
 
 
 def _cause(error: ResponseError) -> ResponseError:
@@ -169,6 +179,11 @@ class Script:
         """Make Redis know this script, over ``wire``."""
         wire.send("SCRIPT", "LOAD", self.text)
         self._scripts.receive(wire)
+
+    @property
+    def goes_by_servers_clock(self) -> bool:
+        """Whether it asks Redis for the time when it runs, rather than being told with the request."""
+        return self._scripts.server_tells_time
 
     def send(self, wire: Wire, arguments: Sequence[Value]) -> None:
         self._scripts.send(wire, self, arguments)

@@ -12,6 +12,8 @@ from typing import Any
 import redis
 from redis.exceptions import ConnectionError, ResponseError
 
+from .stop import readable
+
 
 class Wire:
     """Used by one thread at a time. Raises redis-py's errors, and is closed after any but an answer."""
@@ -49,6 +51,18 @@ class Wire:
         except BaseException:
             self.close()
             raise
+
+    def readable(self, seconds: float, *also: int) -> bool:
+        """Wait at most ``seconds`` for an answer, or until one of the descriptors ``also`` is readable; True if it is
+        an answer."""
+        socket = self._connection._sock  # redis-py has no public way to wait on a connection from outside
+        if socket is None:
+            self.close()
+            raise ConnectionError("the connection was closed meanwhile")
+        if getattr(socket, "pending", lambda: 0)():  # TLS: already decrypted
+            return True
+        own = socket.fileno()
+        return own in readable([own, *also], seconds)
 
     def close(self) -> None:
         """Close the connection, and forget what was not answered; the next command opens another."""

@@ -12,7 +12,7 @@ from .clock import US, ServerClock
 from .codec import Record, decode_body
 from .connection import TRANSIENT, Patience, redact
 from .context import Context, running
-from .doorbell import Doorbell
+from .doorbell import OVERDUE_S
 from .errors import DueqError, StrategyMismatch
 from .hands import Hands
 from .keeper import Keeper
@@ -55,14 +55,22 @@ class Worker:
         self.app, self.namespace, self.name, self.queues = app, namespace, name, list(queues)
         self.telemetry = telemetry
         self._safety_net, self._prefetch = safety_net, Prefetch(prefetch)
-        self._bell = Doorbell(namespace.client, [namespace.keys.of("bell", q) for q in queues], wakeup_fd=stop.fileno())
         self._rotate = rotate_queues
         self._clock = ServerClock()
         self._patience = Patience()
         self._stop = stop
         self._outcome: Outcome | None = None  # of the last task
+        self._looked = False  # the last sleep ended with a look at what is ready, and nothing was
         self._hands = Hands(
-            namespace.store, name, telemetry, self._clock, self._prefetch, lease=lease, max_losses=max_losses
+            namespace.store,
+            name,
+            queues,
+            telemetry,
+            self._clock,
+            self._prefetch,
+            lease=lease,
+            max_losses=max_losses,
+            wakeup_fd=stop.fileno(),
         )
         self._keeper = Keeper(namespace, name, lease, self._hands)
         self._pulse = Pulse(telemetry.tally, lease)
@@ -86,27 +94,26 @@ class Worker:
         finally:
             self._pulse.stop()
             self._keeper.stop()
-            self._bell.close()
         return STOPPED if self._stop.requested else RECYCLED
 
     def run_once(self) -> None:
         """Settle the last task and run the next; if there is none, wait for one."""
         self.telemetry.turn()
         try:
-            claim, leased_us = self._next()
+            claim, leased_us = (None, 0) if self._looked else self._next()
+            if self._patience.succeeded():
+                log.info("Redis is back")
+            if claim is None:
+                claim, leased_us = self._idle()
         except TRANSIENT as error:
             self._suffer(error)
             return
-        if self._patience.succeeded():
-            log.info("Redis is back")
         if claim is not None:
             self._keeper.runs(claim)
             self._outcome = self._execute(claim, leased_us)
             self._keeper.running = None
             self._runs += 1
             self._spent = self._limits.left(self._runs) == 0 or self._limits.too_large()
-        else:
-            self._idle()
 
     # -- one step
 
@@ -176,16 +183,16 @@ class Worker:
 
     # -- waiting and leaving
 
-    def _idle(self) -> None:
+    def _idle(self) -> tuple[Record | None, int]:
+        self._looked = False
         self._stop.forget_wakeups()
-        self.telemetry.turn(self._safety_net)
-        try:
-            rung = self._bell.wait(self._safety_net)
-            if not rung:
-                # an open request would swallow a ring while this worker is busy with what it finds now
-                self._bell.hang_up()
-        except TRANSIENT as error:
-            self._suffer(error)
+        if self._stop.requested:
+            return None, 0
+        self.telemetry.turn(self._safety_net + OVERDUE_S)
+        found = self._hands.sleep(self.queues, self._limits.left(self._runs), self._safety_net)
+        self.telemetry.turn()
+        self._looked = found is not None and found[0] is None
+        return found or (None, 0)
 
     def _suffer(self, error: Exception) -> None:
         if self._patience.failures == 0:

@@ -36,7 +36,7 @@ class Hired:
         self.tally = Tally(1 << 14)
         self.telemetry = WorkerTelemetry(self.tally, "worker", namespace.strategy.name)
         self.hands = Hands(
-            namespace.store, WORKER, self.telemetry, ServerClock(), Prefetch(prefetch), lease=lease, max_losses=9
+            namespace.store, WORKER, ["q"], self.telemetry, ServerClock(), Prefetch(prefetch), lease=lease, max_losses=9
         )
         self.starts: dict[str, list[Record]] = defaultdict(list)
         self._outcome: Outcome | None = None

@@ -14,7 +14,7 @@ from dueq.core.connection import connect
 
 def test_a_request_that_is_overdue_is_made_again_on_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doorbell, "BLOCKING_S", 1)
-    monkeypatch.setattr(doorbell, "_OVERDUE_S", 0.2)
+    monkeypatch.setattr(doorbell, "OVERDUE_S", 0.2)
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(Path(directory, "s")))
         silent.listen()

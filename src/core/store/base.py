@@ -26,6 +26,9 @@ Settled = Literal["", "done", "repeated", "missing", "stale"]
 """What became of an outcome: nothing was to be settled; done; this very claim was settled before; its task is gone; it
 was replaced by another claim."""
 
+Woken = Literal["asked", "quiet", "unknown"]
+"""What a channel's sleep has come to: see ``Channel.sleep``."""
+
 Existing = Literal["", "scheduled", "leased", "dead"]
 """What has the id of a task that is to be scheduled: nothing, or a task in this state."""
 
@@ -146,6 +149,14 @@ class Channel(ABC):
         """
 
     @abstractmethod
+    def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
+        """Sleep until one of the channel's bells rings, or for about ``seconds``; then take up to ``want`` tasks.
+
+        Nothing must be waiting. ``asked``: that step is to be answered. ``quiet``: it was not asked for. ``unknown``:
+        the sleep was cut short, and nobody knows whether tasks were taken.
+        """
+
+    @abstractmethod
     def answer(self) -> Advance:
         """What came of the first step that is not answered yet; waits for it."""
 
@@ -196,8 +207,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def channel(self) -> Channel:
-        """A way of its own to ``advance``, for one worker."""
+    def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
+        """A way of its own to ``advance``, for one worker.
+
+        Its sleep ends when something is ready in one of ``queues``, and when ``wakeup_fd``, if given, is readable.
+        """
 
     @abstractmethod
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError, NoScriptError
 
 from ..codec import Record, decode_record
+from ..connection import BLOCKING_S
+from ..doorbell import OVERDUE_S, Doorbell
 from ..scripts import Script, Value
+from ..stop import readable
 from ..wire import Wire
-from .base import Advance, Channel, Outcome, Store
+from .base import Advance, Channel, Outcome, Store, Woken
 
 _NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
 
 
 class ScriptedChannel(Channel):
-    """One script a step, over a connection of its own, sent at once."""
+    """One script a step, over a connection of its own, sent at once.
+
+    Asleep, the step is on its way already: Redis is asked to wait for a bell (BLPOP) and, by the same connection, to
+    take tasks. It comes to that as soon as the bell has rung, so that a task that becomes ready is leased in the same
+    moment, and the worker wakes with the task in hand instead of having to ask for it.
+    """
 
     ahead = 16
 
-    def __init__(self, client: redis.Redis, script: Script) -> None:
-        self._wire, self._script = Wire(client), script
+    def __init__(self, client: redis.Redis, script: Script, bells: Sequence[str], wakeup_fd: int) -> None:
+        self._wire, self._script, self._bells = Wire(client), script, bells
+        self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
+        self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
+        self._rings = False  # the first answer is that of the bell
         self._asked: deque[tuple[tuple[Value, ...], Record | None]] = deque()
 
     @property
@@ -40,10 +52,32 @@ class ScriptedChannel(Channel):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> None:
-        arguments = step_arguments(worker, queues, lease_us, want, outcome, start)
+        self._send(step_arguments(worker, queues, lease_us, want, outcome, start), start)
+
+    def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
+        if not self._script.goes_by_servers_clock:  # what it were told now would be long past when the bell rings
+            if not rung(self._doorbell, seconds):
+                return "quiet"
+            self.ask(worker, queues, lease_us, want=want)
+            return "asked"
+        patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
+        self._send(step_arguments(worker, queues, lease_us, want, None, None), None, after=patience)
+        if self._wire.readable(patience + OVERDUE_S, *self._wakeup):
+            return "asked"
+        late = not (self._wakeup and readable([*self._wakeup], 0))
+        self.close()
+        if late:
+            raise ConnectionError("Redis has not answered in time: the connection is dead")
+        return "unknown"
+
+    def _send(self, arguments: tuple[Value, ...], start: Record | None, after: int = 0) -> None:
+        """Send a step; with ``after``, it is done once a bell has rung, or after so many seconds."""
         try:
             if not self._wire.is_open:
                 self._script.load(self._wire)
+            if after:
+                self._wire.send("BLPOP", *self._bells, after)
+                self._rings = True
             self._script.send(self._wire, arguments)
         except BaseException:
             self.close()
@@ -53,6 +87,9 @@ class ScriptedChannel(Channel):
     def answer(self) -> Advance:
         arguments, start = self._asked.popleft()
         try:
+            if self._rings:
+                self._rings = False
+                self._wire.receive()
             reply = self._script.receive(self._wire)
         except NoScriptError:
             if self._asked:
@@ -66,7 +103,9 @@ class ScriptedChannel(Channel):
 
     def close(self) -> None:
         self._asked.clear()
+        self._rings = False
         self._wire.close()
+        self._doorbell.close()
 
 
 class PromptChannel(Channel):
@@ -74,8 +113,9 @@ class PromptChannel(Channel):
 
     ahead = 0
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, client: redis.Redis, bells: Sequence[str], wakeup_fd: int) -> None:
         self._store, self._steps = store, deque[Advance]()
+        self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
 
     @property
     def waiting(self) -> int:
@@ -93,11 +133,27 @@ class PromptChannel(Channel):
     ) -> None:
         self._steps.append(self._store.advance(worker, queues, lease_us, want=want, outcome=outcome, start=start))
 
+    def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
+        if not rung(self._doorbell, seconds):
+            return "quiet"
+        self.ask(worker, queues, lease_us, want=want)
+        return "asked"
+
     def answer(self) -> Advance:
         return self._steps.popleft()
 
     def close(self) -> None:
         self._steps.clear()
+        self._doorbell.close()
+
+
+def rung(doorbell: Doorbell, seconds: float) -> bool:
+    """Whether the bell rings within ``seconds``. If not, hang up: an open request would swallow a ring while the worker
+    is busy with what it finds now."""
+    if doorbell.wait(seconds):
+        return True
+    doorbell.hang_up()
+    return False
 
 
 def step_arguments(

@@ -20,6 +20,10 @@ class KeyedStore(Store):
         self._client: Any = client  # redis-py types every reply as text or bytes; ours are bytes
         self._keys, self._clock = keys, clock
 
+    def _bells(self, queues: Sequence[str]) -> list[str]:
+        """What rings when something is ready in one of ``queues``."""
+        return [self._keys.of("bell", queue) for queue in queues]
+
     def time_us(self) -> int:
         return self._clock.now_us()
 

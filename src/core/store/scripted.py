@@ -81,8 +81,8 @@ class ScriptedStore(KeyedStore):
         reply = self._advance(*step_arguments(worker, queues, lease_us, want, outcome, start))
         return advanced(reply, start.started() if start is not None else None)
 
-    def channel(self) -> Channel:
-        return ScriptedChannel(self._client, self._advance)
+    def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
+        return ScriptedChannel(self._client, self._advance, self._bells(queues), wakeup_fd)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         return [bool(kept) for kept in self._extend(worker, lease_us, *_named(claims))]

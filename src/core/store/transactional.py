@@ -156,8 +156,8 @@ class TransactionalStore(KeyedStore):
     ) -> Advance:
         return self._taking.advance(worker, queues, lease_us, want, outcome, start)
 
-    def channel(self) -> Channel:
-        return PromptChannel(self)
+    def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
+        return PromptChannel(self, self._client, self._bells(queues), wakeup_fd)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         def attempt(session: Session) -> list[bool]:
