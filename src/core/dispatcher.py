@@ -9,6 +9,7 @@ from .bells import ring_dispatcher
 from .clock import now_us
 from .connection import TRANSIENT, Patience, redact
 from .errors import StrategyMismatch
+from .lead import Lead
 from .namespace import Namespace
 from .statuses import STOPPED
 from .stop import Stop
@@ -33,7 +34,7 @@ class Dispatcher:
         self._strategy, self._telemetry = namespace.strategy, telemetry
         self._keys, self._transactions = namespace.keys, Transactions(namespace.client)
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
-        self._patience = Patience()
+        self._patience, self._lead = Patience(), Lead()
 
     def run(self) -> int:
         """Dispatch until stopped; returns the exit status. Raises StrategyMismatch if the namespace was migrated."""
@@ -57,11 +58,13 @@ class Dispatcher:
             told = (asked + time.monotonic()) / 2
             if self._patience.succeeded():
                 log.info("Redis is back")
+            self._lead.answered(max((one.seconds for one in result.moved), default=None), result.next_in)
             self._telemetry.moved(result.moved, now_us())
             self._telemetry.conflicts(result.conflicts)
             if result.next_in != 0:
                 self._sleep(told, result.next_in)
         except TRANSIENT as error:
+            self._lead.interrupted()
             if self._patience.failures == 0:
                 log.warning("Redis trouble, trying again: %s", redact(str(error)))
             seconds = self._patience.failed()
@@ -78,10 +81,14 @@ class Dispatcher:
 
     def _sleep(self, told: float, next_in: float | None) -> None:
         due = next_in is not None and next_in < self._safety_net
-        seconds = next_in if due and next_in is not None else self._safety_net
-        sleeps = max(0.0, told + seconds - time.monotonic())
+        left = told + (next_in if due and next_in is not None else self._safety_net) - time.monotonic()
+        sleeps = self._lead.sleep(left) if due else left
+        if sleeps <= 0:
+            return
         self._telemetry.turn(sleeps)
         self._stop.forget_wakeups()
         woken_by = self._strategy.wait(sleeps, wakeup_fd=self._stop.fileno())
+        if woken_by is not None:
+            self._lead.interrupted()
         if not self._stop.requested:
             self._telemetry.woke(woken_by or ("due" if due else "safety_net"))

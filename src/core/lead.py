@@ -1,0 +1,64 @@
+"""How long before a due time a dispatcher asks, so that its question reaches Redis just then.
+
+From the end of a sleep until Redis looks, some time goes by: the host wakes the process, code runs that has cooled
+down, the question travels. Who sleeps until a task is due makes it late by all that. So a dispatcher asks earlier, by a
+lead that it learns from the answers. Redis decides by its clock as ever: nothing is early.
+
+A question that comes too late makes the task late, and pulls the lead up by a part of that. One that comes too early is
+asked again at once; if the task is late then, for the second trip, that pulls the lead down by the same part. So both
+ways of missing the moment cost the same in the mean, wherever Redis is: near it, where a second trip costs less than
+the first took to get going, about every second question comes early; far from it, hardly any.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+_MOST_S = 0.001  # longest lead, and longest lateness that is put down to the way
+_PART = 0.1  # of what a task was late, added to the lead or taken off it
+_WORTH_S = 0.002  # a shorter sleep leaves all warm, and questions must not outnumber the tasks when these are many
+
+
+class _Asked(Enum):
+    """What the next answer will tell about the lead."""
+
+    UNLED = auto()
+    ONCE = auto()
+    TOO_EARLY = auto()
+
+
+class Lead:
+    """The lead of one dispatcher. All times are in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """How much sooner than due it asks now."""
+        self._asked = _Asked.UNLED
+
+    def sleep(self, left: float) -> float:
+        """How long to sleep when a task is due in ``left``; not positive: ask at once. The next answer is learnt from.
+
+        For short sleeps there is no lead, except between a question that came too early and the next.
+        """
+        if self._asked is _Asked.TOO_EARLY:
+            return left - self.seconds
+        if left < _WORTH_S:
+            return left
+        self._asked = _Asked.ONCE
+        return left - self.seconds
+
+    def answered(self, late: float | None, next_in: float | None) -> None:
+        """Learn from an answer: how late the task was that was moved, None without one; and when the next is due."""
+        asked, self._asked = self._asked, _Asked.UNLED
+        if asked is _Asked.UNLED:
+            return
+        if late is not None:
+            step = _PART * min(late, _MOST_S)
+            self.seconds = min(max(0.0, self.seconds + (step if asked is _Asked.ONCE else -step)), _MOST_S)
+        elif next_in is not None and next_in <= _MOST_S:
+            self._asked = _Asked.TOO_EARLY
+        # else the task is gone: cancelled, or another dispatcher has moved it
+
+    def interrupted(self) -> None:
+        """The sleep did not last until its end: the next answer tells nothing."""
+        self._asked = _Asked.UNLED

@@ -1,0 +1,166 @@
+"""How much sooner than due a dispatcher asks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from dueq.core.lead import Lead
+
+MS = 0.001
+GAP = 10 * MS
+FAR = 8 * MS
+
+
+def led(seconds: float) -> Lead:
+    """A lead that has been learnt."""
+    lead = Lead()
+    lead.seconds = seconds
+    return lead
+
+
+def test_a_late_task_pulls_it_up_by_a_tenth() -> None:
+    lead = Lead()
+    assert lead.sleep(GAP) == GAP
+    lead.answered(0.5 * MS, GAP)
+    assert lead.seconds == pytest.approx(0.05 * MS)
+    assert lead.sleep(GAP) == pytest.approx(GAP - 0.05 * MS)
+
+
+def test_a_task_that_is_late_since_the_question_came_early_pulls_it_down() -> None:
+    lead = led(0.5 * MS)
+    lead.sleep(GAP)
+    lead.answered(None, 0.2 * MS)
+    assert lead.seconds == 0.5 * MS
+    assert lead.sleep(0.1 * MS) < 0, "asks again at once"
+    lead.answered(None, 0.05 * MS)
+    assert lead.sleep(0.01 * MS) < 0
+    lead.answered(0.1 * MS, GAP)
+    assert lead.seconds == pytest.approx(0.49 * MS)
+
+
+def test_it_is_bounded_whatever_happens() -> None:
+    lead = Lead()
+    for _ in range(100):
+        lead.sleep(GAP)
+        lead.answered(3600.0, GAP)
+        assert lead.sleep(GAP) >= GAP - MS
+    assert lead.seconds == MS
+    for _ in range(100):
+        lead.sleep(GAP)
+        lead.answered(None, 0.5 * MS)
+        lead.sleep(0.4 * MS)
+        lead.answered(3600.0, GAP)
+    assert lead.seconds == 0
+
+
+def test_a_short_sleep_is_neither_shortened_nor_learnt_from() -> None:
+    lead = led(0.5 * MS)
+    assert lead.sleep(1.9 * MS) == 1.9 * MS
+    lead.answered(0.3 * MS, None)
+    lead.sleep(1.9 * MS)
+    lead.answered(None, 0.1 * MS)
+    assert lead.sleep(0.1 * MS) == 0.1 * MS, "as far as it knows, nothing was asked too early"
+    assert lead.seconds == 0.5 * MS
+
+
+def test_a_backlog_teaches_nothing() -> None:
+    lead = Lead()
+    lead.sleep(GAP)
+    lead.answered(0.5 * MS, 0)
+    for _ in range(100):
+        lead.answered(0.9 * MS, 0)
+    assert lead.seconds == pytest.approx(0.05 * MS)
+
+
+def test_a_sleep_that_was_interrupted_teaches_nothing() -> None:
+    lead = led(0.5 * MS)
+    lead.sleep(GAP)
+    lead.interrupted()
+    lead.answered(0.5 * MS, GAP)
+    assert lead.seconds == 0.5 * MS
+
+
+@pytest.mark.parametrize("next_in", [FAR, 3600.0, None])
+def test_a_task_that_somebody_else_has_moved_teaches_nothing(next_in: float | None) -> None:
+    lead = led(0.5 * MS)
+    lead.sleep(GAP)
+    lead.answered(None, next_in)
+    assert lead.sleep(0.3 * MS) == 0.3 * MS
+    lead.answered(0.3 * MS, None)
+    assert lead.seconds == 0.5 * MS
+
+
+def test_a_clock_that_steps_back_does_not_make_it_spin() -> None:
+    lead = led(0.5 * MS)
+    lead.sleep(GAP)
+    lead.answered(None, 5.0)
+    assert lead.sleep(5.0) == pytest.approx(5.0 - 0.5 * MS)
+
+
+@dataclass(frozen=True)
+class Way:
+    """To Redis: from the end of a sleep until it looks, without and with what is left to chance; and a second trip."""
+
+    least: float
+    jitter: float
+    trip: float
+
+    def times(self) -> Iterator[float]:
+        chance = random.Random(1)
+        while True:
+            yield self.least + chance.lognormvariate(math.log(self.jitter), 0.6)
+
+
+@dataclass
+class Outcomes:
+    late: list[float]
+    questions: float
+    """For a task, on average."""
+
+
+def drive(way: Way, lead: Callable[[], Lead] = Lead, tasks: int = 5000) -> Outcomes:
+    """What becomes of tasks ``GAP`` apart, once the lead has settled."""
+    lead_, questions = lead(), 0
+    late: list[float] = []
+    for took in itertools.islice(way.times(), tasks):
+        at = lead_.sleep(GAP) - GAP + took  # when Redis looks, from the due time on
+        questions += 1
+        while at < 0:
+            lead_.answered(None, -at)
+            assert lead_.sleep(-at - way.trip / 2) <= 0
+            at += way.trip
+            questions += 1
+        lead_.answered(at, GAP)
+        late.append(at)
+    return Outcomes(late[500:], questions / tasks)
+
+
+@pytest.mark.parametrize(
+    ("way", "most_questions"),
+    [
+        pytest.param(Way(0.15 * MS, 0.25 * MS, 0.18 * MS), 2.0, id="the same host"),
+        pytest.param(Way(0.25 * MS, 0.25 * MS, 0.5 * MS), 1.5, id="another host"),
+        pytest.param(Way(0.6 * MS, 0.05 * MS, 1 * MS), 1.15, id="far"),
+    ],
+)
+def test_tasks_are_much_less_late_for_few_more_questions(way: Way, most_questions: float) -> None:
+    without = drive(way, _Without)
+    found = drive(way)
+    print(f"late {statistics.fmean(found.late) / MS:.3f} ms, without {statistics.fmean(without.late) / MS:.3f} ms; "
+          f"{found.questions:.2f} questions a task")  # fmt: skip
+    assert without.questions == 1
+    assert found.questions <= most_questions
+    assert statistics.median(found.late) <= statistics.median(without.late) / 2
+    assert statistics.fmean(found.late) <= 0.6 * statistics.fmean(without.late)
+
+
+class _Without(Lead):
+    def sleep(self, left: float) -> float:
+        return left
