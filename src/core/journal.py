@@ -39,7 +39,7 @@ Kind = Literal[
 ]
 
 MOST = 1000
-"""Entries kept in each list."""
+"""Entries kept in each list; what producers write may be a tenth more."""
 
 _EVERY_S = 1.0
 _BUFFER = 2000  # notes of one process between two writes; more would not be kept anyway
