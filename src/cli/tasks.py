@@ -54,11 +54,11 @@ def show(
 def cancel(
     task_ids: TaskIds, redis_url: RedisUrl = None, namespace: NamespaceName = None, as_json: Json = False
 ) -> None:
-    """Forget tasks that have not started.
+    """Forget tasks that no worker has.
 
     The answer is per task, and it is the truth: cancelled means that it will
-    not run. Exit code 1 if it was too late for any of them: it has started,
-    has ended, or never was.
+    not run. Exit code 1 if it was too late for any of them: a worker has it,
+    it has ended, or never was.
 
     \b
     Examples:

@@ -279,7 +279,7 @@ class Dueq:
         return [*done, *last]
 
     def cancel(self, task_id: str) -> bool:
-        """Forget a task. True only if it will not run: False if it has started, ended, or never was.
+        """Forget a task. True only if it will not run: False if a worker has it, it has ended, or never was.
 
         Raises NamespaceMigrating while the namespace is being moved to another strategy; so does ``reschedule``.
         """

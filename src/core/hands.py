@@ -105,14 +105,12 @@ class Hands:
             while self._held:
                 start = self._held.popleft().started()
                 asked = self._ask(queues, start, self._wanted(most, starts=1))
-                if not self._channel.ahead or time.monotonic() >= self._trusted:
-                    if self._hear().started is not None:
-                        return start, self._clock.earliest_us()
-                    continue  # it was taken from us
-                if len(self._asked) > self._channel.ahead:
+                if len(self._asked) > self._channel.ahead > 0:
                     self._hear(self._channel.ahead // 2)
-                asked.begun = True
-                return start, self._clock.earliest_us()
+                asked.begun = self._channel.ahead > 0 and time.monotonic() < self._trusted
+                if asked.begun or self._hear().started is not None:
+                    return start, self._clock.earliest_us()
+                # else it was taken from us
             self._ask(queues, None, self._wanted(most))
             last = self._hear()
             return last.started, last.now_us
@@ -167,9 +165,9 @@ class Hands:
             if release and self._held:
                 held = list(reversed(self._held))  # the first goes back last, to the very head
                 self._held.clear()  # first: what is given away must not begin here
-                self._unsure = True  # unless it turns out to have been done
+                sure, self._unsure = not self._unsure, True  # until it turns out to have been done
                 self._store.release(self._worker, held)
-                self._unsure = False
+                self._unsure = not sure
 
     # -- asking and hearing
 
