@@ -6,7 +6,6 @@ import logging
 import time
 
 from .bells import ring_dispatcher
-from .clock import now_us
 from .connection import TRANSIENT, Patience, redact
 from .errors import StrategyMismatch
 from .lead import Lead
@@ -59,7 +58,7 @@ class Dispatcher:
             if self._patience.succeeded():
                 log.info("Redis is back")
             self._lead.answered(max((one.seconds for one in result.moved), default=None), result.next_in)
-            self._telemetry.moved(result.moved, now_us())
+            self._telemetry.moved(result.moved, result.now_us)
             self._telemetry.conflicts(result.conflicts)
             if result.next_in != 0:
                 self._sleep(told, result.next_in)

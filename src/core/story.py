@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .clock import US
@@ -32,27 +32,11 @@ class Story:
 
 def story(task_id: str, record: Record | None, events: Sequence[Event], reason: str = "") -> Story:
     """What is known of a task. ``reason`` is why it is a dead letter, if it is."""
-    told = _in_order(events)
+    told = sorted(events, key=lambda event: event.at_us)
     findings = [*_lateness(told), *_repeats(told), *_end(record, told, reason)]
     if not told and record is not None:
         findings.append("what happened to it is not known any more: the journal keeps the latest tasks only")
     return Story(task_id, told, findings)
-
-
-def _in_order(events: Sequence[Event]) -> list[Event]:
-    """The events in order. A dispatcher knows how late it was, but its host's clock may be wrong."""
-    due_us: int | None = None
-    placed = []
-    for event in events:
-        due_us = (
-            event.at_us + event.facts.get("in_us", 0) if event.kind == "retry" else event.facts.get("due_us", due_us)
-        )
-        if event.kind == "ready":
-            known = due_us or next((e.facts["due_us"] for e in events if "due_us" in e.facts), None)
-            if known is not None:
-                event = replace(event, at_us=known + event.facts.get("late_us", 0))
-        placed.append(event)
-    return sorted(placed, key=lambda event: event.at_us)
 
 
 def _lateness(events: Sequence[Event]) -> list[str]:

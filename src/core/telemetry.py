@@ -118,7 +118,7 @@ class DispatcherTelemetry(Telemetry):
     """What a dispatcher reports."""
 
     def moved(self, moved: Iterable[Moved], now_us: int) -> None:
-        """Tasks were made ready at ``now_us``, by this host's clock."""
+        """Tasks were made ready at ``now_us``."""
         for one in moved:
             self._late(one.queue, "ready", one.seconds)
             self._note(now_us, "ready", one.id, late_us=round(one.seconds * US))

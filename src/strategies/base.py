@@ -61,14 +61,16 @@ class Moved(NamedTuple):
 class Dispatched:
     """What one ``dispatch`` did.
 
-    ``moved`` has every task moved; ``next_in`` is the exact number of
-    seconds until the next is due (0: more are due already; None: none is scheduled). ``conflicts`` counts the
-    attempts that came to nothing because another dispatcher, or a cancel, was faster.
+    ``moved`` has every task moved; ``next_in`` is the exact number of seconds until the next is due (0: more are due
+    already; None: none is scheduled). ``conflicts`` counts the attempts that came to nothing because another
+    dispatcher, or a cancel, was faster. ``now_us`` is when it was done, in epoch microseconds by the clock that the
+    strategy goes by; it counts only where something was moved.
     """
 
     moved: list[Moved] = field(default_factory=list)
     next_in: float | None = None
     conflicts: int = 0
+    now_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class BucketsStrategy(TransactionalStrategy):
         left = hiding or look.more or sum(bucket.length for bucket in look.due) > len(moved)
         nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
         next_in = 0.0 if left else None if nearest is None else max(0, nearest * US - now) / US
-        return Dispatched(self._lateness(moved, now), next_in)
+        return Dispatched(self._lateness(moved, now), next_in, now_us=now)
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         return 0  # tasks are moved in one step each

@@ -4,12 +4,12 @@
 -- KEYS[1] prefix
 -- ARGV    now, limit
 -- Returns {microseconds until the next task is due (0 if some are due still, -1 if there is none),
---          what timer_moved returned in a list, then per task moved: queue, lateness in microseconds, id}
+--          what timer_moved returned in a list, now, then per task moved: queue, lateness in microseconds, id}
 local refusal = refused(true)
 if refusal then return refusal end
 
 local queues = redis.call('SMEMBERS', key_queues())
-local left, reply, nearest = math.min(tonumber(ARGV[2]), 1000), { -1, {} }, nil
+local left, reply, nearest = math.min(tonumber(ARGV[2]), 1000), { -1, {}, now }, nil
 
 for turn = 1, #queues do
   local queue = queues[(now + turn) % #queues + 1]

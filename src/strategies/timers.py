@@ -80,9 +80,9 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
 
     def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
         """What ``dispatch`` does, and what ``timer_moved`` had to tell about it."""
-        next_us, told, *rows = self._dispatch(limit)
+        next_us, told, now_us, *rows = self._dispatch(limit)
         moved = [Moved(rows[at].decode(), rows[at + 1] / US, rows[at + 2].decode()) for at in range(0, len(rows), 3)]
-        return Dispatched(moved, None if next_us < 0 else next_us / US), told
+        return Dispatched(moved, None if next_us < 0 else next_us / US, now_us=now_us), told
 
 
 class TransactionalTimers(TimerZsets, TransactionalStrategy):

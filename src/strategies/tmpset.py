@@ -52,6 +52,7 @@ class TmpsetStrategy(TransactionalTimers):
             [Moved(entry.queue, (due.now_us - entry.due_us) / US, entry.id) for entry in moved],
             due.next_in(),
             conflicts=int(len(moved) < len(due.entries)),
+            now_us=due.now_us,
         )
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:

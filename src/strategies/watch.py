@@ -45,7 +45,7 @@ class WatchStrategy(TransactionalTimers):
                 conflicts += 1
                 continue
             moved = [Moved(entry.queue, (due.now_us - entry.due_us) / US, entry.id) for entry in due.entries]
-            return Dispatched(moved, due.next_in(), conflicts)
+            return Dispatched(moved, due.next_in(), conflicts, due.now_us)
         return Dispatched([], 0.0, conflicts)  # others move what is due; come back soon
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:

@@ -17,7 +17,7 @@ from support.world import SCRIPTED, World
 
 from dueq.core.clock import ServerClock
 from dueq.core.codec import Record
-from dueq.core.connection import TRANSIENT
+from dueq.core.connection import TRANSIENT, connect, server_version
 from dueq.core.hands import Hands
 from dueq.core.namespace import Namespace
 from dueq.core.prefetch import Prefetch
@@ -99,6 +99,17 @@ def test_everything_runs_once_in_order_and_is_settled(world: World, hired: Hired
     assert world.states() == {"scheduled": 0, "ready": 0, "leased": 0, "dead": 0}
 
 
+@pytest.fixture
+def at_once(redis_url: str) -> None:
+    """Skips where a step is not sent at once, but after a question for the time."""
+    client = connect(redis_url)
+    version = server_version(client)
+    client.close()
+    if version is not None and version < (5,):
+        pytest.skip("before Redis 5 each step waits for Redis to tell the time")
+
+
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_what_is_held_begins_although_redis_stands_still(world: World, hired: Hired) -> None:
     server = int(world.redis.info()["process_id"])
@@ -155,6 +166,7 @@ def test_a_connection_that_is_lost_loses_and_repeats_nothing(redis_url: str, str
             return
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_what_a_dead_worker_could_not_tell_is_known_from_its_tally(redis_url: str, strategy_name: str) -> None:
     """From its k-th command on nothing gets to Redis; it dies some tasks later. Its tally outlives it."""

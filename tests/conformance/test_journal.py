@@ -67,7 +67,8 @@ def test_what_was_dispatched_and_lost_is_noted(world: World) -> None:
     journal = Journal(world.redis, world.keys, "me")
     world.schedule("a")
     world.round_up()
-    DispatcherTelemetry(Tally(), "dispatcher", "s", journal).moved(world.dispatch_all(), world.now_us())
+    done = world.strategy.dispatch(10)
+    DispatcherTelemetry(Tally(), "dispatcher", "s", journal).moved(done.moved, done.now_us)
     claim = world.started()
     lost = world.store.give_back("w1", "worker_lost", 3)
     Telemetry(Tally(), "supervisor", "s", journal).lost(lost, world.now_us(), "worker_lost", "died", "w1")
@@ -75,6 +76,7 @@ def test_what_was_dispatched_and_lost_is_noted(world: World) -> None:
     events = events_of(world.redis, world.keys, "a")
     assert [event.kind for event in events] == ["scheduled", "ready", "lost"]
     assert events[1].facts["late_us"] >= 0
+    assert events[1].at_us == events[0].facts["due_us"] + events[1].facts["late_us"]
     assert events[2].facts == {"cause": "worker_lost", "worker": "w1", "how": "died"}
     assert claim.id == "a"
 

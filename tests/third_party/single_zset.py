@@ -32,7 +32,7 @@ end
 _DISPATCH = """
 local refusal = refused(true)
 if refusal then return refusal end
-local reply = { -1 }
+local reply = { -1, now }
 local due = redis.call('ZRANGEBYSCORE', single(), '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, math.min(ARGV[2], 1000))
 for at = 1, #due, 2 do
   local queue, id = string.match(due[at], '^([^:]*):(.*)$')
@@ -66,9 +66,9 @@ class SingleZset(ScriptedStrategy):
         self._single, self._count = f"{keys.prefix}single", f"{keys.prefix}single:count"
 
     def dispatch(self, limit: int) -> Dispatched:
-        next_us, *rows = self._dispatch(limit)
+        next_us, now_us, *rows = self._dispatch(limit)
         moved = [Moved(rows[at].decode(), rows[at + 1] / 1e6, rows[at + 2].decode()) for at in range(0, len(rows), 3)]
-        return Dispatched(moved, None if next_us < 0 else next_us / 1e6)
+        return Dispatched(moved, None if next_us < 0 else next_us / 1e6, now_us=now_us)
 
     def census(self, queues: Sequence[str]) -> list[Census]:
         client: Any = self.client

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -58,7 +59,7 @@ class KeyspaceStrategy(ScriptedTimers):
         # Redis told the time somewhere between question and answer
         told = (asked + time.monotonic()) / 2
         self._next_at = math.inf if result.next_in is None else told + result.next_in
-        return Dispatched(result.moved, result.next_in, int(raced and not result.moved))
+        return replace(result, conflicts=int(raced and not result.moved))
 
     def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
         deadline = time.monotonic() + seconds
