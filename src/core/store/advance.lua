@@ -58,11 +58,11 @@ end
 
 local dropped, any_revoked = {}, nil
 
--- The next task of `queue` that may run, now in the worker's held list; nil if there is none.
+-- The next task of `queue` that may run, now in the worker's held list; nil if there is none, and whether that is sure.
 local function take(queue)
   for _ = 1, 100 do
     local id = redis.call('RPOPLPUSH', key_ready(queue), key_held(worker))
-    if not id then return nil end
+    if not id then return nil, true end
     if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
     local record, revoked = load(id), any_revoked and is_revoked(id)
     local ours = record and record.state == 'S' and record.queue == queue -- not so if the id was used again elsewhere
@@ -99,10 +99,10 @@ end
 
 if want > 0 then
   for at = 11, #ARGV do
-    local queue = ARGV[at]
+    local queue, empty = ARGV[at], false
     while #claims < want do
       local id, record = take(queue)
-      if not id then break end
+      if not id then empty = record break end
       record.state, record.worker = 'H', worker
       record.token = whole(redis.call('INCR', key_token()))
       if ARGV[9] == '' and started == 0 then
@@ -111,7 +111,7 @@ if want > 0 then
       end
       claims[#claims + 1] = { id, save(id, record) }
     end
-    pass_baton(queue) -- for every queue: the ring that woke this worker may have been for another than it takes from
+    pass_baton(queue, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end
 end
 local holding = redis.call('LLEN', key_held(worker))
