@@ -16,7 +16,7 @@ from .bells import Command
 from .connection import server_version
 from .keys import Keys, lua_names
 from .linking import linked
-from .wire import Wire
+from .wire import Wire, Wires
 
 _HEAD = """local P = KEYS[1]
 local now = tonumber(ARGV[1])
@@ -48,7 +48,7 @@ class Scripts:
         ``now`` tells the time (epoch microseconds) instead of Redis.
         """
         self._client: Any = client  # redis-py leaves execute_command untyped
-        self._keys, self._strategy = keys, strategy
+        self._wires, self._keys, self._strategy = Wires(client), keys, strategy
         core = f"{__package__}.store"
         self._head = f"{_HEAD}local STRATEGY = '{strategy}'\n"
         self._names, self._records, self._timers = lua_names(), lua(core, "records"), timers
@@ -70,11 +70,11 @@ class Scripts:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""
         try:
             try:
-                return self._execute("EVALSHA", script.digest, 1, self._keys.prefix, self._now(), *arguments)
+                return self._wires.ask("EVALSHA", script.digest, 1, self._keys.prefix, self._now(), *arguments)
             except NoScriptError:
-                return self._execute(*self.command(script, arguments))
+                return self._wires.ask(*self.command(script, arguments))
         except ResponseError as error:
-            raise self._explained(error) from None
+            raise self._explained(_cause(error)) from None
 
     def _explained(self, error: ResponseError) -> Exception:
         return keeping.refusal(self._keys, self._strategy, error)
@@ -93,25 +93,6 @@ class Scripts:
     def command(self, script: Script, arguments: Sequence[Value]) -> Command:
         """The command that runs ``script`` also where Redis does not know it, for use inside MULTI."""
         return ("EVAL", script.text, 1, self._keys.prefix, self._now(), *arguments)
-
-    def _execute(self, *command: Value) -> Any:
-        # straight to a connection: redis-py's execute_command costs as much again as the trip to Redis and back
-        pool = self._client.connection_pool
-        connection = pool.get_connection()
-        try:
-            connection.send_command(*command)
-            return connection.read_response()
-        except ResponseError as error:
-            # an answer like any other: the connection is in order
-            cause = _cause(error)
-            if isinstance(cause, ReadOnlyError):
-                connection.disconnect()  # its server was demoted: the address may lead to another one by now
-            raise cause from None
-        except BaseException:
-            connection.disconnect()  # or the next command would read this one's answer
-            raise
-        finally:
-            pool.release(connection)
 
     def call_many(self, script: Script, batches: Sequence[Sequence[Value]]) -> list[Any]:
         """Run ``script`` once per batch in one round trip; replies in order, errors among them as values."""

@@ -1,4 +1,4 @@
-"""A connection on which commands are sent at once and answered later.
+"""Connections on which commands are sent at once and answered later.
 
 redis-py's pipeline keeps commands until it is executed; here each is on its way when ``send`` returns, and answers are
 read, in order, whenever it suits. redis-py makes the connection, and its parser reads the answers; what it does around
@@ -7,12 +7,16 @@ them, pools, events and retries, costs more than the command.
 
 from __future__ import annotations
 
+import os
+import weakref
+from collections import deque
 from typing import Any
 
 import hiredis
 import redis
 from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError, InvalidResponse, ResponseError
+from redis.exceptions import TimeoutError as ReplyTimeout
 
 from .stop import readable
 
@@ -31,6 +35,15 @@ class Wire:
     @property
     def is_open(self) -> bool:
         return self._connection is not None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is open, and nothing was heard since the last answer, nor that the other side closed it."""
+        return (
+            self._connection is not None
+            and self._connection._sock is self._socket
+            and not readable([self._socket.fileno()], 0)
+        )
 
     def send(self, *command: Any) -> None:
         """Send a command of text, bytes and numbers, connecting first if need be."""
@@ -55,10 +68,16 @@ class Wire:
                 if self._connection._sock is not self._socket or not (data := self._socket.recv(_CHUNK)):
                     raise ConnectionError("the connection was closed")
                 self._answers.feed(data)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, TimeoutError):
+                raise ReplyTimeout("Redis has not answered in time") from None
+            if isinstance(error, OSError):
+                raise ConnectionError(f"the connection broke: {error}") from None
             raise
-        if isinstance(answer, ResponseError):
+        if isinstance(answer, Exception):
+            if not isinstance(answer, ResponseError):
+                self.close()  # not let in, or loading: what redis-py calls an error of the connection
             raise answer
         return answer
 
@@ -79,6 +98,55 @@ class Wire:
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
+
+
+class Wires:
+    """The idle wires of one client, for one command at a time. Any thread may use them."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client, self._idle = client, deque[Wire]()
+        _every.add(self)
+
+    def ask(self, *command: Any) -> Any:
+        """The answer to a command of text, bytes and numbers. Raises redis-py's errors, the answer among them."""
+        wire = self._borrowed()
+        try:
+            wire.send(*command)
+            return wire.receive()
+        except ResponseError as error:
+            if "READONLY" in str(error):
+                wire.close()  # its server was demoted: the address may lead to another one by now
+            raise
+        except BaseException:
+            wire.close()  # or the next command would be given this one's answer
+            raise
+        finally:
+            if wire.is_open:
+                self._idle.append(wire)
+
+    def forget(self) -> None:
+        """In a forked child: what was idle is the parent's."""
+        self._idle = deque()
+
+    def _borrowed(self) -> Wire:
+        try:
+            wire = self._idle.pop()
+        except IndexError:
+            return Wire(self._client)
+        if not wire.is_fresh:
+            wire.close()  # closed by Redis, or by us, while it lay idle: no reason to fail
+        return wire
+
+
+_every: weakref.WeakSet[Wires] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    for wires in _every:
+        wires.forget()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _error(text: str) -> Exception:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import redis
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from dueq.core.connection import COMMANDS, connect
-from dueq.core.wire import Wire
+from dueq.core.wire import Wire, Wires
 
 
 @pytest.fixture
@@ -66,3 +71,106 @@ def test_closing_gives_the_connection_back(client: redis.Redis) -> None:
         wire.send("GET", "wire")  # not answered: the next command must not get its answer
         wire.close()
     assert client.get("wire") is None
+
+
+def test_who_is_not_let_in_is_told_so(client: redis.Redis) -> None:
+    """redis-py counts this answer, and that of a server that is loading, among the errors of the connection."""
+    wire = Wire(client)
+    wire.send("AUTH", "nobody", "wrong")
+    with pytest.raises(ConnectionError, match="invalid username"):
+        wire.receive()
+    assert not wire.is_open
+
+
+def test_an_answer_that_does_not_come_is_redis_py_s_error(redis_url: str, client: redis.Redis) -> None:
+    hasty = connect(redis_url, timeout=0.05)
+    wire = Wire(hasty)
+    wire.send("BLPOP", "wire", 5)
+    with pytest.raises(TimeoutError):
+        wire.receive()
+    assert not wire.is_open
+    hasty.connection_pool.disconnect()
+
+
+def connections(client: redis.Redis) -> int:
+    return int(client.info("clients")["connected_clients"])
+
+
+def test_one_wire_serves_all_questions_of_a_thread(client: redis.Redis) -> None:
+    wires = Wires(client)
+    wires.ask("SET", "wire", 0)
+    before = connections(client)
+    for number in range(100):
+        assert wires.ask("INCR", "wire") == number + 1
+        with pytest.raises(ResponseError):
+            wires.ask("LPUSH", "wire", "x")
+    assert connections(client) == before
+
+
+def test_threads_get_their_own_answers(client: redis.Redis) -> None:
+    wires, wrong = Wires(client), list[object]()
+
+    def ask(name: str) -> None:
+        wrong.extend(answer for _ in range(500) if (answer := wires.ask("ECHO", name)) != name.encode())
+
+    threads = [threading.Thread(target=ask, args=(f"name{number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(wires._idle) <= 8
+
+
+def test_what_redis_closed_while_it_lay_idle_is_opened_anew(client: redis.Redis) -> None:
+    wires = Wires(client)
+    for _ in range(3):
+        assert wires.ask("ECHO", "here") == b"here"
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert wires.ask("ECHO", "here") == b"here"
+    client.connection_pool.disconnect()
+    assert wires.ask("ECHO", "here") == b"here"
+
+
+def test_who_is_interrupted_leaves_no_answer_to_others(client: redis.Redis) -> None:
+    """Wherever between sending and hearing the signal comes."""
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    wires, interrupted, before = Wires(client), 0, signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(400):
+            with suppress(Interrupted):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 1e-6 + number * 5e-7)
+                    for _ in range(20):
+                        wires.ask("ECHO", "first")
+                except Interrupted:
+                    interrupted += 1
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            for _ in range(2):
+                assert wires.ask("ECHO", f"second{number}") == f"second{number}".encode()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 100
+
+
+def test_a_forked_child_does_not_speak_on_its_parent_s_wires(client: redis.Redis) -> None:
+    wires = Wires(client)
+    ours = wires.ask("CLIENT", "ID")
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        with suppress(BaseException):
+            gc.collect()
+            os.write(writing, str(wires.ask("CLIENT", "ID")).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert int(os.read(reading, 20)) != ours
+    os.close(reading)
+    os.close(writing)
+    assert wires.ask("CLIENT", "ID") == ours

@@ -59,16 +59,11 @@ end
 
 -- Note for `dueq explain` what a producer did (see core/journal.py). Call it when a step may write: first, at maxmemory,
 -- goes what frees memory.
-local function noted(kind, id, facts)
-  return table.concat({ whole(now), kind, '0', 'producer', id .. ' ' .. (facts or '') }, '|')
-end
-
-local function write_notes(key, notes)
+local function note(kind, id, facts)
+  local entry = whole(now) .. '|' .. kind .. '|0|producer|' .. id .. ' ' .. (facts or '')
   -- now and then: a thousand are to be there, and a hundred more do not matter
-  if redis.call('LPUSH', key, unpack(notes)) > 1100 then redis.call('LTRIM', key, 0, 999) end
+  if redis.call('LPUSH', key_journal(id), entry) > 1100 then redis.call('LTRIM', key_journal(id), 0, 999) end
 end
-
-local function note(kind, id, facts) write_notes(key_journal(id), { noted(kind, id, facts) }) end
 
 -- One ring is enough for a dispatcher: whoever wakes up looks at everything that is due.
 local function ring_dispatcher()
