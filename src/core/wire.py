@@ -15,7 +15,7 @@ from typing import Any
 import hiredis
 import redis
 from redis.connection import DefaultParser
-from redis.exceptions import ConnectionError, InvalidResponse, ResponseError
+from redis.exceptions import ConnectionError, InvalidResponse, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as ReplyTimeout
 
 from .stop import readable
@@ -114,7 +114,8 @@ class Wires:
             wire.send(*command)
             return wire.receive()
         except ResponseError as error:
-            if "READONLY" in str(error):
+            # before Redis 7 the error of a script quotes that of its command
+            if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):
                 wire.close()  # its server was demoted: the address may lead to another one by now
             raise
         except BaseException:

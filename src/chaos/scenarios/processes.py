@@ -55,8 +55,8 @@ def took_a_batch(request: bytes, reply: bytes) -> bool:
         if b"\r\nZINTERSTORE\r\n" in request:
             return done and lines[1] != b":0"
         return done and b"\r\nLPUSH\r\n" in request  # others, such as that which clears up buckets, move nothing
-    # the script's reply has three values for each task, behind two others; another script's is no list
-    return first.isdigit() and reply.startswith(b"*") and int(first) > 2
+    # the script's reply has three values for each task, behind three others; another script's is no list
+    return first.isdigit() and reply.startswith(b"*") and int(first) > 3
 
 
 def _worker_kill(stage: Stage) -> None:
