@@ -141,6 +141,11 @@ def _check_keys(task: str, value: Any) -> None:
             _check_keys(task, item)
 
 
+def task_of(body: bytes) -> str:
+    """The name of the task that ``body``, which ``encode_body`` made, calls."""
+    return body[2 : body.find(b'"', 2)].decode()
+
+
 def decode_body(body: bytes) -> tuple[str, list[Any], dict[str, Any]]:
     """Task name, positional and named arguments."""
     call = json.loads(body)

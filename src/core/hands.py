@@ -16,10 +16,10 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .clock import US, ServerClock
-from .codec import Record
+from .codec import Record, task_of
 from .connection import TRANSIENT
 from .logs import about
 from .prefetch import Prefetch
@@ -36,8 +36,8 @@ _CLOCK_AGE_S = 5.0  # after so long without hearing Redis's time at once, it is 
 class _Asked:
     """A step that is on its way.
 
-    ``least`` is how many tasks Redis must count as ours when it has done it. ``begun``: the held task that it starts
-    runs, or has run, before it is answered.
+    ``least`` is how many tasks Redis must count as ours when it has done it, besides those that it takes. ``begun``:
+    the held task that it starts runs, or has run, before it is answered.
     """
 
     outcome: Outcome | None
@@ -99,16 +99,23 @@ class Hands:
             self._last = outcome
             if self._unsure or self._doubtful:
                 self._doubt_last()
+                self._hear()  # or answers would bring what is given back now
                 self._make_sure()
             if not self._held and self._taking:
                 self._hear()
             while self._held:
                 start = self._held.popleft().started()
-                asked = self._ask(queues, start, self._wanted(most, starts=1))
+                alone = not self._prefetch.is_short(task_of(start.body))  # nothing is to wait behind it
+                asked = self._ask(queues, start, 0 if alone else self._wanted(most, starts=1))
                 if len(self._asked) > self._channel.ahead > 0:
                     self._hear(self._channel.ahead // 2)
-                asked.begun = self._channel.ahead > 0 and time.monotonic() < self._trusted
-                if asked.begun or self._hear().started is not None:
+                asked.begun = self._may_begin() and not (alone and (self._held or self._taking))
+                if asked.begun:
+                    return start, self._clock.earliest_us()
+                started = self._hear().started
+                if alone:
+                    self._release()
+                if started is not None:
                     return start, self._clock.earliest_us()
                 # else it was taken from us
             self._ask(queues, None, self._wanted(most))
@@ -162,14 +169,14 @@ class Hands:
                 self._hear()
             if self._doubtful:
                 self._settle_doubtful()
-            if release and self._held:
-                held = list(reversed(self._held))  # the first goes back last, to the very head
-                self._held.clear()  # first: what is given away must not begin here
-                sure, self._unsure = not self._unsure, True  # until it turns out to have been done
-                self._store.release(self._worker, held)
-                self._unsure = not sure
+            if release:
+                self._release()
 
     # -- asking and hearing
+
+    def _may_begin(self) -> bool:
+        """Whether a held task may begin before Redis has answered."""
+        return self._channel.ahead > 0 and not self._unsure and time.monotonic() < self._trusted
 
     def _wanted(self, most: int | None, *, starts: int = 0) -> int:
         """How many to take with a step that ``starts`` so many: when less than half is left in hand."""
@@ -206,11 +213,16 @@ class Hands:
             raise
         asked = self._asked.popleft()
         self._clock.told(step.now_us, asked.sent_ns, time.monotonic_ns())
-        # once something was taken from us, anything may have been
-        self._trusted = asked.sent_ns / 1e9 + self._trust_s if step.holding >= asked.least else 0.0
+        taken = len(step.held) + (asked.start is None and step.started is not None)
+        for later in self._asked:
+            later.least += taken
+        if step.holding - taken < asked.least or (asked.start is not None and step.started is None):
+            self._trusted, self._unsure = 0.0, True  # once something was taken from us, anything may have been
+        elif not self._unsure:
+            self._trusted = asked.sent_ns / 1e9 + self._trust_s
         if asked.want:
             self._taking = False
-            self._prefetch.found(len(step.held) + (asked.start is None and step.started is not None), asked.want)
+            self._prefetch.found(taken, asked.want)
         if asked.outcome is not None:
             self._settled(asked.outcome, step)
         if asked.start is not None and step.started is None and asked.begun:
@@ -218,6 +230,9 @@ class Hands:
         if step.dropped:
             self._telemetry.dropped(step.dropped)
         self._held.extend(step.held)
+        if step.started is not None and not asked.begun and self._clock.latest_us() - step.now_us > self._trust_s * US:
+            # this process stood still since Redis said so: by now another may have it
+            step, self._unsure = replace(step, started=None), True
         if not self._asked and step.holding > len(self._held) + (step.started is not None):
             self._unsure = True  # an earlier request arrived after we had given it up, and took tasks in our name
         return step
@@ -241,6 +256,15 @@ class Hands:
             self._doubtful.append(self._last)
             self._last = None
 
+    def _release(self) -> None:
+        """Let other workers have what is held."""
+        if self._held:
+            held = list(reversed(self._held))  # the first goes back last, to the very head
+            self._held.clear()  # first: what is given away must not begin here
+            sure, self._unsure = not self._unsure, True  # until it turns out to have been done
+            self._store.release(self._worker, held)
+            self._unsure = not sure
+
     def _make_sure(self) -> None:
         # Outcomes are settled by their tokens, so asking again is safe; whatever else this worker is said to hold,
         # it never learnt of, or never began.
@@ -260,8 +284,8 @@ class Hands:
     def _settled(self, outcome: Outcome, step: Advance, *, asked_again: bool = False) -> None:
         how, token = step.settled, outcome.claim.token
         # asked again, a record that is gone or claimed anew shows that the first request had arrived (an ack leaves
-        # none to claim); unless word of the start was lost, too, and others had time to take the task
-        others = token in self._unheard and time.monotonic() >= self._trusted
+        # none to claim); unless word of the start was lost, too, and others may have been given the task by now
+        others = token in self._unheard and time.monotonic() >= self._trusted + self._trust_s
         arrived = asked_again and not others and (how == "missing" or (how == "stale" and outcome.kind == "retry"))
         if how in ("done", "repeated") or arrived:
             self._telemetry.finished(outcome, step.now_us)

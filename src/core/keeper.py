@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 
 from .clock import US
 from .codec import Record
 from .connection import TRANSIENT
+from .errors import StrategyMismatch
 from .hands import Hands
 from .logs import about
 from .namespace import Namespace
@@ -70,17 +72,20 @@ class Keeper:
                 first_s = max(self._period, self._lease / 6)  # until it is extended for the first time
                 seen, extended_at, released_at = running, now + first_s - self._lease / 3, now
                 continue
-            try:
-                self._hands.tidy(release=now - released_at >= _HOLD_S)
-                if now - extended_at >= self._lease / 3 - self._period / 2:
-                    [kept] = self._store.extend(self._worker, [running], int(self._lease * US))
+            # What fails is tried again at the next look. The worker itself reports that Redis is away, and leaves if
+            # another strategy keeps the namespace by now; until then its task is to stay its own.
+            if now - extended_at >= self._lease / 3 - self._period / 2:
+                with suppress(*TRANSIENT, StrategyMismatch):
+                    self._extend(running)
                     extended_at = now
-                    if not kept and self.running is running:
-                        log.warning(
-                            "task %s outlived its lease and was given to another worker; its result will be refused",
-                            running.id,
-                            extra=about(running),
-                        )
-            except TRANSIENT:
-                # tried again at the next look; the worker itself reports that Redis is away
-                continue
+            with suppress(*TRANSIENT, StrategyMismatch):
+                self._hands.tidy(release=now - released_at >= _HOLD_S)
+
+    def _extend(self, running: Record) -> None:
+        [kept] = self._store.extend(self._worker, [running], int(self._lease * US))
+        if not kept and self.running is running:
+            log.warning(
+                "task %s outlived its lease and was given to another worker; its result will be refused",
+                running.id,
+                extra=about(running),
+            )

@@ -4,10 +4,10 @@ From the end of a sleep until Redis looks, some time goes by: the host wakes the
 down, the question travels. Who sleeps until a task is due makes it late by all that. So a dispatcher asks earlier, by a
 lead that it learns from the answers. Redis decides by its clock as ever: nothing is early.
 
-A question that comes too late makes the task late, and pulls the lead up by a part of that. One that comes too early is
-asked again at once; if the task is late then, for the second trip, that pulls the lead down by the same part. So both
-ways of missing the moment cost the same in the mean, wherever Redis is: near it, where a second trip costs less than
-the first took to get going, about every second question comes early; far from it, hardly any.
+A question that comes too late makes the task late, and pulls the lead up by a part of that. One that comes too early
+pulls it down by the same part of how early it was, and is asked again at once; if the task is late then, for the second
+trip, that pulls it down, too. So both ways of missing the moment cost the same in the mean, wherever Redis is, and
+what comes late now and then does not make the others come so early that they are asked over and over.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Lead:
             step = _PART * min(late, _MOST_S)
             self.seconds = min(max(0.0, self.seconds + (step if asked is _Asked.ONCE else -step)), _MOST_S)
         elif next_in is not None and next_in <= _MOST_S:
+            if asked is _Asked.ONCE:
+                self.seconds = max(0.0, self.seconds - _PART * next_in)
             self._asked = _Asked.TOO_EARLY
         # else the task is gone: cancelled, or another dispatcher has moved it
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _MOST = 64
 _AHEAD_S = 0.005
 _FORGETS = 0.9
@@ -16,6 +18,7 @@ class Prefetch:
 
     def __init__(self, fixed: int = 0) -> None:
         self._fixed, self._size, self._seconds = fixed, 1, 0.0
+        self._of: dict[str, float] = {}
 
     @property
     def want(self) -> int:
@@ -24,9 +27,14 @@ class Prefetch:
             return self._fixed
         return max(1, min(self._size, int(_AHEAD_S / self._seconds) if self._seconds else _MOST))
 
-    def ran(self, seconds: float) -> None:
+    def is_short(self, task: str) -> bool:
+        """Whether others may wait behind this task: not if it is not known to be short, unless the number is fixed."""
+        return bool(self._fixed) or self._of.get(task, math.inf) <= _AHEAD_S
+
+    def ran(self, task: str, seconds: float) -> None:
         """A task took so long: a longer one counts at once, shorter ones do as they become many."""
         self._seconds = max(seconds, self._seconds * _FORGETS)
+        self._of[task] = max(seconds, self._of.get(task, 0.0) * _FORGETS)
 
     def found(self, taken: int, wanted: int) -> None:
         """So many were taken where so many were wanted."""

@@ -147,7 +147,7 @@ class Worker:
                 self._alarm.run(task.timeouts.soft, task.function, args, kwargs)
             finally:
                 seconds = time.perf_counter() - began
-                self._prefetch.ran(seconds)
+                self._prefetch.ran(task_name, seconds)
                 self.telemetry.ended(claim, task_name, seconds)
                 running.reset(token)
             return Outcome(claim, "ack")

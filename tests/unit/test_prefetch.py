@@ -11,7 +11,7 @@ def after(*seconds: float, sizes: int = 10) -> int:
     for _ in range(sizes):
         prefetch.found(prefetch.want, prefetch.want)
     for each in seconds:
-        prefetch.ran(each)
+        prefetch.ran("f", each)
     return prefetch.want
 
 
@@ -19,7 +19,7 @@ def test_a_fixed_number_stays() -> None:
     prefetch = Prefetch(7)
     prefetch.found(7, 7)
     prefetch.found(0, 7)
-    prefetch.ran(60)
+    prefetch.ran("f", 60)
     assert prefetch.want == 7
 
 
@@ -46,3 +46,16 @@ def test_a_long_one_counts_at_once_and_is_forgotten_slowly() -> None:
     assert after(*[0.000_01] * 50, 1.0) == 1
     assert after(1.0, *[0.000_01] * 10) == 1
     assert after(1.0, *[0.000_01] * 200) == 64
+
+
+def test_only_what_is_known_to_be_short_may_have_others_wait_behind_it() -> None:
+    prefetch = Prefetch()
+    assert not prefetch.is_short("f")
+    prefetch.ran("f", 0.001)
+    prefetch.ran("g", 0.006)
+    assert prefetch.is_short("f")
+    assert not prefetch.is_short("g")
+    for _ in range(10):
+        prefetch.ran("g", 0.001)
+    assert prefetch.is_short("g")
+    assert Prefetch(3).is_short("f")

@@ -73,7 +73,8 @@ class ScriptedChannel(Channel):
     def _send(self, arguments: tuple[Value, ...], start: Record | None, after: int = 0) -> None:
         """Send a step; with ``after``, it is done once a bell has rung, or after so many seconds."""
         try:
-            if not self._wire.is_open:
+            if not (self._asked or self._wire.is_fresh):
+                self._wire.close()  # closed by the other side while a task ran: no reason to fail
                 self._script.load(self._wire)
             if after:
                 self._wire.send("BLPOP", *self._bells, after)
