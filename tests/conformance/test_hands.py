@@ -9,16 +9,20 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from redis.exceptions import ConnectionError
 from support.severed import Cut, How, severed
+from support.waiting import wait_until
 from support.world import SCRIPTED, World
 
-from dueq.core.clock import ServerClock
-from dueq.core.codec import Record
+from dueq.core.clock import US, ServerClock
+from dueq.core.codec import Record, task_of
 from dueq.core.connection import TRANSIENT, connect, server_version
 from dueq.core.hands import Hands
+from dueq.core.keeper import Keeper
 from dueq.core.namespace import Namespace
 from dueq.core.prefetch import Prefetch
 from dueq.core.store.base import Outcome
@@ -32,13 +36,15 @@ TASKS = 10
 class Hired:
     """A worker without its loop: each ``turn`` settles the last task and begins the next."""
 
-    def __init__(self, namespace: Namespace, *, prefetch: int = 5, lease: float = 60.0) -> None:
+    def __init__(self, namespace: Namespace, *, prefetch: int = 5, lease: float = 60.0, name: str = WORKER) -> None:
         self.tally = Tally(1 << 14)
         self.telemetry = WorkerTelemetry(self.tally, "worker", namespace.strategy.name)
+        self.prefetch = Prefetch(prefetch)
         self.hands = Hands(
-            namespace.store, WORKER, ["q"], self.telemetry, ServerClock(), Prefetch(prefetch), lease=lease, max_losses=9
+            namespace.store, name, ["q"], self.telemetry, ServerClock(), self.prefetch, lease=lease, max_losses=9
         )
         self.starts: dict[str, list[Record]] = defaultdict(list)
+        self.seconds = 0.0  # that each task is said to take
         self._outcome: Outcome | None = None
 
     def turn(self) -> Record | None:
@@ -48,7 +54,8 @@ class Hired:
             assert claim.due_us <= leased_us
             self.telemetry.runs(claim, None)
             self.starts[claim.id].append(claim)
-            self.telemetry.ended(claim, "f", 0.0)
+            self.telemetry.ended(claim, "f", self.seconds)
+            self.prefetch.ran(task_of(claim.body), self.seconds)
             self._outcome = Outcome(claim, "ack")
         return claim
 
@@ -222,9 +229,7 @@ def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_la
     time.sleep(0.25)
     [silent] = world.store.reap(100, 200_000, 99).silent_workers
     assert len(world.store.give_back(silent, "lease_expired", 99)) >= 2
-    other = Hired(world.actor(), prefetch=1)
-    assert other.hands._worker == WORKER
-    other.hands._worker = "w2"
+    other = Hired(world.actor(), prefetch=1, name="w2")
     other.turns()
     assert set(other.starts) == {"a", "b", "c"}
     worker.turns()
@@ -285,3 +290,145 @@ def test_no_more_is_taken_than_may_still_be_run(world: World, hired: Hired, most
     assert not hired.hands._held
     hired.hands.leave(outcome)
     assert world.states()["ready"] == TASKS - most
+
+
+def test_what_it_was_given_while_it_stood_still_is_not_begun(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asleep, it is leased a task by Redis alone; it may be long until it learns of that."""
+    worker = Hired(world.actor(), prefetch=1, lease=0.4)
+    assert worker.turn() is None
+    world.ready("a")
+    before = time.monotonic_ns()
+    worker.hands._clock.told(world.now_us(), before, time.monotonic_ns())  # a strategy that rounds up has set its clock
+    asleep = worker.hands._channel.sleep
+
+    def stopped(*arguments: Any) -> str:
+        woken = asleep(*arguments)
+        time.sleep(0.45)
+        return woken
+
+    with monkeypatch.context() as stops:
+        stops.setattr(worker.hands._channel, "sleep", stopped)
+        assert worker.hands.sleep(["q"], None, 5.0) in (None, (None, ANY))
+    [lost] = world.store.reap(100, 400_000, 99).lost
+    assert (lost.id, lost.how) == ("a", "started")
+    other = Hired(world.actor(), prefetch=1, name="w2")
+    other.turns()
+    worker.turns()
+    assert (list(other.starts), list(worker.starts)) == (["a"], [])
+    assert worker.duplicates == 0
+    worker.leave()
+    other.leave()
+
+
+def test_it_trusts_nothing_once_something_was_taken_from_it(world: World) -> None:
+    """Also if what it takes in the same step makes up for the number."""
+    ids = [f"t{number}" for number in range(TASKS)]
+    world.ready(*ids)
+    worker = Hired(world.actor(), prefetch=4, lease=0.4)
+    assert worker.turn() is not None
+    assert worker.turn() is not None
+    time.sleep(0.45)
+    for silent in world.store.reap(100, 400_000, 99).silent_workers:
+        world.store.give_back(silent, "lease_expired", 99)
+    other = Hired(world.actor(), prefetch=1, name="w2")
+    for _ in range(4):
+        other.turn()
+    mine = dict(worker.starts)
+    worker.turns()
+    other.turns()
+    again = [task_id for task_id in other.starts if task_id in worker.starts]
+    assert set(again) <= set(mine), "only what had begun before it fell silent"
+    assert all(len(claims) == 1 for claims in (*worker.starts.values(), *other.starts.values()))
+    assert worker.starts.keys() | other.starts.keys() == set(ids)
+    worker.leave()
+    other.leave()
+
+
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_what_is_given_back_is_not_begun_by_a_late_answer(world: World) -> None:
+    count = 20
+    world.ready(*[f"t{number}" for number in range(count)])
+    worker, other = Hired(world.actor(), prefetch=4), Hired(world.actor(), prefetch=1, name="w2")
+    for number in range(8):
+        assert worker.turn() is not None
+        time.sleep(0.02)
+        if number == 2:  # sent long ago, by a connection that is closed
+            assert world.store.advance(WORKER, ["q"], 60 * US, want=1).started is not None
+    other.turns()
+    worker.turns()
+    started = [*worker.starts.values(), *other.starts.values()]
+    assert len(started) == sum(map(len, started)) == count
+    assert (worker.done + other.done, worker.duplicates) == (count, 0)
+    worker.leave()
+    other.leave()
+
+
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_what_arrived_before_an_outage_shorter_than_the_lease_counts_as_done(world: World) -> None:
+    world.ready(*[f"t{number}" for number in range(TASKS)])
+    worker = Hired(world.actor(), lease=2.0)
+    for _ in range(4):
+        worker.turn()
+    wait_until(lambda: world.store.record("t2") is None, 5)
+    worker.hands._channel._wire._connection.disconnect()  # type: ignore[attr-defined]
+    time.sleep(1.1)  # longer than it trusts what it holds
+    worker.turns()
+    assert (worker.done, worker.duplicates) == (TASKS, 0)
+    worker.leave()
+
+
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_a_connection_that_is_closed_while_a_task_runs_is_no_trouble(world: World, hired: Hired) -> None:
+    assert hired.turn() is not None
+    server: Any = world.redis
+    server.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert hired.turn() is not None
+    assert hired.done == 0, "not heard yet"
+    hired.turns()
+    assert (hired.done, hired.duplicates) == (TASKS, 0)
+
+
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_the_keeper_goes_on_when_the_namespace_is_moved(world: World) -> None:
+    """What has begun is to stay its own until it ends, though the step that said so is refused."""
+    world.ready("a", "b", "c", "d")
+    actor = world.actor()
+    worker = Hired(actor, prefetch=2, lease=0.6)
+    keeper = Keeper(actor, WORKER, 0.6, worker.hands)
+    keeper.start()
+    assert worker.turn() is not None
+    meta = world.keys.plain("meta")
+    kept = world.redis.hget(meta, "strategy")
+    world.redis.hset(meta, "strategy", "another")
+    try:
+        second = worker.turn()
+        assert second is not None
+        keeper.runs(second)
+        time.sleep(1.2)
+        assert world.store.give_back("nobody", "worker_lost", 99) == []
+        life: Any = world.redis.zscore(world.keys.plain("workers"), WORKER)
+        assert life > world.now_us(), "or others are given what runs"
+    finally:
+        world.redis.hset(meta, "strategy", kept)
+        keeper.stop()
+    worker.turns()
+    worker.leave()
+    assert sorted(worker.starts) == ["a", "b", "c", "d"]
+    assert (worker.done, worker.duplicates) == (4, 0)
+
+
+def test_nothing_waits_behind_a_task_that_is_not_known_to_be_short(world: World) -> None:
+    count = 60
+    world.ready(*[f"t{number}" for number in range(count)])
+    worker = Hired(world.actor(), prefetch=0)
+    while len(worker.hands._held) < 5:
+        assert worker.turn() is not None
+    worker.seconds = 1.0
+    assert worker.turn() is not None
+    assert worker.hands._held, "they wait behind what was believed to be short"
+    assert worker.turn() is not None
+    assert not worker.hands._held
+    assert world.states()["ready"] == count - len(worker.starts)
+    worker.turns()
+    worker.leave()
+    assert len(worker.starts) == worker.done == count
