@@ -13,7 +13,8 @@
 --   dropped the queue of each entry of a ready list that turned out to be dispatched twice
 --   started 1 if the held task, or else the first claim, is started, else 0
 --   claims  what was taken: {id, encoded record}
-local worker, lease, want = ARGV[2], tonumber(ARGV[3]), math.min(tonumber(ARGV[4]), 1000)
+local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), 1000)
+local life = whole(now + tonumber(ARGV[3])) -- until when what begins now is leased, and the worker thought alive
 
 if ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must get through in any case
   local refusal = refused(want > 0)
@@ -21,21 +22,20 @@ if ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must
 end
 
 local function settle(outcome, id, token, argument)
-  local record = load(id)
-  if not record then return 'missing' end
-  if record.token ~= token then return 'stale' end
-  if record.state == 'H' then
-    record.starts = record.starts + 1
-  elseif record.state ~= 'L' then
-    return 'repeated'
-  end
-  if record.worker == worker then
+  local raw = redis.call('HGET', key_record(id), id)
+  if not raw then return 'missing' end
+  local state, queue, last, owner = claim_in(raw)
+  if last ~= token then return 'stale' end
+  if state ~= 'L' and state ~= 'H' then return 'repeated' end
+  local record = outcome ~= 'ack' and load(id)
+  if owner == worker then
     -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
     redis.call('LREM', key_held(worker), -1, id)
-    redis.call('ZREM', key_leased(record.queue), id)
+    redis.call('ZREM', key_leased(queue), id)
   else
-    let_go(id, record)
+    let_go(id, { worker = owner, queue = queue })
   end
+  if state == 'H' and record then record.starts = record.starts + 1 end
   if outcome == 'ack' then
     erase(id)
   elseif outcome == 'dead' then
@@ -51,31 +51,35 @@ local function settle(outcome, id, token, argument)
   return 'done'
 end
 
-local function start(id, record)
-  record.state, record.starts = 'L', record.starts + 1
-  redis.call('ZADD', key_leased(record.queue), whole(now + lease), id)
+-- The record of a held task as that of one whose lease begins now; nil if it is not held.
+local function start(id, raw)
+  local record, queue = begun(raw)
+  if record then redis.call('ZADD', key_leased(queue), life, id) end
+  return record
 end
 
 local dropped, any_revoked = {}, nil
 
--- The next task of `queue` that may run, now in the worker's held list; nil if there is none, and whether that is sure.
+-- The next task of `queue` that may run, now in the worker's held list, and its record as `waiting` tells of it; nil if
+-- there is none, and whether that is sure.
 local function take(queue)
   for _ = 1, 100 do
     local id = redis.call('RPOPLPUSH', key_ready(queue), key_held(worker))
     if not id then return nil, true end
     if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
-    local record, revoked = load(id), any_revoked and is_revoked(id)
-    local ours = record and record.state == 'S' and record.queue == queue -- not so if the id was used again elsewhere
-    if ours and record.due <= now then
+    local raw, revoked = redis.call('HGET', key_record(id), id), any_revoked and is_revoked(id)
+    local due, of, before, after = waiting(raw or '')
+    local ours = of == queue -- not so if the id was used again elsewhere
+    if ours and due <= now then
       -- after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
-      if revoked and timer_remove(queue, id, record.due) then drop_revoked(id) end
-      return id, record
+      if revoked and timer_remove(queue, id, due) then drop_revoked(id) end
+      return id, before, after
     end
     redis.call('LREM', key_held(worker), 1, id)
     if revoked then drop_revoked(id) end
     if ours then
       -- not due yet (rescheduled, or this server's clock is behind): never lost
-      if timer_add(queue, id, record.due) then ring_dispatcher() end
+      if timer_add(queue, id, due) then ring_dispatcher() end
     elseif not revoked then
       dropped[#dropped + 1] = queue
     end
@@ -89,10 +93,11 @@ if settled ~= 'done' then allow_when_full() end -- settling frees memory first
 local started, claims = 0, {}
 if ARGV[9] ~= '' then
   local id = ARGV[9]
-  local record = load(id)
-  if record and record.state == 'H' and record.token == ARGV[10] then
-    start(id, record)
-    save(id, record)
+  local raw = redis.call('HGET', key_record(id), id)
+  local _, _, token = claim_in(raw or '')
+  local record = token == ARGV[10] and start(id, raw)
+  if record then
+    redis.call('HSET', key_record(id), id, record)
     started = 1
   end
 end
@@ -101,22 +106,21 @@ if want > 0 then
   for at = 11, #ARGV do
     local queue, empty = ARGV[at], false
     while #claims < want do
-      local id, record = take(queue)
-      if not id then empty = record break end
-      record.state, record.worker = 'H', worker
-      record.token = whole(redis.call('INCR', key_token()))
+      local id, before, after = take(queue)
+      if not id then empty = before break end
+      local record = claimed(before, redis.call('INCR', key_token()), worker, after)
       if ARGV[9] == '' and started == 0 then
-        start(id, record)
-        started = 1
+        record, started = start(id, record), 1
       end
-      claims[#claims + 1] = { id, save(id, record) }
+      redis.call('HSET', key_record(id), id, record)
+      claims[#claims + 1] = { id, record }
     end
     pass_baton(queue, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end
 end
 local holding = redis.call('LLEN', key_held(worker))
 if holding > 0 then
-  redis.call('ZADD', key_workers(), whole(now + lease), worker)
+  redis.call('ZADD', key_workers(), life, worker)
 elseif settled == 'done' then
   redis.call('ZREM', key_workers(), worker) -- one that holds nothing any more is nobody whose silence matters
 end

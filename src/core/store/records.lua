@@ -28,6 +28,27 @@ local function encode(record)
   }, '|')
 end
 
+-- Taking a record apart and putting it together again is most of what a short step would do, so the steps that every task
+-- goes through look at, and change, only what they must. Of a record that is not what is looked for these return nil.
+
+-- One that is claimed, or was: its state, queue, token and worker.
+local function claim_in(raw) return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%d+|%d+|%a?|%d*|(%d*)|([^|]*)|') end
+
+-- One that waits: when it is due, its queue, and what stands before and after the token and the worker.
+local function waiting(raw)
+  local before, due, queue, after = string.match(raw, '^1|S|((%d+)|([^|]*)|%d+|%d+|%d+|%a?|%d*|)%d*|[^|]*(|.*)$')
+  return tonumber(due), queue, before, after
+end
+
+-- It, held by `worker` under `token`.
+local function claimed(before, token, worker, after) return '1|H|' .. before .. token .. '|' .. worker .. after end
+
+-- One that is held, as started; and its queue.
+local function begun(raw)
+  local before, queue, starts, after = string.match(raw, '^1|H|(%d+|([^|]*)|)(%d+)(|%d+|%d+|%a?|%d*|%d*|.*)$')
+  if before then return '1|L|' .. before .. starts + 1 .. after, queue end
+end
+
 -- The record of a new task, encoded.
 local function fresh(due, queue, body) return '1|S|' .. due .. '|' .. queue .. '|0|0|0|||||' .. body end
 
