@@ -39,8 +39,8 @@ def run(
         int,
         typer.Option(
             rich_help_panel=_TASKS,
-            help="Most tasks that a worker has in hand; 0: as many as it runs in 5 ms. Those behind one that runs for "
-            "longer than 50 ms go to other workers.",
+            help="Most tasks that a worker has in hand; 0: as many as it runs in 5 ms, and none behind one that is not "
+            "known to be short.",
         ),
     ] = _DEFAULT["prefetch"],
     lease: Annotated[

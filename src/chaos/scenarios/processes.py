@@ -131,7 +131,7 @@ def _host_loss(stage: Stage) -> None:
     lost, _ = stage.host(), stage.host()
     stage.begin_naps(longest_s=0.15)
     stage.until(stage.size.duration * 0.3)
-    stage.wait_for(lambda: stage.busy_worker(lost), 1.0)
+    stage.stop_in_a_task(lost, within=1.0)  # or what it runs might end before it is gone
     workers = {child.pid for child in lost.children("worker")}
     held = {task_id for pid, task_id in stage.book.running.items() if pid in workers}
     stage.mark(f"SIGKILL to all processes of {lost.name}")
