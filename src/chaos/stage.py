@@ -297,11 +297,11 @@ class Stage:
         return chosen, self.book.running[chosen.pid]
 
     def stop_in_a_task(
-        self, host: Host, spared: Collection[str] = (), *, within: float = 0.5
+        self, host: Host, spared: Collection[str] = (), *, within: float = 1.0
     ) -> tuple[psutil.Process, str] | None:
         """The same, and the worker is stopped (SIGSTOP) in the middle of that task: nothing it does is unknown.
 
-        None if none was caught ``within`` so many seconds.
+        None if none was caught ``within`` so many seconds: in one, ``buckets`` has tasks for certain.
         """
         deadline = time.monotonic() + within
         while True:

@@ -131,7 +131,7 @@ def _host_loss(stage: Stage) -> None:
     lost, _ = stage.host(), stage.host()
     stage.begin_naps(longest_s=0.15)
     stage.until(stage.size.duration * 0.3)
-    stage.stop_in_a_task(lost, within=1.0)  # or what it runs might end before it is gone
+    stage.stop_in_a_task(lost)  # or what it runs might end before it is gone
     workers = {child.pid for child in lost.children("worker")}
     held = {task_id for pid, task_id in stage.book.running.items() if pid in workers}
     stage.mark(f"SIGKILL to all processes of {lost.name}")
@@ -159,7 +159,7 @@ def _zombie(stage: Stage) -> None:
     stage.begin_naps(longest_s=0.15)
     zombies = 0
     for _ in stage.every(max(0.5, stage.size.duration / 3), start=0.3):
-        if (found := stage.stop_in_a_task(host, within=1.0)) is None:
+        if (found := stage.stop_in_a_task(host)) is None:
             continue
         worker, task_id = found
         since, at_us = stage.elapsed(), now_us()
