@@ -19,7 +19,8 @@ from support.world import SCRIPTED, World
 
 from dueq import strategies
 
-# of the conformance suite, what takes long and does not depend on the server; of the second a fifth on the oldest, too
+_LONGEST = {"test_third_party"}  # goes first
+# of the conformance suite, what takes long and does not depend on the server; of the second a tenth on the oldest, too
 _FIRST_ONLY = {
     "test_rivals",
     "test_migration_cuts",
@@ -70,6 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         gone = {id(item) for item in left_out}
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if id(item) not in gone]
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)  # last, it would keep a processor waiting
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _is_unfit(item: pytest.Item) -> bool:
 
 def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
     """Everything on the first server; on the oldest that a strategy can have, everything but what takes long; in turn a
-    fifth of that on each of the others, and of what takes long on the oldest."""
+    tenth of that on each of the others, and of what takes long on the oldest."""
     server = _parameters(item).get("server")
     number = 0 if server is None else _number(server)
     if number == 0:
@@ -97,7 +99,7 @@ def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
     if oldest and module not in _OLDEST_TOO:
         return True
     turns[number] += 1
-    return (oldest or module not in _OLDEST_TOO) and turns[number] % 5 == number % 5
+    return (oldest or module not in _OLDEST_TOO) and turns[number] % 10 == number % 10
 
 
 def _number(server: Server) -> int:
