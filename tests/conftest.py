@@ -20,7 +20,7 @@ from support.world import SCRIPTED, World
 from dueq import strategies
 
 _LONGEST = {"test_third_party"}  # goes first
-# of the conformance suite, what takes long and does not depend on the server; of the second a tenth on the oldest, too
+# of the conformance suite, what takes long and does not depend on the server; of the second a fifth on the oldest, too
 _FIRST_ONLY = {
     "test_rivals",
     "test_migration_cuts",
@@ -86,7 +86,7 @@ def _is_unfit(item: pytest.Item) -> bool:
 
 def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
     """Everything on the first server; on the oldest that a strategy can have, everything but what takes long; in turn a
-    tenth of that on each of the others, and of what takes long on the oldest."""
+    fifth of that on each of the others, and of what takes long on the oldest."""
     server = _parameters(item).get("server")
     number = 0 if server is None else _number(server)
     if number == 0:
@@ -99,7 +99,7 @@ def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
     if oldest and module not in _OLDEST_TOO:
         return True
     turns[number] += 1
-    return (oldest or module not in _OLDEST_TOO) and turns[number] % 10 == number % 10
+    return (oldest or module not in _OLDEST_TOO) and turns[number] % 5 == number % 5
 
 
 def _number(server: Server) -> int:
