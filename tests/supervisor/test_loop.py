@@ -297,7 +297,9 @@ def test_a_boot_failure_later_takes_its_turns_and_leaves_the_others_alone(stage:
     first.die(-9)
     stage.go(10)
     assert not stage.leaving
-    assert other in stage.of("worker")
+    if len(stage.of("worker")) > 1:
+        stage.go(0.2)  # the last one had yet to fail, and the next is seconds away
+    assert stage.of("worker") == [other]
     assert 8 <= stage.restarts(role="worker") <= 11, "as the waits are drawn from their upper halves"
 
 
