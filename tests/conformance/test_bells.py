@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -89,6 +92,25 @@ def test_what_comes_back_rings(world: World, how: str) -> None:
         else:
             assert world.store.reap(10, 1, 9).lost
     with bell(world, "q") as doorbell:
+        assert doorbell.wait(AT_ONCE_S)
+
+
+def test_a_ring_reaches_the_living_while_the_dead_are_still_connected(world: World) -> None:
+    """A worker asks for the bell, and is killed before Redis comes to it: to Redis it lives when its rings are rung."""
+    world.ready("a")
+    server = int(world.redis.info()["process_id"])
+    with bell(world, "q") as doorbell:
+        assert doorbell.wait(AT_ONCE_S)
+        os.kill(server, signal.SIGSTOP)
+        supervisor = threading.Thread(target=world.store.give_back, args=("w1", "worker_lost", 9))
+        try:
+            assert not doorbell.wait(0.02)
+            doorbell.close()
+            supervisor.start()
+            time.sleep(0.05)  # its request is behind the other now
+        finally:
+            os.kill(server, signal.SIGCONT)
+        supervisor.join(20)
         assert doorbell.wait(AT_ONCE_S)
 
 

@@ -115,7 +115,7 @@ if want > 0 then
       redis.call('HSET', key_record(id), id, record)
       claims[#claims + 1] = { id, record }
     end
-    pass_baton(queue, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
+    pass_baton(queue, 1, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end
 end
 local holding = redis.call('LLEN', key_held(worker))

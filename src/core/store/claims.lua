@@ -16,9 +16,10 @@ local function put_back(id, record)
   ring_workers(record.queue, 1)
 end
 
--- What is left in a ready list wakes the next worker; if nothing is left (it is known to be `empty`), no worker needs waking.
-local function pass_baton(queue, empty)
-  if not empty and redis.call('EXISTS', key_ready(queue)) == 1 then ring_workers(queue, 1) else redis.call('DEL', key_bell(queue)) end
+-- What is left in a ready list wakes the next worker (`rings` times); if nothing is left (it is known to be `empty`), no
+-- worker needs waking.
+local function pass_baton(queue, rings, empty)
+  if not empty and redis.call('EXISTS', key_ready(queue)) == 1 then ring_workers(queue, rings) else redis.call('DEL', key_bell(queue)) end
 end
 
 -- The owner is gone: put back, or bury what has now taken `most_losses` owners with it (0: it is not to blame).

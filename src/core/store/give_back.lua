@@ -38,6 +38,7 @@ end
 reply[1] = redis.call('LLEN', key_held(worker))
 if reply[1] == 0 then
   redis.call('ZREM', key_workers(), worker)
-  for _, queue in ipairs(redis.call('SMEMBERS', key_queues())) do pass_baton(queue) end
+  -- twice: Redis may not have seen the end of its connection yet, which can take one ring
+  for _, queue in ipairs(redis.call('SMEMBERS', key_queues())) do pass_baton(queue, 2) end
 end
 return reply

@@ -263,7 +263,7 @@ class TransactionalStore(KeyedStore):
             command
             for queue, tasks in zip(queues, waiting, strict=True)
             if tasks
-            for command in ring_workers(self._keys, queue, 1)
+            for command in ring_workers(self._keys, queue, 2)  # Redis may think it connected still: that takes one
         ]
         session.commit([("ZREM", self._keys.plain("workers"), worker), *rings, *ring_dispatcher(self._keys)])
 
