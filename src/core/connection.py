@@ -6,11 +6,10 @@ redis-py re-sends by default, which repeats pushes, pops and scripts that the se
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,7 +86,10 @@ os.register_at_fork(after_in_child=COMMANDS.renew_lock)
 
 
 def _counting(base: type[Any]) -> type[Any]:
-    """``base``, a redis-py connection class, made to count what it sends, and to pack single commands in C alone."""
+    """``base``, a redis-py connection class, made to count what it sends, and to pack and send single commands itself.
+
+    Around a command that is no more than a packet on its way redis-py does more than the kernel.
+    """
 
     class Counting(base):  # type: ignore[misc]
         def send_command(self, *args: Any, **kwargs: Any) -> None:
@@ -99,7 +101,20 @@ def _counting(base: type[Any]) -> type[Any]:
                 packed = pack_command(args)
             except TypeError as error:
                 raise DataError(str(error)) from None
-            self.send_packed_command((packed,), check_health=kwargs.get("check_health", True))
+            if kwargs.get("check_health", True) or self._sock is None:
+                self.send_packed_command((packed,), check_health=kwargs.get("check_health", True))
+                return
+            try:
+                self._sock.sendall(packed)
+            except (BlockingIOError, builtins.TimeoutError):
+                self.disconnect()
+                raise TimeoutError("Redis has not taken a command in time") from None
+            except OSError as error:
+                self.disconnect()
+                raise ConnectionError(f"the connection broke: {error}") from None
+            except BaseException:
+                self.disconnect()  # half a command may have been sent
+                raise
 
         def pack_commands(self, commands: Any) -> Any:
             commands = list(commands)
@@ -162,16 +177,20 @@ def connect(url: str, *, timeout: float = _TIMEOUT_S, plain: bool = False) -> re
     return redis.Redis(connection_pool=pool)
 
 
-@contextmanager
-def explained(url: str) -> Iterator[None]:
+class explained:  # used like a function; contextlib's would cost a producer more than its task's JSON
     """Turn redis-py's errors into ServerUnavailable or ServerRefused that name the server and the next step."""
-    try:
-        yield
-    except RedisError as error:
-        explanation = _explanation(error, redact(url))
-        if explanation is None:
-            raise
-        raise explanation from error
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
+        if isinstance(error, RedisError) and (explanation := _explanation(error, redact(self._url))) is not None:
+            raise explanation from error
 
 
 def _explanation(error: RedisError, where: str) -> DueqError | None:

@@ -1,12 +1,20 @@
-"""Only the functions that a script needs: making each of them anew at every call is what a short script mostly does."""
+"""Only the functions that a script needs: making each of them anew at every call is what a short script mostly does.
+
+Those of one expression are needed as text only.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 _FUNCTION = re.compile(r"^local function (?P<name>\w+)\((?:[^\n]* end$|.*?^end$)\n*", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _WORD = re.compile(r"\w+")
+
+
+_NEEDS = re.compile(r"^ *-- needs (?P<names>[\w, ]+)\n", re.MULTILINE)
+"""A line of a script that says: these functions are needed only here, in a branch that it seldom takes."""
 
 
 def linked(library: str, *roots: str) -> str:
@@ -14,12 +22,104 @@ def linked(library: str, *roots: str) -> str:
 
     It takes the library's own style for granted: functions begin at the margin, and end there or on the same line.
     """
-    library = _COMMENT.sub("", library)
-    functions = {found["name"]: found[0] for found in _FUNCTION.finditer(library)}
-    rest = _FUNCTION.sub("", library)
+    functions = _functions(library)
+    needed = _needed(functions, (_FUNCTION.sub("", _COMMENT.sub("", library)), *roots))
+    return _FUNCTION.sub(lambda found: found[0] if found["name"] in needed else "", _COMMENT.sub("", library))
+
+
+def without_seldom(text: str) -> str:
+    """``text`` without the names that its ``needs`` lines keep out of its head."""
+    names = {name for found in _NEEDS.finditer(text) for name in _listed(found["names"])}
+    return _WORD.sub(lambda word: "" if word[0] in names else word[0], text)
+
+
+def with_needs(text: str, library: str, head: str) -> str:
+    """``text`` with the functions of ``library`` that its ``needs`` lines name, and what they need, where these stand,
+    except those that ``head`` has."""
+    functions, there = _functions(library), _functions(head)
+
+    def functions_here(line: re.Match[str]) -> str:
+        needed = _needed(functions, _listed(line["names"])) - there.keys()
+        return "".join(body for name, body in functions.items() if name in needed)
+
+    return _NEEDS.sub(functions_here, text)
+
+
+def _functions(library: str) -> dict[str, str]:
+    return {found["name"]: found[0] for found in _FUNCTION.finditer(_COMMENT.sub("", library))}
+
+
+def _needed(functions: Mapping[str, str], roots: Iterable[str]) -> set[str]:
+    """The names of the ``functions`` that ``roots`` mention, and of what they need."""
     needed: set[str] = set()
-    mentioned = {word for text in (rest, *roots) for word in _WORD.findall(text)}
+    mentioned = {word for text in roots for word in _WORD.findall(text)}
     while new := (mentioned & functions.keys()) - needed:
         needed |= new
         mentioned = {word for name in new for word in _WORD.findall(functions[name])}
-    return _FUNCTION.sub(lambda found: found[0] if found["name"] in needed else "", library)
+    return needed
+
+
+_ONE_LINE = re.compile(
+    r"^local function (?P<name>\w+)\((?P<parameters>[\w, ]*)\) (?P<returns>return )?(?P<body>[^\n]+) end\n",
+    re.MULTILINE,
+)
+_STATEMENTS = re.compile(r"\b(if|for|while|local|return|then|do)\b|;")
+_QUOTED = re.compile(r"('[^']*')")
+_PLAIN = re.compile(r"[\w.]+(?:\[[\w +]+\])?|'[^',()]*'")
+_OTHER_NAME = re.compile(r"(?:[\w.]|\bfunction )\Z")
+_BEGINS_STATEMENT = re.compile(r"(?:.*(?:\b(?:then|do|else|end)|;))?\s*")
+
+
+def inlined(text: str) -> str:
+    """``text`` with the calls of its functions of one expression replaced by what they stand for.
+
+    Only where each argument is a name, a field or a constant: anything else could be done twice, or in another order.
+    """
+    while True:
+        before = text
+        for name in [found["name"] for found in _ONE_LINE.finditer(text)]:
+            function = _ONE_LINE.search(text, text.index(f"local function {name}("))  # others may stand in it by now
+            if function is not None and not _STATEMENTS.search(_QUOTED.sub("", function["body"])):
+                text = _without_calls(text, function)
+        if text == before:
+            return text
+
+
+def _without_calls(text: str, function: re.Match[str]) -> str:
+    name = function["name"]
+    parameters = _listed(function["parameters"])
+    bare = not function["returns"] or _is_call(function["body"])  # brackets would leave one value of several
+    parts = _QUOTED.split(function["body"] if bare else f"({function['body']})")
+
+    def expanded(call: re.Match[str]) -> str:
+        line, at = call.string[call.string.rfind("\n", 0, call.start()) + 1 : call.start()], _listed(call["arguments"])
+        if _OTHER_NAME.search(line) or line.count("'") % 2:  # or it stands in quotes
+            return call[0]
+        if len(at) != len(parameters) or not all(map(_PLAIN.fullmatch, at)):
+            return call[0]
+        if not bare and _BEGINS_STATEMENT.fullmatch(line):
+            return call[0]
+        given = dict(zip(parameters, at, strict=True))
+        return "".join(
+            part if part.startswith("'") else re.sub(r"(?<![.\w])\w+", lambda word: given.get(word[0], word[0]), part)
+            for part in parts
+        )
+
+    text = re.sub(rf"{name}\((?P<arguments>[^()]*)\)", expanded, text)  # beginning with the name: found much faster
+    return text if text.count(name) > 1 else text.replace(function[0], "", 1)
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _is_call(expression: str) -> bool:
+    """Whether all of it is one call of a function."""
+    if not re.match(r"[\w.]+\(", expression):
+        return False
+    depth = 0
+    for at, character in enumerate(_QUOTED.sub(lambda quoted: "_" * len(quoted[0]), expression)):
+        depth += (character == "(") - (character == ")")
+        if depth == 0 and character == ")":
+            return at == len(expression) - 1
+    return False

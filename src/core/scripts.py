@@ -15,7 +15,7 @@ from . import keeping
 from .bells import Command
 from .connection import server_version
 from .keys import Keys, lua_names
-from .linking import linked
+from .linking import inlined, linked, with_needs, without_seldom
 from .wire import Wire, Wires
 
 _HEAD = """local P = KEYS[1]
@@ -61,10 +61,12 @@ class Scripts:
 
     def make(self, text: str) -> Script:
         """A script from its text, with what it needs of all that scripts share in front of it."""
-        claims = linked(self._claims, text)
-        records = linked(self._records, self._timers, claims, text)
+        roots = without_seldom(text)
+        claims = linked(self._claims, roots)
+        records = linked(self._records, self._timers, claims, roots)
+        text = with_needs(text, f"{self._records}\n{self._claims}", records + claims)
         names = linked(self._names, records, self._timers, claims, text)
-        return Script(self, "\n".join((self._head, names, records, self._timers, claims, text)))
+        return Script(self, inlined("\n".join((self._head, names, records, self._timers, claims, text))))
 
     def call(self, script: Script, arguments: Sequence[Value]) -> Any:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""

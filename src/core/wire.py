@@ -8,6 +8,9 @@ them, pools, events and retries, costs more than the command.
 from __future__ import annotations
 
 import os
+import select
+import socket
+import struct
 import weakref
 from collections import deque
 from typing import Any
@@ -31,6 +34,7 @@ class Wire:
         self._connection: Any = None
         self._socket: Any = None
         self._answers: Any = None
+        self._poll = select.poll()  # of the socket, so that looking whether it is fresh costs little
 
     @property
     def is_open(self) -> bool:
@@ -39,11 +43,7 @@ class Wire:
     @property
     def is_fresh(self) -> bool:
         """Whether it is open, and nothing was heard since the last answer, nor that the other side closed it."""
-        return (
-            self._connection is not None
-            and self._connection._sock is self._socket
-            and not readable([self._socket.fileno()], 0)
-        )
+        return self._connection is not None and self._connection._sock is self._socket and not self._poll.poll(0)
 
     def send(self, *command: Any) -> None:
         """Send a command of text, bytes and numbers, connecting first if need be."""
@@ -51,6 +51,9 @@ class Wire:
             if self._connection is None:
                 self._connection = self._pool.get_connection()
                 self._socket = self._connection._sock  # redis-py has no public way to it
+                self._poll = select.poll()
+                self._poll.register(self._socket, select.POLLIN)
+                _let_the_kernel_time(self._socket)
                 self._answers = hiredis.Reader(protocolError=InvalidResponse, replyError=_error)
             self._connection.send_command(*command, check_health=False)
             if self._connection._sock is not self._socket:
@@ -70,7 +73,7 @@ class Wire:
                 self._answers.feed(data)
         except BaseException as error:
             self.close()
-            if isinstance(error, TimeoutError):
+            if isinstance(error, (BlockingIOError, TimeoutError)):
                 raise ReplyTimeout("Redis has not answered in time") from None
             if isinstance(error, OSError):
                 raise ConnectionError(f"the connection broke: {error}") from None
@@ -148,6 +151,17 @@ def _forget() -> None:
 
 
 os.register_at_fork(after_in_child=_forget)
+
+
+def _let_the_kernel_time(connected: socket.socket) -> None:
+    """Have the kernel end what takes too long: else Python polls before each of its calls, as costly as the call."""
+    seconds = connected.gettimeout()
+    if seconds is None or type(connected) is not socket.socket:  # TLS waits in its own ways
+        return
+    bound = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
+    connected.settimeout(None)
 
 
 def _error(text: str) -> Exception:

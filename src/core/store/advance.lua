@@ -14,103 +14,112 @@
 --   started 1 if the held task, or else the first claim, is started, else 0
 --   claims  what was taken: {id, encoded record}
 local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), 1000)
-local life = whole(now + tonumber(ARGV[3])) -- until when what begins now is leased, and the worker thought alive
+local held, life = key_held(worker), now + tonumber(ARGV[3])
+life = whole(life) -- until when what begins now is leased, and the worker thought alive
 
 if ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must get through in any case
+  -- needs refused
   local refusal = refused(want > 0)
   if refusal then return refusal end
 end
 
-local function settle(outcome, id, token, argument)
-  local raw = redis.call('HGET', key_record(id), id)
-  if not raw then return 'missing' end
-  local state, queue, last, owner = claim_in(raw)
-  if last ~= token then return 'stale' end
-  if state ~= 'L' and state ~= 'H' then return 'repeated' end
-  local record = outcome ~= 'ack' and load(id)
-  if owner == worker then
-    -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
-    redis.call('LREM', key_held(worker), -1, id)
-    redis.call('ZREM', key_leased(queue), id)
-  else
-    let_go(id, { worker = owner, queue = queue })
-  end
-  if state == 'H' and record then record.starts = record.starts + 1 end
-  if outcome == 'ack' then
-    erase(id)
-  elseif outcome == 'dead' then
-    bury(id, record, argument)
-    record.token = token -- so that the same nack, sent again, is known
-    save(id, record)
-  else
-    record.state, record.cause, record.since, record.worker = 'S', 'r', '', ''
-    record.retries, record.due = record.retries + 1, now + tonumber(argument)
-    save(id, record)
-    if timer_add(record.queue, id, record.due) then ring_dispatcher() end
-  end
-  return 'done'
-end
-
--- The record of a held task as that of one whose lease begins now; nil if it is not held.
-local function start(id, raw)
-  local record, queue = begun(raw)
-  if record then redis.call('ZADD', key_leased(queue), life, id) end
-  return record
-end
-
-local dropped, any_revoked = {}, nil
-
--- The next task of `queue` that may run, now in the worker's held list, and its record as `waiting` tells of it; nil if
--- there is none, and whether that is sure.
-local function take(queue)
-  for _ = 1, 100 do
-    local id = redis.call('RPOPLPUSH', key_ready(queue), key_held(worker))
-    if not id then return nil, true end
-    if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
-    local raw, revoked = redis.call('HGET', key_record(id), id), any_revoked and is_revoked(id)
-    local due, of, before, after = waiting(raw or '')
-    local ours = of == queue -- not so if the id was used again elsewhere
-    if ours and due <= now then
-      -- after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
-      if revoked and timer_remove(queue, id, due) then drop_revoked(id) end
-      return id, before, after
-    end
-    redis.call('LREM', key_held(worker), 1, id)
-    if revoked then drop_revoked(id) end
-    if ours then
-      -- not due yet (rescheduled, or this server's clock is behind): never lost
-      if timer_add(queue, id, due) then ring_dispatcher() end
-    elseif not revoked then
-      dropped[#dropped + 1] = queue
-    end
-  end
-end
-
 local settled = ''
-if ARGV[5] ~= '' then settled = settle(ARGV[5], ARGV[6], ARGV[7], ARGV[8]) end
+if ARGV[5] ~= '' then
+  local id, key = ARGV[6], key_record(ARGV[6])
+  local raw = redis.call('HGET', key, id) or ''
+  local state, queue, token, owner = claim_in(raw)
+  if raw == '' then
+    settled = 'missing'
+  elseif token ~= ARGV[7] then
+    settled = 'stale'
+  elseif state ~= 'L' and state ~= 'H' then
+    settled = 'repeated'
+  else
+    settled = 'done'
+    if owner == worker then
+      -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
+      redis.call('LREM', held, -1, id)
+      redis.call('ZREM', key_leased(queue), id)
+    else
+      -- needs let_go
+      let_go(id, { worker = owner, queue = queue })
+    end
+    if ARGV[5] == 'ack' then
+      redis.call('HDEL', key, id)
+    else
+      -- needs load, save, bury, ring_dispatcher
+      local record = load(id)
+      if state == 'H' then record.starts = record.starts + 1 end
+      if ARGV[5] == 'dead' then
+        bury(id, record, ARGV[8])
+        record.token = token -- so that the same nack, sent again, is known
+        save(id, record)
+      else
+        record.state, record.cause, record.since, record.worker = 'S', 'r', '', ''
+        record.retries, record.due = record.retries + 1, now + tonumber(ARGV[8])
+        save(id, record)
+        if timer_add(queue, id, record.due) then ring_dispatcher() end
+      end
+    end
+  end
+end
 if settled ~= 'done' then allow_when_full() end -- settling frees memory first
 
-local started, claims = 0, {}
+local started, claims, dropped = 0, {}, {}
 if ARGV[9] ~= '' then
-  local id = ARGV[9]
-  local raw = redis.call('HGET', key_record(id), id)
-  local _, _, token = claim_in(raw or '')
-  local record = token == ARGV[10] and start(id, raw)
-  if record then
-    redis.call('HSET', key_record(id), id, record)
-    started = 1
+  local id, key = ARGV[9], key_record(ARGV[9])
+  local raw = redis.call('HGET', key, id) or ''
+  local _, _, token = claim_in(raw)
+  if token == ARGV[10] then
+    local record, queue = begun(raw)
+    if record then
+      redis.call('ZADD', key_leased(queue), life, id)
+      redis.call('HSET', key, id, record)
+      started = 1
+    end
   end
 end
 
 if want > 0 then
+  -- needs waiting, is_revoked, drop_revoked, ring_dispatcher, pass_baton
+  local any_revoked
+
+  -- The next task of `queue` that may run, now in the worker's held list, and its record as `waiting` tells of it; nil
+  -- if there is none, and whether that is sure.
+  local function take(queue)
+    for _ = 1, 100 do
+      local id = redis.call('RPOPLPUSH', key_ready(queue), held)
+      if not id then return nil, true end
+      if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
+      local raw, revoked = redis.call('HGET', key_record(id), id), any_revoked and is_revoked(id)
+      local due, of, before, after = waiting(raw or '')
+      local ours = of == queue -- not so if the id was used again elsewhere
+      if ours and due <= now then
+        -- after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
+        if revoked and timer_remove(queue, id, due) then drop_revoked(id) end
+        return id, before, after
+      end
+      redis.call('LREM', held, 1, id)
+      if revoked then drop_revoked(id) end
+      if ours then
+        -- not due yet (rescheduled, or this server's clock is behind): never lost
+        if timer_add(queue, id, due) then ring_dispatcher() end
+      elseif not revoked then
+        dropped[#dropped + 1] = queue
+      end
+    end
+  end
+
   for at = 11, #ARGV do
     local queue, empty = ARGV[at], false
     while #claims < want do
       local id, before, after = take(queue)
       if not id then empty = before break end
-      local record = claimed(before, redis.call('INCR', key_token()), worker, after)
+      local token = redis.call('INCR', key_token())
+      local record = claimed(before, token, worker, after)
       if ARGV[9] == '' and started == 0 then
-        record, started = start(id, record), 1
+        record, started = begun(record), 1
+        redis.call('ZADD', key_leased(queue), life, id)
       end
       redis.call('HSET', key_record(id), id, record)
       claims[#claims + 1] = { id, record }
@@ -118,11 +127,12 @@ if want > 0 then
     pass_baton(queue, 1, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end
 end
-local holding = redis.call('LLEN', key_held(worker))
+
+local holding = redis.call('LLEN', held)
 if holding > 0 then
   redis.call('ZADD', key_workers(), life, worker)
 elseif settled == 'done' then
   redis.call('ZREM', key_workers(), worker) -- one that holds nothing any more is nobody whose silence matters
 end
 
-return { whole(now), settled, dropped, started, holding, unpack(claims) }
+return { now, settled, dropped, started, holding, unpack(claims) }

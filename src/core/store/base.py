@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from ..codec import Record
 
@@ -36,8 +36,7 @@ EXISTING: dict[str, Existing] = {"S": "scheduled", "H": "scheduled", "L": "lease
 """The same for each state of a record."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(NamedTuple):
     """A task to schedule. ``due`` is epoch microseconds, or microseconds from Redis's now if ``relative``."""
 
     id: str
@@ -47,8 +46,7 @@ class NewTask:
     relative: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(NamedTuple):
     """What came of scheduling: ``existing`` is empty for a new task, else the state of the task that has the id."""
 
     now_us: int

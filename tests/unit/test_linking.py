@@ -1,0 +1,84 @@
+"""Scripts are put together from the functions that they need, and mean the same whichever way that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from dueq.core.connection import connect
+from dueq.core.linking import inlined, linked, with_needs, without_seldom
+
+LIBRARY = """local P = 'p:'
+local function key(name) return P .. name end
+local function both(raw) return string.match(raw, '^(%a)name(%d)$') end
+local function sum(a, b) return a + b end
+local function put(name, value) redis.call('SET', key(name), value) end
+local function twice(name) return name .. name end
+local function last(name)
+  local all = key(name)
+  return string.sub(all, -1)
+end
+"""
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    client = connect(redis_url)
+    yield client
+    client.delete("p:name", "count")
+    client.connection_pool.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("local name = 'x' return key(name) .. 'y'", True),
+        ("return key('name, and more') .. 'y'", False),  # a comma in quotes is not told from one between arguments
+        ("local letter, digit = both('aname1') return { letter, digit }", True),
+        ("local raw = 'aname1' local letter, digit = both(raw) return { letter, digit }", True),
+        ("return 3 * sum(1, 2)", True),
+        ("local record = { a = 1, b = { 2 } } return sum(record.b[1], record.a)", True),
+        ("local at = 1 local t = { 5, 7 } return sum(t[at], t[at + 1]) * 2", True),
+        ("put('name', 5) return redis.call('GET', 'p:name')", True),
+        ("if true then put('name', 6) end return redis.call('GET', 'p:name')", True),
+        ("local raw = 'x' return sum(1, #raw)", False),
+        ("return twice(redis.call('INCR', 'count'))", False),  # not to be counted twice
+        ("local mine = { key = function(name) return name end } return mine.key('name')", False),
+        ("local name = 'x' return last('name') .. 'key(name)'", False),
+    ],
+)
+def test_without_calls_it_means_the_same(client: redis.Redis, text: str, gone: bool) -> None:
+    whole = LIBRARY + text
+    short = inlined(whole)
+    client.delete("count")
+    expected = client.eval(whole, 0)
+    client.delete("count")
+    assert client.eval(short, 0) == expected
+    called = next(name for name in ("both", "sum", "put", "twice", "key") if f"{name}(" in text)
+    assert (f"local function {called}(" not in short) is gone
+
+
+def test_what_is_of_no_value_there_is_not_put_at_the_beginning_of_a_statement() -> None:
+    """Lua takes an expression for a statement only if it is a call."""
+    text = "local function sum(a, b) return a + b end\nsum(1, 2)\nif x then sum(1, 2) end\nreturn sum(1, 2)\n"
+    assert inlined(text).endswith("\nsum(1, 2)\nif x then sum(1, 2) end\nreturn (1 + 2)\n")
+
+
+def test_only_what_is_needed_comes_along() -> None:
+    needed = "local function a()\n  b()\nend\nlocal function b() x() end\n"
+    library = f"-- words\nlocal C = 1\n{needed}local function c() end\n"
+    assert linked(library, "a()") == f"local C = 1\n{needed}"
+    assert linked(library, "nothing") == "local C = 1\n"
+
+
+def test_what_is_seldom_needed_is_made_where_it_is(client: redis.Redis) -> None:
+    library = "local function a() return 2 end\nlocal function b()\n  return a() + 1\nend\n"
+    text = "if ARGV[1] == '1' then\n  -- needs b\n  return b()\nend\nreturn a()\n"
+    head = linked(library, without_seldom(text))
+    assert "function a" in head
+    assert "function b" not in head
+    whole = head + with_needs(text, library, head)
+    assert whole.count("function a") == whole.count("function b") == 1
+    assert [client.eval(whole, 0, argument) for argument in "01"] == [2, 3]
