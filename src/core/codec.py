@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import DueqError, InvalidTask, PayloadTooLarge
 
@@ -18,8 +17,7 @@ _CAUSES = {"": "", "r": "retry", "w": "worker_lost", "e": "lease_expired"}
 _LETTERS = {cause: letter for letter, cause in _CAUSES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A task as Redis keeps it. Times are epoch microseconds."""
 
     id: str

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from .clock import US
 from .errors import DueqError
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """The task that is running: ``dueq.current()`` returns it.
 
     ``token`` is the fencing token: higher at every claim of any task, so a store that remembers the highest it saw

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .clock import US, ServerClock
 from .codec import Record, task_of
@@ -200,7 +200,7 @@ class Hands:
 
     def _hear(self, leave: int = 0) -> Advance:
         """Hear answers until only ``leave`` steps wait for theirs; returns the last."""
-        step = Advance(0)
+        step = Advance(0, "", [], None, [], 0)
         while len(self._asked) > leave:
             step = self._hear_one()
         return step
@@ -232,7 +232,7 @@ class Hands:
         self._held.extend(step.held)
         if step.started is not None and not asked.begun and self._clock.latest_us() - step.now_us > self._trust_s * US:
             # this process stood still since Redis said so: by now another may have it
-            step, self._unsure = replace(step, started=None), True
+            step, self._unsure = step._replace(started=None), True
         if not self._asked and step.holding > len(self._held) + (step.started is not None):
             self._unsure = True  # an earlier request arrived after we had given it up, and took tasks in our name
         return step

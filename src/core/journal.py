@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import redis
 
@@ -41,13 +41,13 @@ Kind = Literal[
 MOST = 1000
 """Entries kept in each list; what producers write may be a tenth more."""
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _EVERY_S = 1.0
 _BUFFER = 2000  # notes of one process between two writes; more would not be kept anyway
 _PAGE = 250  # entries read, or written, by one command
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened to a task."""
 
     at_us: int
@@ -55,12 +55,12 @@ class Event:
     id: str
     token: int = 0
     who: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 def encode(event: Event) -> bytes:
     """The entry of an event."""
-    facts = json.dumps(event.facts, separators=(",", ":")) if event.facts else ""
+    facts = _encode(event.facts) if event.facts else ""
     return f"{event.at_us}|{event.kind}|{event.token}|{event.who}|{event.id} {facts}".encode()
 
 

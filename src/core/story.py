@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .clock import US
 from .codec import Record
@@ -86,7 +85,7 @@ def _span(seconds: float) -> str:
 
 def words(event: Event) -> str:
     """What happened, for people."""
-    facts: dict[str, Any] = event.facts
+    facts = event.facts
     match event.kind:
         case "ready":
             return f"made ready, {_span(facts.get('late_us', 0) / US)} after its due time"

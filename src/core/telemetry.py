@@ -14,7 +14,7 @@ from .codec import Record
 from .journal import Journal, Kind
 from .metrics import Repair
 from .store.base import Lost, Outcome
-from .tally import Tally
+from .tally import CounterHandle, HistogramHandle, Tally
 
 _OUTCOMES = {"ack": "done", "retry": "retried", "dead": "dead"}
 _EVENTS: dict[str, Kind] = {"ack": "done", "retry": "retry", "dead": "dead"}
@@ -27,6 +27,8 @@ class Telemetry:
     def __init__(self, tally: Tally, role: str, strategy: str, journal: Journal | None = None) -> None:
         """What happens to single tasks goes into ``journal``, too, if there is one."""
         self.tally, self.role, self.strategy, self.journal = tally, role, strategy, journal
+        self._counters: dict[tuple[str, ...], CounterHandle] = {}  # what was counted before: found again sooner
+        self._times: dict[tuple[str, ...], HistogramHandle] = {}
 
     def turn(self, sleeps: float = 0.0) -> None:
         """The loop begins another turn, or a sleep of so many seconds."""
@@ -52,11 +54,19 @@ class Telemetry:
             self.journal.note(at_us, kind, task_id, token, **facts)
 
     def _count(self, name: str, queue: str, **labels: str) -> None:
-        self.tally.counter(name, strategy=self.strategy, queue=queue, **labels).inc()
+        which = (name, queue, *labels.values())
+        if (counter := self._counters.get(which)) is None:
+            counter = self._counters[which] = self.tally.counter(name, strategy=self.strategy, queue=queue, **labels)
+        counter.inc()
+
+    def _observe(self, name: str, seconds: float, queue: str, **labels: str) -> None:
+        which = (name, queue, *labels.values())
+        if (times := self._times.get(which)) is None:
+            times = self._times[which] = self.tally.histogram(name, strategy=self.strategy, queue=queue, **labels)
+        times.observe(seconds)
 
     def _late(self, queue: str, stage: str, seconds: float) -> None:
-        labels = {"strategy": self.strategy, "queue": queue, "stage": stage}
-        self.tally.histogram("dueq_task_lateness_seconds", **labels).observe(max(0.0, seconds))
+        self._observe("dueq_task_lateness_seconds", max(0.0, seconds), queue, stage=stage)
 
 
 class WorkerTelemetry(Telemetry):
@@ -88,13 +98,13 @@ class WorkerTelemetry(Telemetry):
     def ended(self, claim: Record, task: str, seconds: float) -> None:
         """A task's function returned or raised after ``seconds``."""
         self.tally.end()
-        labels = {"strategy": self.strategy, "queue": claim.queue, "task": task}
-        self.tally.histogram("dueq_task_duration_seconds", **labels).observe(seconds)
+        self._observe("dueq_task_duration_seconds", seconds, claim.queue, task=task)
 
     def finished(self, outcome: Outcome, now_us: int) -> None:
         """An outcome was accepted, not later than ``now_us``."""
-        facts = {"reason": outcome.reason[:_REASON_CHARACTERS], "in_us": outcome.delay_us}
-        kept = {name: fact for name, fact in facts.items() if fact}
+        kept: dict[str, Any] = {"reason": outcome.reason[:_REASON_CHARACTERS]} if outcome.reason else {}
+        if outcome.delay_us:
+            kept["in_us"] = outcome.delay_us
         self._note(now_us, _EVENTS[outcome.kind], outcome.claim.id, outcome.claim.token, **kept)
         self._count("dueq_tasks_finished_total", outcome.claim.queue, outcome=_OUTCOMES[outcome.kind])
 

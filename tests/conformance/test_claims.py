@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from support.waiting import wait_until
@@ -131,7 +130,7 @@ def test_batches_hold_what_is_not_started(world: World) -> None:
     assert world.states() == {"scheduled": 0, "ready": 2, "leased": 1, "dead": 0}  # held tasks have no lease
     second = world.take(want=3, outcome=Outcome(step.started, "ack"), start=step.held[0])
     assert second.settled == "done"
-    assert second.started == replace(step.held[0], state="L", starts=1)
+    assert second.started == step.held[0]._replace(state="L", starts=1)
     assert [record.id for record in second.held] == ["t3", "t4"]  # and more are taken in the same step
     assert {record.state for record in second.held} == {"H"}
     assert world.states() == {"scheduled": 0, "ready": 0, "leased": 1, "dead": 0}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 from ..codec import Record
@@ -53,8 +53,7 @@ class Scheduled(NamedTuple):
     existing: Existing
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a started task ended: ``ack``; ``retry`` after ``delay_us``; or ``dead``. The store keeps the
     ``reason`` of the last only."""
 
@@ -64,16 +63,15 @@ class Outcome:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(NamedTuple):
     """What one ``advance`` did."""
 
     now_us: int
-    settled: Settled = ""
-    dropped: list[str] = field(default_factory=list)  # queues of tasks found dispatched twice
-    started: Record | None = None
-    held: list[Record] = field(default_factory=list)
-    holding: int = 0  # how many tasks Redis now counts as this worker's
+    settled: Settled
+    dropped: list[str]  # queues of tasks found dispatched twice
+    started: Record | None
+    held: list[Record]
+    holding: int  # how many tasks Redis now counts as this worker's
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...strategies.base import TransactionalStrategy
@@ -93,8 +93,8 @@ class Claiming:
         if self._void.get(record.id) and self._index.contains(self._session, entry_of(record)):
             self.edit.withdraw(record, indexed=True)
             self._drop_void(record.id)
-        claim = replace(
-            record, state="L" if start else "H", token=token, worker=self._worker, starts=record.starts + start
+        claim = record._replace(
+            state="L" if start else "H", token=token, worker=self._worker, starts=record.starts + start
         )
         self.edit.save(claim)
         if start:

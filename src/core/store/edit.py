@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ...strategies.base import Entry, TransactionalStrategy
@@ -64,7 +63,7 @@ class Edit:
     def put_back(self, record: Record) -> None:
         """A claimed task goes to the head of its ready list: it is late already."""
         self.let_go(record)
-        self.save(replace(record, state="S", token=0, worker=""))
+        self.save(record._replace(state="S", token=0, worker=""))
         self.make_ready(record)
 
     def make_ready(self, record: Record) -> None:
@@ -73,7 +72,7 @@ class Edit:
 
     def bury(self, record: Record, reason: str, now_us: int, *, token: int = 0) -> None:
         """``token`` is kept for a nack, so that the same one, sent again, is known."""
-        self.save(replace(record, state="D", token=token, worker="", since_us=0))
+        self.save(record._replace(state="D", token=token, worker="", since_us=0))
         self.commands += [
             ("ZADD", self.keys.of("dead", record.queue), now_us, record.id),
             ("HSET", self.keys.plain("reasons"), record.id, reason),
@@ -85,10 +84,10 @@ class Edit:
         """The owner is gone: put back, or bury what has now taken ``most_losses`` owners with it (0: no blame)."""
         if record.state == "H" or cause == "unstarted":
             # never ran under this claim, so this delivery does not count
-            self.put_back(replace(record, starts=record.starts - (record.state == "L")))
+            self.put_back(record._replace(starts=record.starts - (record.state == "L")))
             return "held"
         blamed = cause == "worker_lost" and most_losses > 0
-        lost = replace(record, cause=cause, since_us=since_us, losses=record.losses + blamed)
+        lost = record._replace(cause=cause, since_us=since_us, losses=record.losses + blamed)
         if blamed and lost.losses >= most_losses:
             self.let_go(lost)
             self.bury(lost, f"killed its worker {lost.losses} times" + (how and f", the last time it {how}"), now_us)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..codec import Record, readable_record
 from ..transactions import Transactions
 from .base import Outcome, Settled
@@ -27,8 +25,7 @@ def settle(edit: Edit, outcome: Outcome, raw: bytes | None, now_us: int) -> tupl
         edit.bury(record, outcome.reason, now_us, token=record.token)
     else:
         due = now_us + outcome.delay_us
-        again = replace(
-            record,
+        again = record._replace(
             state="S",
             cause="retry",
             since_us=0,

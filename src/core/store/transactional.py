@@ -10,7 +10,7 @@ held list may be unclaimed; whoever gives back what the worker held puts it back
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import redis
@@ -124,7 +124,7 @@ class TransactionalStore(KeyedStore):
                 return None
             now, edit = self._clock.now_us(), Edit(self._keys, self._index)
             edit.withdraw(found.record, found.indexed)
-            moved = replace(found.record, due_us=max(now, now + due if relative else due), token=0)
+            moved = found.record._replace(due_us=max(now, now + due if relative else due), token=0)
             edit.save(moved)
             edit.add(moved)
             edit.note(now, "rescheduled", task_id, due_us=moved.due_us)
@@ -324,7 +324,7 @@ class TransactionalStore(KeyedStore):
     def revive(self, task_ids: Sequence[str]) -> int:
         def edit_one(edit: Edit, record: Record, now: int) -> Record:
             self._exhume(edit, record)
-            alive = replace(record, state="S", due_us=now, cause="retry", since_us=0, token=0, retries=0, losses=0)
+            alive = record._replace(state="S", due_us=now, cause="retry", since_us=0, token=0, retries=0, losses=0)
             edit.save(alive)
             edit.add(alive)
             edit.note(now, "revived", record.id, due_us=now)
