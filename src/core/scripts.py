@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -14,6 +14,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 from . import keeping
 from .bells import Command
 from .connection import server_version
+from .errors import DueqError
 from .keys import Keys, lua_names
 from .linking import inlined, linked, with_needs, without_seldom
 from .wire import Wire, Wires
@@ -96,22 +97,27 @@ class Scripts:
         """The command that runs ``script`` also where Redis does not know it, for use inside MULTI."""
         return ("EVAL", script.text, 1, self._keys.prefix, self._now(), *arguments)
 
-    def call_many(self, script: Script, batches: Sequence[Sequence[Value]]) -> list[Any]:
-        """Run ``script`` once per batch in one round trip; replies in order, errors among them as values."""
-        pipe = self._client.pipeline(transaction=False)
-        pipe.execute_command("SCRIPT LOAD", script.text)
-        now = self._now()
-        for arguments in batches:
-            pipe.execute_command("EVALSHA", script.digest, 1, self._keys.prefix, now, *arguments)
-        answers = pipe.execute(raise_on_error=False)[1:]
-        replies = [_cause(answer) if isinstance(answer, ResponseError) else answer for answer in answers]
-        if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            self._client.connection_pool.disconnect()
-        for at, (reply, arguments) in enumerate(zip(replies, batches, strict=True)):
+    def call_many(self, script: Script, batches: Iterable[Sequence[Value]]) -> list[Any]:
+        """Run ``script`` once per batch in one round trip, each sent as soon as it is made.
+
+        Replies come in order, errors among them as values.
+        """
+        now, known = self._now(), list[Sequence[Value]]()
+
+        def commands() -> Iterator[Command]:
+            for arguments in batches:
+                known.append(arguments)
+                yield ("EVALSHA", script.digest, 1, self._keys.prefix, now, *arguments)
+
+        replies = self._wires.ask_many(commands())
+        for at, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
-                replies[at] = self.call(script, arguments)  # flushed in between
+                try:
+                    replies[at] = self.call(script, known[at])
+                except (ResponseError, DueqError) as error:
+                    replies[at] = error
             elif isinstance(reply, ResponseError):
-                replies[at] = self._explained(reply)
+                replies[at] = self._explained(_cause(reply))
         return replies
 
     @property
@@ -177,5 +183,5 @@ class Script:
     def command(self, *arguments: Value) -> Command:
         return self._scripts.command(self, arguments)
 
-    def many(self, batches: Sequence[Sequence[Value]]) -> list[Any]:
+    def many(self, batches: Iterable[Sequence[Value]]) -> list[Any]:
         return self._scripts.call_many(self, batches)

@@ -13,6 +13,7 @@ import socket
 import struct
 import weakref
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -117,9 +118,7 @@ class Wires:
             wire.send(*command)
             return wire.receive()
         except ResponseError as error:
-            # before Redis 7 the error of a script quotes that of its command
-            if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):
-                wire.close()  # its server was demoted: the address may lead to another one by now
+            _leave_replica(wire, error)
             raise
         except BaseException:
             wire.close()  # or the next command would be given this one's answer
@@ -127,6 +126,30 @@ class Wires:
         finally:
             if wire.is_open:
                 self._idle.append(wire)
+
+    def ask_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
+        """The answers to ``commands``, of which each is sent as soon as it is made; errors among them as values."""
+        wire = self._borrowed()
+        answers: list[Any] = []
+        try:
+            sent = 0
+            for command in commands:
+                wire.send(*command)
+                sent += 1
+            while len(answers) < sent:
+                try:
+                    answers.append(wire.receive())
+                except ResponseError as error:
+                    answers.append(error)
+        except BaseException:
+            wire.close()
+            raise
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                _leave_replica(wire, answer)
+        if wire.is_open:
+            self._idle.append(wire)
+        return answers
 
     def forget(self) -> None:
         """In a forked child: what was idle is the parent's."""
@@ -151,6 +174,12 @@ def _forget() -> None:
 
 
 os.register_at_fork(after_in_child=_forget)
+
+
+def _leave_replica(wire: Wire, error: ResponseError) -> None:
+    # its server was demoted: the address may lead to another one by now
+    if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):  # before Redis 7 a script's error quotes it
+        wire.close()
 
 
 def _let_the_kernel_time(connected: socket.socket) -> None:

@@ -217,6 +217,8 @@ class ScriptedStrategy(Strategy):
 
         ``timer_add(queue, id, due)`` indexes a task (harmless if it is indexed) and returns true if a sleeping
         dispatcher must be woken for it; ``timer_remove(queue, id, due)`` returns true if the task was in the index.
+        The first may be given two more, for speed: the due time as text, and true if a task of this queue that is due
+        no later was indexed just before, so that nobody must be woken for this one.
         The names of store/records.lua and keys.py are in scope.
         """
 

@@ -1,10 +1,10 @@
 -- The timer index of the `lua` strategy: a zset per queue, id -> due_at in microseconds.
 
--- Index a task; true if nothing of this queue is due before it. `written` is its due time as text, if there is one already.
-local function timer_add(queue, id, due, written)
+-- Index a task; true if nothing of this queue is due before it.
+local function timer_add(queue, id, due, written, behind)
   local key = key_timer(queue)
   redis.call('ZADD', key, written or whole(due), id)
-  return redis.call('ZRANGE', key, 0, 0)[1] == id
+  return not behind and redis.call('ZRANGE', key, 0, 0)[1] == id
 end
 
 -- Take a task out of the index; true if it was there.

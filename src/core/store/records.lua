@@ -79,9 +79,9 @@ local function refused(settled)
 end
 
 -- Note for `dueq explain` what a producer did (see core/journal.py). Call it when a step may write: first, at maxmemory,
--- goes what frees memory.
-local function note(kind, id, facts)
-  local entry = whole(now) .. '|' .. kind .. '|0|producer|' .. id .. ' ' .. (facts or '')
+-- goes what frees memory. `at` is the time as text, if there is one already.
+local function note(kind, id, facts, at)
+  local entry = (at or whole(now)) .. '|' .. kind .. '|0|producer|' .. id .. ' ' .. (facts or '')
   -- now and then: a thousand are to be there, and a hundred more do not matter
   if redis.call('LPUSH', key_journal(id), entry) > 1100 then redis.call('LTRIM', key_journal(id), 0, 999) end
 end

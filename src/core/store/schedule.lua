@@ -7,7 +7,7 @@ local refusal, free = refused()
 if refusal then return refusal end
 if free then redis.call('HSET', key_meta(), 'strategy', STRATEGY) end
 
-local reply, earlier, last, tasks = { now }, false, nil, 0
+local reply, earlier, last, tasks, soonest, noted = { now }, false, nil, 0, nil, whole(now)
 for at = 2, #ARGV, 4 do
   local id, due, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
@@ -15,15 +15,12 @@ for at = 2, #ARGV, 4 do
   if redis.call('HSETNX', key_record(id), id, fresh(written, queue, ARGV[at + 3])) == 1 then
     if queue ~= last then
       count('scheduled', last, tasks) -- once per run of tasks of the same queue
-      last, tasks = queue, 0
-    end
-    tasks = tasks + 1
-    if timer_add(queue, id, due, written) then
-      -- else it is not the first of its queue, and the queue is known: none is forgotten that has a task
       redis.call('SADD', key_queues(), queue)
-      earlier = true
+      last, tasks, soonest = queue, 0, due
     end
-    note('scheduled', id, '{"due_us":' .. written .. '}')
+    earlier = timer_add(queue, id, due, written, tasks > 0 and soonest <= due) or earlier
+    tasks, soonest = tasks + 1, math.min(soonest, due)
+    note('scheduled', id, '{"due_us":' .. written .. '}', noted)
     reply[#reply + 1] = 'new'
   else
     reply[#reply + 1] = load(id).state -- '?' for a record that this version cannot read

@@ -48,8 +48,11 @@ class ScriptedStore(KeyedStore):
         return results
 
     def _schedule_trip(self, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
-        batches = [self._batch(tasks[at : at + _BATCH]) for at in range(0, len(tasks), _BATCH)]
-        for reply in self._schedule.many(batches) if len(batches) > 1 else [self._schedule(*batches[0])]:
+        if len(tasks) <= _BATCH:
+            replies = [self._schedule(*self._batch(tasks))]
+        else:
+            replies = self._schedule.many(self._batch(tasks[at : at + _BATCH]) for at in range(0, len(tasks), _BATCH))
+        for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
             now = int(reply[0])

@@ -12,18 +12,18 @@ local function notices(what, queue, id)
 end
 
 -- Index a task; true if nothing of this queue is due before it.
-local function timer_add(queue, id, due)
+local function timer_add(queue, id, due, written, behind)
   local key = key_timer(queue)
-  redis.call('ZADD', key, string.format('%.0f', due), id)
+  redis.call('ZADD', key, written or whole(due), id)
   -- a key expires in the millisecond after the one given: never before its task is due
   local expires = math.floor(due / 1000)
   if expires > math.floor(now / 1000) then
     redis.call('SET', alarm(queue, id), '')
-    redis.call('PEXPIREAT', alarm(queue, id), string.format('%.0f', expires))
+    redis.call('PEXPIREAT', alarm(queue, id), whole(expires))
   else
     redis.call('DEL', alarm(queue, id)) -- past: some servers would tell of it at once, some never
   end
-  return redis.call('ZRANGE', key, 0, 0)[1] == id
+  return not behind and redis.call('ZRANGE', key, 0, 0)[1] == id
 end
 
 -- Take a task out of the index; true if it was there.
