@@ -6,12 +6,14 @@ import gc
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 import redis
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from support.waiting import wait_until
 
 from dueq.core.connection import COMMANDS, connect
 from dueq.core.wire import Wire, Wires
@@ -90,6 +92,56 @@ def test_an_answer_that_does_not_come_is_redis_py_s_error(redis_url: str, client
         wire.receive()
     assert not wire.is_open
     hasty.connection_pool.disconnect()
+
+
+def test_a_server_that_stands_still_takes_no_more_than_is_patient(redis_url: str, client: redis.Redis) -> None:
+    """Sending waits for room, as receiving waits for an answer: neither for longer than the client's timeout."""
+    hasty, server = connect(redis_url, timeout=0.2), int(client.info()["process_id"])
+    wire, began = Wire(hasty), time.monotonic()
+    wire.send("SET", "wire", 1)
+    assert wire.receive() == b"OK"
+    os.kill(server, signal.SIGSTOP)
+    try:
+        with pytest.raises(TimeoutError):
+            wire.send("SET", "wire", b"x" * 50_000_000)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert 0.1 < time.monotonic() - began < 10
+    assert not wire.is_open
+    wire.send("GET", "wire")
+    assert wire.receive() == b"1"
+    wire.close()
+    hasty.connection_pool.disconnect()
+
+
+def test_many_are_sent_as_they_are_made_and_answered_in_order(client: redis.Redis) -> None:
+    wires, done = Wires(client), list[int]()
+
+    def commands() -> Iterator[tuple[object, ...]]:
+        for number in range(20):
+            yield ("RPUSH", "wire", number) if number != 7 else ("INCR", "wire")
+            if number == 10:  # though none was asked for its answer yet
+                wait_until(lambda: client.llen("wire") == 10, what="the first have been done")
+                done.append(number)
+
+    answers = wires.ask_many(commands())
+    assert done == [10]
+    assert isinstance(answers.pop(7), ResponseError)
+    assert answers == list(range(1, 20))
+    assert wires.ask("LLEN", "wire") == 19
+    assert len(wires._idle) == 1
+
+
+def test_many_that_end_early_leave_no_answer_to_others(client: redis.Redis) -> None:
+    wires = Wires(client)
+
+    def commands() -> Iterator[tuple[object, ...]]:
+        yield ("ECHO", "first")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        wires.ask_many(commands())
+    assert wires.ask("ECHO", "second") == b"second"
 
 
 def connections(client: redis.Redis) -> int:
