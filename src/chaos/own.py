@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import strategies
@@ -67,7 +68,7 @@ def _tested(stage: Stage, target: str, chosen: Sequence[Call]) -> Report:
             task_id = f"t{number}"
             due_us = stage.base_us + round(stage.chance.uniform(0, stage.size.duration) * US)
             stage.plan[task_id], names[task_id] = Planned(due_us, 0), call.task
-            made.append(call._replace(id=task_id, due=due_us, relative=False))
+            made.append(replace(call, id=task_id, due=due_us, relative=False))
         stage.app.schedule_many(made)
 
     stage.begin(schedule)
@@ -155,7 +156,7 @@ def _fitted(app: Dueq, call: Call) -> Call:
     if task is None:
         known = ", ".join(sorted(app.tasks)) or "none"
         raise ConfigurationError(f"the application has no task called {call.task!r}: there are {known}")
-    return call._replace(queue=task.queue)
+    return replace(call, queue=task.queue)
 
 
 def _without_arguments(app: Dueq) -> list[Call]:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from .clock import US, Delay, When, delay_us, due_us
 from .codec import check_id, encode_body
@@ -60,7 +60,8 @@ class Handle:
         return self.app.reschedule(self.id, at=at, after=after)
 
 
-class Call(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Call:
     """One call of a task, due at a time: what ``Task.call_at`` makes and ``Dueq.schedule_many`` takes."""
 
     task: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import re
+import socket
 import threading
 from typing import Any
 from urllib.parse import urlsplit
@@ -92,6 +93,8 @@ def _counting(base: type[Any]) -> type[Any]:
     """
 
     class Counting(base):  # type: ignore[misc]
+        patience = 0.0  # seconds; the time that its socket may take, where the socket itself does not see to that
+
         def send_command(self, *args: Any, **kwargs: Any) -> None:
             COMMANDS.add(1)
             if " " in args[0]:  # two words, as redis-py names some
@@ -105,8 +108,8 @@ def _counting(base: type[Any]) -> type[Any]:
                 self.send_packed_command((packed,), check_health=kwargs.get("check_health", True))
                 return
             try:
-                self._sock.sendall(packed)
-            except (BlockingIOError, builtins.TimeoutError):
+                self._send(packed)
+            except builtins.TimeoutError:
                 self.disconnect()
                 raise TimeoutError("Redis has not taken a command in time") from None
             except OSError as error:
@@ -115,6 +118,19 @@ def _counting(base: type[Any]) -> type[Any]:
             except BaseException:
                 self.disconnect()  # half a command may have been sent
                 raise
+
+        def _send(self, packed: bytes) -> None:
+            if not self.patience:
+                self._sock.sendall(packed)
+                return
+            try:
+                sent = self._sock.send(packed, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(packed):
+                self._sock.settimeout(self.patience)
+                self._sock.sendall(memoryview(packed)[sent:])
+                self._sock.settimeout(None)
 
         def pack_commands(self, commands: Any) -> Any:
             commands = list(commands)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from .clock import US
 from .errors import DueqError
 
 
-class Context(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Context:
     """The task that is running: ``dueq.current()`` returns it.
 
     ``token`` is the fencing token: higher at every claim of any task, so a store that remembers the highest it saw

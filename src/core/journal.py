@@ -14,7 +14,6 @@ import json
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import redis
@@ -55,7 +54,7 @@ class Event(NamedTuple):
     id: str
     token: int = 0
     who: str = ""
-    facts: Mapping[str, Any] = MappingProxyType({})
+    facts: Mapping[str, Any] = {}
 
 
 def encode(event: Event) -> bytes:

@@ -63,37 +63,73 @@ _ONE_LINE = re.compile(
     r"^local function (?P<name>\w+)\((?P<parameters>[\w, ]*)\) (?P<returns>return )?(?P<body>[^\n]+) end\n",
     re.MULTILINE,
 )
-_STATEMENTS = re.compile(r"\b(if|for|while|local|return|then|do)\b|;")
+_NO_EXPRESSION = re.compile(r"\b(if|for|while|local|return|then|do|function)\b|[;\"{}\\:]|\[\[")
 _QUOTED = re.compile(r"('[^']*')")
+_VARIABLE = re.compile(r"(?<![.\w])[A-Za-z_]\w*")
 _PLAIN = re.compile(r"[\w.]+(?:\[[\w +]+\])?|'[^',()]*'")
-_OTHER_NAME = re.compile(r"(?:[\w.]|\bfunction )\Z")
+_OTHER_NAME = re.compile(r"(?:[\w.:]|\bfunction )\Z")
 _BEGINS_STATEMENT = re.compile(r"(?:.*(?:\b(?:then|do|else|end)|;))?\s*")
+_DECLARED = re.compile(
+    r"\bfunction\s*(?P<function>[\w.:]*)\s*\((?P<parameters>[^()]*)\)|\b(?:local|for)\s+(?!function\b)(?P<names>\w+(?:\s*,\s*\w+)*)"
+)
 
 
-def inlined(text: str) -> str:
-    """``text`` with the calls of its functions of one expression replaced by what they stand for.
+def inlined(text: str, library: str, others: str) -> str:
+    """``text`` with the calls of one-expression functions of ``library`` replaced by what they stand for.
 
-    Only where each argument is a name, a field or a constant: anything else could be done twice, or in another order.
+    Only where that means the same for certain: each argument is a name, a field or a constant, as anything else could
+    be done twice, or in another order; and ``others``, whoever wrote it, gives no name that the function relies on to
+    something else. Of functions that nobody calls then, those on one line are left out.
     """
+    if "[[" in others:
+        return text  # where its strings end is not looked for
+    chosen = _expressions(library) - _relied_on(library, _declared(others))
     while True:
         before = text
         for name in [found["name"] for found in _ONE_LINE.finditer(text)]:
             function = _ONE_LINE.search(text, text.index(f"local function {name}("))  # others may stand in it by now
-            if function is not None and not _STATEMENTS.search(_QUOTED.sub("", function["body"])):
-                text = _without_calls(text, function)
+            if function is not None:
+                text = _without_calls(text, function) if name in chosen else text
+                text = text if text.count(name) > 1 else text.replace(function[0], "", 1)
         if text == before:
             return text
 
 
+def _expressions(library: str) -> set[str]:
+    """The names of functions that are no more than one expression, or one call."""
+    return {
+        found["name"]
+        for found in _ONE_LINE.finditer(library)
+        if not _NO_EXPRESSION.search(bare := _QUOTED.sub("", found["body"]))
+        and found["name"] not in _VARIABLE.findall(bare)
+    }
+
+
+def _relied_on(library: str, declared: set[str]) -> set[str]:
+    """The names of functions on one line that would mean something else where these names are given to others."""
+    return {
+        found["name"]
+        for found in _ONE_LINE.finditer(library)
+        if declared
+        & ({found["name"], *_VARIABLE.findall(_QUOTED.sub("", found["body"]))} - {*_listed(found["parameters"])})
+    }
+
+
+def _declared(text: str) -> set[str]:
+    names = set[str]()
+    for found in _DECLARED.finditer(text):
+        names.update(_listed(found["names"] or found["parameters"] or ""), [found["function"] or ""])
+    return names - {"", "function"}
+
+
 def _without_calls(text: str, function: re.Match[str]) -> str:
-    name = function["name"]
     parameters = _listed(function["parameters"])
     bare = not function["returns"] or _is_call(function["body"])  # brackets would leave one value of several
     parts = _QUOTED.split(function["body"] if bare else f"({function['body']})")
 
     def expanded(call: re.Match[str]) -> str:
         line, at = call.string[call.string.rfind("\n", 0, call.start()) + 1 : call.start()], _listed(call["arguments"])
-        if _OTHER_NAME.search(line) or line.count("'") % 2:  # or it stands in quotes
+        if _OTHER_NAME.search(line) or line.count("'") % 2 or line.count('"') % 2:  # or it stands in quotes
             return call[0]
         if len(at) != len(parameters) or not all(map(_PLAIN.fullmatch, at)):
             return call[0]
@@ -101,12 +137,12 @@ def _without_calls(text: str, function: re.Match[str]) -> str:
             return call[0]
         given = dict(zip(parameters, at, strict=True))
         return "".join(
-            part if part.startswith("'") else re.sub(r"(?<![.\w])\w+", lambda word: given.get(word[0], word[0]), part)
+            part if part.startswith("'") else _VARIABLE.sub(lambda word: given.get(word[0], word[0]), part)
             for part in parts
         )
 
-    text = re.sub(rf"{name}\((?P<arguments>[^()]*)\)", expanded, text)  # beginning with the name: found much faster
-    return text if text.count(name) > 1 else text.replace(function[0], "", 1)
+    # beginning with the name: found much faster
+    return re.sub(rf"{function['name']}\((?P<arguments>[^()]*)\)", expanded, text)
 
 
 def _listed(text: str) -> list[str]:

@@ -62,12 +62,13 @@ class Scripts:
 
     def make(self, text: str) -> Script:
         """A script from its text, with what it needs of all that scripts share in front of it."""
-        roots = without_seldom(text)
+        roots, shared = without_seldom(text), f"{self._records}\n{self._claims}"
         claims = linked(self._claims, roots)
         records = linked(self._records, self._timers, claims, roots)
-        text = with_needs(text, f"{self._records}\n{self._claims}", records + claims)
-        names = linked(self._names, records, self._timers, claims, text)
-        return Script(self, inlined("\n".join((self._head, names, records, self._timers, claims, text))))
+        rest = with_needs(text, shared, records + claims)
+        names = linked(self._names, records, self._timers, claims, rest)
+        whole = "\n".join((self._head, names, records, self._timers, claims, rest))
+        return Script(self, inlined(whole, f"{self._names}\n{shared}", f"{self._timers}\n{text}"))
 
     def call(self, script: Script, arguments: Sequence[Value]) -> Any:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""

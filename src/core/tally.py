@@ -55,6 +55,8 @@ class CounterHandle:
     """Counts one series of a counter. May be shared by threads."""
 
     __slots__ = ("_at", "_cells", "_lock")
+    has_room = True
+    """Whether it is to be kept: one that found no room is made anew each time, or they would have no end."""
 
     def __init__(self, cells: memoryview[float], at: int, lock: threading.RLock) -> None:
         self._cells, self._at, self._lock = cells, at, lock
@@ -75,6 +77,7 @@ class HistogramHandle:
     """Counts one series of a histogram. May be shared by threads."""
 
     __slots__ = ("_at", "_bounds", "_cells", "_lock", "_sum_at")
+    has_room = True
 
     def __init__(self, cells: memoryview[float], at: int, lock: threading.RLock, bounds: tuple[float, ...]) -> None:
         self._cells, self._at, self._lock, self._bounds = cells, at, lock, bounds
@@ -93,6 +96,7 @@ class _NoCounter(CounterHandle):
     """Stands in for a counter that found no room."""
 
     __slots__ = ()
+    has_room = False
 
     def inc(self, n: float = 1) -> None:
         super().inc(1)
@@ -105,6 +109,7 @@ class _NoHistogram(HistogramHandle):
     """Stands in for a histogram that found no room."""
 
     __slots__ = ()
+    has_room = False
 
     def observe(self, seconds: float) -> None:
         with self._lock:

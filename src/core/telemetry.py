@@ -56,13 +56,17 @@ class Telemetry:
     def _count(self, name: str, queue: str, **labels: str) -> None:
         which = (name, queue, *labels.values())
         if (counter := self._counters.get(which)) is None:
-            counter = self._counters[which] = self.tally.counter(name, strategy=self.strategy, queue=queue, **labels)
+            counter = self.tally.counter(name, strategy=self.strategy, queue=queue, **labels)
+            if counter.has_room:
+                self._counters[which] = counter
         counter.inc()
 
     def _observe(self, name: str, seconds: float, queue: str, **labels: str) -> None:
         which = (name, queue, *labels.values())
         if (times := self._times.get(which)) is None:
-            times = self._times[which] = self.tally.histogram(name, strategy=self.strategy, queue=queue, **labels)
+            times = self.tally.histogram(name, strategy=self.strategy, queue=queue, **labels)
+            if times.has_room:
+                self._times[which] = times
         times.observe(seconds)
 
     def _late(self, queue: str, stage: str, seconds: float) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import struct
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -54,7 +53,7 @@ class Wire:
                 self._socket = self._connection._sock  # redis-py has no public way to it
                 self._poll = select.poll()
                 self._poll.register(self._socket, select.POLLIN)
-                _let_the_kernel_time(self._socket)
+                _send_at_once(self._connection)
                 self._answers = hiredis.Reader(protocolError=InvalidResponse, replyError=_error)
             self._connection.send_command(*command, check_health=False)
             if self._connection._sock is not self._socket:
@@ -69,12 +68,17 @@ class Wire:
         """The answer to the first command that is not answered yet. Raises it, if it is an error."""
         try:
             while (answer := self._answers.gets()) is False:
-                if self._connection._sock is not self._socket or not (data := self._socket.recv(_CHUNK)):
+                if self._connection._sock is not self._socket:
+                    raise ConnectionError("the connection was closed")
+                patience = self._connection.patience
+                if patience and not self._poll.poll(patience * 1000):
+                    raise TimeoutError
+                if not (data := self._socket.recv(_CHUNK)):
                     raise ConnectionError("the connection was closed")
                 self._answers.feed(data)
         except BaseException as error:
             self.close()
-            if isinstance(error, (BlockingIOError, TimeoutError)):
+            if isinstance(error, TimeoutError):
                 raise ReplyTimeout("Redis has not answered in time") from None
             if isinstance(error, OSError):
                 raise ConnectionError(f"the connection broke: {error}") from None
@@ -182,15 +186,14 @@ def _leave_replica(wire: Wire, error: ResponseError) -> None:
         wire.close()
 
 
-def _let_the_kernel_time(connected: socket.socket) -> None:
-    """Have the kernel end what takes too long: else Python polls before each of its calls, as costly as the call."""
-    seconds = connected.gettimeout()
-    if seconds is None or type(connected) is not socket.socket:  # TLS waits in its own ways
-        return
-    bound = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
-    connected.settimeout(None)
+def _send_at_once(connection: Any) -> None:
+    """Send without asking first whether there is room, as Python does at the cost of another call: there is, mostly.
+
+    Not where sockets wait in ways of their own: TLS, and those of gevent and its like.
+    """
+    if type(connection._sock).__module__ == socket.__name__ and connection._sock.gettimeout():
+        connection.patience = connection._sock.gettimeout()
+        connection._sock.settimeout(None)
 
 
 def _error(text: str) -> Exception:

@@ -16,6 +16,9 @@ local function both(raw) return string.match(raw, '^(%a)name(%d)$') end
 local function sum(a, b) return a + b end
 local function put(name, value) redis.call('SET', key(name), value) end
 local function twice(name) return name .. name end
+local function upper(name) return name:upper() end
+local function field(queue) return { name = queue } end
+local function again(n) return n > 9 and n or again(n) end
 local function last(name)
   local all = key(name)
   return string.sub(all, -1)
@@ -47,23 +50,34 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
         ("return twice(redis.call('INCR', 'count'))", False),  # not to be counted twice
         ("local mine = { key = function(name) return name end } return mine.key('name')", False),
         ("local name = 'x' return last('name') .. 'key(name)'", False),
+        ("local name = 'x' return last('name') .. \"key(name)\"", False),
+        ("return key('x') .. [[\nkey(name) ]]", False),
+        ("local P = 'mine' return key('x')", False),  # that of the library is meant
+        ("local a, P = 1, 2 return key('x')", False),
+        ("for P = 1, 1 do return key('x') end", False),
+        ("local function f(x, P) return key('x') end return f(1, 2)", False),
+        ("local function key(name) return 'mine' .. name end return key('x')", False),
+        ("return upper('x')", False),
+        ("return field('x').name", False),
+        ("return again(10)", False),
     ],
 )
 def test_without_calls_it_means_the_same(client: redis.Redis, text: str, gone: bool) -> None:
     whole = LIBRARY + text
-    short = inlined(whole)
+    short = inlined(whole, LIBRARY, text)
     client.delete("count")
     expected = client.eval(whole, 0)
     client.delete("count")
     assert client.eval(short, 0) == expected
-    called = next(name for name in ("both", "sum", "put", "twice", "key") if f"{name}(" in text)
+    names = ("both", "sum", "put", "twice", "key", "upper", "field", "again")
+    called = next(name for name in names if f"{name}(" in text)
     assert (f"local function {called}(" not in short) is gone
 
 
 def test_what_is_of_no_value_there_is_not_put_at_the_beginning_of_a_statement() -> None:
     """Lua takes an expression for a statement only if it is a call."""
     text = "local function sum(a, b) return a + b end\nsum(1, 2)\nif x then sum(1, 2) end\nreturn sum(1, 2)\n"
-    assert inlined(text).endswith("\nsum(1, 2)\nif x then sum(1, 2) end\nreturn (1 + 2)\n")
+    assert inlined(text, text, "").endswith("\nsum(1, 2)\nif x then sum(1, 2) end\nreturn (1 + 2)\n")
 
 
 def test_only_what_is_needed_comes_along() -> None:

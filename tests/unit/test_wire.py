@@ -114,6 +114,39 @@ def test_a_server_that_stands_still_takes_no_more_than_is_patient(redis_url: str
     hasty.connection_pool.disconnect()
 
 
+def test_signals_do_not_prolong_a_wait(redis_url: str, client: redis.Redis) -> None:
+    hasty, server, heard = connect(redis_url, timeout=0.3), int(client.info()["process_id"]), list[int]()
+    wire, began = Wire(hasty), time.monotonic()
+    wire.send("GET", "wire")
+    wire.receive()
+    before = signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))
+    os.kill(server, signal.SIGSTOP)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        wire.send("GET", "wire")
+        with pytest.raises(TimeoutError):
+            wire.receive()
+        with pytest.raises(TimeoutError):
+            wire.send("SET", "wire", b"x" * 50_000_000)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        os.kill(server, signal.SIGCONT)
+        signal.signal(signal.SIGALRM, before)
+    assert len(heard) > 10
+    assert time.monotonic() - began < 10
+    hasty.connection_pool.disconnect()
+
+
+def test_next_to_no_patience_is_not_patience_without_end(redis_url: str) -> None:
+    hasty, began = connect(redis_url, timeout=1e-7), time.monotonic()
+    wire = Wire(hasty)
+    with suppress(TimeoutError, ConnectionError):
+        wire.send("BLPOP", "wire", 2)
+        wire.receive()
+    assert time.monotonic() - began < 1
+    hasty.connection_pool.disconnect()
+
+
 def test_many_are_sent_as_they_are_made_and_answered_in_order(client: redis.Redis) -> None:
     wires, done = Wires(client), list[int]()
 
