@@ -10,6 +10,7 @@ import builtins
 import os
 import re
 import socket
+import ssl
 import threading
 from typing import Any
 from urllib.parse import urlsplit
@@ -118,6 +119,12 @@ def _counting(base: type[Any]) -> type[Any]:
             except BaseException:
                 self.disconnect()  # half a command may have been sent
                 raise
+
+        def can_read(self, timeout: float = 0) -> bool:
+            # asked of new connections, too: there TLS session tickets look like data until they have been taken in
+            if isinstance(self._sock, ssl.SSLSocket) and not timeout:
+                return bool(self._parser.read_from_socket(timeout=0, raise_on_timeout=False))
+            return bool(super().can_read(timeout))
 
         def _send(self, packed: bytes) -> None:
             if not self.patience:

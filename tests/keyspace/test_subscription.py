@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from redis.exceptions import ConnectionError, ResponseError
-from support.servers import Server, all_servers, running
+from support.servers import running_tls
 from support.world import World
 
 from dueq.core.connection import connect
@@ -176,23 +174,12 @@ def test_a_connection_that_died_silently_is_replaced(relay: Relay, monkeypatch: 
 
 @pytest.fixture
 def tls_url(tmp_path: Path) -> Iterator[str]:
-    """The address of a server that speaks TLS only."""
-    openssl = shutil.which("openssl")
-    server = next((each for each in all_servers() if isinstance(each, Server) and each.name == "redis-7.0.15"), None)
-    if openssl is None or server is None:
-        pytest.skip("needs openssl, and the system's Redis, which speaks TLS")
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    request = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*request, "-out", certificate, "-keyout", key], check=True, capture_output=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    directory = tmp_path / "server"
-    directory.mkdir()
-    options = [f"tls-port {port}", f"tls-cert-file {certificate}", f"tls-key-file {key}"]
-    with running(server, directory, *options, "tls-auth-clients no", f"{SETTING} Kx") as plain:
-        connect(plain).config_set("requirepass", "secret")
-        yield f"rediss://:secret@127.0.0.1:{port}/0?ssl_cert_reqs=none&ssl_check_hostname=false"
+    """The address of a server that speaks TLS, and wants a password."""
+    with running_tls(tmp_path, f"{SETTING} Kx") as url:
+        client = connect(url)
+        client.config_set("requirepass", "secret")
+        client.close()
+        yield url.replace("//", "//:secret@")
 
 
 def test_tls_keeps_nothing_back(tls_url: str) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -92,9 +94,9 @@ def running(server: Server, directory: Path, *options: str) -> Iterator[str]:
     so that none is left if the tests are killed.
     """
     with tempfile.TemporaryDirectory(prefix="dueq-") as private:  # pytest's own are too long for a socket's path
-        socket = Path(private, "s")
-        url = f"unix://{quote(str(socket))}?db=0"
-        process = _launch(server, directory, socket, (*server.options, *options))
+        path = Path(private, "s")
+        url = f"unix://{quote(str(path))}?db=0"
+        process = _launch(server, directory, path, (*server.options, *options))
         try:
             wait_until(lambda: _answers(url) or process.poll() is not None, _START_S, what=f"{server.name} answers")
             if process.poll() is not None:
@@ -104,8 +106,27 @@ def running(server: Server, directory: Path, *options: str) -> Iterator[str]:
             _end(process)
 
 
-def _launch(server: Server, directory: Path, socket: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    settings = _SETTINGS.format(socket=socket, directory=directory)
+@contextmanager
+def running_tls(directory: Path, *options: str) -> Iterator[str]:
+    """Like ``running``, the system's Redis by TLS; skips the test where there is none, or no openssl."""
+    openssl = shutil.which("openssl")
+    server = next((each for each in all_servers() if isinstance(each, Server) and each.name == "redis-7.0.15"), None)
+    if openssl is None or server is None:
+        pytest.skip("needs openssl, and the system's Redis, which speaks TLS")
+    certificate, key = directory / "cert.pem", directory / "key.pem"
+    request = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*request, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tls = [f"tls-port {port}", f"tls-cert-file {certificate}", f"tls-key-file {key}", "tls-auth-clients no"]
+    (directory / "server").mkdir()
+    with running(server, directory / "server", *tls, *options):
+        yield f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none&ssl_check_hostname=false"
+
+
+def _launch(server: Server, directory: Path, path: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    settings = _SETTINGS.format(socket=path, directory=directory)
     configuration = directory / "redis.conf"
     configuration.write_text(settings + "".join(f"{option}\n" for option in options))
     with (directory / "output").open("wb") as output:

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import redis
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from support.servers import running_tls
 from support.waiting import wait_until
 
 from dueq.core.connection import COMMANDS, connect
@@ -145,6 +147,20 @@ def test_next_to_no_patience_is_not_patience_without_end(redis_url: str) -> None
         wire.receive()
     assert time.monotonic() - began < 1
     hasty.connection_pool.disconnect()
+
+
+def test_tls_connections_are_ready_and_patient(tmp_path: Path) -> None:
+    """What a server sends on its own to end the handshake must not be taken for an answer, or for a fault."""
+    with running_tls(tmp_path) as url:
+        for number in range(40):
+            hasty = connect(url, timeout=0.5)
+            assert Wires(hasty).ask("ECHO", str(number)) == str(number).encode()
+            assert hasty.ping()
+            hasty.close()
+        wire = Wire(connect(url, timeout=0.05))
+        wire.send("BLPOP", "wire", 5)
+        with pytest.raises(TimeoutError):
+            wire.receive()
 
 
 def test_many_are_sent_as_they_are_made_and_answered_in_order(client: redis.Redis) -> None:
