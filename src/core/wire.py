@@ -145,15 +145,16 @@ class Wires:
                     answers.append(wire.receive())
                 except ResponseError as error:
                     answers.append(error)
+            for answer in answers:
+                if isinstance(answer, ResponseError):
+                    _leave_replica(wire, answer)
+            return answers
         except BaseException:
             wire.close()
             raise
-        for answer in answers:
-            if isinstance(answer, ResponseError):
-                _leave_replica(wire, answer)
-        if wire.is_open:
-            self._idle.append(wire)
-        return answers
+        finally:
+            if wire.is_open:
+                self._idle.append(wire)
 
     def forget(self) -> None:
         """In a forked child: what was idle is the parent's."""
