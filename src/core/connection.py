@@ -44,20 +44,8 @@ _SCHEMES = ("redis://", "rediss://", "unix://")
 # greedy, since a password may hold an unescaped / or @; bounded, since a log line may be 100 kB without a single space
 _CREDENTIALS = re.compile(r"(?P<scheme>\b[\w+]{1,16}://)\S{0,1000}@")
 _UNESCAPED = re.compile(r"redis(?:s|\+sentinel)?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
+_NO_DATABASE = re.compile(r"invalid DB index|DB index is out of range", re.IGNORECASE)
 _QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
-_REFUSALS = (
-    "READONLY",
-    "LOADING",
-    "OOM",
-    "MISCONF",
-    "NOAUTH",
-    "NOPERM",
-    "WRONGPASS",
-    "BUSY",
-    "MASTERDOWN",
-    "NOREPLICAS",
-)
-
 TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError)
 """What a long-lived loop survives by waiting and trying again."""
 
@@ -201,7 +189,8 @@ def connect(url: str, *, timeout: float = _TIMEOUT_S, plain: bool = False) -> re
 
 
 class explained:  # used like a function; contextlib's would cost a producer more than its task's JSON
-    """Turn redis-py's errors into ServerUnavailable or ServerRefused that name the server and the next step."""
+    """Turn redis-py's errors, and answers that are no text of dueq's, into DueqErrors that name the server and the next
+    step: nothing else leaves the Python API."""
 
     __slots__ = ("_url",)
 
@@ -212,12 +201,11 @@ class explained:  # used like a function; contextlib's would cost a producer mor
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
-        if isinstance(error, RedisError) and (explanation := _explanation(error, redact(self._url))) is not None:
-            raise explanation from error
+        if isinstance(error, (RedisError, UnicodeDecodeError)):
+            raise _explanation(error, redact(self._url)) from error
 
 
-def _explanation(error: RedisError, where: str) -> DueqError | None:
-    """What to say of ``error``; None if it says that itself."""
+def _explanation(error: RedisError | UnicodeDecodeError, where: str) -> DueqError:
     match error:
         case AuthenticationError() | NoPermissionError():
             return ServerRefused(
@@ -236,16 +224,32 @@ def _explanation(error: RedisError, where: str) -> DueqError | None:
                 "(dueq doctor); a write that was under way may or may not have happened"
             )
         case ResponseError():
-            text = redact(str(error))
-            if text.startswith(_REFUSALS):
-                return ServerRefused(f"Redis at {where} refused: {text}")
-            if text.startswith("unknown command"):
-                return StrategyUnavailable(
-                    f"Redis at {where} lacks what the strategy needs: {text}; dueq doctor says which strategies can "
-                    f"run there, and what to change for the others"
-                )
-            return None
+            return _refusal(redact(str(error)), where)
+        case UnicodeDecodeError():
+            return DueqError(
+                f"Redis at {where} holds bytes that dueq did not write where it keeps text ({error}): another program "
+                f"writes to keys of this namespace, or one is damaged; dueq doctor looks at them"
+            )
     return ServerUnavailable(f"Redis at {where}: {redact(str(error))}")
+
+
+def _refusal(text: str, where: str) -> DueqError:
+    """What to say of an answer that is an error."""
+    if text.startswith("unknown command"):
+        return StrategyUnavailable(
+            f"Redis at {where} lacks what the strategy needs: {text}; dueq doctor says which strategies can "
+            f"run there, and what to change for the others"
+        )
+    if "WRONGTYPE" in text:
+        return ServerRefused(
+            f"Redis at {where} refused: {text}; a key of this namespace is not dueq's: another program uses the same "
+            f"name, so take another namespace, or delete that key"
+        )
+    if _NO_DATABASE.search(text):
+        return ServerRefused(
+            f"Redis at {where} has no database of that number ({text}): end the address with another, such as /0"
+        )
+    return ServerRefused(f"Redis at {where} refused: {text}; dueq doctor tries what dueq needs of it")
 
 
 class Patience:

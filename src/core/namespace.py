@@ -47,7 +47,7 @@ class Namespace:
         client = connect(settings.redis_url) if timeout is None else connect(settings.redis_url, timeout=timeout)
         with explained(settings.redis_url):
             raw: Any = client.hget(Keys(settings.namespace).plain("meta"), "strategy")
-        kept_by = raw.decode() if raw else None
+            kept_by = raw.decode() if raw else None
         if settings.strategy and kept_by and settings.strategy != kept_by:
             raise keeping.mismatch(settings.namespace, kept_by, settings.strategy)
         chosen = settings.strategy or kept_by or strategies.DEFAULT

@@ -5,7 +5,15 @@ from __future__ import annotations
 import time
 
 import pytest
-from redis.exceptions import AuthenticationError, ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    DataError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from dueq.core.connection import Patience, connect, explained, redact
 from dueq.core.errors import ConfigurationError, DueqError, ServerRefused, ServerUnavailable
@@ -59,7 +67,11 @@ def test_no_addresses(url: str) -> None:
         (ReadOnlyError("x"), ServerRefused),
         (OutOfMemoryError("x"), ServerRefused),
         (ResponseError("MISCONF disk"), ServerRefused),
-        (ResponseError("ERR something else"), ResponseError),
+        (ResponseError("ERR something else"), ServerRefused),
+        (ResponseError("WRONGTYPE Operation against a key"), ServerRefused),
+        (NoPermissionError("this user has no permissions"), ServerRefused),
+        (DataError("Invalid input"), ServerUnavailable),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), DueqError),
     ],
 )
 def test_errors_are_explained(error: Exception, expected: type[Exception]) -> None:

@@ -1,0 +1,91 @@
+"""Whatever the server answers, an application that calls dueq sees a DueqError that names the server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from dueq import Dueq, DueqError
+from dueq.core.connection import connect
+from dueq.core.errors import ServerRefused
+from dueq.core.keys import Keys
+
+_numbers = itertools.count()
+ID = "one"
+
+
+def _calls(app: Dueq) -> dict[str, Callable[[], object]]:
+    return {
+        "schedule": lambda: app.schedule_task(0, {"any": "data"}, id=ID),
+        "cancel": lambda: app.cancel(ID),
+        "reschedule": lambda: app.reschedule(ID, after=60),
+    }
+
+
+@pytest.fixture(params=_calls(Dueq()))
+def call(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def namespace(redis_url: str, strategy_name: str) -> str:
+    return f"errors{next(_numbers)}"
+
+
+def _app(redis_url: str, namespace: str, strategy: str) -> Dueq:
+    return Dueq(redis_url, namespace=namespace, strategy=strategy)
+
+
+def test_a_database_that_is_not_there(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:
+    address = redis_url.replace("db=0", "db=99")
+    with pytest.raises(ServerRefused, match="no database of that number"):
+        _calls(_app(address, namespace, strategy_name))[call]()
+
+
+def test_keys_of_another_program(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:
+    """Each key that a producer touches is of a wrong type, one after the other."""
+    client, keys = connect(redis_url), Keys(namespace)
+    wrong = [*keys.singles(), keys.record(ID), keys.journal(ID), keys.timer(strategy_name, "default")]
+    said = []
+    for key in wrong:
+        app = _app(redis_url, namespace, strategy_name)
+        app.schedule_task(4e9, 1, id=ID)
+        client.delete(key)
+        if key in (keys.plain("token"), keys.plain("guard")):
+            client.rpush(key, "another program's")
+        else:
+            client.set(key, "another program's")
+        try:
+            _calls(app)[call]()
+        except DueqError as error:
+            said.append(str(error))
+        finally:
+            client.delete(*client.keys(keys.prefix + "*"))
+    assert said
+    assert all("WRONGTYPE" in text and "namespace" in text for text in said)
+
+
+def test_bytes_that_are_no_text(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:
+    client, meta = connect(redis_url), Keys(namespace).plain("meta")
+    client.hset(meta, "strategy", b"\xff\xfe")
+    try:
+        with pytest.raises(DueqError, match="bytes that dueq did not write"):
+            _calls(_app(redis_url, namespace, strategy_name))[call]()
+    finally:
+        client.delete(meta)
+
+
+def test_a_user_who_may_not(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:
+    client: Any = connect(redis_url)
+    client.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@read", "+@connection")
+    try:
+        with pytest.raises(ServerRefused, match="permission") as caught:
+            _calls(_app(f"{redis_url}&username=reader&password=secret", namespace, strategy_name))[call]()
+        assert "secret" not in str(caught.value)
+        assert not isinstance(caught.value, redis.RedisError)
+    finally:
+        client.execute_command("ACL", "DELUSER", "reader")
