@@ -21,7 +21,7 @@ _MAIL = re.compile(r"\s*\(\S+@\S+\)")
 
 def compact(source: Path, notes: list[str]) -> bytes:
     """The log ``source`` as gzipped CSV, with ``notes`` and its own head as comments. Raises ConfigurationError."""
-    jobs = read_trace(source)
+    jobs = read_trace(source).jobs
     head = [f"Compact form of {source.name}: submit time and run time of {len(jobs)} jobs, in seconds", *notes, ""]
     for line in read_lines(source):
         if line.startswith(";"):
@@ -37,7 +37,7 @@ def compact(source: Path, notes: list[str]) -> bytes:
 
 def digest(path: Path) -> str:
     """SHA-256 over the jobs alone, the same for a log and for its compact form. Raises ConfigurationError."""
-    rows = "".join(f"{job.due_s:.15g},{job.duration_s:.15g}\n" for job in read_trace(path))
+    rows = "".join(f"{job.due_s:.15g},{job.duration_s:.15g}\n" for job in read_trace(path).jobs)
     return hashlib.sha256(rows.encode()).hexdigest()
 
 

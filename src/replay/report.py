@@ -75,6 +75,8 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         rows.append(("due times", f"rounded up to {report['resolution_s']:g} s by the strategy: jobs are late by that"))
     if report["capped_jobs"]:
         rows.append(("capped", f"{report['capped_jobs']} jobs ran for {report['cap_s']:g} s instead of longer"))
+    if skipped := report.get("skipped_records", 0):
+        rows.append(("skipped", f"{skipped} records of the log, whose submit time is unknown"))
     if scheduling["late_jobs"]:
         rows.append(("scheduled late", f"{scheduling['late_jobs']} jobs were due before all were scheduled"))
     return rows

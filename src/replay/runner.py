@@ -78,7 +78,8 @@ def run_replay(
     """
     strategy = strategy or strategies.DEFAULT
     _check(speed, workers, dispatchers, cap, limit)
-    work = _prepare(read_trace(trace)[:limit], speed, cap)
+    log = read_trace(trace)
+    work = _prepare(log.jobs[:limit], speed, cap)
     with (
         terminable(),
         temporary_directory() as directory,
@@ -115,6 +116,7 @@ def run_replay(
         "dispatchers": dispatchers,
         "cap_s": cap,
         "capped_jobs": work.capped,
+        "skipped_records": log.skipped,
     }
     return report | setting | {"floor_ms": {"p50": measured.p50, "p99": measured.p99, "rounds": measured.rounds}}
 
