@@ -9,12 +9,13 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .clock import US, Delay, When, delay_us, due_us
 from .codec import check_id, encode_body
 from .config import Settings, from_environment
 from .connection import explained
+from .definition import check_function, check_policy, name_of
 from .errors import ConfigurationError, InvalidTask, NamespaceMigrating, StrategyMismatch, UnknownTask
 from .keys import check_name
 from .namespace import Namespace
@@ -134,6 +135,23 @@ class Task(Generic[P, R]):
         return Call(self.name, self.queue, due, relative, body, task_id)
 
 
+def _check_function(function: object) -> None:
+    if isinstance(function, Task):
+        raise ConfigurationError(
+            f"{function.name} is a task already: for another app, give it {function.name}.function"
+        )
+    check_function(function)
+
+
+def _applied(define: Callable[[Any], Any], functions: Sequence[Any]) -> Any:
+    """What a decorator stands for: without brackets it is given the function, else it returns what is."""
+    if not functions:
+        return define
+    if len(functions) > 1:
+        raise ConfigurationError("a decorator takes one function; options are named: @app.task(queue=…, name=…)")
+    return define(functions[0])
+
+
 _apps: weakref.WeakSet[Dueq] = weakref.WeakSet()
 
 
@@ -173,6 +191,10 @@ class Dueq:
 
     # -- defining tasks
 
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
     def task(
         self,
         *,
@@ -182,29 +204,55 @@ class Dueq:
         name: str | None = None,
         soft_timeout: float | None = None,
         hard_timeout: float | None = None,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]:
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(
+        self,
+        *function: Callable[..., Any],
+        queue: str = DEFAULT_QUEUE,
+        retries: int = 3,
+        backoff: Backoff | None = None,
+        name: str | None = None,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
+    ) -> Any:
         """Make a function a task of ``queue``. If it raises, it is tried ``retries`` times more, spaced by ``backoff``.
 
-        ``name`` is what records carry; by default the function's module and qualified name.
+        Written above a ``def`` as ``@app.task`` or ``@app.task(queue=…)``. ``name`` is what records carry; by default
+        the function's module and qualified name, as workers import it.
 
         After ``soft_timeout`` seconds, TaskTimeout is raised inside the task. After ``hard_timeout``, its worker is
         killed (and the task is run again, as after any loss of a worker, at most ``--max-losses`` times); if only the
         soft one is given, that is 10 seconds later. Without either the app's count; by default a task may run for ever.
+
+        Raises ConfigurationError, which says what to write instead, for any value that could not work later; for a
+        function that only makes something to be run (``async def``, or with ``yield``); and for one that no worker
+        could import.
         """
         check_name("queue", queue)
-        if retries < 0:
-            raise ConfigurationError(f"retries is {retries}, but must be at least 0")
+        check_policy(retries, backoff)
         own = Timeouts(soft_timeout, hard_timeout) if (soft_timeout, hard_timeout) != (None, None) else None
 
-        def define(function: Callable[P, R]) -> Task[P, R]:
-            called = name or f"{function.__module__}.{function.__qualname__}"
-            return self._define(Task(self, function, called, queue, retries, backoff, own))
+        def define(function: Callable[..., Any]) -> Task[..., Any]:
+            _check_function(function)
+            return self._define(Task(self, function, name_of(function, name), queue, retries, backoff, own))
 
-        return define
+        return _applied(define, function)
 
-    def handler(self, function: Callable[[Any], R]) -> Task[[Any], R]:
-        """Make a function the one that gets the data of ``schedule_task``."""
-        return self._define(Task(self, function, HANDLER))
+    @overload
+    def handler(self, function: Callable[[Any], R], /) -> Task[[Any], R]: ...
+
+    @overload
+    def handler(self) -> Callable[[Callable[[Any], R]], Task[[Any], R]]: ...
+
+    def handler(self, *function: Callable[[Any], Any]) -> Any:
+        """Make a function the one that gets the data of ``schedule_task``. Raises ConfigurationError like ``task``."""
+
+        def define(function: Callable[[Any], Any]) -> Task[[Any], Any]:
+            _check_function(function)
+            return self._define(Task(self, function, HANDLER))
+
+        return _applied(define, function)
 
     def _define(self, task: Task[P, R]) -> Task[P, R]:
         if task.name in self._tasks:

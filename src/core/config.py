@@ -27,9 +27,13 @@ class Settings:
     """Most bytes that a task's encoded arguments may take."""
 
     def __post_init__(self) -> None:
+        if self.redis_url is not None and not isinstance(self.redis_url, str):
+            raise ConfigurationError(f"the Redis address is {self.redis_url!r}, but must be text: redis://host:6379/0")
         check_name("namespace", self.namespace)
         if self.strategy is not None:
             check_name("strategy", self.strategy)
+        if isinstance(self.max_payload, bool) or not isinstance(self.max_payload, int):
+            raise ConfigurationError(f"max_payload is {self.max_payload!r}, but must be a whole number of bytes")
         _at_least("max_payload", self.max_payload, 64)
 
 

@@ -54,9 +54,9 @@ _PER_NAME = {
 _TIMER = "timer:"  # zset per strategy (`buckets` has another index) and queue ("strategy:queue"): id -> due_at
 
 
-def check_name(kind: str, name: str) -> str:
+def check_name(kind: str, name: object) -> str:
     """Return ``name`` if it may be used in key names, else raise ConfigurationError."""
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ConfigurationError(f"{kind} {name!r} is not allowed: use 1 to 64 of the characters A-Z a-z 0-9 _ . -")
     return name
 

@@ -9,6 +9,14 @@ from typing import ClassVar
 
 from .errors import ConfigurationError
 
+LONGEST_S = 100 * 365 * 86_400
+"""No wait of a task may be longer: a hundred years, in seconds."""
+
+
+def _number(name: str, value: object, example: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigurationError(f"{name} is {value!r}, but must be a finite number of seconds: write {example}")
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -23,8 +31,12 @@ class Backoff:
     most: float = 3600.0
 
     def __post_init__(self) -> None:
-        if self.first < 0 or self.factor < 1 or self.most < self.first:
-            raise ConfigurationError(f"{self!r}: needs first >= 0, factor >= 1 and most >= first")
+        for name in ("first", "factor", "most"):
+            _number(f"Backoff({name}=…)", getattr(self, name), "Backoff(first=1, factor=2, most=3600)")
+        if self.first < 0 or self.factor < 1 or self.most < self.first or self.most > LONGEST_S:
+            raise ConfigurationError(
+                f"{self!r}: needs first >= 0, factor >= 1, most >= first and most <= {LONGEST_S} (seconds)"
+            )
 
     def delay(self, retries_used: int, draw: float | None = None) -> float:
         """Seconds to wait after the failure that follows ``retries_used`` retries; ``draw`` is in [0, 1)."""
@@ -49,8 +61,13 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name, seconds in (("soft", self.soft), ("hard", self.hard)):
-            if seconds is not None and not 0 < seconds < math.inf:
-                raise ConfigurationError(f"{name}_timeout is {seconds}, but must be above 0 seconds")
+            if seconds is None:
+                continue
+            _number(f"{name}_timeout", seconds, f"{name}_timeout=60")
+            if not 0 < seconds <= LONGEST_S:
+                raise ConfigurationError(
+                    f"{name}_timeout is {seconds}, but must be above 0 and at most {LONGEST_S} seconds"
+                )
         if self.soft is not None and self.hard is None:
             object.__setattr__(self, "hard", self.soft + self.GRACE)
         if self.soft is not None and self.hard is not None and self.hard <= self.soft:
