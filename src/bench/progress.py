@@ -11,6 +11,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..core.texts import harmless_lines
+
 _EVERY_S = 0.25
 
 
@@ -39,7 +41,7 @@ class Bars:
 
     def say(self, text: str) -> None:
         """A line of its own, above the bars."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(harmless_lines(text), markup=False, soft_wrap=True)
 
     def begin(self, what: str) -> None:
         """A suite begins."""

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..core.connection import redact
 from ..core.errors import DueqError
+from ..core.texts import harmless
 from . import dead, embedded
 from .bench import bench
 from .chaos import chaos
@@ -41,7 +42,7 @@ class Commands(TyperGroup):
         except Exception as error:
             # A usage error quotes what it does not understand, and that may be an address in the wrong place.
             if isinstance(message := getattr(error, "message", None), str):
-                error.message = redact(message)  # type: ignore[attr-defined]
+                error.message = harmless(redact(message))  # type: ignore[attr-defined]
             raise
 
 

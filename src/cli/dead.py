@@ -10,6 +10,7 @@ import typer
 
 from ..core import housekeeping
 from ..core.codec import check_id, decode_body
+from ..core.connection import redact
 from ..core.housekeeping import Told, dead_count, dead_letters
 from ..core.keys import check_name
 from ..core.namespace import Namespace
@@ -48,7 +49,7 @@ def list_(
     elif letters:
         rows = [
             (letter.record.id, letter.record.queue, decode_body(letter.record.body)[0], timestamp(letter.died_us),
-             letter.reason[:_REASON_WIDTH])
+             redact(letter.reason)[:_REASON_WIDTH])
             for letter in letters
         ]  # fmt: skip
         console().print(table(None, ("id", "queue", "task", "died at", "reason"), rows))
@@ -179,5 +180,5 @@ def _as_json(letter: DeadLetter) -> dict[str, object]:
         "due_at": timestamp(letter.record.due_us),
         "died_at": timestamp(letter.died_us),
         "starts": letter.record.starts,
-        "reason": letter.reason,
+        "reason": redact(letter.reason),
     }

@@ -8,7 +8,7 @@ from rich.text import Text
 from .diagnosis import Diagnosis, diagnose
 from .exits import Exit
 from .options import Json, NamespaceName, RedisUrl, StrategyName, opened
-from .output import console, harmless, say, say_json, table
+from .output import console, say, say_json, table
 
 _STYLES = {"ok": "green", "warning": "yellow", "bad": "red", "unknown": "dim"}
 
@@ -62,4 +62,4 @@ def _print(found: Diagnosis) -> None:
     ]
     console().print(table(None, ("strategy", "here", ""), strategies))
     say()
-    say(harmless(f"strategy {found.strategy} " + ("can run here" if found.can_run else "cannot run here: see above")))
+    say(f"strategy {found.strategy} " + ("can run here" if found.can_run else "cannot run here: see above"))

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.clock import US
+from ..core.texts import harmless, harmless_lines
 
 _PIPED_WIDTH = 250  # into a pipe, rich would fold every table at 80 columns
 
@@ -25,18 +26,18 @@ def console() -> Console:
 
 
 def say(text: str = "") -> None:
-    """Print a line of the answer."""
-    typer.echo(text)
+    """Print one line of the answer."""
+    typer.echo(harmless(text))
 
 
 def note(text: str) -> None:
     """Tell the person something that is not part of the answer."""
-    typer.echo(text, err=True)
+    typer.echo(harmless_lines(text), err=True)
 
 
 def complain(text: str) -> None:
     """Say what went wrong."""
-    typer.echo(f"dueq: {text}", err=True)
+    typer.echo(harmless_lines(f"dueq: {text}"), err=True)
 
 
 def say_json(value: Any) -> None:
@@ -58,13 +59,13 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[obj
     for name in columns:
         made.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(harmless(str(cell))) for cell in row))
+        made.add_row(*(words(cell.plain, str(cell.style)) if isinstance(cell, Text) else words(cell) for cell in row))
     return made
 
 
-def harmless(text: str) -> str:
-    """``text`` without what could steer the terminal: error messages and ids are other people's."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+def words(text: object, style: str = "") -> Text:
+    """``text`` for tables and other drawings, taken literally."""
+    return Text(harmless(str(text)), style=style)
 
 
 def timestamp(micros: int | None) -> str | None:

@@ -120,6 +120,6 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
         reason: Any = client.hget(keys.plain("reasons"), record.id)
         view |= {
             "died_at": None if died is None else timestamp(int(died)),
-            "reason": (reason or b"").decode("utf-8", "replace"),
+            "reason": redact((reason or b"").decode("utf-8", "replace")),  # kept by a dueq that did not redact it
         }
     return view

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..core.clock import US
 from .options import Json, NamespaceName, RedisUrl, opened
-from .output import console, duration, harmless, say_json, table
+from .output import console, duration, say_json, table, words
 from .overview import Overview, overview
 
 _EVERY_S = 1.0
@@ -52,7 +52,7 @@ def status(
 
 
 def _drawn(view: Overview) -> Group:
-    head = Text(f"{view.server} at {view.redis_url}, namespace {view.namespace}, strategy {view.strategy}")
+    head = words(f"{view.server} at {view.redis_url}, namespace {view.namespace}, strategy {view.strategy}")
     rows = [
         (
             queue.name,
@@ -69,7 +69,7 @@ def _drawn(view: Overview) -> Group:
     queues = (
         table(None, columns, rows, numbers=" ".join(columns[1:5])) if rows else Text("no task was ever scheduled here")
     )
-    workers = [Text(f"{harmless(name)} holds {count:,}") for name, count in view.workers.items()]
+    workers = [words(f"{name} holds {count:,}") for name, count in view.workers.items()]
     return Group(head, Text(), queues, Text(), *(workers or [Text("no worker holds a task")]))
 
 

@@ -45,6 +45,8 @@ _SCHEMES = ("redis://", "rediss://", "unix://")
 _CREDENTIALS = re.compile(r"(?P<scheme>\b[\w+]{1,16}://)\S{0,1000}@")
 _UNESCAPED = re.compile(r"redis(?:s|\+sentinel)?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
 _NO_DATABASE = re.compile(r"invalid DB index|DB index is out of range", re.IGNORECASE)
+REDACTED_SPAN = 1100
+"""Most characters of one address that ``redact`` looks at, so how far the end of one that was cut may be away."""
 _QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
 TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError)
 """What a long-lived loop survives by waiting and trying again."""

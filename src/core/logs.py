@@ -11,8 +11,8 @@ import sys
 from datetime import UTC, datetime
 
 from .codec import Record
-from .connection import redact
 from .context import running
+from .texts import bounded, harmless, traceback_of
 
 _FIELDS = ("task_id", "token", "queue")
 
@@ -41,11 +41,17 @@ class _Facts(logging.Filter):
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        facts = " ".join(f"{name}={value}" for name, value in getattr(record, "facts", {}).items())
+        head = f"{self.formatTime(record)} {record.levelname:<7} [{record.process}] {record.name}: "
         # a traceback, too: whoever greps for a task's id, or counts lines, gets all of it
-        lines = redact(f"{line} [{facts}]" if facts else line).splitlines()
-        return " | ".join(words for each in lines if (words := each.strip(" ^~")))
+        lines = f"{head}{bounded(record.getMessage())}\n{_error(record)}".splitlines()
+        line = " | ".join(harmless(words) for each in lines if (words := each.strip(" ^~")))
+        facts = " ".join(f"{name}={harmless(str(value))}" for name, value in getattr(record, "facts", {}).items())
+        return f"{line} [{facts}]" if facts else line
+
+
+def _error(record: logging.LogRecord) -> str:
+    error = record.exc_info
+    return traceback_of(error) if error and error[0] is not None else ""
 
 
 class _Json(logging.Formatter):
@@ -55,11 +61,11 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": record.process,
-            "message": redact(record.getMessage()),
+            "message": bounded(record.getMessage()),
             **getattr(record, "facts", {}),
         }
-        if record.exc_info:
-            line["error"] = redact(self.formatException(record.exc_info))
+        if error := _error(record):
+            line["error"] = error
         return json.dumps(line)
 
 
@@ -69,8 +75,7 @@ def set_up(log_format: str, **process: str) -> None:
     ``process`` is what every line of this process carries, such as its role and strategy.
     """
     handler = logging.StreamHandler(sys.stderr)
-    text = _Text("%(asctime)s %(levelname)-7s [%(process)d] %(name)s: %(message)s")
-    handler.setFormatter(_Json() if log_format == "json" else text)
+    handler.setFormatter(_Json() if log_format == "json" else _Text())
     handler.addFilter(_Facts(process))
     logger = logging.getLogger("dueq")
     logger.handlers[:] = [handler]

@@ -26,6 +26,7 @@ from .statuses import RECYCLED, STOPPED
 from .stop import Stop
 from .store.base import Outcome
 from .telemetry import WorkerTelemetry
+from .texts import bounded
 from .timeouts import Alarm
 
 log = logging.getLogger("dueq.worker")
@@ -234,4 +235,7 @@ def _reason(error: BaseException) -> str:
         text = str(error)
     except Exception as broken:  # noqa: BLE001  # the task's own exception class decides what happens here
         text = f"(its text raised {type(broken).__name__})"
-    return f"{type(error).__name__}: {text}"[:_REASON_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+    reason = bounded(
+        f"{type(error).__name__}: {text}", _REASON_CHARACTERS
+    )  # Redis's readers see no more than the log's
+    return reason.encode("utf-8", "backslashreplace").decode()

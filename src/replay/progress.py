@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from ..core.texts import harmless_lines
 from .account import Account
 from .stats import summary_ms
 
@@ -46,7 +47,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line of its own, above the bars."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(harmless_lines(text), markup=False, soft_wrap=True)
 
     def scheduled(self, count: int) -> None:
         """``count`` jobs are scheduled by now."""

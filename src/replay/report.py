@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..core.texts import harmless_lines
+
 Report = dict[str, Any]
 """What ``--json`` prints; docs/replay.md explains each key."""
 
@@ -44,7 +46,7 @@ def print_table(report: Report, console: Console | None = None) -> None:
         table.add_row(name, value)
     console.print(table)
     for trouble in troubles(report):
-        console.print(f"NOT CLEAN: {trouble}", markup=False, soft_wrap=True)
+        console.print(harmless_lines(f"NOT CLEAN: {trouble}"), markup=False, soft_wrap=True)
 
 
 def _rows(report: Report) -> list[tuple[str, str]]:

@@ -178,3 +178,30 @@ def test_purge_empties_what_is_long_step_by_step(cli: Cli, world: World) -> None
     before = steps()
     assert cli("purge", "--yes").code == 0
     assert steps() - before >= 4
+
+
+FORGED = "Boom: \x1b[2J\x9b31m\ndueq: all is well\r\u202eredis://me:s3cret@host/0"
+
+
+def test_a_reason_neither_steers_the_terminal_nor_shows_a_password(cli: Cli, world: World) -> None:
+    """Whatever stands in Redis: an older dueq, or somebody else, may have written it."""
+    bury(world, "d1", reason=FORGED)
+    for command in (("dead", "list"), ("show", "d1"), ("explain", "d1"), ("status",)):
+        answer = cli(*command)
+        assert answer.code == 0
+        assert all(line.isprintable() for line in (answer.out + answer.err).split("\n")), command
+        assert not any(line.startswith("dueq:") for line in answer.out.splitlines())
+        assert "s3cret" not in answer.out + cli(*command, "--json").out
+
+
+def test_what_the_user_types_is_shown_as_it_is(cli: Cli) -> None:
+    for command in (
+        ("show", "\x1b[2J"),
+        ("cancel", "a\nb"),
+        ("dead", "retry", "\x1b"),
+        ("\x1b[2J",),
+        ("show", "--\x9b"),
+    ):
+        answer = cli(*command)
+        assert answer.code != 0
+        assert all(line.isprintable() for line in (answer.out + answer.err).split("\n")), command

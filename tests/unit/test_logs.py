@@ -135,3 +135,13 @@ def test_the_applications_loggers_are_left_alone(stderr: Stderr) -> None:
     logging.getLogger("shop").warning("x")
     assert logging.getLogger().handlers == before
     assert "shop" not in stderr.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_line_steers_a_terminal_or_is_endless(stderr: Stderr, log_format: str) -> None:
+    logs.set_up(log_format, role="worker\x1b[2J")
+    log.error("a\x1b]0;title\x07b %s", "x" * 1_000_000, exc_info=ValueError("c\x1b[2J\x9bd" + "y" * 1_000_000))
+    [line] = _lines(stderr)
+    assert line.isprintable()
+    assert len(line) < 20_000
+    assert "more characters" in line
