@@ -119,8 +119,7 @@ class Auditor:
     def _begin(self) -> bool:
         """Begin an audit; False if another auditor has just done so."""
         namespace, keys = self._namespace, self._namespace.keys
-        kept: Any = namespace.client.hmget(keys.plain("meta"), "strategy", "from")
-        keeping.require(keys, namespace.strategy.name, kept, settled=True)
+        keeping.require(keys, namespace.strategy.name, keeping.look(namespace.client, keys), settled=True)
         now = _now_s(namespace)
         last: Any = namespace.client.getset(keys.plain("audited"), now)
         if not self._owed and last != self._last:

@@ -7,7 +7,7 @@ import time
 
 from .bells import ring_dispatcher
 from .connection import TRANSIENT, Patience, redact
-from .errors import StrategyMismatch
+from .errors import NamespaceTooNew, StrategyMismatch
 from .lead import Lead
 from .namespace import Namespace
 from .statuses import STOPPED
@@ -36,11 +36,12 @@ class Dispatcher:
         self._patience, self._lead = Patience(), Lead()
 
     def run(self) -> int:
-        """Dispatch until stopped; returns the exit status. Raises StrategyMismatch if the namespace was migrated."""
+        """Dispatch until stopped; returns the exit status. Raises StrategyMismatch if the namespace was migrated,
+        NamespaceTooNew if a newer dueq writes there by now."""
         try:
             while not self._stop.requested:
                 self.run_once()
-        except StrategyMismatch:
+        except (StrategyMismatch, NamespaceTooNew):
             self._ring_on()
             raise
         finally:

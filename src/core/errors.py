@@ -67,6 +67,18 @@ class NamespaceMigrating(StrategyMismatch):
     """The namespace is being moved from one strategy to another, and this has to wait until that is over."""
 
 
+class StrategyYields(StrategyMismatch):
+    """A producer chose the namespace's strategy, and that yields to the first engine that asks for another."""
+
+
+class YieldUnderWay(StrategyYields, NamespaceMigrating):
+    """The namespace's tasks are being moved to the strategy of the engine that asked for it."""
+
+
+class NamespaceTooNew(DueqError):
+    """The namespace has a record format, a record feature or a store that this version of dueq does not know."""
+
+
 class EmbeddedServerError(DueqError):
     """The Redis server that dueq starts by itself could not be started, found or stopped."""
 

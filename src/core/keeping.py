@@ -1,18 +1,31 @@
 """Which strategy keeps a namespace: asked before every step that touches the index, and told in clear words.
 
-The hash ``meta`` has the field ``strategy``, and while a migration is under way also ``from``: the strategy whose index
-still holds tasks (and ``migrator``: the process that moves them, see migration.py). New tasks go to the new index at
-once. What takes tasks out of an index, or must know where a task is (dispatch, taking, cancel, reschedule), has to wait
-until the migration is over. The scripts' own check stands in store/records.lua.
+The hash ``meta`` has these fields, written in one step:
+
+- ``strategy``, and ``store``: which kind of store its index needs, ``scripted`` or ``transactional``
+- ``by``: who chose the strategy, an ``engine`` or a ``producer``. A producer knows no better than a default, so what it
+  chose yields to the first engine that asks for another; what an engine chose does not. A namespace without the field
+  counts as an engine's: an older dueq wrote it, and engines fill in what is missing when they start.
+- ``format``, ``features``: see format.py.
+
+While a migration is under way there is also ``from``: the strategy whose index still holds tasks (and ``migrator``, the
+process that moves them, and ``moved``, its sign of life, see migration.py). New tasks go to the new index at once. What
+takes tasks out of an index, or must know where a task is (dispatch, taking, cancel, reschedule), has to wait until the
+migration is over. During a yield, ``by`` says ``producer`` until it is over. The scripts' own check stands in
+store/records.lua.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from .bells import Command
-from .errors import NamespaceMigrating, StrategyMismatch
+from .errors import NamespaceMigrating, NamespaceTooNew, StrategyMismatch, StrategyYields, YieldUnderWay
+from .format import FEATURES, FORMAT, listed, require_known
 from .keys import Keys
+
+By = Literal["producer", "engine"]
+"""Who chose a namespace's strategy."""
 
 
 def mismatch(namespace: str, kept_by: str, asked: str) -> StrategyMismatch:
@@ -20,6 +33,14 @@ def mismatch(namespace: str, kept_by: str, asked: str) -> StrategyMismatch:
     return StrategyMismatch(
         f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: run with --strategy {kept_by}, take "
         f"another --namespace, or move its tasks with dueq migrate --to {asked} --namespace {namespace}"
+    )
+
+
+def yields(namespace: str, kept_by: str, asked: str) -> StrategyYields:
+    """The error for a namespace that another strategy keeps, which a producer chose."""
+    return StrategyYields(
+        f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: a producer chose it, so an engine "
+        f"takes the namespace over when it is started with --strategy {asked}; without such an engine use {kept_by}"
     )
 
 
@@ -47,27 +68,87 @@ def taken_over(namespace: str, source: str, target: str) -> NamespaceMigrating:
     )
 
 
+def other_store(namespace: str, kept: str, ours: str) -> NamespaceTooNew:
+    """The error for a namespace whose strategy another dueq runs with another kind of store."""
+    return NamespaceTooNew(
+        f"namespace {namespace!r} is kept with the {kept} store, and this dueq keeps that strategy with the {ours} "
+        f"one: a newer dueq wrote it; upgrade dueq here before it uses this namespace"
+    )
+
+
 def question(keys: Keys) -> Command:
     """The command whose reply ``require`` looks at."""
-    return ("HMGET", keys.plain("meta"), "strategy", "from")
+    return ("HMGET", keys.plain("meta"), "strategy", "from", "by", "format", "features")
 
 
-def require(keys: Keys, strategy: str, reply: Any, *, settled: bool = False) -> None:
-    """Raise StrategyMismatch unless ``strategy`` keeps the namespace (or nobody does yet).
+def look(client: Any, keys: Keys) -> Any:
+    """The reply to ``question``, asked now."""
+    return client.execute_command(*question(keys))
 
-    With ``settled``, raise NamespaceMigrating if tasks may still be in the index of another.
+
+def kept_by(reply: Any) -> str | None:
+    """The strategy that keeps the namespace, None if nobody does yet, from the reply to ``question``."""
+    return None if reply[0] is None else str(reply[0].decode())
+
+
+def chosen_by_producer(reply: Any) -> bool:
+    """Whether a producer chose that strategy, so that it yields to an engine's."""
+    return bool(reply[2] == b"producer")
+
+
+def written(keys: Keys, strategy: str, store: str, by: By) -> list[Command]:
+    """The commands that write who keeps the namespace from now on, to be sent inside MULTI."""
+    meta = keys.plain("meta")
+    return [
+        ("HMSET", meta, "strategy", strategy, "store", store, "by", by, "format", FORMAT),
+        ("HSETNX", meta, "features", listed([])),
+    ]
+
+
+def lua_constants() -> str:
+    """What the scripts' check compares with."""
+    return f"local FORMAT, FEATURES = '{FORMAT}', ',{listed(FEATURES)},'\n"
+
+
+def require(keys: Keys, strategy: str, reply: Any, *, settled: bool = False) -> bool:
+    """Whether nobody keeps the namespace yet; raises StrategyMismatch if another than ``strategy`` does.
+
+    Raises StrategyYields if a producer chose the other one; NamespaceTooNew if this version must not write there. With
+    ``settled``, raises NamespaceMigrating if tasks may still be in the index of another.
     """
-    kept_by, source = reply
-    if kept_by is not None and kept_by.decode() != strategy:
-        raise mismatch(keys.namespace, kept_by.decode(), strategy)
+    kept, source, by, format_, features = (None if raw is None else str(raw.decode()) for raw in reply)
+    require_known(keys.namespace, format_ or "", features or "")
+    if kept is not None and kept != strategy:
+        raise _not_ours(keys, kept, strategy, by)
     if settled and source is not None:
-        raise migrating(keys.namespace, source.decode(), strategy)
+        raise _not_yet(keys, source, strategy, by)
+    return kept is None
 
 
 def refusal(keys: Keys, strategy: str, error: Exception) -> Exception:
-    """What a script's error says, if it is one of the two above; else the error itself."""
-    _, found, other = str(error).partition("DUEQMISMATCH ")
+    """What a script's error says, if it is one of those above; else the error itself."""
+    _, found, rest = str(error).partition("DUEQMISMATCH ")
     if found:
-        return mismatch(keys.namespace, other.split()[0], strategy)
-    _, found, other = str(error).partition("DUEQMIGRATING ")
-    return migrating(keys.namespace, other.split()[0], strategy) if found else error
+        kept, by = rest.split(" ", 2)[:2]
+        return _not_ours(keys, kept, strategy, by)
+    _, found, rest = str(error).partition("DUEQMIGRATING ")
+    if found:
+        source, by = rest.split(" ", 2)[:2]
+        return _not_yet(keys, source, strategy, by)
+    _, found, rest = str(error).partition("DUEQTOONEW ")
+    if found:
+        format_, features = rest.split(" ", 2)[:2]
+        try:
+            require_known(keys.namespace, format_, features)
+        except NamespaceTooNew as too_new:
+            return too_new
+    return error
+
+
+def _not_ours(keys: Keys, kept: str, strategy: str, by: str | None) -> StrategyMismatch:
+    return (yields if by == "producer" else mismatch)(keys.namespace, kept, strategy)
+
+
+def _not_yet(keys: Keys, source: str, strategy: str, by: str | None) -> NamespaceMigrating:
+    error = migrating(keys.namespace, source, strategy)
+    return YieldUnderWay(*error.args) if by == "producer" else error

@@ -23,7 +23,7 @@ SHARD_DIGITS = 3
 walked in one bounded command on every server (Redis 2.4 has no SCAN)."""
 
 _PLAIN = {
-    "meta": "meta",  # hash: strategy; while a migration is under way also from and migrator (keeping.py)
+    "meta": "meta",  # hash: who keeps the namespace, and what lies in it (keeping.py)
     "queues": "queues",  # set of queue names
     "token": "token",  # counter: the last fencing token given
     "stats": "stats",  # hash: counters of what producers did (they have no metrics page)

@@ -13,6 +13,7 @@ that seems dead, and if that was only slow, its next step is refused.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from .. import strategies
@@ -20,12 +21,15 @@ from ..strategies.base import Entry
 from . import keeping
 from .bells import Command, ring_dispatcher
 from .codec import readable_record
+from .keeping import By
 from .keys import unique_name
 from .namespace import Namespace
 from .requirements import check
 from .store.edit import entry_of
 from .transactions import Session, Transactions
 
+_WHILE_IT_LASTS = ("from", "migrator", "moved")  # fields of ``meta``
+_BEAT_S = 1.0
 _SHARDS = 16  # hashes of records read in one round trip
 _LOOKED_UP = 10_000  # tasks looked up in the indexes at a time: a bucket is read whole for it, however many these are
 _BATCH = 100
@@ -34,30 +38,35 @@ Told = Callable[[int], None]
 """Called with how many more steps are done."""
 
 
-def begin(namespace: Namespace, target: str) -> Migration | None:
+def begin(namespace: Namespace, target: str, by: By = "engine") -> Migration | None:
     """Let the strategy ``target`` keep ``namespace`` from now on; None if it does so already, with nothing to move.
 
-    Goes on with a migration to ``target`` that was cut short. Raises ConfigurationError if there is no such strategy,
-    StrategyUnavailable if the server cannot carry it, NamespaceMigrating if a migration to another one is not over.
+    Goes on with a migration to ``target`` that was cut short. ``by`` is what the namespace says until it is over of who
+    chose the strategy: ``producer`` for one that yields, so that engines wait for it and go on with it (keeping.py).
+    Raises ConfigurationError if there is no such strategy, StrategyUnavailable if the server cannot carry it,
+    NamespaceMigrating if a migration to another one is not over.
     """
     check(namespace.client, strategies.find(target))
     keys, me = namespace.keys, unique_name("migration")
-    meta = keys.plain("meta")
+    meta, store = keys.plain("meta"), strategies.find(target).store
 
     def attempt(session: Session) -> str | None:
         session.watch(meta)
         [reply] = session.read([keeping.question(keys)])
-        kept_by, source = (None if raw is None else str(raw.decode()) for raw in reply)
+        kept_by, source, *_ = (None if raw is None else str(raw.decode()) for raw in reply)
+        fields = keeping.written(keys, target, store, by)
         if kept_by is None:
-            session.commit([("HSET", meta, "strategy", target)])
+            session.commit(fields)
             return None
         if source is None and kept_by == target:
             return None
         if source is not None and kept_by != target:
             raise keeping.unfinished(keys.namespace, source, kept_by, target)
         source = source or kept_by
-        state = ("HMSET", meta, "strategy", target, "from", source, "migrator", me)
-        session.commit([state, *ring_dispatcher(keys)])  # the old strategy's wake up, one another, and learn of it
+        state: Command = ("HMSET", meta, "from", source, "migrator", me)
+        session.commit(
+            [*fields, state, *ring_dispatcher(keys)]
+        )  # the old strategy's wake up, one another, and learn of it
         return source
 
     source = Transactions(namespace.client).run(attempt)
@@ -75,6 +84,7 @@ class Migration:
         self._old, self._new = namespace.under(source), namespace.under(target)
         self._shards = list(self._keys.records())
         self._transactions = Transactions(namespace.client)
+        self._beaten_at = time.monotonic()
 
     @property
     def steps(self) -> int:
@@ -104,6 +114,8 @@ class Migration:
                 yield found
                 found = []
             told(len(some))
+            if time.monotonic() > self._beaten_at + _BEAT_S:
+                self._commit([])
 
     def _move(self, entries: Sequence[Entry]) -> int:
         """Add those of ``entries`` that are in the old index, and were not moved before, to the new one.
@@ -121,7 +133,9 @@ class Migration:
         for queue in self._new.store.queues():
             self._commit([])  # it must not be cleared for one who keeps it again by now
             self._old.strategy.clear([queue])
-        self._commit([("HDEL", self._keys.plain("meta"), "from", "migrator"), *ring_dispatcher(self._keys)])
+        meta = self._keys.plain("meta")
+        over: list[Command] = [("HSET", meta, "by", "engine"), ("HDEL", meta, *_WHILE_IT_LASTS)]
+        self._commit([*over, *ring_dispatcher(self._keys)])
 
     def _commit(self, commands: Sequence[Command]) -> None:
         """Do ``commands`` as one step. Raises NamespaceMigrating, and does nothing, if another process migrates now."""
@@ -131,6 +145,14 @@ class Migration:
             [state] = session.read([("HMGET", self._keys.plain("meta"), "strategy", "from", "migrator")])
             if state != [name.encode() for name in (self.target, self.source, self._me)]:
                 raise keeping.taken_over(self._keys.namespace, self.source, self.target)
-            session.commit(commands)
+            session.commit([*self._beat(), *commands])
 
         self._transactions.run(attempt)
+
+    def _beat(self) -> list[Command]:
+        """The sign of life of a migration that takes its time."""
+        now = time.monotonic()
+        if now < self._beaten_at + _BEAT_S:
+            return []
+        self._beaten_at = now
+        return [("HINCRBY", self._keys.plain("meta"), "moved", 1)]

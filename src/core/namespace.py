@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import redis
 
@@ -14,11 +13,12 @@ from .clock import Clock, HostClock, RedisClock
 from .config import Settings
 from .connection import connect, explained
 from .embedded import EmbeddedServer, default_directory
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StrategyYields
 from .keys import Keys, unique_name
 from .store.base import Store
 from .store.scripted import ScriptedStore
 from .store.transactional import TransactionalStore
+from .transactions import Session, Transactions
 
 
 class Namespace:
@@ -33,36 +33,56 @@ class Namespace:
 
     @classmethod
     def open(
-        cls, settings: Settings, *, timeout: float | None = None, owner: str | None = None, clock: Clock | None = None
+        cls,
+        settings: Settings,
+        *,
+        timeout: float | None = None,
+        owner: str | None = None,
+        clock: Clock | None = None,
+        engine: bool = False,
     ) -> Namespace:
         """Connect, starting the embedded server if no address is given, and settle which strategy it is.
 
         ``owner`` is the unique name of the process, which whoever sees it die knows, too (see ``Strategy.recover``).
-        ``clock`` is the time to go by instead of the strategy's own choice, for tests.
+        ``clock`` is the time to go by instead of the strategy's own choice, for tests. ``engine`` says that this is a
+        process of one, to whose strategy that of a producer yields.
         Raises StrategyMismatch if the namespace is kept by another strategy than ``settings`` asks for,
-        ServerUnavailable or ServerRefused if Redis does not answer.
+        NamespaceTooNew if this version must not write there, ServerUnavailable or ServerRefused if Redis does not
+        answer.
         """
         settings = resolve(settings)
         assert settings.redis_url is not None
+        keys = Keys(settings.namespace)
         client = connect(settings.redis_url) if timeout is None else connect(settings.redis_url, timeout=timeout)
         with explained(settings.redis_url):
-            raw: Any = client.hget(Keys(settings.namespace).plain("meta"), "strategy")
-            kept_by = raw.decode() if raw else None
-        if settings.strategy and kept_by and settings.strategy != kept_by:
-            raise keeping.mismatch(settings.namespace, kept_by, settings.strategy)
-        chosen = settings.strategy or kept_by or strategies.DEFAULT
+            kept = keeping.look(client, keys)
+            chosen = settings.strategy or keeping.kept_by(kept) or strategies.DEFAULT
+        try:
+            keeping.require(keys, chosen, kept)
+        except StrategyYields:
+            if not engine:
+                raise
         strategy = strategies.find(chosen)
         return cls(replace(settings, strategy=chosen), client, strategy, owner or unique_name("process"), clock)
 
     def claim(self) -> None:
-        """Record that this namespace is kept by this strategy, before its tasks are run.
+        """Record that an engine chose this strategy for this namespace, before its tasks are run.
 
-        Raises StrategyMismatch if another was faster, NamespaceMigrating if a migration to this one is not over.
+        Fills in what an older dueq did not write. Raises StrategyMismatch if another keeps it (StrategyYields if a
+        producer chose that), NamespaceMigrating if a migration to this one is not over, NamespaceTooNew.
         """
-        meta, name = self.keys.plain("meta"), self.strategy.name
-        self.client.hsetnx(meta, "strategy", name)
-        reply: Any = self.client.hmget(meta, "strategy", "from")
-        keeping.require(self.keys, name, reply, settled=True)
+        meta, name, store = self.keys.plain("meta"), self.strategy.name, self.strategy.store
+
+        def attempt(session: Session) -> None:
+            session.watch(meta)
+            kept, [kept_store] = session.read([keeping.question(self.keys), ("HMGET", meta, "store")])
+            keeping.require(self.keys, name, kept, settled=True)
+            if kept_store not in (None, store.encode()):
+                raise keeping.other_store(self.keys.namespace, kept_store.decode(), store)
+            if None in (kept_store, kept[0], *kept[2:]) or keeping.chosen_by_producer(kept):
+                session.commit(keeping.written(self.keys, name, store, "engine"))
+
+        Transactions(self.client).run(attempt)
 
     def under(self, strategy: str) -> Namespace:
         """The same namespace, over the same connections, as seen by the strategy of this name."""

@@ -19,7 +19,7 @@ import setproctitle
 from . import logs
 from .config import RunOptions, Settings
 from .connection import Patience
-from .errors import DueqError, ServerRefused, ServerUnavailable, StrategyMismatch
+from .errors import DueqError, NamespaceTooNew, ServerRefused, ServerUnavailable, StrategyMismatch
 from .lifetime import end_with_parent
 from .roles import BUILDERS, Duty
 from .stacks import StackFile
@@ -128,7 +128,7 @@ def main(order: Order) -> None:
     logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
     try:
         status = _serve(order, stop)
-    except StrategyMismatch as error:
+    except (StrategyMismatch, NamespaceTooNew) as error:
         order.tally.state = "draining"
         log.error("this %s stops: %s", order.role, error)
         sys.exit(DISPLACED)
@@ -139,11 +139,11 @@ def main(order: Order) -> None:
 def _serve(order: Order, stop: Stop) -> int:
     """Do the duty until asked to stop; returns the exit status.
 
-    Raises StrategyMismatch as soon as another strategy keeps the namespace.
+    Raises StrategyMismatch as soon as another strategy keeps the namespace, NamespaceTooNew if a newer dueq does.
     """
     try:
         duty = _begin(order, stop)
-    except StrategyMismatch:
+    except (StrategyMismatch, NamespaceTooNew):
         raise
     except (Exception, SystemExit) as error:  # an application may well exit where its settings are wrong
         # what failed here would fail again: the supervisor stops for this reason

@@ -51,7 +51,7 @@ class Scripts:
         self._client: Any = client  # redis-py leaves execute_command untyped
         self._wires, self._keys, self._strategy = Wires(client), keys, strategy
         core = f"{__package__}.store"
-        self._head = f"{_HEAD}local STRATEGY = '{strategy}'\n"
+        self._head = f"{_HEAD}local STRATEGY = '{strategy}'\n{keeping.lua_constants()}"
         self._names, self._records, self._timers = lua_names(), lua(core, "records"), timers
         self._claims = lua(core, "claims")
         self._time = now

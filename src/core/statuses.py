@@ -9,7 +9,7 @@ BOOT_FAILED = 78
 """It could not begin: EX_CONFIG of sysexits.h."""
 
 DISPLACED = 79
-"""Its strategy does not keep the namespace any more: that was moved to another one."""
+"""Its strategy does not keep the namespace any more, or this version of dueq must not write there any more."""
 
 RECYCLED = 80
 """A worker that has reached its limit of tasks or memory, and holds nothing any more."""

@@ -13,7 +13,7 @@ from .codec import Record, decode_body
 from .connection import TRANSIENT, Patience, redact
 from .context import Context, running
 from .doorbell import OVERDUE_S
-from .errors import DueqError, StrategyMismatch
+from .errors import DueqError, NamespaceTooNew, StrategyMismatch
 from .hands import Hands
 from .keeper import Keeper
 from .limits import NO_LIMITS, Limits
@@ -81,7 +81,8 @@ class Worker:
     def run(self) -> int:
         """Work until stopped or at a limit; then settle, give back what is held, close, and return the exit status.
 
-        Does so, too, before it raises StrategyMismatch, because another strategy keeps the namespace by now.
+        Does so, too, before it raises StrategyMismatch, because another strategy keeps the namespace by now, or
+        NamespaceTooNew, because a newer dueq does.
         """
         self._keeper.start()
         self._pulse.start()
@@ -89,7 +90,7 @@ class Worker:
             while not (self._stop.requested or self._spent):
                 self.run_once()
             self._leave()
-        except StrategyMismatch:
+        except (StrategyMismatch, NamespaceTooNew):
             self._move_out()
             raise
         finally:

@@ -89,6 +89,8 @@ class Strategy(ABC):
     needs: ClassVar[Needs]
     resolution: ClassVar[float] = 0.0
     """Due times are rounded up to a multiple of so many seconds; 0: they are kept to the microsecond."""
+    store: ClassVar[Literal["scripted", "transactional"]]
+    """The kind of store that writes its index."""
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
         """Keep what is needed; send nothing yet.
@@ -181,6 +183,8 @@ class TransactionalStrategy(Strategy):
     transaction; who must know where a task is watches it. Producers, who only add, never touch it.
     """
 
+    store = "transactional"
+
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
         self.clock = clock
@@ -209,6 +213,8 @@ class TransactionalStrategy(Strategy):
 
 class ScriptedStrategy(Strategy):
     """A strategy whose index is written by the store's own scripts, in the same atomic step as the record."""
+
+    store = "scripted"
 
     @classmethod
     @abstractmethod

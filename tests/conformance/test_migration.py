@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 from redis.exceptions import OutOfMemoryError
-from support.moving import HOUR_US, Scene, bring_to_an_end, index_of, migrate, past, scene, settle, visitor
+from support.moving import (
+    HOUR_US,
+    Scene,
+    bring_to_an_end,
+    index_of,
+    kept_by,
+    meta_of,
+    migrate,
+    past,
+    scene,
+    settle,
+    visitor,
+)
 from support.older import AGED
 from support.servers import Server
 from support.world import LEASE_US, SCRIPTED, World
@@ -210,7 +222,7 @@ def test_what_cannot_begin(old: World, other: str) -> None:
 
 def test_a_namespace_that_nobody_keeps(old: World) -> None:
     assert migration.begin(visitor(old), old.settings.strategy or "") is None
-    assert old.redis.hgetall(old.keys.plain("meta")) == {b"strategy": (old.settings.strategy or "").encode()}
+    assert meta_of(old) == kept_by(old.settings.strategy or "")
 
 
 def test_whoever_is_replaced_can_do_nothing_any_more(old: World, other: str) -> None:

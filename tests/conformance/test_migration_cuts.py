@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from support.mortal import Fate, Killed, When, interrupted, mortal
-from support.moving import Scene, bring_to_an_end, index_of, migrate, past, scene, settle, visitor
+from support.moving import Scene, bring_to_an_end, index_of, kept_by, meta_of, migrate, past, scene, settle, visitor
 from support.older import AGED
 from support.servers import Load, Server
 from support.world import LEASE_US, SCRIPTED, World
@@ -61,7 +61,7 @@ def test_a_migration_cut_short_anywhere_can_be_run_again(
             again = migrate(old, target)
             assert fate.dead or (moved, again) == (found.indexed, 0)
             assert index_of(old, strategy_name) == []
-            assert old.redis.hgetall(old.keys.plain("meta")) == {b"strategy": target.encode()}
+            assert meta_of(old) == kept_by(target)
             _finish(found, target)
         finally:
             old.close()

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from dueq.core import migration
 from dueq.core.clock import US
@@ -34,6 +35,18 @@ def migrate(world: World, target: str) -> int:
     """Move the namespace, or go on with that; returns how many tasks were moved."""
     begun = migration.begin(visitor(world), target)
     return 0 if begun is None else begun.run()
+
+
+def meta_of(world: World) -> dict[str, str]:
+    """Who keeps the namespace, and what lies in it, as it stands in Redis."""
+    found: Any = world.redis.hgetall(world.keys.plain("meta"))
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def kept_by(strategy: str, by: str = "engine") -> dict[str, str]:
+    """The same of a namespace that ``strategy`` keeps, and that nobody moves."""
+    store = "scripted" if strategy in SCRIPTED else "transactional"
+    return {"strategy": strategy, "store": store, "by": by, "format": "1", "features": ""}
 
 
 def index_of(world: World, strategy: str) -> list[str]:

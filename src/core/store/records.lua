@@ -68,13 +68,21 @@ local function count(what, queue, by)
   if by > 0 then redis.call('HINCRBY', key_stats(), what .. ':' .. queue, by) end
 end
 
--- The error to return if this strategy does not keep the namespace; nil if it may go on, and whether nobody does yet. With
--- `settled`, also while a migration is under way: tasks may then be in the index of another. The Python side, and what
+-- The error to return if this strategy does not keep the namespace, or a newer dueq does; nil if it may go on, and whether
+-- nobody keeps it yet. With `settled`, also while a migration is under way: tasks may then be in the index of another. The Python side, and what
 -- becomes of these errors, is core/keeping.py.
 local function refused(settled)
-  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from')
-  if kept[1] and kept[1] ~= STRATEGY then return redis.error_reply('DUEQMISMATCH ' .. kept[1]) end
-  if settled and kept[2] then return redis.error_reply('DUEQMIGRATING ' .. kept[2]) end
+  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features')
+  local by, format, features = kept[3] or '', kept[4] or FORMAT, kept[5] or ''
+  local known = format == FORMAT
+  if features ~= '' then
+    for name in string.gmatch(features, '[^,]+') do
+      known = known and string.find(FEATURES, ',' .. name .. ',', 1, true)
+    end
+  end
+  if not known then return redis.error_reply('DUEQTOONEW ' .. format .. ' ' .. features .. ' ') end
+  if kept[1] and kept[1] ~= STRATEGY then return redis.error_reply('DUEQMISMATCH ' .. kept[1] .. ' ' .. by .. ' ') end
+  if settled and kept[2] then return redis.error_reply('DUEQMIGRATING ' .. kept[2] .. ' ' .. by .. ' ') end
   return nil, not kept[1]
 end
 

@@ -5,7 +5,10 @@
 -- Returns {now, then per task: 'new', or the state of the task that has the id}
 local refusal, free = refused()
 if refusal then return refusal end
-if free then redis.call('HSET', key_meta(), 'strategy', STRATEGY) end
+if free then
+  redis.call('HMSET', key_meta(), 'strategy', STRATEGY, 'store', 'scripted', 'by', 'producer', 'format', FORMAT)
+  redis.call('HSETNX', key_meta(), 'features', '')
+end
 
 local reply, earlier, last, tasks, soonest, noted = { now }, false, nil, 0, nil, whole(now)
 for at = 2, #ARGV, 4 do

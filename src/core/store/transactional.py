@@ -78,7 +78,7 @@ class TransactionalStore(KeyedStore):
         self._schedule(tasks[middle:], results)
 
     def _attempt_schedule(self, session: Session, tasks: Sequence[NewTask]) -> list[Scheduled]:
-        raws = self._load_to_index(session, [task.id for task in tasks])
+        raws, free = self._load_to_index(session, [task.id for task in tasks])
         now, edit = self._clock.now_us(), Edit(self._keys, self._index)
         new: dict[str, Record] = {}
         results = []
@@ -95,7 +95,8 @@ class TransactionalStore(KeyedStore):
                 state = "S" if raw is None else decode_record(task.id, raw).state
                 results.append(Scheduled(now, EXISTING[state]))
         if new:
-            edit.commands.append(("HSETNX", self._keys.plain("meta"), "strategy", self._index.name))
+            if free:
+                edit.commands += keeping.written(self._keys, self._index.name, self._index.store, "producer")
             for queue in {record.queue for record in new.values()}:
                 edit.commands.append(("SADD", self._keys.plain("queues"), queue))
                 edit.count("scheduled", queue, sum(record.queue == queue for record in new.values()))
@@ -136,7 +137,7 @@ class TransactionalStore(KeyedStore):
     def _waiting(self, session: Session, task_id: str) -> _Found | None:
         """A task that no worker has, and whether it is in the index; None if there is none."""
         session.watch(self._keys.plain("guard"))
-        [raw] = self._load_to_index(session, [task_id], settled=True)
+        [raw], _ = self._load_to_index(session, [task_id], settled=True)
         record = readable_record(task_id, raw)
         if record is None or record.state != "S":
             return None
@@ -343,7 +344,8 @@ class TransactionalStore(KeyedStore):
     def _each_dead(self, task_ids: Sequence[str], edit_one: Callable[[Edit, Record, int], Record | None]) -> int:
         def attempt(session: Session, ids: Sequence[str]) -> int:
             now, edit = self._clock.now_us(), Edit(self._keys, self._index)
-            records = [readable_record(*pair) for pair in zip(ids, self._load_to_index(session, ids), strict=True)]
+            raws, _ = self._load_to_index(session, ids)
+            records = [readable_record(*pair) for pair in zip(ids, raws, strict=True)]
             dead = [record for record in records if record is not None and record.state == "D"]
             added = [edit_one(edit, record, now) for record in dead]
             self._commit(session, edit, added=[record for record in added if record is not None])
@@ -364,7 +366,7 @@ class TransactionalStore(KeyedStore):
     def mend(self, task_id: str, raw: bytes) -> bool:
         def attempt(session: Session) -> bool:
             session.watch(self._keys.plain("guard"))
-            [now_raw] = self._load_to_index(session, [task_id], settled=True)
+            [now_raw], _ = self._load_to_index(session, [task_id], settled=True)
             record = readable_record(task_id, now_raw)
             if now_raw != raw or record is None:
                 return False
@@ -398,12 +400,12 @@ class TransactionalStore(KeyedStore):
         session.watch(*keys)
         return session.read([*(("HGET", key, task_id) for key, task_id in zip(keys, ids, strict=True)), *more])
 
-    def _load_to_index(self, session: Session, ids: Sequence[str], *, settled: bool = False) -> list[Any]:
-        """The same for a step that touches the index: raises unless our strategy keeps it, which is watched, too."""
+    def _load_to_index(self, session: Session, ids: Sequence[str], *, settled: bool = False) -> tuple[list[Any], bool]:
+        """The same for a step that touches the index, and whether nobody keeps the namespace yet; raises if another
+        strategy does. That is watched, too."""
         session.watch(self._keys.plain("meta"))
         *raws, kept = self._load(session, ids, [keeping.question(self._keys)])
-        keeping.require(self._keys, self._index.name, kept, settled=settled)
-        return raws
+        return raws, keeping.require(self._keys, self._index.name, kept, settled=settled)
 
     def _commit(self, session: Session, edit: Edit, *, added: Sequence[Record] = ()) -> None:
         """Commit; then wake a dispatcher if one of ``added`` is due before all others of its queue."""
