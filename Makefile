@@ -4,12 +4,12 @@ PYTHON ?= python3
 ARGS ?=
 
 STAMP := .venv/.installed
-INPUTS := pyproject.toml constraints.txt
+INPUTS := pyproject.toml setup.py constraints.txt
 # Two makes at once take turns at the set-up. Systems without flock(1) just do it.
 LOCKED := $(if $(shell command -v flock 2>/dev/null),flock .venv.lock,)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test chaos bench dashboards lint types constraints clean check-python previews
+.PHONY: help venv demo servers test chaos bench dashboards dist lint types constraints clean check-python previews
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,13 @@ dashboards: venv  ## make Grafana's dashboards and Prometheus's recording rules 
 previews: venv  ## draw what the dashboards show of a real run into docs/previews
 	cd tests && ../.venv/bin/python -m grafana.previews ../docs/previews
 
+dist: venv  ## build the source distribution and the wheels, with a server for this platform and without, into dist
+	rm -rf dist build
+	.venv/bin/python -m build
+	rm -rf build
+	DUEQ_WITHOUT_SERVER=1 .venv/bin/python -m build --wheel
+	rm -rf build
+
 lint: venv  ## check style and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -83,6 +90,7 @@ types: venv  ## check types, strictly
 	.venv/bin/mypy src
 	.venv/bin/mypy tests
 	.venv/bin/mypy grafana
+	.venv/bin/mypy examples
 
 constraints: check-python  ## pin the newest versions that install together
 	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
@@ -95,5 +103,5 @@ constraints: check-python  ## pin the newest versions that install together
 
 clean:  ## remove .venv and everything that is made again
 	rm -rf .venv .venv.lock .servers
-	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist *.egg-info src/*.egg-info src/bundled .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests grafana -name __pycache__ -type d -prune -exec rm -rf {} +

