@@ -95,23 +95,33 @@ def _resources() -> list[Panel]:
             "Memory",
             "In RAM, by role, over all supervisors; what processes share counts for each. workers that only ever grow: "
             "a task leaks, so set --max-memory-per-worker and find it.",
-            Look(BYTES, 8),
+            Look(BYTES),
             Query(f"sum by (role) ({of_supervisors('dueq_process_resident_memory_bytes')})", "{{role}}"),
         ),
         lines(
             "Redis commands",
             "Sent a second, by role. With nothing due each process sends under 0.5 a second; if an idle one sends "
             "more, look at the wake-ups in Strategies.",
-            Look(RATE, 8),
+            Look(RATE),
             Query(
                 f"sum by (role) ({of_supervisors('dueq_redis_commands_total', over='rate', window=STEP)})", "{{role}}"
+            ),
+        ),
+        lines(
+            "Log lines dropped",
+            "A second, by supervisor. Above 0: nobody reads dueq's stderr, or it is closed, or its disk is full. The "
+            "log says where lines are missing.",
+            Look(RATE),
+            Query(
+                f"sum by (instance) ({of_supervisors('dueq_log_lines_dropped_total', over='rate', window=STEP)})",
+                "{{instance}}",
             ),
         ),
         lines(
             "Clock skew",
             "By how much Redis's clock and the host's differ. Above half a second, check the time service on both "
             "(runbook DueqClockSkew). Not shown under strategies that go by the host's clock.",
-            Look(SECONDS, 8, bad_from=0.5),
+            Look(SECONDS, bad_from=0.5),
             Query(f"max by (instance) (abs({of_supervisors('dueq_clock_skew_seconds')}))", "{{instance}}"),
         ),
     ]

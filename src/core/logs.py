@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
 
+from . import app_logs
 from .codec import Record
 from .context import running
+from .log_output import stderr
 from .texts import bounded, harmless, traceback_of
 
 _FIELDS = ("task_id", "token", "queue")
@@ -22,12 +23,12 @@ def about(claim: Record) -> dict[str, object]:
     return {"task_id": claim.id, "token": claim.token, "queue": claim.queue}
 
 
+_process: dict[str, str] = {}
+"""What every line of this process carries."""
+
+
 class _Facts(logging.Filter):
     """Gives each record what it is about: the same for all of a process, and the task."""
-
-    def __init__(self, process: dict[str, str]) -> None:
-        super().__init__()
-        self._process = {name: value for name, value in process.items() if value}
 
     def filter(self, record: logging.LogRecord) -> bool:
         context = running.get(None)
@@ -35,7 +36,7 @@ class _Facts(logging.Filter):
         if context is not None:
             here = {"task_id": context.id, "token": context.token, "queue": context.queue}
         told = {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
-        record.facts = {**(told or here), **self._process}
+        record.facts = {**(told or here), **_process}
         return True
 
 
@@ -69,15 +70,54 @@ class _Json(logging.Formatter):
         return json.dumps(line)
 
 
+class _Handler(logging.Handler):
+    """Writes to stderr without waiting. It stays open: ``logging.config`` closes every handler that there is."""
+
+    def __init__(self, formatter: logging.Formatter | None) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.addFilter(_Facts())
+        self.output = stderr(self._notice)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001  # arguments that do not fit, a broken __str__: whoever logs goes on
+            why = type(error).__name__
+            line = self._about("a log line of %s:%d cannot be shown: %s", record.pathname, record.lineno, why)
+        self.output.write(line)
+
+    def _notice(self, lost: int) -> str:
+        return self._about("%d log lines were dropped here, since nobody read them in time", lost)
+
+    def _about(self, message: str, *arguments: object) -> str:
+        made = logging.LogRecord("dueq.logs", logging.WARNING, __file__, 0, message, arguments, None)
+        self.filter(made)
+        return self.format(made)
+
+
 def set_up(log_format: str, **process: str) -> None:
     """Send dueq's log, from INFO up, to stderr as ``text`` or ``json``; the application's loggers are left alone.
 
     ``process`` is what every line of this process carries, such as its role and strategy.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if log_format == "json" else _Text())
-    handler.addFilter(_Facts(process))
+    _process.clear()
+    describe(**process)
+    handler = _Handler(_Json() if log_format == "json" else _Text())
     logger = logging.getLogger("dueq")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    app_logs.keep_enabled(handler)
+
+
+def describe(**process: str) -> None:
+    """Add to what every line of this process carries."""
+    _process.update({name: value for name, value in process.items() if value})
+
+
+def share_with_app() -> None:
+    """Show the application's lines like dueq's own, unless it has configured logging: call it when that is loaded."""
+    ours = app_logs.spare()
+    app_logs.keep_enabled(ours)  # some loggers may be new
+    app_logs.show(_Handler(ours.formatter))

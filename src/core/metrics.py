@@ -179,6 +179,12 @@ _ALL = (
         "Memory in RAM of this supervisor and its child processes, by role; what processes share counts for each.",
         {"role": (*CHILD_ROLES, SUPERVISOR)},
     ),
+    Definition(
+        "dueq_log_lines_dropped_total",
+        "counter",
+        "Log lines that were not written, since nobody read stderr, or it was closed or full.",
+        {},
+    ),
 )
 
 DEFINITIONS: Mapping[str, Definition] = MappingProxyType({definition.name: definition for definition in _ALL})

@@ -16,7 +16,7 @@ from typing import Any
 import multiprocess
 import setproctitle
 
-from . import logs
+from . import log_output, logs
 from .config import RunOptions, Settings
 from .connection import Patience
 from .errors import DueqError, NamespaceTooNew, ServerRefused, ServerUnavailable, StrategyMismatch
@@ -26,6 +26,7 @@ from .stacks import StackFile
 from .statuses import BOOT_FAILED, DISPLACED, STOPPED
 from .stop import Stop
 from .tally import Tally
+from .uncaught import log_what_nobody_catches
 
 log = logging.getLogger("dueq.process")
 
@@ -116,6 +117,20 @@ class Child:
 
 def main(order: Order) -> None:
     """The main function of every child."""
+    logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
+    log_output.count_dropped(order.tally.counter("dueq_log_lines_dropped_total").inc)
+    log_what_nobody_catches()
+    try:
+        _main(order)
+    except Exception as error:
+        log.critical("this %s ends, since nobody caught %s", order.role, type(error).__name__, exc_info=True)
+        sys.exit(1)
+    finally:
+        # nothing is left to be stopped, and this status is to be the last word: the handler ends with the interpreter
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _main(order: Order) -> None:
     order.stacks.write_on_signal()
     _die_with(order)
     stop = Stop()
@@ -125,7 +140,6 @@ def main(order: Order) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.request())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")
-    logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
     try:
         status = _serve(order, stop)
     except (StrategyMismatch, NamespaceTooNew) as error:
@@ -151,6 +165,7 @@ def _serve(order: Order, stop: Stop) -> int:
         sys.exit(BOOT_FAILED)
     if duty is None:
         return STOPPED
+    logs.share_with_app()
     gc.collect()
     gc.freeze()  # what is there by now stays, and looking through all of it again and again costs milliseconds
     order.tally.turn()

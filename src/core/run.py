@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from . import logs
+from . import log_output, logs
 from .app import Dueq
 from .config import RunOptions, Settings
 from .connection import explained, redact
@@ -29,10 +29,12 @@ from .supervisor import Supervisor
 from .systemd import Notifier
 from .target import load
 from .telemetry import Telemetry
+from .uncaught import log_what_nobody_catches
 from .web import serve
 
 log = logging.getLogger("dueq.supervisor")
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _TIMEOUT_S = 2.0  # for Redis's answers to the supervisor, which has children to look after meanwhile
 
 
@@ -44,12 +46,14 @@ def supervise(
     Call it in the main thread. Raises ConfigurationError, StrategyMismatch, StrategyUnavailable, ServerUnavailable,
     ServerRefused, BootFailure or RestartLimitExceeded; no child is left then.
     """
-    logs.set_up(options.log_format)
+    logs.set_up(options.log_format, role="supervisor")
+    log_what_nobody_catches()
     if options.state_file and not os.access(Path(options.state_file).absolute().parent, os.W_OK):
         raise ConfigurationError(
             f"the state file {options.state_file} cannot be written: its directory must exist and be writable"
         )
     app = load(options.target)
+    logs.share_with_app()
     if options.workers and not app.tasks:
         raise ConfigurationError(
             f"{options.target} defines no task: decorate a function with @app.task() or @app.handler"
@@ -58,7 +62,7 @@ def supervise(
     with explained(opened.settings.redis_url or ""):
         check(opened.client, type(opened.strategy))
         opened.claim()
-    logs.set_up(options.log_format, role="supervisor", strategy=opened.strategy.name)
+    logs.describe(strategy=opened.strategy.name)
     _Run(app, opened, options).run()
 
 
@@ -81,6 +85,7 @@ class _Run:
         tasks = {name: task.queue for name, task in app.tasks.items()}
         self._queues = options.queues or app.queues
         self._board = Board(settings, strategy, self._queues, tasks)
+        log_output.count_dropped(self._board.own.counter("dueq_log_lines_dropped_total").inc)
         needed = {"worker": options.workers, "dispatcher": options.dispatchers}
         self._health = Health(needed, self._board.processes, self._board.redis_answers)
         self._notifier = Notifier.of(os.environ)
@@ -102,12 +107,14 @@ class _Run:
         self._ready = False
 
     def run(self) -> None:
-        self._inbox.catch(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+        self._inbox.catch(*_SIGNALS)
         stop_serving = self._serve()
         try:
             self._supervisor.run()
             log.info("stopped")
         finally:
+            for number in _SIGNALS:  # what came of it is decided, also for one that is sent while the interpreter ends
+                signal.signal(number, signal.SIG_IGN)
             stop_serving()
             if self._options.state_file:
                 self._remove_state(Path(self._options.state_file))

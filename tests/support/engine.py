@@ -53,11 +53,12 @@ class Engine:
         environment: Mapping[str, str] = MappingProxyType({}),
         program: Sequence[str] = ("-m", "dueq"),
         under: Sequence[str] = (),
+        stderr: int | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start ``dueq run`` and, unless told not to ``wait``, return once all its processes are ready.
 
         ``apps`` is where the target is. ``program`` is what Python is given in place of dueq; ``under`` is a command
-        that starts it all.
+        that starts it all. ``stderr``: where it goes in place of the log.
         """
         state = self.directory / f"state{len(self.processes)}.json"
         environment = os.environ | {"DUEQ_REDIS_URL": self.url, "LEDGER": str(self.ledger)} | dict(environment)
@@ -74,7 +75,9 @@ class Engine:
             *flags,
         ]
         with self.log.open("ab") as log:
-            process = subprocess.Popen(command, cwd=apps, env=environment, stderr=log, stdout=log)
+            process = subprocess.Popen(
+                command, cwd=apps, env=environment, stderr=log if stderr is None else stderr, stdout=log
+            )
         self.processes.append(process)
         self._state_files[process.pid] = state
         if wait:

@@ -37,8 +37,8 @@ class Stderr:
 
 
 @pytest.fixture
-def stderr(capsys: pytest.CaptureFixture[str]) -> Stderr:
-    return Stderr(capsys)
+def stderr(capfd: pytest.CaptureFixture[str]) -> Stderr:
+    return Stderr(capfd)
 
 
 @pytest.fixture
