@@ -92,6 +92,8 @@ class RunOptions:
     state_file: str | None = None
     """Where to write, once all processes run, a JSON object with pid and metrics_url."""
     log_format: str = "text"
+    supervisor: str = ""
+    """The name of the supervisor's entry in the registry: it tells its children."""
 
     @property
     def reply_timeout(self) -> float:

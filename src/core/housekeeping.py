@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..strategies.base import Strategy
+from . import registry
 from .namespace import Namespace
 from .store.base import DeadLetter
 
@@ -120,7 +121,7 @@ def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], l
     return (
         [key for queue in namespace.store.queues() for key in keys.of_queue(queue)],
         list(keys.records()),
-        [keys.of("held", worker) for worker in _workers(namespace)],
+        [*(keys.of("held", worker) for worker in _workers(namespace)), *registry.keys_of_all(namespace)],
         [*keys.singles(), *keys.journals()],
     )
 

@@ -34,6 +34,7 @@ _PLAIN = {
     "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH
     "tmps": "tmps",  # zset: tmp set of a dispatcher -> when it was filled
     "audited": "audited",  # when the last audit began, epoch seconds
+    "supervisors": "supervisors",  # zset: supervisor -> until when it is taken to be alive (registry.py)
     "recovered": "recovered",  # when something was last taken back from owners that are gone, epoch seconds
 }
 _PER_NAME = {
@@ -49,6 +50,7 @@ _PER_NAME = {
     "wanted": "wanted:",  # zset per tmp set, within one transaction only: ids that the dispatcher would like
     "tmp": "tmp:",  # zset per dispatcher, batch and queue ("dispatcher:batch:queue"): id -> due_at, on its way to READY
     "held": "held:",  # list per worker: ids it holds, started or not
+    "supervisor": "supervisor:",  # hash per supervisor: what it is and serves (registry.py)
     "journal": "journal:",  # list per first hex digit of SHA-1(id): what happened to tasks lately (journal.py)
 }
 _TIMER = "timer:"  # zset per strategy (`buckets` has another index) and queue ("strategy:queue"): id -> due_at
@@ -62,9 +64,18 @@ def check_name(kind: str, name: object) -> str:
 
 
 def unique_name(role: str) -> str:
-    """A name for one process, never used again: claims of a dead process must not look like its successor's."""
+    """A name for this process, never used again: claims of a dead process must not look like its successor's."""
+    return _unique(role, f"{os.getpid()}.")
+
+
+def childs_name(role: str) -> str:
+    """The same for a child that is about to be started: nobody knows its pid yet."""
+    return _unique(role, "")
+
+
+def _unique(role: str, pid: str) -> str:
     host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())[:24] or "host"
-    return f"{role}.{host}.{os.getpid()}.{secrets.token_hex(6)}"
+    return f"{role}.{host}.{pid}{secrets.token_hex(6)}"
 
 
 @dataclass(frozen=True)

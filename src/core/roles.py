@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from . import registry
+from .app import Dueq
 from .auditor import Auditor
 from .chores import Chore, Chores
 from .config import RunOptions, Settings
@@ -14,6 +16,7 @@ from .limits import Limits
 from .namespace import Namespace
 from .prctl import wake_precisely
 from .reaper import Reaper
+from .registry import Served
 from .stop import Stop
 from .tally import Tally
 from .target import load
@@ -48,6 +51,13 @@ class Journaled:
             self._journal.stop()
 
 
+def served(app: Dueq, options: RunOptions) -> Served:
+    """What the workers of ``app`` serve; nothing if there are to be none."""
+    if not options.workers:
+        return Served()
+    return Served(tuple(options.queues or app.queues), {name: task.queue for name, task in app.tasks.items()})
+
+
 Builder = Callable[[str, Settings, RunOptions, Tally, Stop], Duty]
 
 
@@ -55,6 +65,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
     app = load(options.target)
     app.bind(settings)
     namespace = Namespace.open(settings, timeout=options.reply_timeout)
+    registry.note_served(namespace, options.supervisor, served(app, options))
     journal = Journal(namespace.client, namespace.keys, name)
     telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name, journal)
     worker = Worker(

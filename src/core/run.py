@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from .. import __version__
 from . import log_output, logs
 from .app import Dueq
 from .config import RunOptions, Settings
@@ -21,9 +22,11 @@ from .journal import Journal
 from .keys import unique_name
 from .lifetime import reap_orphans
 from .namespace import Namespace
+from .presence import Entry, Presence
 from .process import Child
 from .recovery import Recovery
 from .requirements import check
+from .roles import served
 from .stop import Inbox
 from .supervisor import Supervisor
 from .systemd import Notifier
@@ -80,6 +83,8 @@ class _Run:
     """One run of one supervisor."""
 
     def __init__(self, app: Dueq, namespace: Namespace, options: RunOptions) -> None:
+        me = unique_name("supervisor")
+        options = replace(options, supervisor=me)
         self._namespace, self._options = namespace, options
         settings, strategy = namespace.settings, namespace.strategy.name
         tasks = {name: task.queue for name, task in app.tasks.items()}
@@ -90,7 +95,7 @@ class _Run:
         self._health = Health(needed, self._board.processes, self._board.redis_answers)
         self._notifier = Notifier.of(os.environ)
         self._inbox = Inbox()
-        journal = Journal(namespace.client, namespace.keys, unique_name("supervisor"))
+        journal = Journal(namespace.client, namespace.keys, me)
         telemetry = Telemetry(self._board.own, "supervisor", strategy, journal)
         self._supervisor = Supervisor(
             options,
@@ -103,6 +108,8 @@ class _Run:
             on_turn=self._tick,
             reap=reap_orphans if os.getpid() == 1 else lambda: None,
         )
+        entry = Entry(namespace, me, __version__, served(app, options), self._supervisor.roles)
+        self._presence = Presence(entry)
         self._metrics_url: str | None = None
         self._ready = False
 
@@ -110,11 +117,13 @@ class _Run:
         self._inbox.catch(*_SIGNALS)
         stop_serving = self._serve()
         try:
+            self._presence.start()
             self._supervisor.run()
             log.info("stopped")
         finally:
             for number in _SIGNALS:  # what came of it is decided, also for one that is sent while the interpreter ends
                 signal.signal(number, signal.SIG_IGN)
+            self._presence.stop()
             stop_serving()
             if self._options.state_file:
                 self._remove_state(Path(self._options.state_file))
@@ -135,6 +144,7 @@ class _Run:
             self._notifier.alive()
 
     def _say_reload(self, begins: bool) -> None:
+        self._presence.look(renewed=not begins)
         if begins:
             self._notifier.reloading()
         elif self._ready:
@@ -161,6 +171,7 @@ class _Run:
             self._metrics_url or "no page",
         )
         self._ready = True
+        self._presence.look()
         self._notifier.ready(self._status())
         if options.state_file:
             state = {

@@ -64,6 +64,14 @@ class Member:
         return self.child.tally.state == "booting"
 
     @property
+    def state(self) -> str:
+        """What the child says of itself; draining once it is gone, as its supervisor is about to learn."""
+        try:
+            return self.child.tally.state
+        except ValueError:  # its memory has been given back
+            return "draining"
+
+    @property
     def watched(self) -> bool:
         """Whether it can be found hung. Of one that is on its way out, only the task that it still runs matters."""
         if self.ending is None:

@@ -18,8 +18,10 @@ from multiprocess.connection import wait as wait_for
 from .config import RunOptions
 from .errors import BootFailure, DueqError, RestartLimitExceeded
 from .exposition import Board
-from .keys import unique_name
+from .keys import childs_name
 from .recovery import Recovery
+from .registry import Process as ChildProcess
+from .registry import Role
 from .restarts import RestartLimit
 from .slot import Member, Process, Slot
 from .stacks import StackFile
@@ -108,6 +110,19 @@ class Supervisor:
         self._tell()
         self._watchdog.asleep(self._clock())
         return None if self._is_over(now) else self._seconds_to_wait(now, recovery_in)
+
+    def roles(self) -> dict[str, Role]:
+        """The children of each role. Any thread may ask: what it sees may be a moment old."""
+        found: dict[str, Role] = {}
+        for slot in self._slots:
+            role = found.get(slot.role, Role(0))
+            there = tuple(
+                ChildProcess(member.child.name, member.child.pid, "draining" if member.ending else member.state)
+                for member in (slot.member, slot.successor)
+                if member is not None
+            )
+            found[slot.role] = Role(role.wanted + 1, role.processes + there)
+        return found
 
     # -- duties
 
@@ -279,7 +294,7 @@ class Supervisor:
 
     def _start(self, slot: Slot, now: float) -> Member | None:
         try:
-            child = self._spawn(slot.role, unique_name(slot.role))
+            child = self._spawn(slot.role, childs_name(slot.role))
         except OSError as error:  # too many processes, files, or too little memory: that may pass
             self._start_later(slot, f"a {slot.role}", f"could not be started: {error}", 0.0, now)
             return None

@@ -18,6 +18,9 @@ from typing import ClassVar, Literal, NamedTuple
 
 from ..codec import Record
 
+ALIVE_S = 45.0
+"""How long after its last sign of life a supervisor is taken to be alive; it gives three in that time."""
+
 LostHow = Literal["started", "held", "dead"]
 """What became of a claim taken back: it had started, it had only been held, or it was buried as a dead letter."""
 
@@ -247,6 +250,13 @@ class Store(ABC):
         """Take back up to ``limit`` leases that have run out, and name workers that hold tasks but are silent.
 
         Nothing is taken back if Redis's clock is past ``latest_us`` (0: no bound): then it has jumped.
+        """
+
+    @abstractmethod
+    def alive(self, supervisor: str) -> bool:
+        """Note that a supervisor is alive, for ``ALIVE_S`` from now on. True if it was not known to be there.
+
+        One command, which gets through at maxmemory under the scripted store.
         """
 
     @abstractmethod

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import redis
 
-from ..clock import Clock
+from ..clock import US, Clock
 from ..codec import Record
 from ..errors import DueqError, StrategyMismatch
 from ..keys import Keys
 from ..scripts import Script, Scripts, Value
-from .base import EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
+from .base import ALIVE_S, EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
 from .channels import ScriptedChannel, advanced, step_arguments
 from .reading import KeyedStore
 
@@ -34,6 +34,7 @@ class ScriptedStore(KeyedStore):
         self._advance, self._extend, self._release = load("advance"), load("extend"), load("release")
         self._give_back, self._reap = load("give_back"), load("reap")
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
+        self._alive = load("alive")
         self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
@@ -115,6 +116,9 @@ class ScriptedStore(KeyedStore):
     def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
         now, next_end, silent, *rows = self._reap(limit, lease_us, most_losses, latest_us)
         return Reaped(int(now), int(next_end) if next_end else None, [name.decode() for name in silent], _lost(rows))
+
+    def alive(self, supervisor: str) -> bool:
+        return bool(self._alive(supervisor, round(ALIVE_S * US)))
 
     def revive(self, task_ids: Sequence[str]) -> int:
         return sum(int(self._revive(*ids)) for ids in _hundreds(task_ids))

@@ -18,12 +18,12 @@ import redis
 from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import Command, ring_dispatcher, ring_workers
-from ..clock import Clock
+from ..clock import US, Clock
 from ..codec import Record, decode_record, readable_record
 from ..errors import StrategyMismatch
 from ..keys import Keys
 from ..transactions import Aborted, Session, Transactions
-from .base import EXISTING, Advance, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
+from .base import ALIVE_S, EXISTING, Advance, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
 from .channels import PromptChannel
 from .edit import Edit, entry_of
 from .forgetting import Forgetting
@@ -319,6 +319,10 @@ class TransactionalStore(KeyedStore):
             return bool(holding)
 
         return self._transactions.run(attempt)
+
+    def alive(self, supervisor: str) -> bool:
+        until = self._clock.now_us() + round(ALIVE_S * US)
+        return bool(self._client.execute_command("ZADD", self._keys.plain("supervisors"), until, supervisor))
 
     # -- dead letters, and the auditor
 
