@@ -18,10 +18,11 @@ from redis.exceptions import OutOfMemoryError
 from . import keeping
 from .audit import Audit
 from .clock import US
-from .connection import TRANSIENT, Patience, redact
+from .connection import TRANSIENT
 from .errors import NamespaceMigrating
 from .namespace import Namespace
 from .telemetry import ReaperTelemetry
+from .trouble import Trouble
 
 log = logging.getLogger("dueq.auditor")
 
@@ -62,7 +63,7 @@ class Auditor:
         self._last: bytes | None = None  # when the last audit began, as it stands in Redis
         self._owed = False  # an audit that was begun could not be finished
         self._resume_at = time.monotonic() + min(first_in, interval)
-        self._patience = Patience(1.0, _LOOK_S)
+        self._trouble = Trouble(log, telemetry, first=1.0, most=_LOOK_S)
 
     @property
     def busy(self) -> bool:
@@ -86,10 +87,8 @@ class Auditor:
             self._cut_short()
             return self._look_in()
         except TRANSIENT as error:
-            if self._patience.failures == 0:
-                log.warning("Redis trouble, trying again: %s", redact(str(error)))
             self._cut_short()
-            return self._patience.failed()
+            return self._trouble.suffered(error)
 
     def _step(self) -> float:
         began = time.monotonic()
@@ -133,7 +132,7 @@ class Auditor:
             seconds = time.monotonic() - self._began
             log.info("audited %d tasks in %.1f s: %d repairs", self._audit.records, seconds, self._audit.repairs)
         self._audit, self._owed = None, False
-        self._patience.succeeded()
+        self._trouble.passed()
 
     def _cut_short(self) -> None:
         self._owed = self._owed or self._audit is not None

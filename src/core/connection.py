@@ -10,7 +10,6 @@ import builtins
 import os
 import re
 import socket
-import ssl
 import threading
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,22 +17,30 @@ from urllib.parse import urlsplit
 import redis
 from hiredis import pack_command
 from redis.backoff import NoBackoff
+from redis.connection import SSLConnection
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     ConnectionError,
     DataError,
+    MasterDownError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
+    TryAgainError,
 )
 from redis.retry import Retry
 
+from .addresses import options_of
 from .errors import ConfigurationError, DueqError, ServerRefused, ServerUnavailable, StrategyUnavailable
-from .sentinel import SCHEME, sentinel_pool
+from .sentinel import SCHEMES, sentinel_pool
+from .tls import secured
 
 BLOCKING_S = 30
 """Longest time in seconds that any command blocks in the server."""
@@ -43,11 +50,13 @@ _CONNECT_S = 5.0
 _SCHEMES = ("redis://", "rediss://", "unix://")
 # greedy, since a password may hold an unescaped / or @; bounded, since a log line may be 100 kB without a single space
 _CREDENTIALS = re.compile(r"(?P<scheme>\b[\w+]{1,16}://)\S{0,1000}@")
-_UNESCAPED = re.compile(r"redis(?:s|\+sentinel)?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
+_UNESCAPED = re.compile(r"rediss?(?:\+sentinel)?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
 _NO_DATABASE = re.compile(r"invalid DB index|DB index is out of range", re.IGNORECASE)
 REDACTED_SPAN = 1100
 """Most characters of one address that ``redact`` looks at, so how far the end of one that was cut may be away."""
-_QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
+_QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_|ssl_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
+_OF_CLUSTER = (AskError, ClusterDownError, ClusterCrossSlotError, TryAgainError)  # MOVED is an AskError, too
+_WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "peer did not return a certificate")
 TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError)
 """What a long-lived loop survives by waiting and trying again."""
 
@@ -82,6 +91,8 @@ def _counting(base: type[Any]) -> type[Any]:
 
     Around a command that is no more than a packet on its way redis-py does more than the kernel.
     """
+    if issubclass(base, SSLConnection):
+        base = secured(base)
 
     class Counting(base):  # type: ignore[misc]
         patience = 0.0  # seconds; the time that its socket may take, where the socket itself does not see to that
@@ -110,12 +121,6 @@ def _counting(base: type[Any]) -> type[Any]:
                 self.disconnect()  # half a command may have been sent
                 raise
 
-        def can_read(self, timeout: float = 0) -> bool:
-            # asked of new connections, too: there TLS session tickets look like data until they have been taken in
-            if isinstance(self._sock, ssl.SSLSocket) and not timeout:
-                return bool(self._parser.read_from_socket(timeout=0, raise_on_timeout=False))
-            return bool(super().can_read(timeout))
-
         def _send(self, packed: bytes) -> None:
             if not self.patience:
                 self._sock.sendall(packed)
@@ -140,8 +145,11 @@ def _counting(base: type[Any]) -> type[Any]:
 def _pool(url: str, timeout: float) -> redis.ConnectionPool:
     if any(character.isspace() for character in url):
         raise ConfigurationError("the Redis address holds white space: write a space in a user or password as %20")
-    if not url.startswith((*_SCHEMES, SCHEME)):
-        raise ConfigurationError(f"{redact(url)!r} is no Redis address: use redis://, rediss://, unix:// or {SCHEME}")
+    if not url.startswith((*_SCHEMES, *SCHEMES)):
+        raise ConfigurationError(
+            f"{redact(url)!r} is no Redis address: use redis://, rediss://, unix://, redis+sentinel:// or "
+            f"rediss+sentinel://"
+        )
     if _UNESCAPED.match(url):
         # read on, such a password would be taken for a host name, and shown as one in errors
         raise ConfigurationError(
@@ -156,10 +164,11 @@ def _pool(url: str, timeout: float) -> redis.ConnectionPool:
     }
     if not url.startswith("unix://"):
         options |= {"socket_connect_timeout": min(timeout, _CONNECT_S), "socket_keepalive": True}
-    if url.startswith(SCHEME):
+    if url.startswith(SCHEMES):
         watched = sentinel_pool(url, options)
         watched.connection_class = _counting(watched.connection_class)
         return watched
+    options_of(url)
     try:
         pool = redis.ConnectionPool.from_url(url, **options)
     except ValueError as error:
@@ -170,9 +179,9 @@ def _pool(url: str, timeout: float) -> redis.ConnectionPool:
     pool.connection_class = _counting(pool.connection_class)
     try:
         pool.connection_class(**pool.connection_kwargs)
-    except TypeError as error:
+    except (TypeError, ValueError, RedisError) as error:
         raise ConfigurationError(
-            f"{redact(url)!r} has an option that redis-py does not know: {redact(str(error))}"
+            f"{redact(url)!r} has an option that redis-py does not know, or not so: {redact(str(error))}"
         ) from None
     return pool
 
@@ -208,6 +217,8 @@ class explained:  # used like a function; contextlib's would cost a producer mor
 
 
 def _explanation(error: RedisError | UnicodeDecodeError, where: str) -> DueqError:
+    if is_of_cluster(error):
+        return ServerRefused(f"Redis at {where}: {described(error)}")
     match error:
         case AuthenticationError() | NoPermissionError():
             return ServerRefused(
@@ -222,8 +233,8 @@ def _explanation(error: RedisError | UnicodeDecodeError, where: str) -> DueqErro
             return ServerRefused(f"Redis at {where} is at its maxmemory; free some or raise it, then try again")
         case ConnectionError() | TimeoutError():
             return ServerUnavailable(
-                f"cannot reach Redis at {where}: {redact(str(error))}; check that it runs "
-                "(dueq doctor); a write that was under way may or may not have happened"
+                f"cannot reach Redis at {where}: {described(error)}; check that it runs and can be reached from here "
+                f"(redis-cli ping); a write that was under way may or may not have happened"
             )
         case ResponseError():
             return _refusal(redact(str(error)), where)
@@ -252,6 +263,28 @@ def _refusal(text: str, where: str) -> DueqError:
             f"Redis at {where} has no database of that number ({text}): end the address with another, such as /0"
         )
     return ServerRefused(f"Redis at {where} refused: {text}; dueq doctor tries what dueq needs of it")
+
+
+def is_of_cluster(error: BaseException) -> bool:
+    """Whether this is what only a node of a Redis Cluster says: MOVED, ASK, CLUSTERDOWN, CROSSSLOT, TRYAGAIN."""
+    return isinstance(error, _OF_CLUSTER) and not isinstance(error, MasterDownError)
+
+
+def described(error: BaseException) -> str:
+    """What ``error`` says, and what it means where that takes knowing Redis; without credentials."""
+    text = redact(str(error)) or type(error).__name__
+    if is_of_cluster(error):
+        code = getattr(error, "status_code", None) or "an error of a cluster"
+        return (
+            f"it is a node of a Redis Cluster and answered {code} {text}: dueq does not support Redis Cluster yet; "
+            f"give it a Redis that is not in cluster mode (cluster-enabled no), with Sentinel if it is to fail over"
+        )
+    if any(sign in text for sign in _WANTS_CERTIFICATE):
+        return (
+            f"{text}: it lets in only who shows a certificate; name yours in the address, "
+            f"?ssl_certfile=PATH&ssl_keyfile=PATH"
+        )
+    return text
 
 
 class Patience:

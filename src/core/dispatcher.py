@@ -6,7 +6,7 @@ import logging
 import time
 
 from .bells import ring_dispatcher
-from .connection import TRANSIENT, Patience, redact
+from .connection import TRANSIENT, described
 from .errors import NamespaceTooNew, StrategyMismatch
 from .lead import Lead
 from .namespace import Namespace
@@ -14,6 +14,7 @@ from .statuses import STOPPED
 from .stop import Stop
 from .telemetry import DispatcherTelemetry
 from .transactions import Transactions
+from .trouble import Trouble
 
 log = logging.getLogger("dueq.dispatcher")
 
@@ -33,7 +34,7 @@ class Dispatcher:
         self._strategy, self._telemetry = namespace.strategy, telemetry
         self._keys, self._transactions = namespace.keys, Transactions(namespace.client)
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
-        self._patience, self._lead = Patience(), Lead()
+        self._trouble, self._lead = Trouble(log, telemetry), Lead()
 
     def run(self) -> int:
         """Dispatch until stopped; returns the exit status. Raises StrategyMismatch if the namespace was migrated,
@@ -51,23 +52,24 @@ class Dispatcher:
     def run_once(self) -> None:
         """Move what is due; if that was all, sleep until the next task is due or something wakes us."""
         self._telemetry.turn()
+        part = "dispatch"
         try:
             asked = time.monotonic()
             result = self._strategy.dispatch(self._batch)
             # Redis told the time somewhere between question and answer: take the middle for the moment it spoke of
             told = (asked + time.monotonic()) / 2
-            if self._patience.succeeded():
+            if self._trouble.passed(part):
                 log.info("Redis is back")
             self._lead.answered(max((one.seconds for one in result.moved), default=None), result.next_in)
             self._telemetry.moved(result.moved, result.now_us)
             self._telemetry.conflicts(result.conflicts)
             if result.next_in != 0:
+                part = "sleep"
                 self._sleep(told, result.next_in)
+                self._trouble.passed(part)
         except TRANSIENT as error:
             self._lead.interrupted()
-            if self._patience.failures == 0:
-                log.warning("Redis trouble, trying again: %s", redact(str(error)))
-            seconds = self._patience.failed()
+            seconds = self._trouble.suffered(error, part)
             self._telemetry.turn(seconds)
             self._stop.sleep(seconds)
 
@@ -77,7 +79,7 @@ class Dispatcher:
         try:
             self._transactions.trip(ring_dispatcher(self._keys))
         except TRANSIENT as error:
-            log.warning("could not wake another dispatcher while stopping: %s", redact(str(error)))
+            log.warning("could not wake another dispatcher while stopping: %s", described(error))
 
     def _sleep(self, told: float, next_in: float | None) -> None:
         due = next_in is not None and next_in < self._safety_net

@@ -86,6 +86,11 @@ class Board:
         """How many child processes there are per (role, state)."""
         return self._processes()
 
+    def refused(self) -> Sequence[str]:
+        """The roles of which a child process says that Redis refuses what it needs."""
+        with self._lock:
+            return sorted({role for tally, role in self._live.items() if tally.refused})
+
     def redis_answers(self) -> bool:
         """Whether Redis answers within a second."""
         return self._redis.read() is not None

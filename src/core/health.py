@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from .exposition import Processes
 
@@ -14,10 +14,17 @@ STILL_S = 15.0
 class Health:
     """Told by the supervisor's loop, asked by the threads of the web page."""
 
-    def __init__(self, needed: Mapping[str, int], processes: Processes, redis_answers: Callable[[], bool]) -> None:
-        """``needed`` says how many processes of each role there should be."""
+    def __init__(
+        self,
+        needed: Mapping[str, int],
+        processes: Processes,
+        redis_answers: Callable[[], bool],
+        refused: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """``needed`` says how many processes of each role there should be, ``refused`` which roles Redis refuses what
+        they need."""
         self._roles = [role for role, count in needed.items() if count]
-        self._processes, self._redis_answers = processes, redis_answers
+        self._processes, self._redis_answers, self._refused = processes, redis_answers, refused
         self._ticked_at = time.monotonic()
         self._leaving = False
 
@@ -37,6 +44,10 @@ class Health:
         reasons += [f"no {role} is ready" for role in self._roles if not counts.get((role, "ready"))]
         if self._leaving:
             reasons.append("it is stopping")
+        reasons += [
+            f"Redis refuses what a {role} needs: its log says what, dueq doctor how to allow it"
+            for role in self._refused()
+        ]
         if not self._redis_answers():
             reasons.append("Redis does not answer")
         return reasons

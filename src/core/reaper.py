@@ -7,10 +7,11 @@ import time
 
 from .auditor import ask_for_audit
 from .clock import US
-from .connection import TRANSIENT, Patience, redact
+from .connection import TRANSIENT
 from .namespace import Namespace
 from .store.base import Reaped
 from .telemetry import Telemetry
+from .trouble import Trouble
 
 log = logging.getLogger("dueq.reaper")
 
@@ -24,7 +25,7 @@ class Reaper:
         self._namespace = namespace
         self._store, self._strategy, self._telemetry = namespace.store, namespace.strategy, telemetry
         self._lease, self._max_losses = lease, max_losses
-        self._patience = Patience()
+        self._trouble = Trouble(log, telemetry)
         self._last: tuple[int, float] | None = None  # Redis's clock and this host's monotonic one, read together
 
     def run_once(self) -> float:
@@ -48,10 +49,8 @@ class Reaper:
             if self._take_back(reaped) + self._recover_dispatchers():
                 ask_for_audit(self._namespace)
         except TRANSIENT as error:
-            if self._patience.failures == 0:
-                log.warning("Redis trouble, trying again: %s", redact(str(error)))
-            return self._patience.failed()
-        self._patience.succeeded()
+            return self._trouble.suffered(error)
+        self._trouble.passed()
         if reaped.next_us is None:
             return self._lease
         return min(self._lease, max(0.0, (reaped.next_us - reaped.now_us) / US + 0.001))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .auditor import ask_for_audit
 from .clock import now_us
-from .connection import TRANSIENT, Patience, redact
+from .connection import TRANSIENT, Patience, described
 from .namespace import Namespace
 from .telemetry import Telemetry
 
@@ -79,7 +79,7 @@ class Recovery:
                 self._telemetry.write_notes()  # the supervisor has no thread for that, and no other notes
         except TRANSIENT as error:
             if self._patience.failures == 0:
-                log.warning("what %s held cannot be given back yet: %s", self._dead[0].name, redact(str(error)))
+                log.warning("what %s held cannot be given back yet: %s", self._dead[0].name, described(error))
             seconds = self._patience.failed()
             self._try_at = time.monotonic() + seconds
             return seconds

@@ -92,7 +92,7 @@ class _Run:
         self._board = Board(settings, strategy, self._queues, tasks)
         log_output.count_dropped(self._board.own.counter("dueq_log_lines_dropped_total").inc)
         needed = {"worker": options.workers, "dispatcher": options.dispatchers}
-        self._health = Health(needed, self._board.processes, self._board.redis_answers)
+        self._health = Health(needed, self._board.processes, self._board.redis_answers, self._board.refused)
         self._notifier = Notifier.of(os.environ)
         self._inbox = Inbox()
         journal = Journal(namespace.client, namespace.keys, me)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 
+from .addresses import options_of
 from .errors import ConfigurationError
+from .tls import secured
 
-SCHEME = "redis+sentinel://"
+_TLS = "rediss+sentinel://"
+SCHEMES = ("redis+sentinel://", _TLS)
+_OWN_LOGIN = ("sentinel_username", "sentinel_password")
 _PORT = 26379
 _ALL_S = 3.0  # for all Sentinels together to say who is primary
 
@@ -34,27 +44,34 @@ def sentinel_pool(url: str, options: dict[str, Any]) -> SentinelConnectionPool:
     """The pool for ``redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/database]``.
 
     User and password are those of Redis; the Sentinels' own are the options ``sentinel_username`` and
-    ``sentinel_password``. Raises ConfigurationError, whose text does not hold them.
+    ``sentinel_password``. With ``rediss+sentinel://`` both Redis and the Sentinels are spoken to by TLS, by the same
+    ``ssl_…`` options. Raises ConfigurationError, whose text holds no password.
     """
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
     service, _, database = parts.path.lstrip("/").partition("/")
-    asked = dict(parse_qsl(parts.query))
-    unknown = sorted(asked.keys() - {"sentinel_username", "sentinel_password"})
-    if unknown or not service or not hosts or not (database or "0").isdigit():
+    if not service or not hosts or not (database or "0").isdigit():
         raise ConfigurationError(
-            f"a Sentinel address is {SCHEME}host[:port][,host[:port]...]/service[/database]"
-            + (f"; the option {', '.join(unknown)} is not known" if unknown else "")
+            f"a Sentinel address is {parts.scheme}://host[:port][,host[:port]...]/service[/database]"
         )
+    asked = options_of(url, also=_OWN_LOGIN)
+    common = {name: value for name, value in asked.items() if name not in _OWN_LOGIN}
     user, _, password = credentials.partition(":")
     login = {"username": unquote(user) or None, "password": unquote(password) or None}
-    own = {name.removeprefix("sentinel_"): value for name, value in asked.items()}
+    own = {name.removeprefix("sentinel_"): asked[name] for name in _OWN_LOGIN if name in asked}
+    security = {name: value for name, value in common.items() if name.startswith("ssl_")}
+    if url.startswith(_TLS):
+        security["ssl"] = True
     names = hosts.split(",")
     # asked one after the other: all of them together may take no longer than one reply of Redis
     patience = min(float(options.get("socket_timeout") or _ALL_S), _ALL_S) / len(names)
     times = {"socket_timeout": patience, "socket_connect_timeout": patience}
-    sentinels = _Sentinels([_address(name) for name in names], sentinel_kwargs={**options, **times, **own})
-    made = {**options, **login, "db": int(database or 0), "connection_class": SentinelManagedConnection}
+    sentinels = _Sentinels([_address(name) for name in names], sentinel_kwargs={**options, **times, **security, **own})
+    if url.startswith(_TLS):
+        for each in sentinels.sentinels:
+            each.connection_pool.connection_class = secured(each.connection_pool.connection_class)
+    kind = SentinelManagedSSLConnection if url.startswith(_TLS) else SentinelManagedConnection
+    made = {**options, **login, "db": int(database or 0), **common, "connection_class": kind}
     pool: SentinelConnectionPool = _Pool(service, sentinels, **made)
     return pool
 

@@ -6,8 +6,8 @@ The supervisor makes the page, one child writes it, and SIGKILL may hit the chil
 - A new series is written behind the table's end, and then published by moving the end: one store again.
 - Nothing published ever moves or is removed, so a number once read never falls.
 
-    cell 0    1          2      3         4      5          6       8              72
-    END  | overflowed | state | turn by | beat | deadline | token | tokens begun | series | series | (zeros)
+    cell 0    1          2      3         4      5          6       7         8              72
+    END  | overflowed | state | turn by | beat | deadline | token | refused | tokens begun | series | series | (zeros)
     series = cells it takes | bytes of its key | key: JSON [name, label value, …], zero-padded | numbers
 
 The page has a fixed size (1 MiB: about 3,000 histograms). When it is full, new series are not counted: their handles
@@ -34,7 +34,7 @@ from .metrics import DEFINITIONS, PROCESS_STATES, Definition, Kind, ProcessState
 
 PAGE_BYTES = 1 << 20
 
-_END, _OVERFLOWED, _STATE, _TURN_BY, _BEAT, _DEADLINE, _TOKEN = range(7)
+_END, _OVERFLOWED, _STATE, _TURN_BY, _BEAT, _DEADLINE, _TOKEN, _REFUSED = range(8)
 _BEGUN, _MOST_BEGUN = 8, 64
 _TABLE = _BEGUN + _MOST_BEGUN
 _CELL = 8
@@ -300,6 +300,15 @@ class Tally:
     @state.setter
     def state(self, state: ProcessState) -> None:
         self._ints[_STATE] = PROCESS_STATES.index(state)
+
+    @property
+    def refused(self) -> bool:
+        """Whether Redis answers, but refuses what the process's loops need."""
+        return bool(self._ints[_REFUSED])
+
+    @refused.setter
+    def refused(self, refused: bool) -> None:
+        self._ints[_REFUSED] = int(refused)
 
     @property
     def token(self) -> int:

@@ -27,8 +27,14 @@ class Telemetry:
     def __init__(self, tally: Tally, role: str, strategy: str, journal: Journal | None = None) -> None:
         """What happens to single tasks goes into ``journal``, too, if there is one."""
         self.tally, self.role, self.strategy, self.journal = tally, role, strategy, journal
+        self._refusing: set[object] = set()
         self._counters: dict[tuple[str, ...], CounterHandle] = {}  # what was counted before: found again sooner
         self._times: dict[tuple[str, ...], HistogramHandle] = {}
+
+    def refused(self, loop: object, refuses: bool) -> None:
+        """Redis refuses what one loop of this process needs, or does so no more."""
+        (self._refusing.add if refuses else self._refusing.discard)(loop)
+        self.tally.refused = bool(self._refusing)
 
     def turn(self, sleeps: float = 0.0) -> None:
         """The loop begins another turn, or a sleep of so many seconds."""

@@ -11,10 +11,11 @@ import logging
 
 from .bells import ring_dispatcher, ring_workers
 from .clock import US, now_us
-from .connection import TRANSIENT, Patience, redact
+from .connection import TRANSIENT
 from .namespace import Namespace
 from .telemetry import Telemetry
 from .transactions import Transactions
+from .trouble import Trouble
 
 log = logging.getLogger("dueq.reaper")
 
@@ -34,7 +35,7 @@ class Waker:
         self._late_us = round(late * US)
         self._every = lease + _SLACK_S - late - _MARGIN_S  # as seldom as will do: looks cost commands
         self._overdue: list[int] = []  # what was overdue at the last look
-        self._patience = Patience()
+        self._trouble = Trouble(log, telemetry)
 
     def run_once(self) -> float:
         """Look once; returns how many seconds to sleep."""
@@ -42,10 +43,8 @@ class Waker:
         try:
             self._look()
         except TRANSIENT as error:
-            if self._patience.failures == 0:
-                log.warning("Redis trouble, trying again: %s", redact(str(error)))
-            return self._patience.failed()
-        self._patience.succeeded()
+            return self._trouble.suffered(error)
+        self._trouble.passed()
         return self._every
 
     def _look(self) -> None:

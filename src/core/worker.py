@@ -10,7 +10,7 @@ from dataclasses import replace
 from .app import Dueq
 from .clock import US, ServerClock
 from .codec import Record, decode_body
-from .connection import TRANSIENT, Patience, redact
+from .connection import TRANSIENT, described
 from .context import Context, running
 from .doorbell import OVERDUE_S
 from .errors import DueqError, NamespaceTooNew, StrategyMismatch
@@ -28,6 +28,7 @@ from .store.base import Outcome
 from .telemetry import WorkerTelemetry
 from .texts import bounded
 from .timeouts import Alarm
+from .trouble import Trouble
 
 log = logging.getLogger("dueq.worker")
 
@@ -58,7 +59,7 @@ class Worker:
         self._safety_net, self._prefetch = safety_net, Prefetch(prefetch)
         self._rotate = rotate_queues
         self._clock = ServerClock()
-        self._patience = Patience()
+        self._trouble = Trouble(log, telemetry)
         self._stop = stop
         self._outcome: Outcome | None = None  # of the last task
         self._looked = False  # the last sleep ended with a look at what is ready, and nothing was
@@ -101,14 +102,17 @@ class Worker:
     def run_once(self) -> None:
         """Settle the last task and run the next; if there is none, wait for one."""
         self.telemetry.turn()
+        part = "step"
         try:
             claim, leased_us = (None, 0) if self._looked else self._next()
-            if self._patience.succeeded():
+            if self._trouble.passed(part):
                 log.info("Redis is back")
             if claim is None:
+                part = "sleep"
                 claim, leased_us = self._idle()
+                self._trouble.passed(part)
         except TRANSIENT as error:
-            self._suffer(error)
+            self._suffer(error, part)
             return
         if claim is not None:
             self._keeper.runs(claim)
@@ -196,10 +200,8 @@ class Worker:
         self._looked = found is not None and found[0] is None
         return found or (None, 0)
 
-    def _suffer(self, error: Exception) -> None:
-        if self._patience.failures == 0:
-            log.warning("Redis trouble, trying again: %s", redact(str(error)))
-        seconds = self._patience.failed()
+    def _suffer(self, error: Exception, part: str) -> None:
+        seconds = self._trouble.suffered(error, part)
         self.telemetry.turn(seconds)
         self._stop.sleep(seconds)
 
@@ -210,7 +212,7 @@ class Worker:
             self._hands.leave(outcome)
             self._ring_on()
         except TRANSIENT as error:
-            log.warning("could not settle with Redis while stopping: %s", redact(str(error)))
+            log.warning("could not settle with Redis while stopping: %s", described(error))
 
     def _move_out(self) -> None:
         # a retry must be scheduled by the strategy that keeps the namespace now

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 from redis.exceptions import RedisError
@@ -34,6 +34,7 @@ T = TypeVar("T")
 _START_S = 10.0
 _STOP_S = 5.0
 _LOG_LINES = 15
+_TRUSTING = "ssl_cert_reqs=none&ssl_check_hostname=false"
 _SETTINGS = """\
 daemonize no
 port 0
@@ -108,21 +109,69 @@ def running(server: Server, directory: Path, *options: str) -> Iterator[str]:
 
 @contextmanager
 def running_tls(directory: Path, *options: str) -> Iterator[str]:
-    """Like ``running``, the system's Redis by TLS; skips the test where there is none, or no openssl."""
+    """Like ``running``, the system's Redis by TLS; skips the test where there is none, or no openssl.
+
+    Its certificate and key are ``cert.pem`` and ``key.pem`` in ``directory``.
+    """
+    server, port = _speaks_tls(directory), free_port()
+    (directory / "server").mkdir()
+    with running(server, directory / "server", *_tls(directory, port), *options):
+        yield f"rediss://127.0.0.1:{port}/0?{_TRUSTING}"
+
+
+@contextmanager
+def running_sentinel_tls(directory: Path) -> Iterator[str]:
+    """The same, found by a Sentinel that speaks nothing but TLS, too."""
+    with running_tls(directory, "protected-mode no") as url:
+        (directory / "sentinel").mkdir()
+        server, port = _speaks_tls(directory), free_port()
+        watched = urlsplit(url).port
+        options = [
+            *_tls(directory, port),
+            "tls-replication yes",
+            f"tls-ca-cert-file {directory / 'cert.pem'}",
+            f"sentinel monitor shop 127.0.0.1 {watched} 1",
+        ]
+        configuration = directory / "sentinel" / "sentinel.conf"
+        configuration.write_text("".join(f"{option}\n" for option in ("port 0", *options)))
+        process = subprocess.Popen(
+            [server.binary, configuration, "--sentinel"],
+            stdout=subprocess.DEVNULL,
+            cwd=directory / "sentinel",
+            preexec_fn=stop_with_parent,
+        )
+        found = f"rediss+sentinel://127.0.0.1:{port}/shop?{_TRUSTING}"
+        try:
+            wait_until(lambda: _answers(found), _START_S, what="the Sentinel knows the primary")
+            yield found
+        finally:
+            _end(process)
+
+
+def _speaks_tls(directory: Path) -> Server:
+    """The system's Redis, and a certificate for it in ``directory``."""
     openssl = shutil.which("openssl")
     server = next((each for each in all_servers() if isinstance(each, Server) and each.name == "redis-7.0.15"), None)
     if openssl is None or server is None:
         pytest.skip("needs openssl, and the system's Redis, which speaks TLS")
-    certificate, key = directory / "cert.pem", directory / "key.pem"
-    request = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*request, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    if not (directory / "cert.pem").exists():
+        request = (
+            f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -out cert.pem -keyout key.pem"
+        )
+        subprocess.run(request.split(), check=True, capture_output=True, cwd=directory)
+    return server
+
+
+def _tls(directory: Path, port: int) -> list[str]:
+    certificate = [f"tls-cert-file {directory / 'cert.pem'}", f"tls-key-file {directory / 'key.pem'}"]
+    return [f"tls-port {port}", *certificate, "tls-auth-clients no"]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    tls = [f"tls-port {port}", f"tls-cert-file {certificate}", f"tls-key-file {key}", "tls-auth-clients no"]
-    (directory / "server").mkdir()
-    with running(server, directory / "server", *tls, *options):
-        yield f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none&ssl_check_hostname=false"
+        return int(free.getsockname()[1])
 
 
 def _launch(server: Server, directory: Path, path: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:

@@ -1,0 +1,77 @@
+"""What a loop does when Redis fails it: one line, and pauses that grow as long as the same is refused."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from redis.exceptions import ConnectionError, NoPermissionError, OutOfMemoryError
+
+from dueq.core.trouble import Trouble
+
+log = logging.getLogger("dueq.test_trouble")
+REFUSED = NoPermissionError("this user has no permissions to run the 'blpop' command")
+
+
+class Told:
+    refuses = False
+
+    def refused(self, loop: object, refuses: bool) -> None:
+        self.refuses = refuses
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def trouble(told: Told) -> Trouble:
+    return Trouble(log, told)
+
+
+def test_the_same_refusal_again_and_again_is_one_line(
+    trouble: Trouble, told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses = []
+    for _ in range(8):
+        assert not trouble.passed("step")
+        pauses.append(trouble.suffered(REFUSED, "sleep"))
+        assert told.refuses
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
+    assert len(caplog.records) == 1
+    assert trouble.passed("sleep")
+    assert not told.refuses
+    assert trouble.suffered(REFUSED, "sleep") == 0.05
+    assert len(caplog.records) == 2
+
+
+def test_what_is_refused_in_turn_is_a_line_each(trouble: Trouble, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(100):
+        trouble.suffered(REFUSED, "sleep")
+        trouble.suffered(OutOfMemoryError("full"), "step")
+    assert len(caplog.records) == 2
+
+
+def test_lines_of_one_trouble_have_an_end(trouble: Trouble, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(100):
+        trouble.suffered(NoPermissionError(str(number)), "step")
+    assert len(caplog.records) == 8
+
+
+def test_redis_being_away_ends_with_the_first_that_goes_well(
+    trouble: Trouble, told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    trouble.suffered(ConnectionError("refused"), "sleep")
+    trouble.suffered(ConnectionError("timed out"), "step")
+    assert len(caplog.records) == 1
+    assert not told.refuses
+    assert trouble.passed("step")
+    assert trouble.suffered(ConnectionError("refused"), "sleep") == 0.05
+    assert len(caplog.records) == 2
+
+
+def test_what_was_refused_once_and_goes_well_is_over(trouble: Trouble, told: Told) -> None:
+    trouble.suffered(OutOfMemoryError("full"), "step")
+    assert trouble.passed("step")
+    assert not told.refuses
