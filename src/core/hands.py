@@ -29,6 +29,8 @@ from .telemetry import WorkerTelemetry
 log = logging.getLogger("dueq.worker")
 
 
+_ENDED = 1000  # tasks whose end is remembered, for the case that Redis loses it
+_SAY_LOSS_S = 60.0  # a loss of data is said once: what is found so soon after it belongs to it
 _CLOCK_AGE_S = 5.0  # after so long without hearing Redis's time at once, it is asked before a sleep
 
 
@@ -76,6 +78,8 @@ class Hands:
         self._doubtful: deque[Outcome] = deque()
         self._unheard: set[int] = set()  # tokens of tasks that were begun, but word of the start may be lost
         self._unsure = False  # an answer was lost: Redis may have given us claims that we do not know of
+        self._ended: deque[int] = deque(maxlen=_ENDED)  # tokens of the tasks that were settled last
+        self._said_loss_at = -_SAY_LOSS_S
         self.use(store)
 
     def use(self, store: Store) -> None:
@@ -229,6 +233,8 @@ class Hands:
             self._begun_too_late(asked.start, step.now_us)
         if step.dropped:
             self._telemetry.dropped(step.dropped)
+        if step.forgot:
+            self._lost_data()
         self._held.extend(step.held)
         if step.started is not None and not asked.begun and self._clock.latest_us() - step.now_us > self._trust_s * US:
             # this process stood still since Redis said so: by now another may have it
@@ -270,7 +276,10 @@ class Hands:
         # it never learnt of, or never began.
         self._settle_doubtful()
         self._held.clear()
-        self._store.give_back(self._worker, "unstarted", self._max_losses)
+        given_back = self._store.give_back(self._worker, "unstarted", self._max_losses, begun=self._ended)
+        if any(claim.how == "started" for claim in given_back):
+            self._lost_data()
+            self._telemetry.lost(given_back, self._clock.latest_us(), "lease_expired", worker=self._worker)
         self._unheard.clear()
         self._unsure = False
 
@@ -288,6 +297,7 @@ class Hands:
         others = token in self._unheard and time.monotonic() >= self._trusted + self._trust_s
         arrived = asked_again and not others and (how == "missing" or (how == "stale" and outcome.kind == "retry"))
         if how in ("done", "repeated") or arrived:
+            self._ended.append(token)
             self._telemetry.finished(outcome, step.now_us)
         else:
             self._telemetry.stale(outcome, step.now_us)
@@ -297,6 +307,18 @@ class Hands:
                 token,
                 extra=about(outcome.claim),
             )
+
+    def _lost_data(self) -> None:
+        """Redis knows less than it told this worker before: what was held here may be another's by now."""
+        self._trusted, self._unsure = 0.0, True
+        if time.monotonic() < self._said_loss_at + _SAY_LOSS_S:
+            return
+        self._said_loss_at = time.monotonic()
+        log.warning(
+            "Redis has lost data that it had confirmed to this worker (a power cut, a failover, eviction or FLUSHALL): "
+            "tasks that it forgot will not run, tasks whose end it forgot run again, counted as lease_expired where a "
+            "worker remembers the end; see docs/operations.md, When Redis has lost data"
+        )
 
     def _begun_too_late(self, claim: Record, now_us: int) -> None:
         self._telemetry.begun_too_late(claim, now_us)

@@ -113,11 +113,18 @@ def test_a_retry_waits_its_delay_and_says_why_it_starts(world: World) -> None:
     assert (again.starts, again.cause) == (2, "retry")
 
 
-def test_only_the_owner_s_list_is_touched_when_another_name_settles(world: World) -> None:
-    world.ready("a")
-    claim = world.started("w1")
-    assert world.settle("w2", Outcome(claim, "ack")) == "done"
-    assert world.leftovers() == []
+def test_a_claim_is_its_worker_s_even_where_another_knows_the_token(world: World) -> None:
+    world.ready("a", "b")
+    step = world.take("w1", want=2)
+    assert step.started is not None
+    [held] = step.held
+    before = world.store.record("a"), world.store.record("b"), world.states()
+    for outcome in settlements(step.started):
+        assert world.settle("w2", outcome) == "stale"
+    assert world.take("w2", want=0, start=held).started is None
+    assert world.store.extend("w2", [step.started, held], LEASE_US) == [False, False]
+    assert world.store.release("w2", [held]) == 0
+    assert (world.store.record("a"), world.store.record("b"), world.states()) == before
 
 
 def test_batches_hold_what_is_not_started(world: World) -> None:

@@ -1,17 +1,20 @@
 -- advance: finish the task that a worker ran, start one it holds, or take and start new ones: one step, one trip.
 -- Guarantee: a claim is settled by its own token only, and once; a taken task is in the worker's held list from the
---   moment it leaves the ready list; its token is higher than any before; the lease runs from the start, not from the taking.
+--   moment it leaves the ready list; the lease runs from the start, not from the taking. Its token is higher than any before,
+--   than any that the caller has seen, and not below the clock: never given twice, whatever Redis has lost. A claim is known
+--   by its token and its worker.
 --   A worker may begin what it holds, and say so in the same breath: so nobody but it gives up what is held while it lives,
 --   and what it then settles was begun, whether or not word of the start got here.
 -- KEYS[1] prefix
 -- ARGV    now, worker, lease (microseconds), want (how many to take, 0 for none),
 --         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
---         id and token of the held task to start ('' for none: then the first that is taken is started), queues in
---         order of preference ...
--- Returns {now, settled, dropped, started, how many tasks the worker holds, claims ...}
+--         id and token of the held task to start ('' for none: then the first that is taken is started), the highest
+--         token that the caller has seen, queues in order of preference ...
+-- Returns {now, settled, dropped, started, how many tasks the worker holds, forgot, claims ...}
 --   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
 --   dropped the queue of each entry of a ready list that turned out to be dispatched twice
 --   started 1 if the held task, or else the first claim, is started, else 0
+--   forgot  1 if Redis has lost data: the last token that it knew of is below one that the caller has seen; else 0
 --   claims  what was taken: {id, encoded record}
 local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), 1000)
 local held, life = key_held(worker), now + tonumber(ARGV[3])
@@ -34,16 +37,13 @@ if ARGV[5] ~= '' then
     settled = 'stale'
   elseif state ~= 'L' and state ~= 'H' then
     settled = 'repeated'
+  elseif owner ~= worker then
+    settled = 'stale'
   else
     settled = 'done'
-    if owner == worker then
-      -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
-      redis.call('LREM', held, -1, id)
-      redis.call('ZREM', key_leased(queue), id)
-    else
-      -- needs let_go
-      let_go(id, { worker = owner, queue = queue })
-    end
+    -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
+    redis.call('LREM', held, -1, id)
+    redis.call('ZREM', key_leased(queue), id)
     if ARGV[5] == 'ack' then
       redis.call('HDEL', key, id)
     else
@@ -65,12 +65,12 @@ if ARGV[5] ~= '' then
 end
 if settled ~= 'done' then allow_when_full() end -- settling frees memory first
 
-local started, claims, dropped = 0, {}, {}
+local started, claims, dropped, forgot = 0, {}, {}, 0
 if ARGV[9] ~= '' then
   local id, key = ARGV[9], key_record(ARGV[9])
   local raw = redis.call('HGET', key, id) or ''
-  local _, _, token = claim_in(raw)
-  if token == ARGV[10] then
+  local _, _, token, owner = claim_in(raw)
+  if token == ARGV[10] and owner == worker then
     local record, queue = begun(raw)
     if record then
       redis.call('ZADD', key_leased(queue), life, id)
@@ -82,7 +82,7 @@ end
 
 if want > 0 then
   -- needs waiting, is_revoked, drop_revoked, ring_dispatcher, pass_baton
-  local any_revoked
+  local any_revoked, least, token
 
   -- The next task of `queue` that may run, now in the worker's held list, and its record as `waiting` tells of it; nil
   -- if there is none, and whether that is sure.
@@ -110,13 +110,27 @@ if want > 0 then
     end
   end
 
-  for at = 11, #ARGV do
+  -- The token of the next claim. Redis is asked once a step, and told once more if the step has given others.
+  local function next_token()
+    if token then
+      token = token + 1
+      return whole(token)
+    end
+    local highest = tonumber(ARGV[11])
+    least = math.max(now, highest + 1)
+    local text = whole(least)
+    local last = tonumber(redis.pcall('GETSET', key_token(), text)) or 0 -- pcall: damaged, it is made anew
+    if last < highest then forgot = 1 end
+    token = last >= least and last < 2^53 - 1 and last + 1 or least
+    return token == least and text or whole(token)
+  end
+
+  for at = 12, #ARGV do
     local queue, empty = ARGV[at], false
     while #claims < want do
       local id, before, after = take(queue)
       if not id then empty = before break end
-      local token = redis.call('INCR', key_token())
-      local record = claimed(before, token, worker, after)
+      local record = claimed(before, next_token(), worker, after)
       if ARGV[9] == '' and started == 0 then
         record, started = begun(record), 1
         redis.call('ZADD', key_leased(queue), life, id)
@@ -126,6 +140,7 @@ if want > 0 then
     end
     pass_baton(queue, 1, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end
+  if token and token > least then redis.call('SET', key_token(), whole(token)) end
 end
 
 local holding = redis.call('LLEN', held)
@@ -135,4 +150,4 @@ elseif settled == 'done' then
   redis.call('ZREM', key_workers(), worker) -- one that holds nothing any more is nobody whose silence matters
 end
 
-return { now, settled, dropped, started, holding, unpack(claims) }
+return { now, settled, dropped, started, holding, forgot, unpack(claims) }

@@ -75,6 +75,7 @@ class Advance(NamedTuple):
     started: Record | None
     held: list[Record]
     holding: int  # how many tasks Redis now counts as this worker's
+    forgot: bool = False  # Redis has lost data: the last token that it knew of is below one that this process has seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +242,9 @@ class Store(ABC):
         started. A task lost with ``most_losses`` workers becomes a dead letter;
         0 says that this loss is not the task's fault, and is not held against it. ``how`` the worker was lost goes
         into the dead letter's reason. Claims whose tokens are among ``begun`` count as started, although word of that
-        did not get here. ``running`` is the token of the one that ran at last, 0: none did; if that is known, only it
-        is to blame.
+        did not get here; with ``unstarted``, as started and ended, which Redis has lost: they are run again like those
+        whose lease ran out. ``running`` is the token of the one that ran at last, 0: none did; if that is known, only
+        it is to blame.
         """
 
     @abstractmethod

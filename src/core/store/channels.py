@@ -17,6 +17,7 @@ from ..scripts import Script, Value
 from ..stop import readable
 from ..wire import Wire
 from .base import Advance, Channel, Outcome, Store, Woken
+from .tokens import SeenTokens
 
 _NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
 
@@ -31,8 +32,10 @@ class ScriptedChannel(Channel):
 
     ahead = 16
 
-    def __init__(self, client: redis.Redis, script: Script, bells: Sequence[str], wakeup_fd: int) -> None:
-        self._wire, self._script, self._bells = Wire(client), script, bells
+    def __init__(
+        self, client: redis.Redis, script: Script, seen: SeenTokens, bells: Sequence[str], wakeup_fd: int
+    ) -> None:
+        self._wire, self._script, self._seen, self._bells = Wire(client), script, seen, bells
         self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
         self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
         self._rings = False  # the first answer is that of the bell
@@ -52,7 +55,7 @@ class ScriptedChannel(Channel):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> None:
-        self._send(step_arguments(worker, queues, lease_us, want, outcome, start), start)
+        self._send(step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest), start)
 
     def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
         if not self._script.goes_by_servers_clock:  # what it were told now would be long past when the bell rings
@@ -61,7 +64,8 @@ class ScriptedChannel(Channel):
             self.ask(worker, queues, lease_us, want=want)
             return "asked"
         patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
-        self._send(step_arguments(worker, queues, lease_us, want, None, None), None, after=patience)
+        step = step_arguments(worker, queues, lease_us, want, None, None, self._seen.highest)
+        self._send(step, None, after=patience)
         if self._wire.readable(patience + OVERDUE_S, *self._wakeup):
             return "asked"
         late = not (self._wakeup and readable([*self._wakeup], 0))
@@ -100,7 +104,7 @@ class ScriptedChannel(Channel):
         except BaseException:
             self.close()
             raise
-        return advanced(reply, start)
+        return advanced(reply, start, self._seen)
 
     def close(self) -> None:
         self._asked.clear()
@@ -158,24 +162,32 @@ def rung(doorbell: Doorbell, seconds: float) -> bool:
 
 
 def step_arguments(
-    worker: str, queues: Sequence[str], lease_us: int, want: int, outcome: Outcome | None, start: Record | None
+    worker: str,
+    queues: Sequence[str],
+    lease_us: int,
+    want: int,
+    outcome: Outcome | None,
+    start: Record | None,
+    highest: int,
 ) -> tuple[Value, ...]:
-    """The arguments of ``advance.lua``."""
+    """The arguments of ``advance.lua``; ``highest`` is the highest token that this process has seen."""
     settle = _NOTHING_TO_SETTLE
     if outcome is not None:
         argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason
         settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
     if start is None:
-        return (worker, lease_us, want, *settle, "", "", *queues)
-    return (worker, lease_us, want, *settle, start.id, start.token, *queues)
+        return (worker, lease_us, want, *settle, "", "", highest, *queues)
+    return (worker, lease_us, want, *settle, start.id, start.token, highest, *queues)
 
 
-def advanced(reply: list[Any], started: Record | None) -> Advance:
+def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Advance:
     """What ``advance.lua`` replied; ``started`` is the held claim that was to be started, as it is if it was."""
-    now, settled, dropped, start, holding, *claims = reply
+    now, settled, dropped, start, holding, forgot, *claims = reply
     records = [decode_record(task_id.decode(), raw) for task_id, raw in claims]
+    seen.saw(records)
     if not start:
         started = None
     elif started is None:
         started = records.pop(0)
-    return Advance(int(now), settled.decode(), [queue.decode() for queue in dropped], started, records, holding)
+    queues = [queue.decode() for queue in dropped]
+    return Advance(int(now), settled.decode(), queues, started, records, holding, bool(forgot))

@@ -14,6 +14,7 @@ from ..codec import Record, readable_record
 from ..keys import Keys
 from ..transactions import Session
 from .edit import Edit, entry_of
+from .tokens import SeenTokens, first_token, has_lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +40,64 @@ class Claiming:
         self.edit = Edit(keys, index)
         self.claims = Claims()
         self.now_us = 0
+        self.forgot = False
+        """Whether Redis has lost data: it knows of no token as high as one that it gave this process."""
         self._session, self._keys, self._index, self._worker = session, keys, index, worker
         self._void: dict[str, int] = {}
         self._done: set[str] = set()
         self._readded = False
 
-    def decide(self, taken: Sequence[Taken], clock: Clock, lease_us: int, *, start: bool) -> bool:
-        """Read and decide; False if the entries are not this worker's any more. With ``start``, start the first."""
-        raws, first_token = self._read(taken)
+    def decide(self, taken: Sequence[Taken], clock: Clock, lease_us: int, seen: SeenTokens, *, start: bool) -> bool:
+        """Read and decide; False if the entries are not this worker's any more. With ``start``, start the first.
+
+        The tokens are above all in ``seen``.
+        """
+        raws, last = self._read(taken)
         # told once all is watched: what is not due now, a dispatcher by the same clock had not moved before
         self.now_us = clock.now_us()
         if not raws:
             return False
-        for at, (entry, raw) in enumerate(zip(taken, raws, strict=True)):
+        token = first_token(last, self.now_us, seen.highest)
+        for entry, raw in zip(taken, raws, strict=True):
             record = None if entry.id in self._done else readable_record(entry.id, raw)
             self._done.add(entry.id)
             ours = record is not None and record.state == "S" and record.queue == entry.queue
             if record is not None and ours and record.due_us <= self.now_us:
-                self._claim(record, first_token + at, self.now_us + lease_us, start=start and not self.claims.records)
+                self._claim(record, token, self.now_us + lease_us, start=start and not self.claims.records)
+                token += 1
             else:
                 self._drop(entry, record if ours else None)
+        if self.claims.records:
+            self.forgot = has_lost(last, seen.highest)
+            self.edit.commands.append(("SET", self._keys.plain("token"), token - 1))
         if self._readded:
             self.edit.commands += ring_dispatcher(self._keys)
         return True
 
-    def _read(self, taken: Sequence[Taken]) -> tuple[list[Any], int]:
-        """The raw records and the first of as many new tokens; none if somebody took the worker for dead meanwhile."""
+    def _read(self, taken: Sequence[Taken]) -> tuple[list[Any], bytes | None]:
+        """The raw records and the last token that was given; none if somebody took the worker for dead meanwhile."""
         held, revoked = self._keys.of("held", self._worker), self._keys.plain("revoked")
+        last_token = self._keys.plain("token")
         ids = [entry.id for entry in taken]
         shards = [self._keys.record(task_id) for task_id in ids]
-        self._session.watch(self._keys.plain("meta"), held, *shards)
-        kept, newest, last_token, *replies = self._session.read(
+        self._session.watch(self._keys.plain("meta"), held, last_token, *shards)
+        kept, newest, last, *replies = self._session.read(
             [
                 keeping.question(self._keys),
                 ("LRANGE", held, 0, len(ids) - 1),
-                # drawn once the records are watched, so above the token of every claim that they have had
-                ("INCRBY", self._keys.plain("token"), len(ids)),
+                ("GET", last_token),
                 *(("HGET", key, task_id) for key, task_id in zip(shards, ids, strict=True)),
                 *(("HGET", revoked, task_id) for task_id in ids),
             ]
         )
         keeping.require(self._keys, self._index.name, kept, settled=True)
         if [raw.decode() for raw in reversed(newest)] != ids:
-            return [], 0
+            return [], None
         if any(count is not None for count in replies[len(ids) :]):
             self._session.watch(revoked, self._keys.plain("guard"))
             counts = self._session.read([("HGET", revoked, task_id) for task_id in ids])
             self._void = {task_id: int(count) for task_id, count in zip(ids, counts, strict=True) if count is not None}
-        return replies[: len(ids)], last_token - len(ids) + 1
+        return replies[: len(ids)], last
 
     def _claim(self, record: Record, token: int, until_us: int, *, start: bool) -> None:
         # after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed

@@ -5,7 +5,8 @@
 -- ARGV    now, worker, cause ('w' worker lost, 'e' its life expired, 'u' it disowns what it never ran),
 --         most losses before a task is buried, limit, since (microseconds; when the worker was lost),
 --         how it was lost, for people, the token of what it was running ('' not known, '0' nothing: only that is to blame,
---         if it is known), then the tokens of what it is known to have begun
+--         if it is known), then the tokens of what it is known to have begun; with cause 'u', of what it has ended: that
+--         Redis has it as held shows that it lost the end, so it is run again like one whose lease ran out
 -- Returns {how many it still holds, then per task: id, queue, 'started' | 'held' | 'dead'}
 local worker, cause = ARGV[2], ARGV[3]
 local reply, begun = { 0 }, {}
@@ -21,7 +22,8 @@ for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, tonumber(ARGV[5]) 
       record.state, record.starts = 'L', record.starts + 1 -- word of it is still on its way, or lost
     end
     local innocent = ARGV[8] ~= '' and ARGV[8] ~= record.token
-    local how = lose(id, record, cause, ARGV[6], innocent and 0 or tonumber(ARGV[4]), ARGV[7])
+    local forgotten = cause == 'u' and begun[record.token]
+    local how = lose(id, record, forgotten and 'e' or cause, ARGV[6], innocent and 0 or tonumber(ARGV[4]), ARGV[7])
     for _, item in ipairs({ id, record.queue, how }) do reply[#reply + 1] = item end
   else
     redis.call('LREM', key_held(worker), 1, id)

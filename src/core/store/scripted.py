@@ -15,6 +15,7 @@ from ..scripts import Script, Scripts, Value
 from .base import ALIVE_S, EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
 from .channels import ScriptedChannel, advanced, step_arguments
 from .reading import KeyedStore
+from .tokens import SeenTokens
 
 _BATCH = 100  # tasks per script: keeps each well under a millisecond
 _BATCHES_PER_TRIP = 10
@@ -26,6 +27,7 @@ class ScriptedStore(KeyedStore):
 
     def __init__(self, client: redis.Redis, keys: Keys, scripts: Scripts, clock: Clock) -> None:
         super().__init__(client, keys, clock)
+        self._seen = SeenTokens()
 
         def load(name: str) -> Script:
             return scripts.load(__package__, name)
@@ -82,11 +84,11 @@ class ScriptedStore(KeyedStore):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> Advance:
-        reply = self._advance(*step_arguments(worker, queues, lease_us, want, outcome, start))
-        return advanced(reply, start.started() if start is not None else None)
+        reply = self._advance(*step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest))
+        return advanced(reply, start.started() if start is not None else None, self._seen)
 
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
-        return ScriptedChannel(self._client, self._advance, self._bells(queues), wakeup_fd)
+        return ScriptedChannel(self._client, self._advance, self._seen, self._bells(queues), wakeup_fd)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         return [bool(kept) for kept in self._extend(worker, lease_us, *_named(claims))]

@@ -10,10 +10,13 @@ from .edit import Edit
 _SAFE_LEASE_US = 1_000_000
 
 
-def settle(edit: Edit, outcome: Outcome, raw: bytes | None, now_us: int) -> tuple[Settled, Record | None]:
-    """What becomes of ``outcome``; and the task, if it is scheduled again. ``raw`` is its record, which is watched."""
+def settle(edit: Edit, worker: str, outcome: Outcome, raw: bytes | None, now_us: int) -> tuple[Settled, Record | None]:
+    """What becomes of the ``outcome`` that ``worker`` tells; and the task, if it is scheduled again.
+
+    ``raw`` is its record, which is watched.
+    """
     record = readable_record(outcome.claim.id, raw)
-    refused = refusal(record, outcome.claim)
+    refused = refusal(record, outcome.claim, worker)
     if record is None or refused:
         return refused, None
     if record.state == "H":
@@ -39,19 +42,21 @@ def settle(edit: Edit, outcome: Outcome, raw: bytes | None, now_us: int) -> tupl
     return "done", None
 
 
-def refusal(record: Record | None, claim: Record) -> Settled:
-    """Why ``claim`` cannot be settled, now that its record is ``record``; empty if it can."""
+def refusal(record: Record | None, claim: Record, worker: str) -> Settled:
+    """Why ``worker`` cannot settle ``claim``, now that its record is ``record``; empty if it can."""
     if record is None:
         return "missing"
     if record.token != claim.token:
         return "stale"
-    return "" if record.state in ("L", "H") else "repeated"
+    if record.state not in ("L", "H"):
+        return "repeated"
+    return "" if record.worker == worker else "stale"
 
 
-def start(edit: Edit, claim: Record, raw: bytes | None, until_us: int) -> Record | None:
-    """Start a held claim, leased until ``until_us``; None if it is not this worker's any more."""
+def start(edit: Edit, worker: str, claim: Record, raw: bytes | None, until_us: int) -> Record | None:
+    """Start a claim that ``worker`` holds, leased until ``until_us``; None if it is not this worker's any more."""
     record = readable_record(claim.id, raw)
-    if record is None or record.state != "H" or record.token != claim.token:
+    if record is None or record.state != "H" or (record.token, record.worker) != (claim.token, worker):
         return None
     started = record.started()
     edit.save(started)
@@ -59,7 +64,7 @@ def start(edit: Edit, claim: Record, raw: bytes | None, until_us: int) -> Record
     return started
 
 
-def ack_when_full(transactions: Transactions, edit: Edit, claim: Record, now_us: int) -> Settled | None:
+def ack_when_full(transactions: Transactions, edit: Edit, worker: str, claim: Record, now_us: int) -> Settled | None:
     """An ack at maxmemory, where Redis refuses whatever stands in MULTI, but not commands that only free memory.
 
     Nobody else touches a claim while its lease lasts, so without a transaction this is safe for as long. None if that
@@ -68,7 +73,7 @@ def ack_when_full(transactions: Transactions, edit: Edit, claim: Record, now_us:
     key, leased = edit.keys.record(claim.id), edit.keys.of("leased", claim.queue)
     raw, end = transactions.trip([("HGET", key, claim.id), ("ZSCORE", leased, claim.id)])
     record = readable_record(claim.id, raw)
-    refused = refusal(record, claim)
+    refused = refusal(record, claim, worker)
     if record is None or refused:
         return refused
     if end is None or float(end) < now_us + _SAFE_LEASE_US:

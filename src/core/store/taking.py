@@ -25,6 +25,7 @@ from . import settling
 from .base import Advance, Outcome, Settled
 from .claiming import Claiming, Claims, Taken
 from .edit import Edit, entry_of
+from .tokens import SeenTokens
 
 _MOST = 1000
 _ROUNDS = 100
@@ -46,6 +47,7 @@ class _Step:
     started: Record | None = None
     taken: list[Taken] = field(default_factory=list)
     claims: Claims = field(default_factory=Claims)
+    forgot: bool = False
 
 
 class Taking:
@@ -53,6 +55,7 @@ class Taking:
 
     def __init__(self, transactions: Transactions, keys: Keys, index: TransactionalStrategy, clock: Clock) -> None:
         self._transactions, self._keys, self._index, self._clock = transactions, keys, index, clock
+        self._seen = SeenTokens()
 
     def advance(
         self,
@@ -76,7 +79,7 @@ class Taking:
         holding = self._look_around(step)
         held = list(step.claims.records)
         started = step.started or (held.pop(0) if held and step.starts_taken else None)
-        return Advance(step.now_us, step.settled, step.claims.dropped, started, held, holding)
+        return Advance(step.now_us, step.settled, step.claims.dropped, started, held, holding, step.forgot)
 
     def _settle_and_take(self, step: _Step) -> None:
         """Settle the outcome and start the held task, or else take entries, in two round trips."""
@@ -89,9 +92,10 @@ class Taking:
             now = step.now_us = self._clock.now_us()
             edit, again = Edit(self._keys, self._index), None
             if step.outcome is not None:
-                step.settled, again = settling.settle(edit, step.outcome, raws[step.outcome.claim.id], now)
+                step.settled, again = settling.settle(edit, step.worker, step.outcome, raws[step.outcome.claim.id], now)
             if step.start is not None:
-                step.started = settling.start(edit, step.start, raws[step.start.id], now + step.lease_us)
+                until = now + step.lease_us
+                step.started = settling.start(edit, step.worker, step.start, raws[step.start.id], until)
             picks = [] if step.taken else _picks(step.queues, ready, step.want)
             self._commit(session, step, edit, again, picks, now)
 
@@ -101,7 +105,8 @@ class Taking:
             edit = Edit(self._keys, self._index)
             if step.outcome is None or step.outcome.kind != "ack":
                 raise
-            settled = settling.ack_when_full(self._transactions, edit, step.outcome.claim, self._clock.now_us())
+            now = self._clock.now_us()
+            settled = settling.ack_when_full(self._transactions, edit, step.worker, step.outcome.claim, now)
             if settled is None or step.want > 0 or step.start is not None:
                 raise  # asked again, it is known to be settled; but what was to be taken must wait for memory
             step.settled = settled
@@ -149,14 +154,16 @@ class Taking:
 
         def attempt(session: Session) -> Claims:
             claiming = Claiming(session, self._keys, self._index, step.worker)
-            mine = claiming.decide(step.taken, self._clock, step.lease_us, start=step.starts_taken)
+            mine = claiming.decide(step.taken, self._clock, step.lease_us, self._seen, start=step.starts_taken)
             step.now_us = claiming.now_us
+            step.forgot = step.forgot or claiming.forgot
             if mine:
                 life: Command = ("ZADD", self._keys.plain("workers"), step.now_us + step.lease_us, step.worker)
                 session.commit([*claiming.edit.commands, *([life] if claiming.claims.records else [])])
             return claiming.claims
 
         claims = self._transactions.run(attempt)
+        self._seen.saw(claims.records)
         step.claims.records += claims.records
         step.claims.dropped += claims.dropped
 
@@ -181,8 +188,6 @@ class Taking:
         self._transactions.trip(rings)
         if not holding:
             self._retire(step.worker)
-        if step.outcome is not None and step.outcome.claim.worker != step.worker:
-            self._retire(step.outcome.claim.worker)
         return holding
 
     def _silence(self, queue: str) -> None:

@@ -168,7 +168,7 @@ class TransactionalStore(KeyedStore):
             kept = []
             for claim, raw in zip(claims, raws, strict=True):
                 record = readable_record(claim.id, raw)
-                ours = record is not None and record.state in ("L", "H") and record.token == claim.token
+                ours = record is not None and record.state in ("L", "H") and _is_of(record, claim.token, worker)
                 kept.append(ours)
                 if ours and record is not None and record.state == "L":
                     edit.save(record)  # so that whoever was about to take the lease back looks again
@@ -186,7 +186,7 @@ class TransactionalStore(KeyedStore):
             edit, released = Edit(self._keys, self._index), 0
             for claim, raw in zip(claims, raws, strict=True):
                 record = readable_record(claim.id, raw)
-                if record is not None and record.state == "H" and record.token == claim.token:
+                if record is not None and record.state == "H" and _is_of(record, claim.token, worker):
                     edit.put_back(record)
                     released += 1
             self._commit(session, edit)
@@ -246,7 +246,9 @@ class TransactionalStore(KeyedStore):
                 if record.state == "H" and record.token in begun:
                     record = record.started()  # word of it was lost with the worker
                 most = most_losses if running in (None, record.token) else 0
-                lost.append(Lost(name, record.queue, edit.lose(record, cause, since_us, most, now, how)))
+                forgotten = cause == "unstarted" and record.token in begun  # it ran and ended: Redis has lost that
+                lost_by = "lease_expired" if forgotten else cause
+                lost.append(Lost(name, record.queue, edit.lose(record, lost_by, since_us, most, now, how)))
                 continue
             edit.commands.append(("LREM", held, 1, name))
             if record is not None and record.state == "S":
@@ -421,6 +423,11 @@ class TransactionalStore(KeyedStore):
         heads = replies[len(replies) - len(entries) :]
         if any(self._index.leads(head, entry) for head, entry in zip(heads, entries, strict=True)):
             session.read(ring_dispatcher(self._keys))
+
+
+def _is_of(record: Record, token: int, worker: str) -> bool:
+    """Whether it was claimed last under ``token`` by ``worker``."""
+    return (record.token, record.worker) == (token, worker)
 
 
 def _first_end(heads: Sequence[Any]) -> int | None:
