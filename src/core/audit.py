@@ -19,6 +19,7 @@ from typing import Any
 from . import places
 from .bloom import BloomFilter
 from .codec import readable_record
+from .layout import mended
 from .metrics import Repair
 from .namespace import Namespace
 from .telemetry import ReaperTelemetry
@@ -79,6 +80,7 @@ class Audit:
         if self.unreadable:  # and they may be of any queue
             log.warning("%d records are unreadable, of a newer dueq or damaged: they are left alone", self.unreadable)
             return
+        yield from self._mend_queues()
         for queue in sorted(listed - self._used):
             if self._store.forget_queue(queue, scheduled.get(("scheduled", queue), 0)):
                 log.info("queue %s has no task any more: it is not listed until it gets one", queue)
@@ -158,6 +160,14 @@ class Audit:
         for task_id in ids:
             pipe.hget(self._keys.record(task_id), task_id)
         return dict(zip(ids, pipe.execute(), strict=True))
+
+    def _mend_queues(self) -> Iterator[float]:
+        for busy, heads in mended(self._namespace, self._store.queues()):
+            for queue in busy:
+                self._repaired("busy", f"queue {queue} has tasks ready, but was not said to: it is now")
+            for queue in heads:
+                self._repaired("head", f"it was not known when the first task of queue {queue} is due: it is now")
+            yield 0.0
 
     # -- void entries of ready lists
 

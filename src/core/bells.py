@@ -20,8 +20,15 @@ def ring_dispatcher(keys: Keys) -> list[Command]:
 
 
 def ring_workers(keys: Keys, queue: str, tasks: int) -> list[Command]:
-    """Wake up to ``tasks`` workers of ``queue``. A worker that finds more work than it takes rings again."""
+    """The queue is busy: wake up to ``tasks`` of its workers. One that finds more work than it takes rings again.
+
+    Goes with every push to a ready list, in the same step. A queue that is rung for is always among the busy ones.
+    """
     if tasks <= 0:
         return []
     bell = keys.of("bell", queue)
-    return [("LPUSH", bell, *("1",) * min(tasks, _MOST_RINGS)), ("LTRIM", bell, 0, _MOST_RINGS - 1)]
+    return [
+        ("ZADD", keys.plain("busy"), 0, queue),
+        ("LPUSH", bell, *("1",) * min(tasks, _MOST_RINGS)),
+        ("LTRIM", bell, 0, _MOST_RINGS - 1),
+    ]

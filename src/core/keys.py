@@ -32,6 +32,8 @@ _PLAIN = {
     "reasons": "reasons",  # hash: id -> why a dead letter died
     "wake": "wake",  # list: rung for a dispatcher when an earlier task is scheduled
     "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH
+    "leased": "leased",  # zset: "queue:id" -> when its lease expires
+    "busy": "busy",  # zset: queues whose ready lists have entries; seldom, and for a while, others
     "tmps": "tmps",  # zset: tmp set of a dispatcher -> when it was filled
     "audited": "audited",  # when the last audit began, epoch seconds
     "supervisors": "supervisors",  # zset: supervisor -> until when it is taken to be alive (registry.py)
@@ -41,7 +43,7 @@ _PER_NAME = {
     "record": "r:",  # hash per shard: id -> record
     "ready": "ready:",  # list per queue; pushed on the left, taken on the right
     "bell": "bell:",  # list per queue: rung for an idle worker when the ready list grows
-    "leased": "leased:",  # zset per queue: id -> when its lease expires
+    "leased_before": "leased:",  # zset per queue, of the layout before: id -> when its lease expires
     "dead": "dead:",  # zset per queue: id -> when it died
     "seconds": "seconds:",  # zset per queue: second -> itself, for each that has or had a bucket
     "sizes": "sizes:",  # hash per queue: second -> how many tasks were put into its bucket, 'all' -> their sum
@@ -101,6 +103,11 @@ class Keys:
         """The zset of due times that ``strategy`` keeps. Not another's, too: in a migration both have an index."""
         return f"{self.prefix}{_TIMER}{strategy}:{queue}"
 
+    @staticmethod
+    def lease(queue: str, task_id: str) -> str:
+        """A task's member in ``leased``: names of queues have no colon."""
+        return f"{queue}:{task_id}"
+
     def record(self, task_id: str) -> str:
         """The hash that holds this task's record."""
         return self.of("record", _digest(task_id)[:SHARD_DIGITS])
@@ -124,7 +131,7 @@ class Keys:
 
     def of_queue(self, queue: str) -> list[str]:
         """Every key that belongs to one queue, without those of the strategy's index."""
-        return [self.of(family, queue) for family in ("ready", "bell", "leased", "dead")]
+        return [self.of(family, queue) for family in ("ready", "bell", "leased_before", "dead")]
 
 
 def _digest(task_id: str) -> str:

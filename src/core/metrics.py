@@ -19,8 +19,8 @@ PROCESS_STATES: tuple[ProcessState, ...] = ("booting", "ready", "draining")
 CHILD_ROLES = ("worker", "dispatcher", "reaper")
 SUPERVISOR = "supervisor"
 
-Repair = Literal["scheduled", "held", "leased", "dead", "queue", "revoked"]
-REPAIRS: tuple[Repair, ...] = ("scheduled", "held", "leased", "dead", "queue", "revoked")
+Repair = Literal["scheduled", "held", "leased", "dead", "queue", "revoked", "busy", "head"]
+REPAIRS: tuple[Repair, ...] = ("scheduled", "held", "leased", "dead", "queue", "revoked", "busy", "head")
 
 _APP: tuple[str, ...] = ()  # the values of this label are known once the app is: strategy, queue, task
 _QUEUE = {"strategy": _APP, "queue": _APP}
@@ -146,7 +146,8 @@ _ALL = (
         "dueq_audit_repairs_total",
         "counter",
         "What the auditor put right, by kind: tasks that were in no place where their state says (scheduled, held, "
-        "leased, dead), queues that were not listed, notes of void entries that were gone (revoked).",
+        "leased, dead), queues that were not listed, notes of void entries that were gone (revoked), queues "
+        "with work that were not said to have any (busy), first due times that were not known (head).",
         {"strategy": _APP, "kind": REPAIRS},
     ),
     Definition(

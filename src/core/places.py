@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .codec import Record
+from .keys import Keys
 from .namespace import Namespace
 from .paging import list_pages, zset_pages
 
@@ -27,7 +28,7 @@ def marks(record: Record) -> tuple[str, ...]:
         case "H":
             return (f"{_held(record.worker)}{record.id}",)
         case "L":  # whoever holds it extends its lease, or else the lease runs out
-            return (f"{_held(record.worker)}{record.id}", f"{_leased(record.queue)}{record.id}")
+            return (f"{_held(record.worker)}{record.id}", f"{_LEASED}{Keys.lease(record.queue, record.id)}")
         case "D":
             return (f"{_dead(record.queue)}{record.id}",)
         case _:
@@ -50,10 +51,11 @@ def pages(namespace: Namespace, queues: Iterable[str]) -> Iterator[list[Page]]:
     for workers in zset_pages(client, keys.plain("workers")):
         for at in range(0, len(workers), _WORKERS):
             yield _in_hand(namespace, workers[at : at + _WORKERS])
+    for leases in zset_pages(client, keys.plain("leased")):
+        yield [Page(_LEASED, leases)]
     for queue in queues:
-        for place, family in ((_leased(queue), "leased"), (_dead(queue), "dead")):
-            for ids in zset_pages(client, keys.of(family, queue)):
-                yield [Page(place, ids)]
+        for ids in zset_pages(client, keys.of("dead", queue)):
+            yield [Page(_dead(queue), ids)]
 
 
 def entries(found: Iterable[Page]) -> Iterator[str]:
@@ -76,7 +78,7 @@ def _in_hand(namespace: Namespace, workers: list[str]) -> list[Page]:
 
 # what two places cannot share: neither names nor ids hold a space
 
-_WAITING, _TAKEN = "waiting ", "taken "
+_WAITING, _TAKEN, _LEASED = "waiting ", "taken ", "leased "
 
 
 def _waiting(queue: str) -> str:
@@ -85,10 +87,6 @@ def _waiting(queue: str) -> str:
 
 def _held(worker: str) -> str:
     return f"held {worker} "
-
-
-def _leased(queue: str) -> str:
-    return f"leased {queue} "
 
 
 def _dead(queue: str) -> str:

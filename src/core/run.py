@@ -20,6 +20,7 @@ from .exposition import Board
 from .health import Health
 from .journal import Journal
 from .keys import unique_name
+from .layout import bring_up_to_date
 from .lifetime import reap_orphans
 from .namespace import Namespace
 from .presence import Entry, Presence
@@ -65,6 +66,7 @@ def supervise(
     with explained(opened.settings.redis_url or ""):
         check(opened.client, type(opened.strategy))
         opened.claim()
+        bring_up_to_date(opened)
     logs.describe(strategy=opened.strategy.name)
     _Run(app, opened, options).run()
 

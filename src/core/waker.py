@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from .bells import ring_dispatcher, ring_workers
+from .bells import ring_dispatcher
 from .clock import US, now_us
 from .connection import TRANSIENT
 from .namespace import Namespace
@@ -26,7 +26,7 @@ _FAR_US = 600 * US
 
 
 class Waker:
-    """Looks a little less than once a lease: a command, and two for each queue."""
+    """Looks a little less than once a lease, at the queues that have work."""
 
     def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float) -> None:
         self._namespace, self._telemetry = namespace, telemetry
@@ -49,20 +49,15 @@ class Waker:
 
     def _look(self) -> None:
         space, keys = self._namespace, self._namespace.keys
-        queues = space.store.queues()
-        heads = self._transactions.trip([("LINDEX", keys.of("ready", queue), -1) for queue in queues])
-        due = space.strategy.first_due(queues)
-        if not any(heads) and all(at is None or at > now_us() + _FAR_US for at in due):
+        ready, due = space.store.oldest_ready(), space.strategy.earliest(space.store.queues)
+        if not ready and all(at > now_us() + _FAR_US for at in due):
             return  # however wrong this host's clock may be: it need not be asked what time it is
         since_us = space.store.time_us() - self._late_us
-        overdue = [at for at in due if at is not None and at < since_us]
+        overdue = [at for at in due if at < since_us]
         if overdue:
             if set(overdue) & set(self._overdue):  # else it is only a backlog that is being worked off
                 log.warning("tasks are overdue and no dispatcher moves them: woke one; is one running?")
             self._transactions.trip(ring_dispatcher(keys))
         self._overdue = overdue
-        for queue, head in zip(queues, heads, strict=True):
-            ready_us = space.store.depth(queue).oldest_ready_us if head is not None else None
-            if ready_us is not None and ready_us < since_us:
-                # no word about it: most often all workers are busy, and then this wakes nobody
-                self._transactions.trip(ring_workers(keys, queue, 1))
+        # no word about it: most often all workers are busy, and then this wakes nobody
+        space.store.ring_on([queue for queue, ready_us in ready.items() if ready_us < since_us])

@@ -227,10 +227,7 @@ class Worker:
 
     def _ring_on(self) -> None:
         # a ring may have been on its way here when this worker hung up
-        client, keys = self.namespace.client, self.namespace.keys
-        for queue in self.queues:
-            if client.llen(keys.of("ready", queue)):
-                client.lpush(keys.of("bell", queue), "1")
+        self.namespace.store.ring_on(self.queues)
 
 
 def _reason(error: BaseException) -> str:

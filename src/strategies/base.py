@@ -139,6 +139,13 @@ class Strategy(ABC):
         """
         return [census.oldest_due_us for census in self.census(queues)]
 
+    def earliest(self, queues: Callable[[], Sequence[str]]) -> list[int]:
+        """When the first tasks are due of the queues that have any (epoch microseconds), the earliest hundred at least.
+
+        ``queues`` tells the names of all, for an index that has to be asked queue by queue. Like ``first_due``.
+        """
+        return [due for due in self.first_due(queues()) if due is not None]
+
     @abstractmethod
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those of ``entries`` that are not in the index. For migrations; no step of it is long.
@@ -158,6 +165,11 @@ class Strategy(ABC):
     @abstractmethod
     def add(self, entries: Sequence[Entry]) -> list[Command]:
         """Commands that index these tasks, none of which is in the index, to be sent inside MULTI."""
+
+    def mend(self, queues: Sequence[str]) -> list[str]:
+        """Put right what the index keeps of ``queues``, a hundred at most, beside their tasks; names those where it was
+        wrong. For the auditor, and for an engine that meets an index written by an older dueq."""
+        return []
 
     @abstractmethod
     def clear(self, queues: Sequence[str]) -> None:

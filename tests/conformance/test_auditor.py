@@ -95,7 +95,7 @@ def lose_what_is_held(world: World) -> None:
 def lose_the_lease_and_what_is_held(world: World) -> None:
     world.ready(ID)
     world.started("w1")
-    world.redis.delete(world.keys.of("held", "w1"), world.keys.of("leased", "q"), world.keys.plain("workers"))
+    world.redis.delete(world.keys.of("held", "w1"), world.keys.plain("leased"), world.keys.plain("workers"))
 
 
 def lose_the_worker(world: World) -> None:
@@ -158,7 +158,7 @@ def test_what_is_in_no_place_is_put_back_and_counted(
 def test_a_claim_that_was_lost_is_void_once_it_is_put_back(world: World) -> None:
     world.ready("a")
     claim = world.started("w1")
-    world.redis.delete(world.keys.of("held", "w1"), world.keys.of("leased", "q"))
+    world.redis.delete(world.keys.of("held", "w1"), world.keys.plain("leased"))
     assert Audits(world).run() == {"leased": 1}
     again = world.started("w2")
     assert (again.cause, again.starts) == ("lease_expired", 2)

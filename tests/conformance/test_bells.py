@@ -13,8 +13,10 @@ import pytest
 from support.waiting import wait_until
 from support.world import World
 
+from dueq.core.bells import ring_workers
 from dueq.core.doorbell import Doorbell
 from dueq.core.store.base import Outcome
+from dueq.core.transactions import Transactions
 
 AT_ONCE_S = 2.0
 
@@ -56,7 +58,7 @@ def test_every_idle_worker_gets_busy(world: World, workers: int, tasks: int) -> 
         wait_until(lambda: len(busy) == min(workers, tasks), what="enough are busy")
     finally:
         finish.set()
-        world.redis.lpush(world.keys.of("bell", "q"), *["1"] * workers)
+        Transactions(world.main.client).trip(ring_workers(world.keys, "q", workers))
         for thread in threads:
             thread.join(20)
     assert len(set(busy)) == len(busy)

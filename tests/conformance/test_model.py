@@ -13,12 +13,14 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
+    invariant,
     multiple,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 from support.mortal import Fate, Killed, mortal
+from support.queues import notes_at_fault
 from support.servers import Load
 from support.world import LEASE_US, TRANSACTIONAL, World
 
@@ -86,6 +88,11 @@ class Life(RuleBasedStateMachine):
                 assert (task.state, task.owner) == ("held", worker)
             task.state, task.owner, task.token = ("leased" if claim is step.started else "held"), worker, claim.token
         return new
+
+    @invariant()
+    def what_is_kept_of_queues_is_right(self) -> None:
+        """No step has to look at more queues than have work, so that must not be missing of any."""
+        assert notes_at_fault(self.world, QUEUES) == []
 
     @rule(task_id=st.sampled_from(IDS), queue=st.sampled_from(QUEUES), far=st.booleans(), dispatch=st.booleans())
     def schedule(self, task_id: str, queue: str, far: bool, dispatch: bool) -> None:

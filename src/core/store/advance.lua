@@ -43,7 +43,7 @@ if ARGV[5] ~= '' then
     settled = 'done'
     -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
     redis.call('LREM', held, -1, id)
-    redis.call('ZREM', key_leased(queue), id)
+    redis.call('ZREM', key_leased(), queue .. ':' .. id)
     if ARGV[5] == 'ack' then
       redis.call('HDEL', key, id)
     else
@@ -73,7 +73,7 @@ if ARGV[9] ~= '' then
   if token == ARGV[10] and owner == worker then
     local record, queue = begun(raw)
     if record then
-      redis.call('ZADD', key_leased(queue), life, id)
+      redis.call('ZADD', key_leased(), life, queue .. ':' .. id)
       redis.call('HSET', key, id, record)
       started = 1
     end
@@ -133,7 +133,7 @@ if want > 0 then
       local record = claimed(before, next_token(), worker, after)
       if ARGV[9] == '' and started == 0 then
         record, started = begun(record), 1
-        redis.call('ZADD', key_leased(queue), life, id)
+        redis.call('ZADD', key_leased(), life, queue .. ':' .. id)
       end
       redis.call('HSET', key_record(id), id, record)
       claims[#claims + 1] = { id, record }

@@ -286,6 +286,14 @@ class Store(ABC):
         """Every queue that had a task since it was last forgotten, sorted."""
 
     @abstractmethod
+    def busy(self) -> list[str]:
+        """The queues that have tasks ready; seldom, and for a while, others."""
+
+    @abstractmethod
+    def leases(self) -> Mapping[str, int]:
+        """How many leases are out in each queue; queues that have none are not named."""
+
+    @abstractmethod
     def depth(self, queue: str) -> Depth:
         """How many tasks of a queue are beyond SCHEDULED, by state."""
 
@@ -305,6 +313,24 @@ class Store(ABC):
         owner like one whose lease ran out. False, and nothing changed, if its record is no longer ``raw``, or if a
         scheduled one turns out to be in the index.
         """
+
+    @abstractmethod
+    def mend_queues(self, queues: Sequence[str]) -> list[str]:
+        """Put right what is kept of ``queues``, a hundred at most, beside their tasks; for the auditor, and at a start.
+
+        Returns those that had work and were not among the busy ones. Leases in the layout of an older dueq are moved.
+        """
+
+    @abstractmethod
+    def ring_on(self, queues: Sequence[str]) -> None:
+        """Wake a worker for what is ready in some of ``queues``: whoever was woken for it may be gone.
+
+        Costs no more than there are busy queues.
+        """
+
+    @abstractmethod
+    def oldest_ready(self) -> dict[str, int]:
+        """Of each busy queue, when the task that waits longest was due (epoch microseconds), where that can be read."""
 
     @abstractmethod
     def forget_queue(self, queue: str, scheduled: int) -> bool:

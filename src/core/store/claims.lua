@@ -3,7 +3,7 @@
 -- Forget that a worker holds `id`; one that holds nothing any more is nobody whose silence matters.
 local function let_go(id, record)
   redis.call('LREM', key_held(record.worker), 1, id)
-  redis.call('ZREM', key_leased(record.queue), id)
+  redis.call('ZREM', key_leased(), record.queue .. ':' .. id)
   if redis.call('EXISTS', key_held(record.worker)) == 0 then redis.call('ZREM', key_workers(), record.worker) end
 end
 
@@ -17,9 +17,13 @@ local function put_back(id, record)
 end
 
 -- What is left in a ready list wakes the next worker (`rings` times); if nothing is left (it is known to be `empty`), no
--- worker needs waking.
+-- worker needs waking: whoever rings says that the queue is busy, too. True if something is left.
 local function pass_baton(queue, rings, empty)
-  if not empty and redis.call('EXISTS', key_ready(queue)) == 1 then ring_workers(queue, rings) else redis.call('DEL', key_bell(queue)) end
+  if not empty and redis.call('EXISTS', key_ready(queue)) == 1 then
+    ring(queue, rings)
+    return true
+  end
+  if redis.call('ZREM', key_busy(), queue) == 1 then redis.call('DEL', key_bell(queue)) end
 end
 
 -- The owner is gone: put back, or bury what has now taken `most_losses` owners with it (0: it is not to blame).

@@ -51,13 +51,13 @@ class Edit:
         self.commands.append(("HINCRBY", key, task_id, -1) if revoked > 1 else ("HDEL", key, task_id))
 
     def lease(self, record: Record, until_us: int) -> None:
-        self.commands.append(("ZADD", self.keys.of("leased", record.queue), until_us, record.id))
+        self.commands.append(("ZADD", self.keys.plain("leased"), until_us, self.keys.lease(record.queue, record.id)))
 
     def let_go(self, record: Record) -> None:
         """Its worker does not hold it any more."""
         self.commands += [
             ("LREM", self.keys.of("held", record.worker), 1, record.id),
-            ("ZREM", self.keys.of("leased", record.queue), record.id),
+            ("ZREM", self.keys.plain("leased"), self.keys.lease(record.queue, record.id)),
         ]
 
     def put_back(self, record: Record) -> None:

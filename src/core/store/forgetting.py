@@ -33,7 +33,7 @@ class Forgetting:
     def _forget_queue(self, session: Session, queue: str, scheduled: int) -> bool:
         """Every task that is scheduled changes the counters, which are watched."""
         stats = self._keys.plain("stats")
-        places = [self._keys.of(family, queue) for family in ("ready", "leased", "dead", "seconds")]
+        places = [self._keys.of(family, queue) for family in ("ready", "dead", "seconds")]
         places.append(self._keys.timer(self._strategy, queue))
         session.watch(self._keys.plain("meta"), stats, *places)
         kept, told, *found = session.read(
@@ -46,8 +46,8 @@ class Forgetting:
         keeping.require(self._keys, self._strategy, kept, settled=True)
         if int(told or 0) != scheduled or any(found):
             return False
-        bell, queues = self._keys.of("bell", queue), self._keys.plain("queues")
-        done, _ = session.commit([("DEL", bell), ("SREM", queues, queue)])
+        bell, busy, queues = self._keys.of("bell", queue), self._keys.plain("busy"), self._keys.plain("queues")
+        done, _ = session.commit([("DEL", bell), ("ZREM", busy, queue), ("SREM", queues, queue)])
         return bool(done[-1])
 
     def revoked(self, counts: Mapping[str, int]) -> int:

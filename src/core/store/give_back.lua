@@ -41,6 +41,6 @@ reply[1] = redis.call('LLEN', key_held(worker))
 if reply[1] == 0 then
   redis.call('ZREM', key_workers(), worker)
   -- twice: Redis may not have seen the end of its connection yet, which can take one ring
-  for _, queue in ipairs(redis.call('SMEMBERS', key_queues())) do pass_baton(queue, 2) end
+  for _, queue in ipairs(redis.call('ZRANGE', key_busy(), 0, 99)) do pass_baton(queue, 2) end
 end
 return reply

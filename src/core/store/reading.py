@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
@@ -10,7 +11,10 @@ import redis
 from ..clock import Clock
 from ..codec import Record, decode_record, readable_record
 from ..keys import Keys
+from ..paging import zset_pages
 from .base import DeadLetter, Depth, Store
+
+_TRIP = 100  # commands in one round trip
 
 
 class KeyedStore(Store):
@@ -49,16 +53,40 @@ class KeyedStore(Store):
     def queues(self) -> list[str]:
         return sorted(name.decode() for name in self._client.smembers(self._keys.plain("queues")))
 
+    def busy(self) -> list[str]:
+        return sorted({queue for page in zset_pages(self._client, self._keys.plain("busy")) for queue in page})
+
+    def oldest_ready(self) -> dict[str, int]:
+        due: dict[str, int] = {}
+        queues = self.busy()
+        for at in range(0, len(queues), _TRIP):
+            some = queues[at : at + _TRIP]
+            pipe = self._client.pipeline(transaction=False)
+            for queue in some:
+                pipe.lindex(self._keys.of("ready", queue), -1)
+            heads = {queue: raw.decode() for queue, raw in zip(some, pipe.execute(), strict=True) if raw is not None}
+            for task_id in heads.values():
+                pipe.hget(self._keys.record(task_id), task_id)
+            for (queue, task_id), raw in zip(heads.items(), pipe.execute(), strict=True):
+                record = readable_record(task_id, raw)
+                if record is not None:
+                    due[queue] = record.due_us
+        return due
+
+    def leases(self) -> Mapping[str, int]:
+        out = {lease for page in zset_pages(self._client, self._keys.plain("leased")) for lease in page}
+        return Counter(lease.partition(":")[0] for lease in out)
+
     def depth(self, queue: str) -> Depth:
         ready = self._keys.of("ready", queue)
         pipe = self._client.pipeline(transaction=False)
-        pipe.llen(ready).zcard(self._keys.of("leased", queue)).zcard(self._keys.of("dead", queue)).lindex(ready, -1)
-        waiting, leased, dead, oldest = pipe.execute()
+        pipe.llen(ready).zcard(self._keys.of("dead", queue)).lindex(ready, -1)
+        waiting, dead, oldest = pipe.execute()
         record = None
         if oldest is not None:
             # one that this version cannot read must not keep anybody from counting
             record = readable_record(oldest.decode(), self._client.hget(self._keys.record(oldest.decode()), oldest))
-        return Depth(waiting, leased, dead, record.due_us if record else None)
+        return Depth(waiting, self.leases().get(queue, 0), dead, record.due_us if record else None)
 
     def producer_counts(self) -> dict[tuple[str, str], int]:
         counts = {}

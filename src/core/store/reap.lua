@@ -14,26 +14,22 @@ local function ends(key)
   if head[2] and (not next_end or tonumber(head[2]) < next_end) then next_end = tonumber(head[2]) end
 end
 
-for _, queue in ipairs(redis.call('SMEMBERS', key_queues())) do
-  local key = key_leased(queue)
-  local expired = redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, limit)
-  for at = 1, #expired, 2 do
-    local id = expired[at]
-    local record = load(id)
-    if record and record.state == 'L' and record.queue == queue then
-      local how = lose(id, record, 'e', whole(tonumber(expired[at + 1]) - lease), most_losses)
-      for _, item in ipairs({ id, queue, how }) do reply[#reply + 1] = item end
-    else
-      redis.call('ZREM', key, id)
-    end
-    limit = limit - 1
+local expired = redis.call('ZRANGEBYSCORE', key_leased(), '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, limit)
+for at = 1, #expired, 2 do
+  local queue, id = string.match(expired[at], '^([^:]*):(.*)$')
+  local record = id and load(id)
+  if record and record.state == 'L' and record.queue == queue then
+    local how = lose(id, record, 'e', whole(tonumber(expired[at + 1]) - lease), most_losses)
+    for _, item in ipairs({ id, queue, how }) do reply[#reply + 1] = item end
+  else
+    redis.call('ZREM', key_leased(), expired[at])
   end
-  if limit <= 0 then break end
-  ends(key)
+  limit = limit - 1
 end
 if limit <= 0 then
   reply[2] = whole(now)
 else
+  ends(key_leased())
   reply[3] = redis.call('ZRANGEBYSCORE', key_workers(), '-inf', whole(now), 'LIMIT', 0, limit)
   ends(key_workers())
   if next_end then reply[2] = whole(next_end) end

@@ -109,10 +109,17 @@ local function drop_revoked(id)
   if redis.call('HINCRBY', key_revoked(), id, -1) <= 0 then redis.call('HDEL', key_revoked(), id) end
 end
 
--- Up to one ring per new task and never more than 16 waiting: a worker that finds more work than it takes rings again.
-local function ring_workers(queue, tasks)
+-- Ring for workers of a queue that is busy already: never more than 16 rings wait.
+local function ring(queue, rings)
   local bell = key_bell(queue)
-  for _ = redis.call('LLEN', bell) + 1, math.min(tasks, 16) do redis.call('LPUSH', bell, '1') end
+  for _ = redis.call('LLEN', bell) + 1, math.min(rings, 16) do redis.call('LPUSH', bell, '1') end
+end
+
+-- Whatever pushes to a ready list calls this in the same step: the queue is busy, and its workers are rung for. Up to one
+-- ring per new task: a worker that finds more work than it takes rings again.
+local function ring_workers(queue, tasks)
+  redis.call('ZADD', key_busy(), 0, queue)
+  ring(queue, tasks)
 end
 
 local function bury(id, record, reason)

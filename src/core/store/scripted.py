@@ -37,6 +37,7 @@ class ScriptedStore(KeyedStore):
         self._give_back, self._reap = load("give_back"), load("reap")
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
         self._alive = load("alive")
+        self._mend_queues, self._ring_on = load("mend_queues"), load("ring_on")
         self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
@@ -131,8 +132,21 @@ class ScriptedStore(KeyedStore):
     def mend(self, task_id: str, raw: bytes) -> bool:
         return bool(self._mend(task_id, raw))
 
+    def mend_queues(self, queues: Sequence[str]) -> list[str]:
+        unmarked: list[str] = []
+        more = 1
+        while more:
+            more, *names = self._mend_queues(*queues)
+            unmarked += [name.decode() for name in names]
+        return unmarked
+
+    def ring_on(self, queues: Sequence[str]) -> None:
+        wanted = set(queues)
+        for names in _hundreds([queue for queue in self.busy() if queue in wanted]):
+            self._ring_on(*names)
+
     def forget_queue(self, queue: str, scheduled: int) -> bool:
-        return bool(self._forget_queue(queue, scheduled))
+        return queue not in self.leases() and bool(self._forget_queue(queue, scheduled))
 
     def forget_revoked(self, counts: Mapping[str, int]) -> int:
         return sum(

@@ -70,8 +70,8 @@ def ack_when_full(transactions: Transactions, edit: Edit, worker: str, claim: Re
     Nobody else touches a claim while its lease lasts, so without a transaction this is safe for as long. None if that
     is not long enough: then there is no ack before there is memory.
     """
-    key, leased = edit.keys.record(claim.id), edit.keys.of("leased", claim.queue)
-    raw, end = transactions.trip([("HGET", key, claim.id), ("ZSCORE", leased, claim.id)])
+    key, lease = edit.keys.record(claim.id), edit.keys.lease(claim.queue, claim.id)
+    raw, end = transactions.trip([("HGET", key, claim.id), ("ZSCORE", edit.keys.plain("leased"), lease)])
     record = readable_record(claim.id, raw)
     refused = refusal(record, claim, worker)
     if record is None or refused:

@@ -174,16 +174,16 @@ class Taking:
             [
                 ("LLEN", held),
                 *(("LLEN", self._keys.of("ready", queue)) for queue in step.queues),
-                *(("EXISTS", self._keys.of("bell", queue)) for queue in step.queues),
+                *(("ZSCORE", self._keys.plain("busy"), queue) for queue in step.queues),
             ]
         )
-        holding, ready, bells = int(replies[0]), replies[1 : len(step.queues) + 1], replies[len(step.queues) + 1 :]
+        holding, ready, busy = int(replies[0]), replies[1 : len(step.queues) + 1], replies[len(step.queues) + 1 :]
         rings: list[Command] = []
-        for queue, waiting, bell in zip(step.queues, ready, bells, strict=True):
+        for queue, waiting, mark in zip(step.queues, ready, busy, strict=True):
             if waiting:
                 # for every queue: the ring that woke this worker may have been for another than it takes from
                 rings += ring_workers(self._keys, queue, 1)
-            elif bell:
+            elif mark is not None:
                 self._silence(queue)
         self._transactions.trip(rings)
         if not holding:
@@ -191,13 +191,13 @@ class Taking:
         return holding
 
     def _silence(self, queue: str) -> None:
-        """If nothing is ready, no worker needs waking."""
+        """If nothing is ready, the queue is not busy, and no worker needs waking."""
 
         def attempt(session: Session) -> None:
             ready = self._keys.of("ready", queue)
             session.watch(ready)
             if not session.read([("LLEN", ready)])[0]:
-                session.commit([("DEL", self._keys.of("bell", queue))])
+                session.commit([("ZREM", self._keys.plain("busy"), queue), ("DEL", self._keys.of("bell", queue))])
 
         self._tidy(attempt)
 

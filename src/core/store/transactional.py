@@ -27,6 +27,7 @@ from .base import ALIVE_S, EXISTING, Advance, Channel, Lost, NewTask, Outcome, R
 from .channels import PromptChannel
 from .edit import Edit, entry_of
 from .forgetting import Forgetting
+from .mending import Mending
 from .reading import KeyedStore
 from .taking import Taking
 
@@ -48,6 +49,7 @@ class TransactionalStore(KeyedStore):
         super().__init__(client, keys, clock)
         self._index, self._transactions = index, Transactions(client)
         self._taking = Taking(self._transactions, keys, index, clock)
+        self._mending = Mending(self._transactions, keys)
         self._forgetting = Forgetting(self._transactions, keys, index.name)
 
     # -- by producers
@@ -260,14 +262,9 @@ class TransactionalStore(KeyedStore):
 
     def _forget(self, session: Session, worker: str) -> None:
         """A worker holds nothing any more: nobody whose silence matters. The rings that it took are rung again."""
-        queues = [queue.decode() for queue in session.read([("SMEMBERS", self._keys.plain("queues"))])[0]]
-        waiting = session.read([("LLEN", self._keys.of("ready", queue)) for queue in queues])
-        rings = [
-            command
-            for queue, tasks in zip(queues, waiting, strict=True)
-            if tasks
-            for command in ring_workers(self._keys, queue, 2)  # Redis may think it connected still: that takes one
-        ]
+        busy = [queue.decode() for queue in session.read([("ZRANGE", self._keys.plain("busy"), 0, _BATCH - 1)])[0]]
+        # Redis may think it connected still: that takes one
+        rings = [command for queue in busy for command in ring_workers(self._keys, queue, 2)]
         session.commit([("ZREM", self._keys.plain("workers"), worker), *rings, *ring_dispatcher(self._keys)])
 
     def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
@@ -275,34 +272,32 @@ class TransactionalStore(KeyedStore):
         if 0 < latest_us < now:
             return Reaped(now, None, [], [])
         workers = self._keys.plain("workers")
-        queues = self.queues()
-        keys = [*(self._keys.of("leased", queue) for queue in queues), workers]
-        heads = self._transactions.trip([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
+        leased = self._keys.plain("leased")
+        first: list[Command] = [("ZRANGE", key, 0, 0, "WITHSCORES") for key in (leased, workers)]
+        heads = self._transactions.trip(first)
         if all(float(head[1]) > now for head in heads if head):
             return Reaped(now, _first_end(heads), [], [])
-        expired: list[Command] = [
-            ("ZRANGEBYSCORE", self._keys.of("leased", queue), "-inf", now, "LIMIT", 0, limit) for queue in queues
-        ]
-        silent: Command = ("ZRANGEBYSCORE", workers, "-inf", now, "LIMIT", 0, limit)
-        *found, names = self._transactions.trip([*expired, silent])
-        out = [(queue, raw_id.decode()) for queue, ids in zip(queues, found, strict=True) for raw_id in ids][:limit]
-        lost = self._transactions.run(lambda session: self._take_back(session, out, lease_us, most_losses, now))
-        heads = self._transactions.trip([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
+        expired: list[Command] = [("ZRANGEBYSCORE", key, "-inf", now, "LIMIT", 0, limit) for key in (leased, workers)]
+        found, names = self._transactions.trip(expired)
+        lost = self._transactions.run(lambda session: self._take_back(session, found, lease_us, most_losses, now))
+        heads = self._transactions.trip(first)
         gone = [name for name in (raw.decode() for raw in names) if self._holds(name)]
         return Reaped(now, _first_end(heads), gone, lost)
 
     def _take_back(
-        self, session: Session, leases: Sequence[tuple[str, str]], lease_us: int, most_losses: int, now: int
+        self, session: Session, leases: Sequence[bytes], lease_us: int, most_losses: int, now: int
     ) -> list[Lost]:
-        """Of leases, each a queue and an id, those that have run out, and those of which there is no claim."""
-        raws = self._load(session, [task_id for _, task_id in leases])
+        """Of leases, as they stand in the index, those that have run out, and those of which there is no claim."""
+        leased = self._keys.plain("leased")
+        names = [lease.decode().partition(":") for lease in leases]
+        raws = self._load(session, [task_id for _, _, task_id in names])
         # read again, now that the records are watched: an owner that extends its lease writes its record
-        ends = session.read([("ZSCORE", self._keys.of("leased", queue), task_id) for queue, task_id in leases])
+        ends = session.read([("ZSCORE", leased, lease) for lease in leases])
         edit, lost = Edit(self._keys, self._index), []
-        for (queue, task_id), raw, end in zip(leases, raws, ends, strict=True):
+        for lease, (queue, _, task_id), raw, end in zip(leases, names, raws, ends, strict=True):
             record = readable_record(task_id, raw)
             if record is None or record.state != "L" or record.queue != queue:
-                edit.commands.append(("ZREM", self._keys.of("leased", queue), task_id))
+                edit.commands.append(("ZREM", leased, lease))
             elif end is not None and float(end) <= now:
                 how = edit.lose(record, "lease_expired", int(float(end)) - lease_us, most_losses, now)
                 lost.append(Lost(record.id, record.queue, how))
@@ -392,8 +387,15 @@ class TransactionalStore(KeyedStore):
 
         return self._transactions.run(attempt)
 
+    def mend_queues(self, queues: Sequence[str]) -> list[str]:
+        return self._mending.queues(queues)
+
+    def ring_on(self, queues: Sequence[str]) -> None:
+        wanted = set(queues)
+        self._mending.ring_on([queue for queue in self.busy() if queue in wanted])
+
     def forget_queue(self, queue: str, scheduled: int) -> bool:
-        return self._forgetting.queue(queue, scheduled)
+        return queue not in self.leases() and self._forgetting.queue(queue, scheduled)
 
     def forget_revoked(self, counts: Mapping[str, int]) -> int:
         return self._forgetting.revoked(counts)
