@@ -1,5 +1,8 @@
-"""A real run to look at: engines under three strategies, workers killed at random, a task that kills its workers,
-and more work at once than can be done on time; a real Prometheus looks on, and the ledger keeps account."""
+"""A real run to look at: engines under three strategies; a real Prometheus looks on, and the ledger keeps account.
+
+A faulty one has workers killed at random, a task that kills its workers, and more work at once than can be done on
+time.
+"""
 
 from __future__ import annotations
 
@@ -88,15 +91,15 @@ class Scene:
 
 
 @contextmanager
-def played(directory: Path) -> Iterator[Scene]:
-    """Play it all; everything is ended on the way out."""
+def played(directory: Path, *, faulty: bool = True) -> Iterator[Scene]:
+    """Play it all; everything is ended on the way out. Without faults, nothing is done to the engines."""
     with ExitStack() as ending:
         plays = []
         for strategy in HOSTS:
             (directory / strategy).mkdir()
             stage = Stage("scene", strategy, _SIZE, directory / strategy, {})
             ending.callback(stage.close)
-            plays.append(_Play(stage))
+            plays.append(_Play(stage, faulty))
         for play in plays:
             play.wait_ready()
         targets = [instance for play in plays for instance in play.instances]
@@ -124,8 +127,8 @@ def played(directory: Path) -> Iterator[Scene]:
 class _Play:
     """One engine and what is done to it."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, faulty: bool) -> None:
+        self.stage, self._faulty = stage, faulty
         hosts = HOSTS[stage.strategy]
         workers, dispatchers = WORKERS // hosts, DISPATCHERS // hosts
         self.hosts = [
@@ -151,6 +154,10 @@ class _Play:
     def begin(self) -> None:
         stage = self.stage
         stage.begin_naps(longest_s=0.1)
+        if self._faulty:
+            self._overload_and_poison(stage)
+
+    def _overload_and_poison(self, stage: Stage) -> None:
         due_us = stage.base_us + round(_BURST_AT_S * US)
         burst = [f"burst{number}" for number in range(_BURST)]
         stage.plan.update(dict.fromkeys(burst, Planned(due_us, _BURST_NAP_US)))
@@ -168,7 +175,7 @@ class _Play:
         """Look at the ledger; now and then kill a worker that is in the middle of a task."""
         stage = self.stage
         stage.look()
-        if self._kill_at <= stage.elapsed() < _SIZE.duration and (busy := self._busy_worker()):
+        if self._faulty and self._kill_at <= stage.elapsed() < _SIZE.duration and (busy := self._busy_worker()):
             worker, task_id = busy
             if task_id not in self._hit:  # a second time would bury it
                 self._hit[task_id] = stage.kill(worker, "worker")

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from .agreement import expectations
-from .committed import VARIABLES, Asked, alerts, filled, queries, rules
+from .committed import VARIABLES, Asked, alerts, boards, filled, queries, rules
+from .previews import draw
 from .prometheus import PROGRAM, Labels, Window, troubles
 from .promql import operands
 from .scene import HOSTS, Scene, played
@@ -42,6 +43,7 @@ def test_dashboards_and_rules_on_a_real_run(
             prometheus_takes_every_rule,
             alerts_fire_for_what_happened_and_for_nothing_else,
             faults_are_seen,
+            previews_can_be_read,
             promtool_finds_nothing_wrong_with_the_pages,
         ):
             with subtests.test(alone.__name__):
@@ -95,6 +97,19 @@ def rules_give_finite_numbers(scene: Scene, subtests: pytest.Subtests) -> None:
             assert parts
             for expr in parts:
                 assert troubles(scene.prometheus, expr, scene.window, instant=True) == [], expr
+
+
+def previews_can_be_read(scene: Scene) -> None:
+    for board in boards().values():
+        figure = draw(scene, board, "under faults")
+        assert figure.axes
+        for axis in figure.axes:
+            assert axis.get_title()
+            assert axis.get_xlabel()
+            assert axis.get_ylabel()
+            styles = [(line.get_color(), line.get_linestyle()) for line in axis.get_lines()]
+            assert len(set(styles)) == len(styles), f"two lines of {axis.get_title()} look alike"
+        figure.clear()
 
 
 def variables_offer_what_there_is(scene: Scene) -> None:
