@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from .plot import Mark, Point, draw, in_order, spell_ms, spell_when, text
@@ -37,7 +38,20 @@ def _summary(runs: Sequence[Run]) -> str:
     met = sum(bool(run.report["ok"]) for run in runs)
     kind = "ok" if runs and met == len(runs) else "bad"  # no run proves nothing
     verdict = f"{met} of {len(runs)} runs met their expectation"
-    return f'<h1>{TITLE}</h1>\n<p class="verdict"><span class="{kind}">{verdict}</span></p>\n{_matrix(runs)}'
+    head = f'<h1>{TITLE}</h1>\n<p class="verdict"><span class="{kind}">{verdict}</span></p>\n'
+    return f"{head}{_floor_of_the_machine(runs)}{_matrix(runs)}"
+
+
+def _floor_of_the_machine(runs: Sequence[Run]) -> str:
+    """What this machine needs to wake a process: on a slow or busy one all lateness is larger, and not by dueq."""
+    floors = [floor for run in runs if (floor := run.report.get("floor_ms")) is not None]
+    if not floors:
+        return ""
+    p50, p99 = (spell_ms(median(floor[name] for floor in floors)) for name in ("p50", "p99"))
+    return (
+        f"<p>This machine woke a blocked Redis client {p50} (p50) and {p99} (p99) after a push: medians, measured "
+        f"before each run. No task can start sooner after its due time, so read lateness beside this floor.</p>\n"
+    )
 
 
 def _matrix(runs: Sequence[Run]) -> str:
@@ -103,6 +117,7 @@ def _fault_list(marks: Sequence[Mark]) -> str:
 def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     duplicates, lateness, commands = report["duplicates"], report["lateness_ms"], report["redis_commands_per_task"]
     causes = ", ".join(f"{cause} {count:,}" for cause, count in duplicates.items() if count)
+    floor = report.get("floor_ms") or {"p50": None, "p99": None}
     return [
         ("seed", str(report["seed"])),
         ("scheduled", f"{report['scheduled']:,}"),
@@ -111,6 +126,8 @@ def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("early", f"{report['early']:,}"),
         ("duplicates", f"{sum(duplicates.values()):,}" + (f" ({causes})" if causes else "")),
         *((f"late, {name}", spell_ms(lateness[name])) for name in ("p50", "p95", "p99", "max")),
+        ("wake-up floor, p50", spell_ms(floor["p50"])),
+        ("wake-up floor, p99", spell_ms(floor["p99"])),
         ("restarts", f"{report['restarts']:,}"),
         ("duration", f"{report['duration_s']:.1f} s"),
         ("Redis commands a task", "–" if commands is None else f"{commands:.2f}"),

@@ -67,6 +67,7 @@ def play(one: Wanted) -> Run:
 
 def _played(scenario: Scenario, one: Wanted, directory: Path) -> Run:
     with Stage(scenario.name, one.strategy, one.size, directory, dict(scenario.options)) as stage:
+        stage.measure_floor()
         scenario.play(stage)
         report.judge(scenario, stage)
         return Run(report.make(scenario, stage), stage.book.points(stage.base_us), stage.marks)

@@ -21,7 +21,9 @@ from ..core.config import Settings
 from ..core.connection import connect
 from ..core.embedded import EmbeddedServer
 from ..core.errors import DueqError
+from ..replay import floor
 from ..replay.account import Planned
+from ..replay.floor import Floor
 from ..replay.ledger import LedgerReader
 from ..replay.place import undisturbed
 from ..replay.stats import quantile
@@ -30,6 +32,7 @@ from .book import Book
 from .host import TARGET, Host
 from .plot import Mark
 from .tasks import nap
+from .wording import spelled
 
 LEASE_S = 2.0
 SLACK_S = 5.0
@@ -40,6 +43,7 @@ _LEAD_S = 0.5  # until the first task is due, for all to be scheduled
 _RATE = 5000.0  # tasks scheduled a second, at least
 _TICK_S = 0.02
 _PAGE_S = 0.5
+_FLOOR_ROUNDS = 100
 _STALLED_S = LEASE_S + SLACK_S + 5.0  # after so long without a line in the ledger, what is missing is lost
 
 
@@ -81,6 +85,7 @@ class Stage:
         self.marks: list[Mark] = []
         self.checks: list[Check] = []
         self.notes: list[str] = []
+        self.floor: Floor | None = None
         self.base_us = 0
         self._reader = LedgerReader(directory)
         self._page_at = 0.0
@@ -103,6 +108,10 @@ class Stage:
         self.close()
 
     # -- setting up
+
+    def measure_floor(self) -> None:
+        """Measure what no start can beat here and now: a machine that is slow, or busy, must not look like dueq."""
+        self.floor = floor.measure(self.settings.redis_url or "", _NAMESPACE, _FLOOR_ROUNDS)
 
     def start_server(self) -> str:
         """Start its Redis; returns the address. Not to be interrupted: one half started does not know how to stop."""
@@ -326,7 +335,7 @@ class Stage:
     # -- verdict
 
     def check(self, what: str, expected: str, measured: object, ok: bool) -> None:
-        self.checks.append(Check(what, expected, str(measured), ok))
+        self.checks.append(Check(what, expected, spelled(measured), ok))
 
     def total(self, metric: str, **labels: str) -> float:
         """The sum over all hosts' pages, as they said last."""

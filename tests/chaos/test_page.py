@@ -26,7 +26,8 @@ REPORT: dict[str, Any] = {
     "scheduled": 1234, "finished": 1233, "lost": 1, "early": 0,
     "duplicates": {"worker_lost": 2, "lease_expired": 1, "unexplained": 0},
     "lateness_ms": {"p50": 1.25, "p95": 20.5, "p99": 1500.0, "max": 90000.0},
-    "restarts": 3, "duration_s": 12.34, "redis_commands_per_task": 30.5, "notes": ["floor p99 0.6 ms"],
+    "floor_ms": {"p50": 0.31, "p99": 0.62, "rounds": 100},
+    "restarts": 3, "duration_s": 12.34, "redis_commands_per_task": 30.5, "notes": ["late acks refused: 3"],
 }  # fmt: skip
 
 
@@ -147,10 +148,12 @@ def test_figures_expectation_and_notes_are_shown() -> None:
         "seed": "7", "scheduled": "1,234", "finished": "1,233", "lost": "1", "early": "0",
         "duplicates": "3 (worker_lost 2, lease_expired 1)",
         "late, p50": "1.25 ms", "late, p95": "20.5 ms", "late, p99": "1.50 s", "late, max": "1.5 min",
+        "wake-up floor, p50": "0.31 ms", "wake-up floor, p99": "0.62 ms",
         "restarts": "3", "duration": "12.3 s", "Redis commands a task": "30.50",
     }  # fmt: skip
     assert "Expected: nothing is lost" in found.text
-    assert "floor p99 0.6 ms" in found.text
+    assert "late acks refused: 3" in found.text
+    assert "woke a blocked Redis client 0.31 ms (p50) and 0.62 ms (p99) after a push" in found.text
 
 
 @pytest.mark.parametrize("count", [1, 10, 11, 200])

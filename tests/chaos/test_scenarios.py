@@ -5,6 +5,8 @@ The same in large is ``make chaos``; docs/chaos.md has its table.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from dueq import strategies
@@ -12,6 +14,7 @@ from dueq.chaos.report import troubles
 from dueq.chaos.runner import play, wanted
 from dueq.chaos.scenarios import SCENARIOS
 
+_AS_PYTHON_WRITES = re.compile(r"[\[{(]['\d\]})]|\b(True|False|None)\b|<\w+ object")
 _TASKS = {"storm": 2000}
 _DURATIONS = {
     "worker-kill": 3.0,
@@ -27,3 +30,6 @@ def test_the_expectation_is_met(scenario: str, strategy: str) -> None:
     run = play(one)
     assert run.report["ok"], "\n".join(troubles(run.report))
     assert run.marks, "no fault was injected"
+    assert run.report["floor_ms"]["p50"] > 0, "the machine's own floor stands beside what is measured"
+    words = [check["measured"] for check in run.report["checks"]] + run.report["notes"]
+    assert not [text for text in words if _AS_PYTHON_WRITES.search(text)]
