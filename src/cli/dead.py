@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..core import housekeeping
-from ..core.codec import check_id, decode_body
+from ..core.codec import check_id, shown_call
 from ..core.connection import redact
 from ..core.housekeeping import Told, dead_count, dead_letters
 from ..core.keys import check_name
@@ -48,7 +48,7 @@ def list_(
             say_json(_as_json(letter))
     elif letters:
         rows = [
-            (letter.record.id, letter.record.queue, decode_body(letter.record.body)[0], timestamp(letter.died_us),
+            (letter.record.id, letter.record.queue, shown_call(letter.record.body)["task"], timestamp(letter.died_us),
              redact(letter.reason)[:_REASON_WIDTH])
             for letter in letters
         ]  # fmt: skip
@@ -170,13 +170,10 @@ def _where(space: Namespace, queue: str | None) -> str:
 
 
 def _as_json(letter: DeadLetter) -> dict[str, object]:
-    task, args, kwargs = decode_body(letter.record.body)
     return {
         "id": letter.record.id,
         "queue": letter.record.queue,
-        "task": task,
-        "args": args,
-        "kwargs": kwargs,
+        **shown_call(letter.record.body),
         "due_at": timestamp(letter.record.due_us),
         "died_at": timestamp(letter.died_us),
         "starts": letter.record.starts,

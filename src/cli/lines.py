@@ -29,7 +29,8 @@ def call(entry: dict[str, Any], *, queue: str | None = None, limit: int = Settin
     chosen = check_name("queue", entry.get("queue") or queue or DEFAULT_QUEUE)
     # no token_urlsafe: an id that begins with "-" would look like an option to dueq cancel
     task_id = secrets.token_hex(10) if entry.get("id") is None else check_id(entry["id"])
-    return Call(name, chosen, when, relative, encode_body(name, args, kwargs, limit), task_id)
+    body = encode_body(name, args, kwargs, limit, lambda position: f"args[{position}]" if name != HANDLER else "data")
+    return Call(name, chosen, when, relative, body, task_id)
 
 
 def calls(lines: Iterable[str], *, queue: str | None = None, timed: bool = True) -> list[Call]:
@@ -57,9 +58,22 @@ def calls(lines: Iterable[str], *, queue: str | None = None, timed: bool = True)
     return found
 
 
+def parsed(text: str) -> Any:
+    """The value of some JSON. Raises ValueError also for what would be dropped without a word, RecursionError."""
+    return json.loads(text, object_pairs_hook=_members)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+    return members
+
+
 def _object(line: str) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
+        entry = parsed(line)
     except (ValueError, RecursionError) as error:
         raise InvalidTask(f"no JSON: {error}") from None
     if not isinstance(entry, dict):

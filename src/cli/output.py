@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -14,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 from rich.text import Text
 
-from ..core.clock import US
+from ..core.clock import datetime_of
 from ..core.texts import harmless, harmless_lines
 
 _PIPED_WIDTH = 250  # into a pipe, rich would fold every table at 80 columns
@@ -70,7 +69,7 @@ def words(text: object, style: str = "") -> Text:
 
 def timestamp(micros: int | None) -> str | None:
     """Epoch microseconds as ISO 8601 in UTC."""
-    return None if micros is None else datetime.fromtimestamp(micros / US, UTC).isoformat()
+    return None if micros is None else datetime_of(micros).isoformat()
 
 
 def duration(seconds: float) -> str:

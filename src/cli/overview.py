@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.clock import US
-from ..core.codec import Record, decode_body
+from ..core.codec import Record, shown_call
 from ..core.connection import redact
 from ..core.housekeeping import holders
 from ..core.namespace import Namespace
@@ -96,16 +96,13 @@ def server_name(info: dict[str, Any]) -> str:
 
 def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
     """One task, in words and JSON values."""
-    name, args, kwargs = decode_body(record.body)
     state = _STATES.get(record.state) or ("scheduled" if record.due_us > namespace.store.time_us() else "due")
     view: dict[str, Any] = {
         "id": record.id,
         "state": state,
         "due_at": timestamp(record.due_us),
         "queue": record.queue,
-        "task": name,
-        "args": args,
-        "kwargs": kwargs,
+        **shown_call(record.body),
         "starts": record.starts,
         "retries": record.retries,
         "losses": record.losses,

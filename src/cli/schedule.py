@@ -12,7 +12,7 @@ import typer
 
 from ..core.app import Call, Dueq, Handle
 from ..core.errors import InvalidTask
-from .lines import call, calls
+from .lines import call, calls, parsed
 from .options import Json, NamespaceName, RedisUrl
 from .output import note, progress, say, say_json, timestamp
 from .times import AT_HELP, IN_HELP
@@ -127,7 +127,7 @@ def _entry(
 
 def _json(what: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return parsed(text)
     except (ValueError, RecursionError) as error:
         quoted = shlex.quote(json.dumps(text, ensure_ascii=False))
         raise InvalidTask(f"{what} is no JSON ({error}): if it is meant as text, write {quoted}") from None

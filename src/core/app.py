@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import secrets
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from .clock import US, Delay, When, delay_us, due_us
+from .arguments import Signature
+from .clock import Delay, When, datetime_of, delay_us, due_us
 from .codec import check_id, encode_body
 from .config import Settings, from_environment
 from .connection import explained
@@ -50,7 +52,7 @@ class Handle:
     @property
     def due_at(self) -> datetime:
         """When the task was asked to be due (UTC); for a relative time, by Redis's clock."""
-        return datetime.fromtimestamp(self.due_us / US, UTC)
+        return datetime_of(self.due_us)
 
     def cancel(self) -> bool:
         """Forget the task. True only if it will not run: False once it has started or ended."""
@@ -88,6 +90,7 @@ class Task(Generic[P, R]):
     ) -> None:
         self.app, self.function, self.name, self.queue = app, function, name, queue
         self.retries, self.backoff, self.timeouts = retries, backoff or Backoff(), timeouts or app.timeouts
+        self.signature = Signature(name, function)
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -130,7 +133,8 @@ class Task(Generic[P, R]):
         return call
 
     def _call(self, due: int, relative: bool, task_id: str | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
-        body = encode_body(self.name, args, kwargs, self.app.settings.max_payload)
+        self.signature.check(args, kwargs)
+        body = encode_body(self.name, args, kwargs, self.app.settings.max_payload, self.signature.name)
         task_id = _new_id() if task_id is None else check_id(task_id)
         return Call(self.name, self.queue, due, relative, body, task_id)
 
@@ -250,7 +254,15 @@ class Dueq:
 
         def define(function: Callable[[Any], Any]) -> Task[[Any], Any]:
             _check_function(function)
-            return self._define(Task(self, function, HANDLER))
+            task = Task(self, function, HANDLER)
+            try:
+                task.signature.check([None], {})
+            except InvalidTask:
+                raise ConfigurationError(
+                    f"the handler is given the data as its one argument, so define it as def handle(data), not "
+                    f"{function.__qualname__}{inspect.signature(function)}"
+                ) from None
+            return self._define(task)
 
         return _applied(define, function)
 
@@ -288,7 +300,7 @@ class Dueq:
         self, timestamp: When, task_data: Any, *, queue: str = DEFAULT_QUEUE, id: str | None = None
     ) -> Handle:
         """Schedule ``task_data`` (JSON) for the ``@app.handler`` function at ``timestamp`` (epoch seconds)."""
-        body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload)
+        body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload, lambda _: "task_data")
         task_id = _new_id() if id is None else check_id(id)
         return self.schedule_many([Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)])[
             0

@@ -21,7 +21,8 @@ US = 1_000_000
 _DRIFTS = 100_000  # a clock is off by one part in so many, at most
 _LATE_NS = 1_000_000_000
 
-_LAST_DUE_US = 253_402_300_800 * US  # the end of year 9999: exact in a double, and still a datetime
+_LAST_DUE_US = 253_370_764_800 * US  # the begin of the year 9999: a datetime in every zone, also when rounded
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 When = float | datetime
 Delay = float | timedelta
@@ -42,12 +43,12 @@ def due_us(when: When) -> int:
             raise NaiveDatetime(
                 f"{when!r} has no time zone, so it names no instant: use datetime.now(UTC) + … or when.astimezone()"
             )
-        delta = when - datetime(1970, 1, 1, tzinfo=UTC)
+        delta = when - _EPOCH
         micros = (delta.days * 86_400 + delta.seconds) * US + delta.microseconds
     else:
         micros = _micros(when, "a due time is an aware datetime or epoch seconds")
     if micros >= _LAST_DUE_US:
-        raise InvalidTask(f"{when!r} is past the year 9999: is it in milliseconds? dueq takes epoch seconds")
+        raise InvalidTask(f"{when!r} is past the year 9998: is it in milliseconds? dueq takes epoch seconds")
     return max(0, micros)
 
 
@@ -58,8 +59,16 @@ def delay_us(delay: Delay) -> int:
     else:
         micros = _micros(delay, "a delay is a timedelta or seconds")
     if now_us() + micros >= _LAST_DUE_US:
-        raise InvalidTask(f"a delay of {delay!r} ends past the year 9999: is it in milliseconds? dueq takes seconds")
+        raise InvalidTask(f"a delay of {delay!r} ends past the year 9998: is it in milliseconds? dueq takes seconds")
     return max(0, micros)
+
+
+def datetime_of(micros: int) -> datetime:
+    """Epoch microseconds as a datetime (UTC), the last there is for later ones: whatever a record says, it is shown."""
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _micros(value: object, expected: str) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from .clock import US
+from .clock import datetime_of
 from .errors import DueqError
 
 
@@ -31,7 +31,7 @@ class Context:
 
     @property
     def due_at(self) -> datetime:
-        return datetime.fromtimestamp(self.due_us / US, UTC)
+        return datetime_of(self.due_us)
 
 
 running: ContextVar[Context] = ContextVar("dueq_running")

@@ -62,7 +62,7 @@ def test_an_id_in_use_is_told(cli: Cli, world: World) -> None:
         (("1", "--in", "1m", "--queue", "a b"), "queue 'a b'"),
         (("1", "--in", "1m", "--id", "a b"), "task id"),
         (("1", "--at", "2030-01-01T00:00"), "time zone"),
-        (("NaN", "--in", "1m"), "no JSON"),
+        (("NaN", "--in", "1m"), "data is nan"),
         (("1", "--file", "-"), "stands in the file"),
     ],
 )
@@ -123,3 +123,21 @@ def test_a_file_that_cannot_be_read(cli: Cli, tmp_path: Path) -> None:
     assert "cannot read" in cli("schedule", "--file", str(tmp_path / "none")).err
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     assert cli("schedule", "--file", str(tmp_path / "binary")).code == 2
+
+
+def test_what_json_would_drop_or_change_is_refused(cli: Cli) -> None:
+    for data, says in (
+        ('{"a": 1, "a": 2}', "stands twice"),
+        ('[{"b": {"a": 1, "c": 0, "a": 2}}]', "stands twice"),
+        ("[NaN]", "nan"),
+        ("1e999", "inf"),
+        ("[" * 150 + "]" * 150, "deep"),
+        ("[" * 90_000 + "]" * 90_000, "no JSON"),
+        ("9" * 4400, "no JSON"),
+        (r'"\ud800"', "surrogate"),
+    ):
+        answer = cli("schedule", data, "--in", "1h")
+        assert (answer.code, says in answer.err) == (2, True), (data[:40], answer.err[:200])
+        line = f'{{"in": 0, "data": {data}}}\n'
+        answer = cli("schedule", "--file", "-", stdin=line)
+        assert (answer.code, says in answer.err) == (2, True), (data[:40], answer.err[:200])

@@ -7,7 +7,7 @@ from typing import Any
 from support.world import World
 
 from dueq.core.codec import Record
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import NewTask, Outcome
 
 from .conftest import Cli
 
@@ -205,3 +205,28 @@ def test_what_the_user_types_is_shown_as_it_is(cli: Cli) -> None:
         answer = cli(*command)
         assert answer.code != 0
         assert all(line.isprintable() for line in (answer.out + answer.err).split("\n")), command
+
+
+def test_what_no_application_of_today_would_write_is_shown(cli: Cli, world: World) -> None:
+    """Arguments nested deeper than Python reads, or than it writes; due times past the last year."""
+    depths = {"d1": 150, "d2": 900, "d3": 20_000}
+    for name, depth in depths.items():
+        body = b'["deep",[' + b"[" * depth + b"]" * depth + b"]]"
+        world.store.schedule([NewTask(name, "q", 0, body)])
+    world.store.schedule([NewTask("d4", "q", 0, b'["deep",')])
+    world.store.schedule([NewTask("late", "mail", 253_402_300_800_000_000, b'["deep",[]]')])
+    for command in ("show", "explain"):
+        for task_id in (*depths, "d4", "late"):
+            assert cli(command, task_id).code == 0
+            assert cli(command, task_id, "--json").code == 0
+    shown = cli("show", "d3", "--json").json
+    assert (shown["task"], shown["args"]) == ("deep", None)
+    assert "bytes" in shown["arguments"]
+    assert cli("show", "late", "--json").json["due_at"].startswith("9999-12-31")
+    assert cli("status").code == 0
+    world.dispatch_all()
+    for _ in range(4):
+        assert world.settle("w1", Outcome(world.started("w1"), "dead", reason="deep")) == "done"
+    assert cli("dead", "list").out.count("deep") >= 4
+    assert {letter["id"] for letter in cli("dead", "list", "--json").lines} == {*depths, "d4"}
+    assert cli("dead", "purge", "--all", "--yes").code == 0
