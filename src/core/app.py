@@ -17,12 +17,22 @@ from .clock import Delay, When, datetime_of, delay_us, due_us
 from .codec import check_id, encode_body
 from .config import Settings, from_environment
 from .connection import explained
+from .deadline import within
 from .definition import check_function, check_policy, name_of
-from .errors import ConfigurationError, InvalidTask, NamespaceMigrating, StrategyMismatch, UnknownTask
+from .errors import (
+    ConfigurationError,
+    DueqError,
+    InvalidTask,
+    NamespaceMigrating,
+    ServerRefused,
+    ServerUnavailable,
+    StrategyMismatch,
+    UnknownTask,
+)
 from .keys import check_name
 from .namespace import Namespace
 from .replication import confirm, primary
-from .retry import Backoff, Timeouts
+from .retry import Backoff, Timeouts, check_seconds
 from .store.base import NewTask, Scheduled
 
 P = ParamSpec("P")
@@ -32,6 +42,9 @@ HANDLER = "dueq.handler"
 """Name of the task that ``schedule_task`` schedules and ``@app.handler`` defines."""
 
 DEFAULT_QUEUE = "default"
+
+_PER_TRIP = 1000  # tasks scheduled in one round trip, and in one redis_timeout
+_REPLY_S = 1.0
 
 
 def _new_id() -> str:
@@ -54,13 +67,15 @@ class Handle:
         """When the task was asked to be due (UTC); for a relative time, by Redis's clock."""
         return datetime_of(self.due_us)
 
-    def cancel(self) -> bool:
+    def cancel(self, *, redis_timeout: float | None = None) -> bool:
         """Forget the task. True only if it will not run: False once it has started or ended."""
-        return self.app.cancel(self.id)
+        return self.app.cancel(self.id, redis_timeout=redis_timeout)
 
-    def reschedule(self, *, at: When | None = None, after: Delay | None = None) -> bool:
+    def reschedule(
+        self, *, at: When | None = None, after: Delay | None = None, redis_timeout: float | None = None
+    ) -> bool:
         """Make the task due ``at`` a time, or ``after`` a delay from now. False once it has started or ended."""
-        return self.app.reschedule(self.id, at=at, after=after)
+        return self.app.reschedule(self.id, at=at, after=after, redis_timeout=redis_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +111,29 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
 
-    def at(self, when: When, *, id: str | None = None) -> Callable[P, Handle]:
-        """Schedule for ``when``: ``task.at(when)(arguments)``. An aware datetime or epoch seconds; past means now."""
+    def at(self, when: When, *, id: str | None = None, redis_timeout: float | None = None) -> Callable[P, Handle]:
+        """Schedule for ``when``: ``task.at(when)(arguments)``. An aware datetime or epoch seconds; past means now.
+
+        For ``redis_timeout`` (seconds), and what is raised, see ``Dueq.schedule_many``.
+        """
         due = due_us(when)
 
         def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
-            return self.app.schedule_many([self._call(due, False, id, args, kwargs)])[0]
+            call = self._call(due, False, id, args, kwargs)
+            return self.app.schedule_many([call], redis_timeout=redis_timeout)[0]
 
         return schedule
 
-    def after(self, delay: Delay, *, id: str | None = None) -> Callable[P, Handle]:
-        """Schedule for ``delay`` (seconds or timedelta) from now by Redis's clock: ``task.after(60)(arguments)``."""
+    def after(self, delay: Delay, *, id: str | None = None, redis_timeout: float | None = None) -> Callable[P, Handle]:
+        """Schedule for ``delay`` (seconds or timedelta) from now by Redis's clock: ``task.after(60)(arguments)``.
+
+        For ``redis_timeout`` (seconds), and what is raised, see ``Dueq.schedule_many``.
+        """
         due = delay_us(delay)
 
         def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
-            return self.app.schedule_many([self._call(due, True, id, args, kwargs)])[0]
+            call = self._call(due, True, id, args, kwargs)
+            return self.app.schedule_many([call], redis_timeout=redis_timeout)[0]
 
         return schedule
 
@@ -184,9 +207,15 @@ class Dueq:
         max_payload: int = 64 * 1024,
         soft_timeout: float | None = None,
         hard_timeout: float | None = None,
+        redis_timeout: float = 5.0,
     ) -> None:
-        """The timeouts (seconds) are those of tasks that have none of their own: see ``task``."""
+        """``soft_timeout`` and ``hard_timeout`` (seconds) are those of tasks that have none of their own: see ``task``.
+
+        ``redis_timeout`` is how many seconds a call may wait for Redis, for each thousand tasks that it schedules; each
+        call can have its own. Once they are over it raises ServerUnavailable, whose ``ids`` make asking again safe.
+        """
         self.settings = from_environment(redis_url, namespace, strategy, max_payload)
+        self.redis_timeout = check_seconds("redis_timeout", redis_timeout)
         self.timeouts = Timeouts(soft_timeout, hard_timeout)
         self._tasks: dict[str, Task[..., Any]] = {}
         self._namespace: Namespace | None = None
@@ -297,62 +326,101 @@ class Dueq:
     # -- scheduling
 
     def schedule_task(
-        self, timestamp: When, task_data: Any, *, queue: str = DEFAULT_QUEUE, id: str | None = None
+        self,
+        timestamp: When,
+        task_data: Any,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        id: str | None = None,
+        redis_timeout: float | None = None,
     ) -> Handle:
         """Schedule ``task_data`` (JSON) for the ``@app.handler`` function at ``timestamp`` (epoch seconds)."""
         body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload, lambda _: "task_data")
         task_id = _new_id() if id is None else check_id(id)
-        return self.schedule_many([Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)])[
-            0
-        ]
+        call = Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)
+        return self.schedule_many([call], redis_timeout=redis_timeout)[0]
 
-    def schedule_many(self, calls: Iterable[Call], *, replicas: int = 0, replicas_within: float = 1.0) -> list[Handle]:
+    def schedule_many(
+        self,
+        calls: Iterable[Call],
+        *,
+        replicas: int = 0,
+        replicas_within: float = 1.0,
+        redis_timeout: float | None = None,
+    ) -> list[Handle]:
         """Schedule many calls (see ``Task.call_at``), in one round trip per thousand; handles in the same order.
 
-        If Redis fails in between, those already sent stay scheduled: with your own ids, scheduling all again is safe.
+        Each thousand has ``redis_timeout`` seconds, the app's if none are given. If Redis fails, or they are over, the
+        error (ServerUnavailable or another DueqError) says what it knows: ``error.handles`` of what was scheduled
+        before, and ``error.ids`` of all; those sent stay scheduled, and scheduling all again by these ids is safe.
         With ``replicas``, return only when so many have the tasks, too, so that a failover does not lose them; raises
         NotReplicated if they do not confirm that ``replicas_within`` so many seconds. Needs Redis 3.0.
         """
         wanted = list(calls)
-        new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in wanted]
-        asked = self._asked(lambda space: primary(space.client)) if replicas > 0 else ""
-        results = self._scheduled(new)
-        if replicas > 0:
-            self._asked(lambda space: confirm(space.client, space.keys, replicas, replicas_within, asked))
-        handles = []
-        for call, result in zip(wanted, results, strict=True):
-            due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
-            handles.append(Handle(self, call.id, due, result.existing or "scheduled", not result.existing))
+        handles: list[Handle] = []
+        try:
+            asked = self._asked(lambda space: primary(space.client), redis_timeout) if replicas > 0 else ""
+            for at in range(0, len(wanted), _PER_TRIP):
+                self._schedule(wanted[at : at + _PER_TRIP], handles, redis_timeout)
+            if replicas > 0:
+                limit = max(self._limit(redis_timeout), replicas_within + _REPLY_S)
+                self._asked(lambda space: confirm(space.client, space.keys, replicas, replicas_within, asked), limit)
+        except DueqError as error:
+            raise _with_ids(error, wanted, handles) from error.__cause__
         return handles
 
-    def _scheduled(self, new: Sequence[NewTask]) -> list[Scheduled]:
+    def _schedule(self, calls: Sequence[Call], handles: list[Handle], redis_timeout: float | None) -> None:
+        """Schedule as many as go in one round trip, and append their handles."""
+        new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in calls]
         done: list[Scheduled] = []
 
-        def rest(namespace: Namespace) -> list[Scheduled]:
+        def rest(namespace: Namespace) -> None:
             try:
-                return namespace.store.schedule(new[len(done) :])
+                done.extend(namespace.store.schedule(new[len(done) :]))
             except StrategyMismatch as error:
                 done.extend(error.scheduled)  # or they would look like others' tasks, asked again
                 raise
 
-        last = self._asked(rest)
-        return [*done, *last]
+        try:
+            self._asked(rest, redis_timeout)
+        finally:
+            for call, result in zip(calls, done, strict=False):
+                due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
+                handles.append(Handle(self, call.id, due, result.existing or "scheduled", not result.existing))
 
-    def cancel(self, task_id: str) -> bool:
+    def cancel(self, task_id: str, *, redis_timeout: float | None = None) -> bool:
         """Forget a task. True only if it will not run: False if a worker has it, it has ended, or never was.
 
         Raises NamespaceMigrating while the namespace is being moved to another strategy; so does ``reschedule``.
+        If Redis fails or does not answer in ``redis_timeout`` seconds, nobody knows: asking again is safe.
         """
         check_id(task_id)
-        return self._asked(lambda namespace: namespace.store.cancel(task_id))
+        return self._of_one(task_id, lambda namespace: namespace.store.cancel(task_id), redis_timeout)
 
-    def reschedule(self, task_id: str, *, at: When | None = None, after: Delay | None = None) -> bool:
+    def reschedule(
+        self,
+        task_id: str,
+        *,
+        at: When | None = None,
+        after: Delay | None = None,
+        redis_timeout: float | None = None,
+    ) -> bool:
         """Give a task another due time. True only if it will not run at its old one."""
         check_id(task_id)
         if (at is None) == (after is None):
             raise InvalidTask("reschedule needs either at= or after=")
         due, relative = (due_us(at), False) if at is not None else (delay_us(after or 0), True)
-        return self._asked(lambda namespace: namespace.store.reschedule(task_id, due, relative=relative)) is not None
+        moved = self._of_one(
+            task_id, lambda namespace: namespace.store.reschedule(task_id, due, relative=relative), redis_timeout
+        )
+        return moved is not None
+
+    def _of_one(self, task_id: str, question: Callable[[Namespace], R], redis_timeout: float | None) -> R:
+        try:
+            return self._asked(question, redis_timeout)
+        except DueqError as error:
+            error.ids = (task_id,)
+            raise
 
     # -- connection
 
@@ -365,28 +433,58 @@ class Dueq:
             self.settings = replace(settings, strategy=None, max_payload=self.settings.max_payload)
             self._namespace = None
 
-    def _asked(self, question: Callable[[Namespace], R]) -> R:
+    def _limit(self, redis_timeout: float | None) -> float:
+        return self.redis_timeout if redis_timeout is None else check_seconds("redis_timeout", redis_timeout)
+
+    def _asked(self, question: Callable[[Namespace], R], redis_timeout: float | None) -> R:
         """The answer to ``question``, asked again if the namespace was moved to another strategy meanwhile."""
-        namespace = self._reached()
-        try:
+        with within(self._limit(redis_timeout)):
+            namespace = self._reached()
+            try:
+                with explained(namespace.settings.redis_url or ""):
+                    return question(namespace)
+            except NamespaceMigrating:
+                raise
+            except StrategyMismatch:
+                if self.settings.strategy is not None:
+                    raise
+            with self._lock:
+                if self._namespace is namespace:
+                    self._namespace = None
+            namespace = self._reached()
             with explained(namespace.settings.redis_url or ""):
                 return question(namespace)
-        except NamespaceMigrating:
-            raise
-        except StrategyMismatch:
-            if self.settings.strategy is not None:
-                raise
-        with self._lock:
-            if self._namespace is namespace:
-                self._namespace = None
-        namespace = self._reached()
-        with explained(namespace.settings.redis_url or ""):
-            return question(namespace)
 
     def _reached(self) -> Namespace:
+        if (known := self._namespace) is not None:
+            return known
         with self._lock:
             if self._namespace is None:
                 self._namespace = Namespace.open(self.settings)
                 # the address stays, be it that of a server started for this; the strategy may be another one later
                 self.settings = replace(self.settings, redis_url=self._namespace.settings.redis_url)
             return self._namespace
+
+
+def _with_ids(error: DueqError, wanted: Sequence[Call], handles: Sequence[Handle]) -> DueqError:
+    """``error``, which ended the scheduling of ``wanted``, with what is known: ``handles`` are of the first of them."""
+    error.ids, error.handles = tuple(call.id for call in wanted), tuple(handles)
+    if len(handles) == len(wanted):
+        return error  # all are scheduled: it says what is wrong with that
+    if len(wanted) == 1:
+        known = f"whether task {wanted[0].id} is scheduled is not known" if _is_in_doubt(error) else ""
+        again = f"with id={wanted[0].id!r} it is safe to ask again"
+    else:
+        unsent = max(0, len(wanted) - len(handles) - _PER_TRIP)
+        known = f"{len(handles):,} of {len(wanted):,} tasks are scheduled (error.handles)" + (
+            f", of the {len(wanted) - len(handles) - unsent:,} after them that is not known"
+            if _is_in_doubt(error)
+            else ""
+        )
+        again = "with the same ids (error.ids) it is safe to ask for all again"
+    error.args = (f"{error}; {known}: {again}" if known else str(error),)
+    return error
+
+
+def _is_in_doubt(error: DueqError) -> bool:
+    return isinstance(error, (ServerUnavailable, ServerRefused))

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import redis
 from hiredis import pack_command
 from redis.backoff import NoBackoff
-from redis.connection import SSLConnection
+from redis.connection import DefaultParser, SSLConnection
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -37,6 +37,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from . import deadline
 from .addresses import options_of
 from .errors import ConfigurationError, DueqError, ServerRefused, ServerUnavailable, StrategyUnavailable
 from .sentinel import SCHEMES, sentinel_pool
@@ -86,6 +87,18 @@ COMMANDS = CommandCount()
 os.register_at_fork(after_in_child=COMMANDS.renew_lock)
 
 
+_ParserBase: Any = DefaultParser
+
+
+class _Parser(_ParserBase):  # type: ignore[misc]
+    """Reads answers, and keeps to the deadline of the call that waits for them, in however many pieces they come."""
+
+    def read_from_socket(self, *args: Any, **kwargs: Any) -> Any:
+        if deadline.is_set() and self._sock is not None:
+            self._sock.settimeout(deadline.left(_TIMEOUT_S))
+        return super().read_from_socket(*args, **kwargs)
+
+
 def _counting(base: type[Any]) -> type[Any]:
     """``base``, a redis-py connection class, made to count what it sends, and to pack and send single commands itself.
 
@@ -95,7 +108,11 @@ def _counting(base: type[Any]) -> type[Any]:
         base = secured(base)
 
     class Counting(base):  # type: ignore[misc]
+        socket_connect_timeout: float | None
         patience = 0.0  # seconds; the time that its socket may take, where the socket itself does not see to that
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{"parser_class": _Parser, **kwargs})
 
         def send_command(self, *args: Any, **kwargs: Any) -> None:
             COMMANDS.add(1)
@@ -121,8 +138,20 @@ def _counting(base: type[Any]) -> type[Any]:
                 self.disconnect()  # half a command may have been sent
                 raise
 
+        def _connect(self) -> Any:
+            if not deadline.is_set():
+                return super()._connect()
+            patience = self.socket_connect_timeout
+            self.socket_connect_timeout = min(patience or _CONNECT_S, deadline.left(_CONNECT_S))
+            try:
+                return super()._connect()
+            finally:
+                self.socket_connect_timeout = patience
+
         def _send(self, packed: bytes) -> None:
             if not self.patience:
+                if deadline.is_set():
+                    self._sock.settimeout(deadline.left(_TIMEOUT_S))
                 self._sock.sendall(packed)
                 return
             try:
@@ -130,9 +159,14 @@ def _counting(base: type[Any]) -> type[Any]:
             except BlockingIOError:
                 sent = 0
             if sent < len(packed):
-                self._sock.settimeout(self.patience)
+                self._sock.settimeout(deadline.left(self.patience))
                 self._sock.sendall(memoryview(packed)[sent:])
                 self._sock.settimeout(None)
+
+        def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+            if deadline.is_set() and self._sock is not None:
+                self._sock.settimeout(deadline.left(_TIMEOUT_S))
+            super().send_packed_command(*args, **kwargs)
 
         def pack_commands(self, commands: Any) -> Any:
             commands = list(commands)

@@ -11,7 +11,15 @@ from typing import Any
 
 
 class DueqError(Exception):
-    """Root of all errors raised by dueq."""
+    """Root of all errors raised by dueq.
+
+    If Redis failed while tasks were scheduled, cancelled or rescheduled, ``ids`` are those of all the tasks that were
+    asked for, in order: asking for them again, by these ids, is safe. ``handles`` are of those that were scheduled
+    before it failed: the first ones.
+    """
+
+    ids: Sequence[str] = ()
+    handles: Sequence[Any] = ()
 
 
 class ConfigurationError(DueqError):

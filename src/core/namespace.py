@@ -57,11 +57,11 @@ class Namespace:
         with explained(settings.redis_url):
             kept = keeping.look(client, keys)
             chosen = settings.strategy or keeping.kept_by(kept) or strategies.DEFAULT
-        try:
-            keeping.require(keys, chosen, kept)
-        except StrategyYields:
-            if not engine:
-                raise
+            try:
+                keeping.require(keys, chosen, kept)
+            except StrategyYields:
+                if not engine:
+                    raise
         strategy = strategies.find(chosen)
         return cls(replace(settings, strategy=chosen), client, strategy, owner or unique_name("process"), clock)
 

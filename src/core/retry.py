@@ -18,6 +18,14 @@ def _number(name: str, value: object, example: str) -> None:
         raise ConfigurationError(f"{name} is {value!r}, but must be a finite number of seconds: write {example}")
 
 
+def check_seconds(name: str, seconds: float) -> float:
+    """Return ``seconds`` if something may last so long. Raises ConfigurationError."""
+    _number(name, seconds, f"{name}=60")
+    if not 0 < seconds <= LONGEST_S:
+        raise ConfigurationError(f"{name} is {seconds}, but must be above 0 and at most {LONGEST_S} seconds")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Exponential backoff with jitter, in seconds: ``first``, then times ``factor`` each, at most ``most``.
@@ -61,13 +69,8 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name, seconds in (("soft", self.soft), ("hard", self.hard)):
-            if seconds is None:
-                continue
-            _number(f"{name}_timeout", seconds, f"{name}_timeout=60")
-            if not 0 < seconds <= LONGEST_S:
-                raise ConfigurationError(
-                    f"{name}_timeout is {seconds}, but must be above 0 and at most {LONGEST_S} seconds"
-                )
+            if seconds is not None:
+                check_seconds(f"{name}_timeout", seconds)
         if self.soft is not None and self.hard is None:
             object.__setattr__(self, "hard", self.soft + self.GRACE)
         if self.soft is not None and self.hard is not None and self.hard <= self.soft:

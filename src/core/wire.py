@@ -21,6 +21,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError, InvalidResponse, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as ReplyTimeout
 
+from .deadline import is_set, left
 from .stop import readable
 
 _CHUNK = 1 << 16
@@ -71,8 +72,10 @@ class Wire:
                 if self._connection._sock is not self._socket:
                     raise ConnectionError("the connection was closed")
                 patience = self._connection.patience
-                if patience and not self._poll.poll(patience * 1000):
+                if patience and not self._poll.poll(left(patience) * 1000):
                     raise TimeoutError
+                if not patience and is_set():
+                    self._socket.settimeout(left(0))
                 if not (data := self._socket.recv(_CHUNK)):
                     raise ConnectionError("the connection was closed")
                 self._answers.feed(data)
@@ -193,7 +196,7 @@ def _send_at_once(connection: Any) -> None:
     Not where sockets wait in ways of their own: TLS, and those of gevent and its like.
     """
     if type(connection._sock).__module__ == socket.__name__ and connection._sock.gettimeout():
-        connection.patience = connection._sock.gettimeout()
+        connection.patience = connection.socket_timeout
         connection._sock.settimeout(None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -56,7 +56,8 @@ def test_a_producer_follows(old: World, other: str) -> None:
     assert begun is not None
     during = app.schedule_many(_later(app, MANY))
     assert all(handle.created for handle in during)
-    for refused in (before[0].cancel, lambda: during[0].reschedule(after=1)):
+    refusals: list[Callable[[], bool]] = [before[0].cancel, lambda: during[0].reschedule(after=1)]
+    for refused in refusals:
         with pytest.raises(NamespaceMigrating, match=f"dueq migrate --to {other}"):
             refused()
     assert begun.run() == 3

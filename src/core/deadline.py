@@ -1,0 +1,52 @@
+"""Until when one call of an application may wait for Redis, however many commands and connections it takes.
+
+Set where the call begins, asked wherever something is waited for. What sets none (workers, dispatchers, commands that
+block in the server) goes by the limits of its connections.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from redis.exceptions import TimeoutError
+
+
+class _Deadline(threading.local):
+    until: float | None = None  # monotonic seconds
+
+
+_deadline = _Deadline()
+
+
+class within:  # used like a function, see connection.explained
+    """What is done here together waits at most ``seconds`` for Redis, and no longer than around it."""
+
+    __slots__ = ("_outer", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._outer: float | None = None
+
+    def __enter__(self) -> None:
+        self._outer = _deadline.until
+        until = time.monotonic() + self._seconds
+        _deadline.until = until if self._outer is None else min(until, self._outer)
+
+    def __exit__(self, *_: object) -> None:
+        _deadline.until = self._outer
+
+
+def is_set() -> bool:
+    """Whether there is a deadline here."""
+    return _deadline.until is not None
+
+
+def left(patience: float) -> float:
+    """How many seconds may be waited now: until the deadline, or ``patience`` if there is none. Raises TimeoutError."""
+    if _deadline.until is None:
+        return patience
+    seconds = _deadline.until - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("Redis has not answered in the time that this call has (redis_timeout)")
+    return seconds
