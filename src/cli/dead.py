@@ -114,12 +114,12 @@ def purge(
             _all(housekeeping.discard_dead, space, queue, "purged", as_json)
 
 
-def agreed(question: str, yes: bool) -> None:
-    """Return if the person agrees, or has with ``yes``; end the command otherwise."""
+def agreed(question: str, yes: bool, *, because: str = "this cannot be undone") -> None:
+    """Return if the person agrees, or has with ``yes``; end the command otherwise. ``because`` is why it is asked."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter("this cannot be undone, and there is no terminal to ask at: give --yes")
+        raise typer.BadParameter(f"{because}, and there is no terminal to ask at: give --yes")
     if not typer.confirm(question, err=True):
         raise typer.Exit(Exit.NO)
 

@@ -8,8 +8,9 @@ from typing import Any
 import typer
 
 from ..core.embedded import EmbeddedServer, default_directory
+from .dead import agreed
 from .exits import Exit
-from .options import Directory, Json
+from .options import Directory, Json, Yes
 from .output import say, say_json
 
 commands = typer.Typer(
@@ -34,9 +35,16 @@ def start(directory: Directory = None, as_json: Json = False) -> None:
 
 
 @commands.command()
-def stop(directory: Directory = None, as_json: Json = False) -> None:
-    """Stop the server, its data safe on disk; fine too if it does not run."""
+def stop(directory: Directory = None, yes: Yes = False, as_json: Json = False) -> None:
+    """Stop the server, its data safe on disk; fine too if it does not run.
+
+    While programs are connected to it, it asks first on a terminal, and needs
+    --yes elsewhere: they would stand still until it is started again.
+    """
     server = _server(directory)
+    if server.lives() and (others := server.connections()):
+        question = f"{others} connections to the Redis server in {server.directory} are open (dueq run, producers)"
+        agreed(f"{question}: stop it all the same?", yes, because=question)
     stopped = server.stop()
     if as_json:
         say_json({"directory": str(server.directory), "stopped": stopped})

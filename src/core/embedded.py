@@ -7,6 +7,7 @@ therefore means nothing, and no two servers can ever write the same data.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -25,6 +26,7 @@ from urllib.parse import quote
 
 from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
+from . import private
 from .connection import connect
 from .errors import ConfigurationError, EmbeddedServerError
 
@@ -33,6 +35,9 @@ _PING_S = 1.0
 _POLL_S = 0.005
 _LONGEST_SOCKET = 103  # bytes: sockaddr_un holds 104 with the closing NUL on macOS, 108 on Linux
 _LOG_LINES = 15
+_STOPPED = "stopped"
+"""The file that says that the server was not to run any more."""
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 _OURS = frozenset({"dir", "unixsocket", "pidfile", "logfile", "daemonize"})
 _DEFAULTS = {
@@ -143,10 +148,32 @@ class EmbeddedServer:
         """True if the server runs, even if it is loading or hangs."""
         return self._answer() != "none" or self.pid() is not None
 
+    def lives(self) -> bool:
+        """True if its process is there, or one that starts it: asked of the kernel alone."""
+        return self._held()
+
+    def was_stopped(self) -> bool:
+        """Whether the last server was ended by ``stop``."""
+        try:
+            private.read(self.directory, _STOPPED)
+        except OSError:
+            return False
+        return True
+
+    def connections(self) -> int:
+        """How many connections others have to the server; 0 if it does not say."""
+        client = connect(self.url, timeout=_PING_S)
+        try:
+            return len(client.client_list()) - 1
+        except (RedisError, OSError):
+            return 0
+        finally:
+            client.close()
+
     def pid(self) -> int | None:
         """The server's process id; None if it does not run, or not where this process can see it."""
         try:
-            pid = int((self.directory / "redis.pid").read_text())
+            pid = int(private.read(self.directory, "redis.pid"))
         except (OSError, ValueError):
             return None
         return pid if self._is_ours(pid) and self._held() else None
@@ -160,6 +187,7 @@ class EmbeddedServer:
         if not self.running():
             return False
         pid = self.pid()
+        private.write(self.directory, _STOPPED, b"")
         deadline = time.monotonic() + timeout
         client = connect(self.url, timeout=timeout / 2)
         try:
@@ -195,18 +223,23 @@ class EmbeddedServer:
         socket = self.directory / "redis.sock"
         if len(os.fsencode(socket)) <= _LONGEST_SOCKET and str(socket).isprintable():
             return socket
+        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
+        folder = f"dueq-{os.geteuid()}-{digest}"
         try:  # processes may disagree about TMPDIR: the starter's choice counts
-            return Path((self.directory / "socket-path").read_text())
+            chosen = Path(os.fsdecode(private.read(self.directory, "socket-path")))
         except OSError:
-            digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
-            return Path(tempfile.gettempdir(), f"dueq-{os.geteuid()}-{digest}", "redis.sock")
+            return Path(tempfile.gettempdir(), folder, "redis.sock")
+        if not chosen.is_absolute() or (chosen.parent.name, chosen.name) != (folder, "redis.sock"):
+            raise EmbeddedServerError(f"{self.directory / 'socket-path'} does not hold what dueq wrote: remove it")
+        return chosen
 
     def _own_directory(self) -> None:
         """Make the directory private to this user. Raises EmbeddedServerError if it cannot or should not be."""
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_ours(self.directory)
-            if stat.S_IMODE(self.directory.stat().st_mode) & 0o077:
+            is_open = stat.S_IMODE(self.directory.stat().st_mode) & 0o077
+            if is_open:
                 # Only what is empty or was made by us is closed to others: never somebody's home or /tmp.
                 if any(self.directory.iterdir()) and not (self.directory / "lock").exists():
                     raise EmbeddedServerError(
@@ -214,6 +247,7 @@ class EmbeddedServer:
                         f"alone with DUEQ_DIR, or close this one with chmod 700"
                     )
                 self.directory.chmod(0o700)
+            private.require_all(self.directory)  # nobody can add to it any more
         except OSError as error:
             raise EmbeddedServerError(f"cannot use {self.directory}: {error}; choose another with DUEQ_DIR") from error
 
@@ -225,14 +259,13 @@ class EmbeddedServer:
                 )
             self._socket.parent.mkdir(mode=0o700, exist_ok=True)
             _require_private(self._socket.parent)
-            (self.directory / "socket-path").write_text(str(self._socket))
+            private.write(self.directory, "socket-path", os.fsencode(self._socket))
 
     def _take_lock(self, *, create: bool = False) -> int | None:
         """A file descriptor that holds the lock, or None if a server or a starter has it (or, unless ``create``, if
         there was never a server here)."""
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
-            lock = os.open(self.directory / "lock", flags, 0o600)
+            lock = private.open_file(self.directory, "lock", os.O_RDWR | (os.O_CREAT if create else 0))
         except OSError as error:
             if create:
                 raise EmbeddedServerError(f"cannot open the lock in {self.directory}: {error}") from error
@@ -261,11 +294,10 @@ class EmbeddedServer:
         """Run the server with ``lock`` inherited; returns when it has gone to the background, not yet ready."""
         binary = find_binary()
         self._own_socket_directory()
+        (self.directory / _STOPPED).unlink(missing_ok=True)
         config = self.directory / "redis.conf"
-        for path in (config, self._log):
-            path.touch(mode=0o600)
-        config.write_bytes(os.fsencode(self._configuration()))
-        with self._log.open("ab") as log:
+        private.write(self.directory, config.name, os.fsencode(self._configuration()))
+        with os.fdopen(private.open_file(self.directory, self._log.name, _APPEND), "ab") as log:
             process = subprocess.Popen(
                 [binary, config],
                 stdin=subprocess.DEVNULL,
@@ -339,9 +371,8 @@ class EmbeddedServer:
 
     def _failure(self, what: str, log_start: int) -> EmbeddedServerError:
         """The error for a server that did not start, with what it wrote to its log since ``log_start`` (bytes)."""
-        with self._log.open("rb") as log:
-            log.seek(log_start)
-            lines = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
+        lines = private.read(self.directory, self._log.name)[log_start:].decode(errors="replace").splitlines()
+        lines = lines[-_LOG_LINES:]
         said = "\n".join(lines) or "(nothing)"
         return EmbeddedServerError(f"the Redis server {find_binary()} {what}; {self._log} ends:\n{said}")
 
@@ -351,7 +382,10 @@ class EmbeddedServer:
         if folder == self.directory or (lock := self._take_lock()) is None:
             return
         try:
-            shutil.rmtree(folder, ignore_errors=True)
+            # what we made there, and no more, whoever wrote where that is
+            with contextlib.suppress(OSError):
+                self._socket.unlink(missing_ok=True)
+                folder.rmdir()
             (self.directory / "socket-path").unlink(missing_ok=True)
         finally:
             os.close(lock)

@@ -49,23 +49,15 @@ def write(directory: Path, name: str, data: bytes) -> None:
         file.write(data)
 
 
-def remove(directory: Path, name: str) -> None:
-    """Remove our own file ``name``, if it is there. Raises OSError."""
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.unlink(name, dir_fd=folder)
-    except FileNotFoundError:
-        pass
-    finally:
-        os.close(folder)
-
-
 def require_all(directory: Path) -> None:
     """Raise EmbeddedServerError unless everything in ``directory``, at any depth, is ours and no link."""
     _require(directory, directory.lstat())
     with os.scandir(directory) as entries:
         for entry in entries:
-            _require(Path(entry.path), entry.stat(follow_symlinks=False))
+            try:
+                _require(Path(entry.path), entry.stat(follow_symlinks=False))
+            except FileNotFoundError:
+                continue  # the server removed it meanwhile
             if entry.is_dir(follow_symlinks=False):
                 require_all(Path(entry.path))
 

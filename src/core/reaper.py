@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import NamedTuple
 
 from .auditor import ask_for_audit
 from .clock import US
@@ -18,6 +19,17 @@ log = logging.getLogger("dueq.reaper")
 _BATCH = 100
 
 
+_SET_S = 0.1  # by less nobody sets a clock
+
+
+class _Reading(NamedTuple):
+    """Redis's clock in epoch microseconds, and this host's monotonic one around the question."""
+
+    now_us: int
+    sent: float
+    received: float
+
+
 class Reaper:
     """Sleeps until the next lease runs out. ``run_once`` takes one step and says when to take the next."""
 
@@ -26,7 +38,7 @@ class Reaper:
         self._store, self._strategy, self._telemetry = namespace.store, namespace.strategy, telemetry
         self._lease, self._max_losses = lease, max_losses
         self._trouble = Trouble(log, telemetry)
-        self._last: tuple[int, float] | None = None  # Redis's clock and this host's monotonic one, read together
+        self._last: _Reading | None = None
 
     def run_once(self) -> float:
         """Take back what has run out; returns how many seconds to sleep.
@@ -36,13 +48,13 @@ class Reaper:
         """
         self._telemetry.turn()
         try:
-            latest_us = self._latest_us()
+            latest_us, sent = self._latest_us(), time.monotonic()
             reaped = self._store.reap(_BATCH, int(self._lease * US), self._max_losses, latest_us)
-            self._last = (reaped.now_us, time.monotonic())
-            if 0 < latest_us < reaped.now_us:
+            before, self._last = self._last, _Reading(reaped.now_us, sent, time.monotonic())
+            if before is not None and 0 < latest_us < reaped.now_us:
                 log.warning(
-                    "Redis's clock jumped ahead: leases are left alone for %.1f s, so that their owners can "
-                    "extend them",
+                    "%s: leases are left alone for %.1f s, so that their owners can extend them",
+                    _what_happened(before, self._last),
                     self._lease,
                 )
                 return self._lease
@@ -81,5 +93,11 @@ class Reaper:
         # a step of the server's clock would end every lease at once although no owner is late
         if self._last is None:
             return 0
-        told_us, here = self._last
-        return told_us + int((time.monotonic() - here + self._lease / 2) * US)
+        return self._last.now_us + int((time.monotonic() - self._last.received + self._lease / 2) * US)
+
+
+def _what_happened(before: _Reading, now: _Reading) -> str:
+    """Why Redis's clock is so far ahead of the time that passed here until the last question was sent."""
+    if (now.now_us - before.now_us) / US <= now.received - before.sent + _SET_S:
+        return f"Redis stood still for {now.received - now.sent:.1f} s"
+    return "Redis's clock jumped ahead"

@@ -15,7 +15,8 @@ from . import log_output, logs
 from .app import Dueq
 from .config import RunOptions, Settings
 from .connection import explained, redact
-from .errors import ConfigurationError
+from .embedded import EmbeddedServer, default_directory
+from .errors import ConfigurationError, EmbeddedServerError
 from .exposition import Board
 from .health import Health
 from .journal import Journal
@@ -27,6 +28,7 @@ from .presence import Entry, Presence
 from .process import Child
 from .recovery import Recovery
 from .requirements import check
+from .revival import Revival
 from .roles import served
 from .stop import Inbox
 from .supervisor import Supervisor
@@ -62,13 +64,14 @@ def supervise(
         raise ConfigurationError(
             f"{options.target} defines no task: decorate a function with @app.task() or @app.handler"
         )
-    opened = Namespace.open(_settings(app, redis_url, namespace, strategy), timeout=_TIMEOUT_S)
+    wanted = _settings(app, redis_url, namespace, strategy)
+    opened = Namespace.open(wanted, timeout=_TIMEOUT_S)
     with explained(opened.settings.redis_url or ""):
         check(opened.client, type(opened.strategy))
         opened.claim()
         bring_up_to_date(opened)
     logs.describe(strategy=opened.strategy.name)
-    _Run(app, opened, options).run()
+    _Run(app, opened, options, _revival(opened.settings.redis_url)).run()
 
 
 def _settings(app: Dueq, redis_url: str | None, namespace: str | None, strategy: str | None) -> Settings:
@@ -81,10 +84,20 @@ def _settings(app: Dueq, redis_url: str | None, namespace: str | None, strategy:
     )
 
 
+def _revival(redis_url: str | None) -> Revival | None:
+    """What starts the server again, if it is the embedded one."""
+    try:
+        embedded = EmbeddedServer(default_directory())
+        return Revival(embedded) if embedded.url == redis_url else None
+    except EmbeddedServerError:  # no home directory, or not ours: then it is another server
+        return None
+
+
 class _Run:
     """One run of one supervisor."""
 
-    def __init__(self, app: Dueq, namespace: Namespace, options: RunOptions) -> None:
+    def __init__(self, app: Dueq, namespace: Namespace, options: RunOptions, revival: Revival | None) -> None:
+        self._revival = revival
         me = unique_name("supervisor")
         options = replace(options, supervisor=me)
         self._namespace, self._options = namespace, options
@@ -140,6 +153,8 @@ class _Run:
 
     def _tick(self, leaving: bool) -> None:
         self._health.tick(leaving=leaving)
+        if self._revival is not None and not leaving:
+            self._revival.look()
         if leaving:
             self._notifier.stopping()
         else:

@@ -16,7 +16,7 @@ def test_start_find_stop(tmp_path: Path) -> None:
     try:
         client = connect(url)
         assert client.ping()
-        client.close()
+        client.connection_pool.disconnect()
         assert cli("redis", "url", "--dir", directory).out.strip() == url
         facts = cli("redis", "status", "--dir", directory, "--json").json
         assert facts["running"] is True

@@ -70,7 +70,9 @@ class Installed:
         return run([str(self.bin / "python"), "-c", code], self.directory, _COMMAND_S, self.environment)
 
     def close(self) -> None:
-        subprocess.run([str(self.bin / "dueq"), "redis", "stop"], env=self.environment, capture_output=True, timeout=60)
+        subprocess.run(
+            [str(self.bin / "dueq"), "redis", "stop", "--yes"], env=self.environment, capture_output=True, timeout=60
+        )
 
 
 def has_everything(wheel: Path, source: Path) -> None:
