@@ -319,6 +319,11 @@ class Dueq:
         return dict(self._tasks)
 
     @property
+    def task_count(self) -> int:
+        """How many tasks are defined."""
+        return len(self._tasks)
+
+    @property
     def queues(self) -> tuple[str, ...]:
         """Every queue that a task names, in the order of the tasks."""
         return tuple(dict.fromkeys(task.queue for task in self._tasks.values()))

@@ -24,11 +24,10 @@ def ring_workers(keys: Keys, queue: str, tasks: int) -> list[Command]:
 
     Goes with every push to a ready list, in the same step. A queue that is rung for is always among the busy ones.
     """
-    if tasks <= 0:
-        return []
-    bell = keys.of("bell", queue)
-    return [
-        ("ZADD", keys.plain("busy"), 0, queue),
-        ("LPUSH", bell, *("1",) * min(tasks, _MOST_RINGS)),
-        ("LTRIM", bell, 0, _MOST_RINGS - 1),
-    ]
+    return [("ZADD", keys.plain("busy"), 0, queue), *ring(keys, queue, tasks)] if tasks > 0 else []
+
+
+def ring(keys: Keys, name: str, rings: int) -> list[Command]:
+    """Ring the bell ``name`` up to so many times."""
+    bell = keys.of("bell", name)
+    return [("LPUSH", bell, *("1",) * min(rings, _MOST_RINGS)), ("LTRIM", bell, 0, _MOST_RINGS - 1)]

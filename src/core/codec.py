@@ -18,12 +18,25 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 _CAUSES = {"": "", "r": "retry", "w": "worker_lost", "e": "lease_expired"}
 _LETTERS = {cause: letter for letter, cause in _CAUSES.items()}
 
+_NAME, _NUMBER = rb"([A-Za-z0-9_.-]%b)", rb"(\d%b)"
+_HEAD = re.compile(
+    rb"1\|([SHLUD])\|"
+    + rb"\|".join([_NUMBER % b"+", _NAME % b"+", *[_NUMBER % b"+"] * 3, rb"([rwe]?)", *[_NUMBER % b"{0,180}"] * 2])
+    + rb"\|"
+    + _NAME % b"*"
+    + rb"\|"
+)
+_NEWER = re.compile(rb"(?!0|1\|)\d{1,2}\|")
+_LONGEST = 180
+"""No queue, due time and counters of a record take more bytes: the scripts read none that do."""
+_SHOWN = 40
+
 
 class Record(NamedTuple):
     """A task as Redis keeps it. Times are epoch microseconds."""
 
     id: str
-    state: str  # S scheduled or ready, H held, L leased, D dead
+    state: str  # S scheduled or ready, H held, L leased, U put aside (unclaimed), D dead
     due_us: int
     queue: str
     starts: int
@@ -55,28 +68,32 @@ class Record(NamedTuple):
 
 def decode_record(task_id: str, raw: bytes) -> Record:
     """The record in ``raw``. Raises DueqError if another version of dueq, or something else, wrote it."""
-    try:
-        version, state, due, queue, starts, retries, losses, cause, since, token, worker, body = raw.split(b"|", 11)
-        if version != VERSION:
-            raise ValueError(f"version {version!r}")
-        return Record(
-            task_id,
-            state.decode(),
-            int(due),
-            queue.decode(),
-            int(starts),
-            int(retries),
-            int(losses),
-            _CAUSES[cause.decode()],
-            int(since or 0),
-            int(token or 0),
-            worker.decode(),
-            body,
-        )
-    except (ValueError, KeyError) as error:
+    head = _HEAD.match(raw)
+    if head is None or head.end(8) - 3 >= _LONGEST:
         raise DueqError(
-            f"the record of task {task_id} is unreadable ({error}): was it written by a newer dueq?"
-        ) from None
+            f"the record of task {task_id} is unreadable: "
+            + ("a newer dueq wrote it" if is_newer(raw) else f"it is damaged ({raw[:_SHOWN]!r}...)")
+        )
+    state, due, queue, starts, retries, losses, cause, since, token, worker = head.groups()
+    return Record(
+        task_id,
+        state.decode(),
+        int(due),
+        queue.decode(),
+        int(starts),
+        int(retries),
+        int(losses),
+        _CAUSES[cause.decode()],
+        int(since or 0),
+        int(token or 0),
+        worker.decode(),
+        raw[head.end() :],
+    )
+
+
+def is_newer(raw: bytes) -> bool:
+    """Whether a newer dueq wrote this record: it is no damage, and left as it is."""
+    return _NEWER.match(raw) is not None
 
 
 def readable_record(task_id: str, raw: bytes | None) -> Record | None:
@@ -143,9 +160,14 @@ def _unfit(
     return complaint(task, args, kwargs, name) or InvalidTask(f"the arguments of {task} are no JSON: {why}")
 
 
-def task_of(body: bytes, errors: str = "strict") -> str:
+def task_of(body: bytes, errors: str = "backslashreplace") -> str:
     """The name of the task that ``body``, which ``encode_body`` made, calls."""
     return body[2 : body.find(b'"', 2)].decode(errors=errors)
+
+
+def name_in_call(name: str) -> str:
+    """What ``task_of`` finds in a call of the task ``name``: JSON may write it in another way."""
+    return task_of(b"[" + _encode(name).encode("utf-8", "surrogatepass"))
 
 
 def decode_body(body: bytes) -> tuple[str, list[Any], dict[str, Any]]:

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,7 +23,8 @@ from .codec import Record, task_of
 from .connection import TRANSIENT
 from .logs import about
 from .prefetch import Prefetch
-from .store.base import Advance, Outcome, Store
+from .store.base import Advance, Aside, Outcome, Store
+from .store.names import NEWER
 from .telemetry import WorkerTelemetry
 
 log = logging.getLogger("dueq.worker")
@@ -31,6 +32,7 @@ log = logging.getLogger("dueq.worker")
 
 _ENDED = 1000  # tasks whose end is remembered, for the case that Redis loses it
 _SAY_LOSS_S = 60.0  # a loss of data is said once: what is found so soon after it belongs to it
+_STRANGE = 1000  # names that are remembered
 _CLOCK_AGE_S = 5.0  # after so long without hearing Redis's time at once, it is asked before a sleep
 
 
@@ -77,10 +79,19 @@ class Hands:
         self._last: Outcome | None = None  # of the task that has just ended, until it is sent off
         self._doubtful: deque[Outcome] = deque()
         self._unheard: set[int] = set()  # tokens of tasks that were begun, but word of the start may be lost
+        self._strange: set[str] = set()  # names of which it was said that they are not known here
         self._unsure = False  # an answer was lost: Redis may have given us claims that we do not know of
         self._ended: deque[int] = deque(maxlen=_ENDED)  # tokens of the tasks that were settled last
         self._said_loss_at = -_SAY_LOSS_S
         self.use(store)
+
+    def know(self, names: Iterable[str]) -> None:
+        """Take tasks only that are called so; the store puts others aside. Raises what the store does."""
+        with self._lock:
+            self._hear()
+            self._channel.close()
+            self._store.knows(names)
+            self.use(self._store)
 
     def use(self, store: Store) -> None:
         """Go by this store from now on; nothing must be on its way."""
@@ -235,6 +246,8 @@ class Hands:
             self._telemetry.dropped(step.dropped)
         if step.forgot:
             self._lost_data()
+        if step.aside:
+            self._put_aside(step.aside, step.now_us)
         self._held.extend(step.held)
         if step.started is not None and not asked.begun and self._clock.latest_us() - step.now_us > self._trust_s * US:
             # this process stood still since Redis said so: by now another may have it
@@ -319,6 +332,20 @@ class Hands:
             "tasks that it forgot will not run, tasks whose end it forgot run again, counted as lease_expired where a "
             "worker remembers the end; see docs/operations.md, When Redis has lost data"
         )
+
+    def _put_aside(self, aside: Sequence[Aside], now_us: int) -> None:
+        self._telemetry.put_aside(aside, now_us)
+        for one in aside:
+            if one.name not in self._strange and len(self._strange) < _STRANGE:
+                self._strange.add(one.name)
+                what = "was written by a newer dueq" if one.name == NEWER else f"calls {one.name!r}, not defined here"
+                log.warning(
+                    "task %s of queue %s %s: put aside, not started, until a worker comes that knows it (said once for "
+                    "each name)",
+                    one.id,
+                    one.queue,
+                    what,
+                )
 
     def _begun_too_late(self, claim: Record, now_us: int) -> None:
         self._telemetry.begun_too_late(claim, now_us)

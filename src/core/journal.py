@@ -28,6 +28,7 @@ Kind = Literal[
     "cancelled",
     "ready",
     "started",
+    "unclaimed",
     "done",
     "retry",
     "dead",

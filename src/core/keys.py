@@ -29,6 +29,7 @@ _PLAIN = {
     "stats": "stats",  # hash: counters of what producers did (they have no metrics page)
     "workers": "workers",  # zset: worker -> until when it is taken to be alive, while it holds anything
     "revoked": "revoked",  # hash: id -> how many of its entries in ready lists are void (cancelled, rescheduled)
+    "quarantined": "quarantined",  # hash: "kind at place id" of what could not be read -> its bytes
     "reasons": "reasons",  # hash: id -> why a dead letter died
     "wake": "wake",  # list: rung for a dispatcher when an earlier task is scheduled
     "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH
@@ -37,6 +38,7 @@ _PLAIN = {
     "tmps": "tmps",  # zset: tmp set of a dispatcher -> when it was filled
     "audited": "audited",  # when the last audit began, epoch seconds
     "supervisors": "supervisors",  # zset: supervisor -> until when it is taken to be alive (registry.py)
+    "aside": "aside",  # zset: "queue:name" of every list of unclaimed tasks that is not empty -> when it last grew
     "recovered": "recovered",  # when something was last taken back from owners that are gone, epoch seconds
 }
 _PER_NAME = {
@@ -44,6 +46,8 @@ _PER_NAME = {
     "ready": "ready:",  # list per queue; pushed on the left, taken on the right
     "bell": "bell:",  # list per queue: rung for an idle worker when the ready list grows
     "leased_before": "leased:",  # zset per queue, of the layout before: id -> when its lease expires
+    "unclaimed": "unclaimed:",  # zset per queue and task name ("queue:name"): id -> when it was put aside
+    "quarantine": "quarantine:",  # zset per kind of what could not be read: "at place id" -> at, microseconds
     "dead": "dead:",  # zset per queue: id -> when it died
     "seconds": "seconds:",  # zset per queue: second -> itself, for each that has or had a bucket
     "sizes": "sizes:",  # hash per queue: second -> how many tasks were put into its bucket, 'all' -> their sum

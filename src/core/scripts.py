@@ -53,7 +53,7 @@ class Scripts:
         core = f"{__package__}.store"
         self._head = f"{_HEAD}local STRATEGY = '{strategy}'\n{keeping.lua_constants()}"
         self._names, self._records, self._timers = lua_names(), lua(core, "records"), timers
-        self._claims = lua(core, "claims")
+        self._claims = "\n".join(lua(core, part) for part in ("quarantine", "claims", "unclaimed"))
         self._time = now
 
     def load(self, package: str, name: str) -> Script:

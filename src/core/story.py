@@ -93,6 +93,8 @@ def words(event: Event) -> str:
             return f"started, attempt {facts.get('attempt', '?')}" + (
                 f" ({facts['cause']})" if "cause" in facts else ""
             )
+        case "unclaimed":
+            return f"put aside: its worker does not know {facts.get('task', 'its name')}"
         case "done":
             return "done"
         case "retry":

@@ -13,7 +13,7 @@ from .clock import US, ServerClock
 from .codec import Record
 from .journal import Journal, Kind
 from .metrics import Repair
-from .store.base import Lost, Outcome
+from .store.base import Aside, Lost, Outcome
 from .tally import CounterHandle, HistogramHandle, Tally
 
 _OUTCOMES = {"ack": "done", "retry": "retried", "dead": "dead"}
@@ -127,6 +127,11 @@ class WorkerTelemetry(Telemetry):
         """An outcome was refused, not later than ``now_us``, since another owner had the task by then."""
         self._note(now_us, "refused", outcome.claim.id, outcome.claim.token)
         self._count("dueq_duplicates_total", outcome.claim.queue, cause="stale_ack")
+
+    def put_aside(self, aside: Iterable[Aside], now_us: int) -> None:
+        """Tasks were put aside at ``now_us``, unstarted: this application does not define what they call."""
+        for one in aside:
+            self._note(now_us, "unclaimed", one.id, task=one.name)
 
     def dropped(self, queues: Iterable[str]) -> None:
         """Tasks, by queue, that were in a ready list although they had been taken already."""

@@ -63,6 +63,7 @@ class Worker:
         self._stop = stop
         self._outcome: Outcome | None = None  # of the last task
         self._looked = False  # the last sleep ended with a look at what is ready, and nothing was
+        self._known = 0  # how many tasks the application had when the store was told their names
         self._hands = Hands(
             namespace.store,
             name,
@@ -104,6 +105,7 @@ class Worker:
         self.telemetry.turn()
         part = "step"
         try:
+            self._tell_names()
             claim, leased_us = (None, 0) if self._looked else self._next()
             if self._trouble.passed(part):
                 log.info("Redis is back")
@@ -122,6 +124,13 @@ class Worker:
             self._spent = self._limits.left(self._runs) == 0 or self._limits.too_large()
 
     # -- one step
+
+    def _tell_names(self) -> None:
+        """The store takes tasks only that this application defines: some are defined while it runs."""
+        if self.app.task_count != self._known:
+            names = self.app.tasks
+            self._hands.know(names)
+            self._known = len(names)
 
     def _next(self) -> tuple[Record | None, int]:
         outcome, self._outcome = self._outcome, None

@@ -7,7 +7,7 @@ from typing import Any
 
 from dueq import strategies
 from dueq.core.clock import US, Clock, now_us
-from dueq.core.codec import Record
+from dueq.core.codec import Record, encode_body
 from dueq.core.config import Settings
 from dueq.core.connection import connect
 from dueq.core.doorbell import Doorbell
@@ -91,19 +91,25 @@ class World:
             self.clock.ahead_us += -self.clock.now_us() % self.resolution_us
 
     def schedule(
-        self, *ids: str, queue: str = "q", delay_us: int = 0, due_us: int | None = None, store: Store | None = None
+        self,
+        *ids: str,
+        queue: str = "q",
+        delay_us: int = 0,
+        due_us: int | None = None,
+        store: Store | None = None,
+        calls: str = "f",
     ) -> list[Scheduled]:
         """Schedule ``ids`` at ``due_us``, else ``delay_us`` from now."""
         self._ids.update(ids)
         due, relative = (delay_us, True) if due_us is None else (due_us, False)
-        body = b'["f",[]]'
+        body = encode_body(calls, [], {}, 1000)
         return (store or self.store).schedule([NewTask(task_id, queue, due, body, relative) for task_id in ids])
 
-    def ready(self, *ids: str, queue: str = "q") -> None:
+    def ready(self, *ids: str, queue: str = "q", calls: str = "f") -> None:
         """Schedule ``ids`` due now, and dispatch them: up to ten in this order, more in any."""
         groups = [(task_id,) for task_id in ids] if len(ids) <= 10 else [ids]
         for group in groups:
-            assert {result.existing for result in self.schedule(*group, queue=queue)} <= {""}
+            assert {result.existing for result in self.schedule(*group, queue=queue, calls=calls)} <= {""}
             moved = 0
             while moved < len(group):  # a strategy may round up
                 moved += len(self.dispatch_all())
@@ -152,6 +158,10 @@ class World:
         depth, [census] = self.store.depth(queue), self.strategy.census([queue])
         return {"scheduled": census.scheduled, "ready": depth.ready, "leased": depth.leased, "dead": depth.dead}
 
+    def unclaimed(self, queue: str = "q") -> int:
+        """How many tasks of ``queue`` were put aside."""
+        return sum(tasks for (of, _), tasks in self.store.unclaimed().items() if of == queue)
+
     def drain(self, worker: str = "drain") -> list[Record]:
         """Run and acknowledge all that is due, now; returns every start."""
         started: list[Record] = []
@@ -181,7 +191,8 @@ class World:
         """Keys that a namespace without tasks should not have."""
         self.tidy()
         kept = {self.keys.plain(name) for name in _KEPT}
-        found = {key.decode() for key in self.found()}
+        rings = self.keys.of("bell", "names:")  # they go with the names, a day later
+        found = {key.decode() for key in self.found() if not key.decode().startswith(rings)}
         return sorted(found - kept - {*self.keys.journals()})
 
     def finish(self) -> None:

@@ -4,15 +4,18 @@
 --   than any that the caller has seen, and not below the clock: never given twice, whatever Redis has lost. A claim is known
 --   by its token and its worker.
 --   A worker may begin what it holds, and say so in the same breath: so nobody but it gives up what is held while it lives,
---   and what it then settles was begun, whether or not word of the start got here.
+--   and what it then settles was begun, whether or not word of the start got here. A task whose name the worker does not
+--   know is put aside, unstarted and not counted as an attempt; what was put aside is taken first by who knows its name.
 -- KEYS[1] prefix
 -- ARGV    now, worker, lease (microseconds), want (how many to take, 0 for none),
 --         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
 --         id and token of the held task to start ('' for none: then the first that is taken is started), the highest
---         token that the caller has seen, queues in order of preference ...
+--         token that the caller has seen, the field of meta with the names that the worker knows ('' for all names), queues in
+--         order of preference ...
 -- Returns {now, settled, dropped, started, how many tasks the worker holds, forgot, claims ...}
 --   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
---   dropped the queue of each entry of a ready list that turned out to be dispatched twice
+--   dropped the queue of each entry of a ready list that turned out to be dispatched twice; {queue, name, id} of each task
+--           put aside; 0 if that field of meta is missing: then nothing is taken
 --   started 1 if the held task, or else the first claim, is started, else 0
 --   forgot  1 if Redis has lost data: the last token that it knew of is below one that the caller has seen; else 0
 --   claims  what was taken: {id, encoded record}
@@ -20,10 +23,12 @@ local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), 1000)
 local held, life = key_held(worker), now + tonumber(ARGV[3])
 life = whole(life) -- until when what begins now is leased, and the worker thought alive
 
+local any_aside, names
 if ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must get through in any case
   -- needs refused
-  local refusal = refused(want > 0)
+  local refusal, _, aside, known = refused(want > 0, ARGV[12])
   if refusal then return refusal end
+  any_aside, names = aside, known
 end
 
 local settled = ''
@@ -66,6 +71,7 @@ end
 if settled ~= 'done' then allow_when_full() end -- settling frees memory first
 
 local started, claims, dropped, forgot = 0, {}, {}, 0
+if want > 0 and not names and ARGV[12] ~= '' then want, dropped = 0, { 0 } end
 if ARGV[9] ~= '' then
   local id, key = ARGV[9], key_record(ARGV[9])
   local raw = redis.call('HGET', key, id) or ''
@@ -82,12 +88,30 @@ end
 
 if want > 0 then
   -- needs waiting, is_revoked, drop_revoked, ring_dispatcher, pass_baton
-  local any_revoked, least, token
+  local any_revoked, least, token, lists, asides, spared
+
+  local function aside(queue, name, id)
+    local list = queue .. ':' .. name
+    asides, spared = asides or {}, (spared or 0) + 1
+    asides[list] = asides[list] or {}
+    table.insert(asides[list], whole(now))
+    table.insert(asides[list], id)
+    dropped[#dropped + 1] = { queue, name, id }
+  end
 
   -- The next task of `queue` that may run, now in the worker's held list, and its record as `waiting` tells of it; nil
   -- if there is none, and whether that is sure.
   local function take(queue)
-    for _ = 1, 100 do
+    if any_aside then
+      -- needs lists_aside, take_aside, ring
+      lists = lists or lists_aside()
+      local id, before, after = take_aside(queue, names, lists, held)
+      if id then
+        if names then ring(ARGV[12], 1) end -- there may be more, for another
+        return id, before, after
+      end
+    end
+    for _ = 1, 100 - (spared or 0) do
       local id = redis.call('RPOPLPUSH', key_ready(queue), held)
       if not id then return nil, true end
       if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
@@ -97,15 +121,26 @@ if want > 0 then
       if ours and due <= now then
         -- after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
         if revoked and timer_remove(queue, id, due) then drop_revoked(id) end
-        return id, before, after
-      end
-      redis.call('LREM', held, 1, id)
-      if revoked then drop_revoked(id) end
-      if ours then
-        -- not due yet (rescheduled, or this server's clock is behind): never lost
-        if timer_add(queue, id, due) then ring_dispatcher() end
-      elseif not revoked then
-        dropped[#dropped + 1] = queue
+        local name = names and string.match(after, '^|%[("[^"]*")') -- what is no call at all is for the worker to bury
+        if not name or string.find(names, name, 1, true) then return id, before, after end
+        redis.call('LREM', held, 1, id)
+        redis.call('HSET', key_record(id), id, '1|U|' .. before .. '|' .. after)
+        aside(queue, string.sub(name, 2, -2), id)
+      else
+        -- needs oddity, set_apart
+        local odd = not of and oddity(id, raw)
+        redis.call('LREM', held, 1, id)
+        if revoked then drop_revoked(id) end
+        if ours then
+          -- not due yet (rescheduled, or this server's clock is behind): never lost
+          if timer_add(queue, id, due) then ring_dispatcher() end
+        elseif odd == 'newer' then
+          aside(queue, '"newer"', id)
+        elseif odd then
+          set_apart(odd, 'ready:' .. queue, id, raw)
+        elseif not revoked then
+          dropped[#dropped + 1] = queue
+        end
       end
     end
   end
@@ -125,7 +160,7 @@ if want > 0 then
     return token == least and text or whole(token)
   end
 
-  for at = 12, #ARGV do
+  for at = 13, #ARGV do
     local queue, empty = ARGV[at], false
     while #claims < want do
       local id, before, after = take(queue)
@@ -141,6 +176,11 @@ if want > 0 then
     pass_baton(queue, 1, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end
   if token and token > least then redis.call('SET', key_token(), whole(token)) end
+  if asides then
+    -- needs put_aside, ring_knowing
+    put_aside(asides)
+    ring_knowing(asides)
+  end
 end
 
 local holding = redis.call('LLEN', held)

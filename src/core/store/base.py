@@ -12,7 +12,7 @@ without scripts, ``transactional`` (WATCH/MULTI; Redis 2.4). A strategy says whi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -35,7 +35,7 @@ Woken = Literal["asked", "quiet", "unknown"]
 Existing = Literal["", "scheduled", "leased", "dead"]
 """What has the id of a task that is to be scheduled: nothing, or a task in this state."""
 
-EXISTING: dict[str, Existing] = {"S": "scheduled", "H": "scheduled", "L": "leased", "D": "dead"}
+EXISTING: dict[str, Existing] = {"S": "scheduled", "U": "scheduled", "H": "scheduled", "L": "leased", "D": "dead"}
 """The same for each state of a record."""
 
 
@@ -66,6 +66,14 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+class Aside(NamedTuple):
+    """A task that was put aside, since its worker does not know the name that it calls."""
+
+    queue: str
+    name: str
+    id: str
+
+
 class Advance(NamedTuple):
     """What one ``advance`` did."""
 
@@ -76,6 +84,7 @@ class Advance(NamedTuple):
     held: list[Record]
     holding: int  # how many tasks Redis now counts as this worker's
     forgot: bool = False  # Redis has lost data: the last token that it knew of is below one that this process has seen
+    aside: Sequence[Aside] = ()  # what was put aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +195,17 @@ class Store(ABC):
     @abstractmethod
     def reschedule(self, task_id: str, due: int, *, relative: bool = False) -> int | None:
         """Give a task that no worker has another due time, and return it; None if it was too late for that."""
+
+    @abstractmethod
+    def knows(self, names: Iterable[str] | None) -> None:
+        """From now on ``advance`` takes tasks only that call one of ``names``; None: any, as at first.
+
+        It puts others aside: they are *unclaimed*, unstarted, and taken by the next worker that knows their name.
+        """
+
+    @abstractmethod
+    def unclaimed(self) -> dict[tuple[str, str], int]:
+        """How many tasks were put aside, by queue and by the name that they call."""
 
     @abstractmethod
     def advance(

@@ -16,7 +16,8 @@ from ..doorbell import OVERDUE_S, Doorbell
 from ..scripts import Script, Value
 from ..stop import readable
 from ..wire import Wire
-from .base import Advance, Channel, Outcome, Store, Woken
+from .base import Advance, Aside, Channel, Outcome, Store, Woken
+from .names import KnownNames
 from .tokens import SeenTokens
 
 _NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
@@ -33,9 +34,17 @@ class ScriptedChannel(Channel):
     ahead = 16
 
     def __init__(
-        self, client: redis.Redis, script: Script, seen: SeenTokens, bells: Sequence[str], wakeup_fd: int
+        self,
+        client: redis.Redis,
+        script: Script,
+        seen: SeenTokens,
+        names: KnownNames,
+        bells: Sequence[str],
+        wakeup_fd: int,
     ) -> None:
+        self._client: Any = client
         self._wire, self._script, self._seen, self._bells = Wire(client), script, seen, bells
+        self._names = names
         self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
         self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
         self._rings = False  # the first answer is that of the bell
@@ -55,7 +64,8 @@ class ScriptedChannel(Channel):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> None:
-        self._send(step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest), start)
+        step = step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
+        self._send(step, start)
 
     def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
         if not self._script.goes_by_servers_clock:  # what it were told now would be long past when the bell rings
@@ -64,7 +74,7 @@ class ScriptedChannel(Channel):
             self.ask(worker, queues, lease_us, want=want)
             return "asked"
         patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
-        step = step_arguments(worker, queues, lease_us, want, None, None, self._seen.highest)
+        step = step_arguments(worker, queues, lease_us, want, None, None, self._seen.highest, self._names)
         self._send(step, None, after=patience)
         if self._wire.readable(patience + OVERDUE_S, *self._wakeup):
             return "asked"
@@ -104,6 +114,8 @@ class ScriptedChannel(Channel):
         except BaseException:
             self.close()
             raise
+        if misses_names(reply):
+            publish(self._client, self._names, self._bells)
         return advanced(reply, start, self._seen)
 
     def close(self) -> None:
@@ -169,6 +181,7 @@ def step_arguments(
     outcome: Outcome | None,
     start: Record | None,
     highest: int,
+    names: KnownNames,
 ) -> tuple[Value, ...]:
     """The arguments of ``advance.lua``; ``highest`` is the highest token that this process has seen."""
     settle = _NOTHING_TO_SETTLE
@@ -176,8 +189,8 @@ def step_arguments(
         argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason
         settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
     if start is None:
-        return (worker, lease_us, want, *settle, "", "", highest, *queues)
-    return (worker, lease_us, want, *settle, start.id, start.token, highest, *queues)
+        return (worker, lease_us, want, *settle, "", "", highest, names.field, *queues)
+    return (worker, lease_us, want, *settle, start.id, start.token, highest, names.field, *queues)
 
 
 def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Advance:
@@ -189,5 +202,25 @@ def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Adva
         started = None
     elif started is None:
         started = records.pop(0)
-    queues = [queue.decode() for queue in dropped]
-    return Advance(int(now), settled.decode(), queues, started, records, holding, bool(forgot))
+    queues = [item.decode() for item in dropped if isinstance(item, bytes)]
+    aside = [
+        Aside(*(part.decode("utf-8", "backslashreplace") for part in item))
+        for item in dropped
+        if isinstance(item, list)
+    ]
+    return Advance(int(now), settled.decode(), queues, started, records, holding, bool(forgot), aside)
+
+
+def misses_names(reply: list[Any]) -> bool:
+    """Whether ``advance.lua`` took nothing, since Redis does not have the names that the worker knows (any more)."""
+    return 0 in reply[2]
+
+
+def publish(client: Any, names: KnownNames, bells: Sequence[str]) -> None:
+    """Tell Redis the names that are known; then ``bells`` ring, since a step without them may have been rung for."""
+    pipe = client.pipeline(transaction=False)
+    for command in names.publish():
+        pipe.execute_command(*command)
+    for bell in bells:
+        pipe.lpush(bell, "1").ltrim(bell, 0, 15)
+    pipe.execute()

@@ -10,11 +10,14 @@ from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import ring_dispatcher
 from ..clock import Clock
-from ..codec import Record, readable_record
+from ..codec import Record, is_newer, readable_record, task_of
 from ..keys import Keys
 from ..transactions import Session
+from .base import Aside
 from .edit import Edit, entry_of
+from .names import NEWER, KnownNames
 from .tokens import SeenTokens, first_token, has_lost
+from .unclaimed import put_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +30,26 @@ class Taken:
 
 @dataclass(slots=True)
 class Claims:
-    """What came of some entries: claims, the first started if that was asked for; queues of those dispatched twice."""
+    """What came of some entries: claims, the first started if that was asked for; what was put aside; queues of those
+    dispatched twice."""
 
     records: list[Record] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    aside: list[Aside] = field(default_factory=list)
 
 
 class Claiming:
     """One attempt to claim what ``worker`` has just taken."""
 
-    def __init__(self, session: Session, keys: Keys, index: TransactionalStrategy, worker: str) -> None:
+    def __init__(
+        self, session: Session, keys: Keys, index: TransactionalStrategy, names: KnownNames, worker: str
+    ) -> None:
         self.edit = Edit(keys, index)
         self.claims = Claims()
         self.now_us = 0
         self.forgot = False
         """Whether Redis has lost data: it knows of no token as high as one that it gave this process."""
-        self._session, self._keys, self._index, self._worker = session, keys, index, worker
+        self._session, self._keys, self._index, self._names, self._worker = session, keys, index, names, worker
         self._void: dict[str, int] = {}
         self._done: set[str] = set()
         self._readded = False
@@ -63,10 +70,12 @@ class Claiming:
             self._done.add(entry.id)
             ours = record is not None and record.state == "S" and record.queue == entry.queue
             if record is not None and ours and record.due_us <= self.now_us:
-                self._claim(record, token, self.now_us + lease_us, start=start and not self.claims.records)
-                token += 1
+                token += self._claim(record, token, self.now_us + lease_us, start=start and not self.claims.records)
+            elif record is None and raw is not None and is_newer(raw):
+                self._put_aside(entry, NEWER)
             else:
                 self._drop(entry, record if ours else None)
+        put_aside(self.edit, self.claims.aside, self.now_us)
         if self.claims.records:
             self.forgot = has_lost(last, seen.highest)
             self.edit.commands.append(("SET", self._keys.plain("token"), token - 1))
@@ -99,11 +108,17 @@ class Claiming:
             self._void = {task_id: int(count) for task_id, count in zip(ids, counts, strict=True) if count is not None}
         return replies[: len(ids)], last
 
-    def _claim(self, record: Record, token: int, until_us: int, *, start: bool) -> None:
+    def _claim(self, record: Record, token: int, until_us: int, *, start: bool) -> bool:
+        """Claim a task; or put it aside, if this process does not know the name that it calls: False."""
         # after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
         if self._void.get(record.id) and self._index.contains(self._session, entry_of(record)):
             self.edit.withdraw(record, indexed=True)
             self._drop_void(record.id)
+        name = task_of(record.body)
+        if name not in self._names:
+            self.edit.save(record._replace(state="U", token=0, worker=""))
+            self._put_aside(Taken(record.queue, record.id), name)
+            return False
         claim = record._replace(
             state="L" if start else "H", token=token, worker=self._worker, starts=record.starts + start
         )
@@ -111,6 +126,7 @@ class Claiming:
         if start:
             self.edit.lease(claim, until_us)
         self.claims.records.append(claim)
+        return True
 
     def _drop(self, entry: Taken, waiting: Record | None) -> None:
         """Drop an entry. If the task is ``waiting`` for its time, see to it that it is in the index."""
@@ -123,6 +139,10 @@ class Claiming:
         if waiting is not None and not (void and self._index.contains(self._session, entry_of(waiting))):
             self.edit.add(waiting)  # it is not due yet, since this host's clock is behind another's: never lost
             self._readded = True
+
+    def _put_aside(self, entry: Taken, name: str) -> None:
+        self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
+        self.claims.aside.append(Aside(entry.queue, name, entry.id))
 
     def _drop_void(self, task_id: str) -> None:
         self.edit.one_less_revoked(task_id, self._void[task_id])

@@ -15,6 +15,8 @@ if record.state == 'S' then
   if indexed then return 0 end
 elseif record.state == 'H' or record.state == 'L' then
   lose(id, record, 'e', whole(now), 0)
+elseif record.state == 'U' then
+  put_aside({ [record.queue .. ':' .. called(record)] = { whole(now), id } })
 elseif record.state == 'D' then
   redis.call('ZADD', key_dead(record.queue), whole(now), id)
 end

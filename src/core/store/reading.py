@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -13,6 +13,8 @@ from ..codec import Record, decode_record, readable_record
 from ..keys import Keys
 from ..paging import zset_pages
 from .base import DeadLetter, Depth, Store
+from .names import KnownNames
+from .unclaimed import list_of, pairs
 
 _TRIP = 100  # commands in one round trip
 
@@ -22,11 +24,23 @@ class KeyedStore(Store):
 
     def __init__(self, client: redis.Redis, keys: Keys, clock: Clock) -> None:
         self._client: Any = client  # redis-py types every reply as text or bytes; ours are bytes
-        self._keys, self._clock = keys, clock
+        self._keys, self._clock, self._names = keys, clock, KnownNames(keys)
+
+    def knows(self, names: Iterable[str] | None) -> None:
+        self._names.learn(names)
+        for command in self._names.publish():
+            self._client.execute_command(*command)
+
+    def unclaimed(self) -> dict[tuple[str, str], int]:
+        found = pairs(self._client.zrange(self._keys.plain("aside"), 0, -1))
+        pipe = self._client.pipeline(transaction=False)
+        for queue, name in found:
+            pipe.zcard(list_of(self._keys, queue, name))
+        return dict(zip(found, pipe.execute() if found else [], strict=True))
 
     def _bells(self, queues: Sequence[str]) -> list[str]:
         """What rings when something is ready in one of ``queues``."""
-        return [self._keys.of("bell", queue) for queue in queues]
+        return [*(self._keys.of("bell", queue) for queue in queues), *self._names.bells()]
 
     def time_us(self) -> int:
         return self._clock.now_us()

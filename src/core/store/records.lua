@@ -2,23 +2,30 @@
 --
 --   1|state|due|queue|starts|retries|losses|cause|since|token|worker|body
 --
--- state   S scheduled or ready, H held by a worker but not started, L leased (started), D dead letter
+-- state   S scheduled or ready, H held by a worker but not started, L leased (started), U put aside: unclaimed (its worker
+--         did not know its name), D dead letter
 -- due     due_at in microseconds; starts, retries, losses: counters; token: of the last claim, '' once it is void
 -- cause   why the next start is not the first: r retry, w worker lost, e lease expired; since: when that happened
-local FIELDS = '^1|(%a)|(%d+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%a?)|(%d*)|(%d*)|([^|]*)|()'
+local FIELDS = '^1|([SHLUD])|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
+local LONGEST = 180 -- no queue, due time and counters of a task take more
 
 local function whole(number) return string.format('%.0f', number) end
 
-local function load(id)
-  local raw = redis.call('HGET', key_record(id), id)
-  if not raw then return nil end
+-- The fields of a record; nil if a newer dueq wrote it, or it is damaged.
+local function parsed(raw)
   local state, due, queue, starts, retries, losses, cause, since, token, worker, at = string.match(raw, FIELDS)
-  if not state then return { state = '?' } end -- a newer dueq's, or damaged: nothing here will touch it
+  if not state or at - 7 - #token - #worker >= LONGEST then return nil end
   return {
     state = state, due = tonumber(due), queue = queue, starts = tonumber(starts), retries = tonumber(retries),
     losses = tonumber(losses), cause = cause, since = since, token = token, worker = worker,
     body = string.sub(raw, at),
   }
+end
+
+local function load(id)
+  local raw = redis.call('HGET', key_record(id), id)
+  if not raw then return nil end
+  return parsed(raw) or { state = '?', raw = raw } -- a newer dueq's, or damaged
 end
 
 local function encode(record)
@@ -36,8 +43,8 @@ local function claim_in(raw) return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%
 
 -- One that waits: when it is due, its queue, and what stands before and after the token and the worker.
 local function waiting(raw)
-  local before, due, queue, after = string.match(raw, '^1|S|((%d+)|([^|]*)|%d+|%d+|%d+|%a?|%d*|)%d*|[^|]*(|.*)$')
-  return tonumber(due), queue, before, after
+  local before, due, queue, after = string.match(raw, '^1|S|((%d+)|([^|]*)|%d+|%d+|%d+|[rwe]?|%d*|)%d*|[^|]*(|.*)$')
+  if before and #before < LONGEST then return tonumber(due), queue, before, after end
 end
 
 -- It, held by `worker` under `token`.
@@ -69,10 +76,11 @@ local function count(what, queue, by)
 end
 
 -- The error to return if this strategy does not keep the namespace, or a newer dueq does; nil if it may go on, and whether
--- nobody keeps it yet. With `settled`, also while a migration is under way: tasks may then be in the index of another. The Python side, and what
--- becomes of these errors, is core/keeping.py.
-local function refused(settled)
-  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features')
+-- nobody keeps it yet. With `settled`, also while a migration is under way: tasks may then be in the
+-- index of another. The Python side, and what becomes of these errors, is core/keeping.py. Then, since every step reads
+-- `meta` here: whether tasks were put aside, and the field `also`, if it is given.
+local function refused(settled, also)
+  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features', 'aside', also or 'aside')
   local by, format, features = kept[3] or '', kept[4] or FORMAT, kept[5] or ''
   local known = format == FORMAT
   if features ~= '' then
@@ -83,7 +91,7 @@ local function refused(settled)
   if not known then return redis.error_reply('DUEQTOONEW ' .. format .. ' ' .. features .. ' ') end
   if kept[1] and kept[1] ~= STRATEGY then return redis.error_reply('DUEQMISMATCH ' .. kept[1] .. ' ' .. by .. ' ') end
   if settled and kept[2] then return redis.error_reply('DUEQMIGRATING ' .. kept[2] .. ' ' .. by .. ' ') end
-  return nil, not kept[1]
+  return nil, not kept[1], kept[6], kept[7]
 end
 
 -- Note for `dueq explain` what a producer did (see core/journal.py). Call it when a step may write: first, at maxmemory,

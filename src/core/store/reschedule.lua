@@ -8,8 +8,9 @@ if refusal then return refusal end
 
 local id, due = ARGV[2], ARGV[3]
 local record = load(id)
-if not record or record.state ~= 'S' then return { 0 } end
-if not timer_remove(record.queue, id, record.due) then revoke(id) end
+if not record or (record.state ~= 'S' and record.state ~= 'U') then return { 0 } end
+if record.state == 'U' then leave_aside(id, record) elseif not timer_remove(record.queue, id, record.due) then revoke(id) end
+record.state = 'S'
 record.due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
 record.token = ''
 save(id, record)

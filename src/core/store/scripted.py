@@ -13,7 +13,7 @@ from ..errors import DueqError, StrategyMismatch
 from ..keys import Keys
 from ..scripts import Script, Scripts, Value
 from .base import ALIVE_S, EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
-from .channels import ScriptedChannel, advanced, step_arguments
+from .channels import ScriptedChannel, advanced, misses_names, publish, step_arguments
 from .reading import KeyedStore
 from .tokens import SeenTokens
 
@@ -85,11 +85,15 @@ class ScriptedStore(KeyedStore):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> Advance:
-        reply = self._advance(*step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest))
+        reply = self._advance(
+            *step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
+        )
+        if misses_names(reply):
+            publish(self._client, self._names, self._bells(queues))
         return advanced(reply, start.started() if start is not None else None, self._seen)
 
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
-        return ScriptedChannel(self._client, self._advance, self._seen, self._bells(queues), wakeup_fd)
+        return ScriptedChannel(self._client, self._advance, self._seen, self._names, self._bells(queues), wakeup_fd)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         return [bool(kept) for kept in self._extend(worker, lease_us, *_named(claims))]

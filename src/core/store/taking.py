@@ -25,7 +25,9 @@ from . import settling
 from .base import Advance, Outcome, Settled
 from .claiming import Claiming, Claims, Taken
 from .edit import Edit, entry_of
+from .names import KnownNames
 from .tokens import SeenTokens
+from .unclaimed import Unclaimed, question
 
 _MOST = 1000
 _ROUNDS = 100
@@ -45,6 +47,7 @@ class _Step:
     now_us: int = 0
     settled: Settled = ""
     started: Record | None = None
+    looked_aside: bool = False
     taken: list[Taken] = field(default_factory=list)
     claims: Claims = field(default_factory=Claims)
     forgot: bool = False
@@ -53,9 +56,18 @@ class _Step:
 class Taking:
     """``Store.advance`` with WATCH/MULTI."""
 
-    def __init__(self, transactions: Transactions, keys: Keys, index: TransactionalStrategy, clock: Clock) -> None:
+    def __init__(
+        self,
+        transactions: Transactions,
+        keys: Keys,
+        index: TransactionalStrategy,
+        clock: Clock,
+        names: KnownNames,
+        unclaimed: Unclaimed,
+    ) -> None:
         self._transactions, self._keys, self._index, self._clock = transactions, keys, index, clock
         self._seen = SeenTokens()
+        self._names, self._unclaimed = names, unclaimed
 
     def advance(
         self,
@@ -79,7 +91,10 @@ class Taking:
         holding = self._look_around(step)
         held = list(step.claims.records)
         started = step.started or (held.pop(0) if held and step.starts_taken else None)
-        return Advance(step.now_us, step.settled, step.claims.dropped, started, held, holding, step.forgot)
+        self._unclaimed.ring(step.claims.aside)
+        return Advance(
+            step.now_us, step.settled, step.claims.dropped, started, held, holding, step.forgot, step.claims.aside
+        )
 
     def _settle_and_take(self, step: _Step) -> None:
         """Settle the outcome and start the held task, or else take entries, in two round trips."""
@@ -112,21 +127,29 @@ class Taking:
             step.settled = settled
 
     def _read(self, session: Session, step: _Step, asked: Sequence[Record]) -> tuple[dict[str, Any], list[int]]:
-        """The records that are asked for, and how long the ready lists are. Raises StrategyMismatch."""
+        """The records that are asked for, and how long the ready lists are. Raises StrategyMismatch.
+
+        What was put aside, and this worker knows, is made ready first: it has waited longest.
+        """
         shards = [self._keys.record(claim.id) for claim in asked]
         session.watch(*shards)
         touches_index = bool(step.outcome and step.outcome.kind == "retry")
         if touches_index:
             session.watch(self._keys.plain("meta"))
-        kept, *replies = session.read(
+        kept, aside, *replies = session.read(
             [
                 keeping.question(self._keys),
+                question(self._keys),
                 *(("HGET", key, claim.id) for key, claim in zip(shards, asked, strict=True)),
                 *(("LLEN", self._keys.of("ready", queue)) for queue in step.queues),
             ]
         )
         if touches_index or step.queues:
             keeping.require(self._keys, self._index.name, kept, settled=bool(step.queues))
+        if aside is not None and step.queues and not step.looked_aside:
+            step.looked_aside = True
+            self._unclaimed.take_back(step.queues, step.want)
+            return self._read(session, step, asked)
         return {claim.id: raw for claim, raw in zip(asked, replies, strict=False)}, replies[len(asked) :]
 
     def _commit(
@@ -153,7 +176,7 @@ class Taking:
         """Claim what was taken, in two round trips."""
 
         def attempt(session: Session) -> Claims:
-            claiming = Claiming(session, self._keys, self._index, step.worker)
+            claiming = Claiming(session, self._keys, self._index, self._names, step.worker)
             mine = claiming.decide(step.taken, self._clock, step.lease_us, self._seen, start=step.starts_taken)
             step.now_us = claiming.now_us
             step.forgot = step.forgot or claiming.forgot
@@ -166,6 +189,7 @@ class Taking:
         self._seen.saw(claims.records)
         step.claims.records += claims.records
         step.claims.dropped += claims.dropped
+        step.claims.aside += claims.aside
 
     def _look_around(self, step: _Step) -> int:
         """Wake another worker for what is left, silence the bells of empty lists; returns how many tasks it holds."""

@@ -19,17 +19,18 @@ from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import Command, ring_dispatcher, ring_workers
 from ..clock import US, Clock
-from ..codec import Record, decode_record, readable_record
+from ..codec import Record, decode_record, readable_record, task_of
 from ..errors import StrategyMismatch
 from ..keys import Keys
 from ..transactions import Aborted, Session, Transactions
-from .base import ALIVE_S, EXISTING, Advance, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
+from .base import ALIVE_S, EXISTING, Advance, Aside, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
 from .channels import PromptChannel
 from .edit import Edit, entry_of
 from .forgetting import Forgetting
 from .mending import Mending
 from .reading import KeyedStore
 from .taking import Taking
+from .unclaimed import Unclaimed, leave_aside, put_aside
 
 _BATCH = 100
 
@@ -48,7 +49,8 @@ class TransactionalStore(KeyedStore):
     def __init__(self, client: redis.Redis, keys: Keys, index: TransactionalStrategy, clock: Clock) -> None:
         super().__init__(client, keys, clock)
         self._index, self._transactions = index, Transactions(client)
-        self._taking = Taking(self._transactions, keys, index, clock)
+        self._unclaimed = Unclaimed(self._transactions, keys, index, self._names)
+        self._taking = Taking(self._transactions, keys, index, clock, self._names, self._unclaimed)
         self._mending = Mending(self._transactions, keys)
         self._forgetting = Forgetting(self._transactions, keys, index.name)
 
@@ -106,44 +108,59 @@ class TransactionalStore(KeyedStore):
         return results
 
     def cancel(self, task_id: str) -> bool:
-        def attempt(session: Session) -> bool:
+        def attempt(session: Session) -> _Found | None:
             found = self._waiting(session, task_id)
             if found is None:
-                return False
+                return None
             edit = Edit(self._keys, self._index)
-            edit.withdraw(found.record, found.indexed)
+            self._withdraw(edit, found)
             edit.erase(found.record)
             edit.count("cancelled", found.record.queue)
             edit.note(self._clock.now_us(), "cancelled", task_id)
             self._commit(session, edit)
-            return True
+            return found
 
-        return self._transactions.run(attempt)
+        found = self._transactions.run(attempt)
+        self._tidy_aside(found)
+        return found is not None
 
     def reschedule(self, task_id: str, due: int, *, relative: bool = False) -> int | None:
-        def attempt(session: Session) -> int | None:
+        def attempt(session: Session) -> tuple[_Found | None, int | None]:
             found = self._waiting(session, task_id)
             if found is None:
-                return None
+                return None, None
             now, edit = self._clock.now_us(), Edit(self._keys, self._index)
-            edit.withdraw(found.record, found.indexed)
-            moved = found.record._replace(due_us=max(now, now + due if relative else due), token=0)
+            self._withdraw(edit, found)
+            moved = found.record._replace(state="S", due_us=max(now, now + due if relative else due), token=0)
             edit.save(moved)
             edit.add(moved)
             edit.note(now, "rescheduled", task_id, due_us=moved.due_us)
             self._commit(session, edit, added=[moved])
-            return moved.due_us
+            return found, moved.due_us
 
-        return self._transactions.run(attempt)
+        found, due_us = self._transactions.run(attempt)
+        self._tidy_aside(found)
+        return due_us
+
+    def _withdraw(self, edit: Edit, found: _Found) -> None:
+        """Take a task out of the place where it waits."""
+        if found.record.state == "U":
+            leave_aside(edit, found.record)
+        else:
+            edit.withdraw(found.record, found.indexed)
+
+    def _tidy_aside(self, found: _Found | None) -> None:
+        if found is not None and found.record.state == "U":
+            self._unclaimed.tidy(found.record.queue, task_of(found.record.body))
 
     def _waiting(self, session: Session, task_id: str) -> _Found | None:
         """A task that no worker has, and whether it is in the index; None if there is none."""
         session.watch(self._keys.plain("guard"))
         [raw], _ = self._load_to_index(session, [task_id], settled=True)
         record = readable_record(task_id, raw)
-        if record is None or record.state != "S":
+        if record is None or record.state not in ("S", "U"):
             return None
-        return _Found(record, self._index.contains(session, entry_of(record)))
+        return _Found(record, record.state == "S" and self._index.contains(session, entry_of(record)))
 
     # -- by workers
 
@@ -382,6 +399,8 @@ class TransactionalStore(KeyedStore):
                 edit.lose(record, "lease_expired", now, 0, now)
             elif record.state == "D":
                 edit.commands.append(("ZADD", self._keys.of("dead", record.queue), now, record.id))
+            elif record.state == "U":
+                put_aside(edit, [Aside(record.queue, task_of(record.body), record.id)], now)
             self._commit(session, edit, added=added)
             return True
 

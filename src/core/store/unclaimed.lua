@@ -1,0 +1,74 @@
+-- Tasks put aside: due, but a worker that met them does not know their name. They wait in a zset for each queue and name,
+-- and the next worker that knows the name takes them from there. The field `aside` of meta says that there are any: it is
+-- read by the HMGET that every step does already. The Python side is core/store/names.py and core/store/unclaimed.py.
+
+-- Put tasks aside; `asides` has lists of times and ids by "queue:name".
+local function put_aside(asides)
+  for list, members in pairs(asides) do
+    redis.call('ZADD', key_unclaimed(list), unpack(members))
+    redis.call('ZADD', key_aside(), whole(now), list)
+  end
+  redis.call('HSETNX', key_meta(), 'aside', '1')
+end
+
+-- Wake a worker of each application that knows a name of what is in `asides`.
+local function ring_knowing(asides)
+  local meta = redis.call('HGETALL', key_meta())
+  for at = 1, #meta, 2 do
+    for list in pairs(asides) do
+      local name = '"' .. string.match(list, '^[^:]*:(.*)$') .. '"'
+      if string.sub(meta[at], 1, 6) == 'names:' and string.find(meta[at + 1], name, 1, true) then
+        ring(meta[at], 1)
+      end
+    end
+  end
+end
+
+-- A list that is empty by now is not listed any more.
+local function tidy_aside(list)
+  if redis.call('EXISTS', key_unclaimed(list)) == 1 then return end
+  redis.call('ZREM', key_aside(), list)
+  if redis.call('EXISTS', key_aside()) == 0 then redis.call('HDEL', key_meta(), 'aside') end
+end
+
+-- The name that a record calls.
+local function called(record) return string.match(record.body, '^%["([^"]*)"') or '' end
+
+-- A task that was put aside is cancelled, or given another time.
+local function leave_aside(id, record)
+  local list = record.queue .. ':' .. called(record)
+  redis.call('ZREM', key_unclaimed(list), id)
+  tidy_aside(list)
+end
+
+-- Some of the lists of tasks put aside, other ones each time if there are very many.
+local function lists_aside()
+  local from = math.max(0, redis.call('ZCARD', key_aside()) - 100)
+  from = from > 0 and now % from or 0
+  return redis.call('ZRANGE', key_aside(), from, from + 99)
+end
+
+-- The task of `queue` that was put aside first under one of `names` (false: under any), now in the list `held`; told of as
+-- by `waiting`. Nil if there is none.
+local function take_aside(queue, names, lists, held)
+  for _, list in ipairs(lists) do
+    local of, name = string.match(list, '^([^:]*):(.*)$')
+    if of == queue and string.byte(name) ~= 34 and (not names or string.find(names, '"' .. name .. '"', 1, true)) then
+      for _, id in ipairs(redis.call('ZRANGE', key_unclaimed(list), 0, 9)) do
+        redis.call('ZREM', key_unclaimed(list), id)
+        local raw = redis.call('HGET', key_record(id), id) or ''
+        local due, in_queue, before, after = waiting((string.gsub(raw, '^1|U|', '1|S|')))
+        if string.sub(raw, 1, 4) == '1|U|' and in_queue == queue then
+          if due <= now then
+            redis.call('LPUSH', held, id)
+            tidy_aside(list)
+            return id, before, after
+          end
+          redis.call('HSET', key_record(id), id, '1|S|' .. before .. '|' .. after) -- this server's clock is behind
+          if timer_add(queue, id, due) then ring_dispatcher() end
+        end
+      end
+      tidy_aside(list)
+    end
+  end
+end

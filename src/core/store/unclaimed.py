@@ -1,0 +1,122 @@
+"""Tasks put aside since a worker that met them did not know their name: the commands. The scripts' own: unclaimed.lua.
+
+They wait, unstarted, in a zset for each queue and name, ``unclaimed:<queue>:<name>``; ``aside`` lists those that are
+not empty, and the field ``aside`` of ``meta`` says that there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...strategies.base import TransactionalStrategy
+from ..bells import Command, ring
+from ..codec import Record, readable_record, task_of
+from ..keys import Keys
+from ..transactions import Session, Transactions
+from .base import Aside
+from .edit import Edit
+from .names import NEWER, KnownNames, ring_knowing
+
+_LISTS = 1000
+
+
+def list_of(keys: Keys, queue: str, name: str) -> str:
+    """The key of the tasks of ``queue`` that call ``name`` and were put aside."""
+    return keys.of("unclaimed", f"{queue}:{name}")
+
+
+def question(keys: Keys) -> Command:
+    """The command whose reply says whether any task was put aside."""
+    return ("HGET", keys.plain("meta"), "aside")
+
+
+def pairs(rows: Sequence[bytes]) -> list[tuple[str, str]]:
+    """The queues and names of lists of tasks put aside, as ``aside`` has them; what is no such list is left out."""
+    texts = [raw.decode("utf-8", "backslashreplace") for raw in rows]
+    return [(queue, name) for queue, colon, name in (text.partition(":") for text in texts) if colon]
+
+
+def put_aside(edit: Edit, asides: Sequence[Aside], now_us: int) -> None:
+    """Put tasks, whose records say so, into their lists."""
+    for one in asides:
+        edit.commands += [
+            ("ZADD", list_of(edit.keys, one.queue, one.name), now_us, one.id),
+            ("ZADD", edit.keys.plain("aside"), now_us, f"{one.queue}:{one.name}"),
+        ]
+    if asides:
+        edit.commands.append(("HSETNX", edit.keys.plain("meta"), "aside", "1"))
+
+
+def leave_aside(edit: Edit, record: Record) -> None:
+    """A task that was put aside is cancelled or given another time."""
+    edit.commands.append(("ZREM", list_of(edit.keys, record.queue, task_of(record.body)), record.id))
+
+
+class Unclaimed:
+    """What was put aside, for the workers of a server without scripts."""
+
+    def __init__(self, transactions: Transactions, keys: Keys, index: TransactionalStrategy, names: KnownNames) -> None:
+        self._transactions, self._keys, self._index, self._names = transactions, keys, index, names
+
+    def take_back(self, queues: Sequence[str], most: int) -> None:
+        """Make ready what was put aside in ``queues`` under names that this process knows, ``most`` tasks at most.
+
+        They go to the heads of the ready lists, those put aside first to the very head.
+        """
+        aside = self._keys.plain("aside")
+        [rows] = self._transactions.trip([("ZRANGE", aside, 0, _LISTS - 1)])
+        for queue, name in pairs(rows):
+            if most > 0 and queue in queues and name in self._names:
+                most -= self._transactions.run(
+                    lambda session, queue=queue, name=name, most=most: self._take(session, queue, name, most)  # type: ignore[misc]
+                )
+
+    def _take(self, session: Session, queue: str, name: str, most: int) -> int:
+        aside, key = self._keys.plain("aside"), list_of(self._keys, queue, name)
+        session.watch(key, aside)
+        ids, lists = session.read([("ZRANGE", key, 0, most), ("ZCARD", aside)])
+        taken = [raw.decode("utf-8", "backslashreplace") for raw in ids[:most]]
+        shards = [self._keys.record(task_id) for task_id in taken]
+        session.watch(*shards)
+        raws = session.read([("HGET", shard, task_id) for shard, task_id in zip(shards, taken, strict=True)])
+        edit = Edit(self._keys, self._index)
+        for task_id, raw in reversed(list(zip(taken, raws, strict=True))):
+            record = readable_record(task_id, raw)
+            if record is not None and record.state == "U" and record.queue == queue:
+                edit.save(record._replace(state="S"))
+                edit.make_ready(record)
+        edit.commands += [("ZREM", key, raw) for raw in ids[:most]]
+        if len(ids) <= most:
+            edit.commands.append(("ZREM", aside, f"{queue}:{name}"))
+            if lists <= 1:
+                edit.commands.append(("HDEL", self._keys.plain("meta"), "aside"))
+        elif self._names.field:
+            edit.commands += ring(self._keys, self._names.field, 1)  # there is more, for another
+        session.commit([*edit.commands, *edit.rings()])
+        return len(taken)
+
+    def tidy(self, queue: str, name: str) -> None:
+        """A list may be empty by now: then it is not listed any more."""
+
+        def attempt(session: Session) -> None:
+            aside, key = self._keys.plain("aside"), list_of(self._keys, queue, name)
+            session.watch(key, aside)
+            left, lists = session.read([("ZCARD", key), ("ZCARD", aside)])
+            if not left:
+                last: list[Command] = [("HDEL", self._keys.plain("meta"), "aside")] if lists <= 1 else []
+                session.commit([("ZREM", aside, f"{queue}:{name}"), *last])
+
+        self._transactions.run(attempt)
+
+    def ring(self, asides: Sequence[Aside]) -> None:
+        """Wake those who know what was put aside."""
+        names = {one.name for one in asides} - {NEWER}
+        if names:
+            [fields] = self._transactions.trip([("HGETALL", self._keys.plain("meta"))])
+            self._transactions.trip(ring_knowing(self._keys, as_hash(fields), names))
+
+
+def as_hash(reply: Any) -> dict[bytes, bytes]:
+    """The reply to HGETALL, sent as a plain command."""
+    return dict(reply) if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
