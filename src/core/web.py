@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
-import socket
-import socketserver
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from .errors import ConfigurationError
 from .exposition import Board
 from .health import Health
-
-Answer = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _IPv6Server(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """A scrape is no news."""
+from .http_server import Reply, Request, Server
 
 
 def serve(board: Board, health: Health, host: str, port: int) -> tuple[str, Callable[[], None]]:
@@ -41,8 +24,7 @@ def serve(board: Board, health: Health, host: str, port: int) -> tuple[str, Call
     registry = CollectorRegistry()
     registry.register(board)
     try:
-        kind = _IPv6Server if ":" in host else _Server
-        server = make_server(host, port, _application(registry, health), kind, _Quiet)
+        server = Server(host, port, _pages(registry, health))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(
@@ -53,37 +35,43 @@ def serve(board: Board, health: Health, host: str, port: int) -> tuple[str, Call
             f"the metrics page cannot be served on {host}, port {port}: {error}; choose another address or port "
             f"(--metrics-port 0 takes any free one)"
         ) from error
-    thread = threading.Thread(target=server.serve_forever, name="web", daemon=True)
-    thread.start()
+    server.start()
 
     def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        server.stop()
         board.close()
 
-    return f"http://{_reachable(host)}:{server.server_port}/metrics", stop
+    return f"http://{_reachable(host)}:{server.port}/metrics", stop
 
 
-def _application(registry: CollectorRegistry, health: Health) -> Answer:
-    metrics: Answer = make_wsgi_app(registry)
+def _pages(registry: CollectorRegistry, health: Health) -> Callable[[Request], Reply]:
     questions = {"/livez": health.not_live, "/readyz": health.not_ready}
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ["PATH_INFO"].rstrip("/")
+    def respond(request: Request) -> Reply:
+        path = request.path.rstrip("/")
         if path in ("/metrics", ""):
-            return metrics(environ, start_response)
+            return _metrics(registry, request)
         if path in questions:
             reasons = questions[path]()
-            return _json(start_response, "503 Service Unavailable" if reasons else "200 OK", reasons)
-        return _json(start_response, "404 Not Found", ["there are /metrics, /livez and /readyz"])
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, reasons)
+        return _json(HTTPStatus.NOT_FOUND, ["there are /metrics, /livez and /readyz"])
 
-    return answer
+    return respond
 
 
-def _json(start_response: Callable[..., Any], status: str, reasons: list[str]) -> list[bytes]:
-    start_response(status, [("Content-Type", "application/json")])
-    return [json.dumps({"ok": not reasons, "reasons": reasons}).encode() + b"\n"]
+def _metrics(registry: CollectorRegistry, request: Request) -> Reply:
+    headers: list[tuple[str, str]] = []
+    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": request.path, "QUERY_STRING": request.query}
+    for name in ("Accept", "Accept-Encoding"):
+        if (value := request.headers.get(name)) is not None:
+            environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
+    body = make_wsgi_app(registry)(environ, lambda status, found: headers.extend(found))
+    return Reply(HTTPStatus.OK, headers, b"".join(body))
+
+
+def _json(status: HTTPStatus, reasons: list[str]) -> Reply:
+    body = json.dumps({"ok": not reasons, "reasons": reasons}).encode() + b"\n"
+    return Reply(status, [("Content-Type", "application/json")], body)
 
 
 def _reachable(host: str) -> str:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import json
+import socket
+import subprocess
+import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
+from dueq.core import http_server
 from dueq.core.config import Settings
 from dueq.core.errors import ConfigurationError
 from dueq.core.exposition import Board
 from dueq.core.health import STILL_S, Health
+from dueq.core.http_server import MOST_CONNECTIONS, Reply, Request, Server
 from dueq.core.web import serve
 
 
@@ -107,3 +119,146 @@ def test_an_address_in_use_or_unknown_is_refused(board: Board, facts: Facts) -> 
     serve(board, facts.health, "127.0.0.1", port)[1]()
     with pytest.raises(ConfigurationError, match="metrics page"):
         serve(board, facts.health, "no.such.host.invalid", 0)
+
+
+def test_head_is_get_without_the_body(page: str) -> None:
+    for path, status in (("/metrics", 200), ("/livez", 200), ("/readyz", 200), ("/metric", 404)):
+        replies = {}
+        for method in ("GET", "HEAD"):
+            connection = http.client.HTTPConnection(page.removeprefix("http://"), timeout=10)
+            connection.request(method, path)
+            with connection.getresponse() as reply:
+                replies[method] = reply.status, reply.getheader("Content-Type"), reply.getheader("Content-Length")
+                body = reply.read()
+            assert bool(body) == (method == "GET")
+            connection.close()
+        assert replies["GET"][:2] == replies["HEAD"][:2]
+        assert replies["HEAD"][0] == status
+        assert int(replies["HEAD"][2] or 0) > 0
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS", "BREW"])
+def test_other_methods_are_refused(page: str, method: str) -> None:
+    request = urllib.request.Request(page + "/metrics", method=method, data=b"x" if method == "POST" else None)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    with refused.value as reply:
+        assert reply.status == 405
+        assert reply.headers["Allow"] == "GET, HEAD"
+
+
+def address(page: str) -> tuple[str, int]:
+    host, port = page.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def threads() -> int:
+    return sum(thread.name == "dueq-web" for thread in threading.enumerate()) - 1  # but for the one that accepts
+
+
+def test_a_thousand_idle_connections_are_not_kept_and_nobody_waits_for_them(page: str) -> None:
+    before = descriptors()
+    ours = [socket.create_connection(address(page), 10) for _ in range(300)]
+    assert ask(page + "/livez")[0] == 200
+    wait_until(lambda: threads() <= MOST_CONNECTIONS, what="the oldest have been hung up on")
+    wait_until(lambda: descriptors() - before <= len(ours) + MOST_CONNECTIONS + 5)
+    assert ours[0].recv(1) == b"", "the oldest went first"
+    for each in ours:
+        each.close()
+    wait_until(lambda: threads() == 0)
+
+
+def test_who_does_not_ask_in_time_is_hung_up_on_however_busy_he_seems(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_S", 0.5)
+    mute, dripping = (socket.create_connection(address(page), 10) for _ in "ab")
+    began = time.monotonic()
+    with suppress(ConnectionError):
+        for char in itertools.cycle(b"GET /livez HTTP/1.0\r\nX: y\r\n"):
+            dripping.send(bytes([char]))
+            time.sleep(0.02)
+            assert time.monotonic() - began < 5
+    assert mute.recv(1) == b""
+    wait_until(lambda: threads() == 0)
+    mute.close()
+    dripping.close()
+
+
+def test_who_does_not_take_the_reply_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REPLY_S", 0.5)
+    server = Server("127.0.0.1", 0, lambda request: Reply(HTTPStatus.OK, [], b"x" * 50_000_000))
+    server.start()
+    taker = socket.create_connection(("127.0.0.1", server.port), 10)
+    taker.send(b"GET / HTTP/1.0\r\n\r\n")
+    wait_until(lambda: threads() == 1)
+    wait_until(lambda: threads() == 0)
+    server.stop()
+    taker.close()
+
+
+def test_too_many_that_have_asked_are_refused_at_once_and_served_later() -> None:
+    go = threading.Event()
+
+    def respond(request: Request) -> Reply:
+        go.wait(20)
+        return Reply(HTTPStatus.OK, [], b"served")
+
+    server = Server("127.0.0.1", 0, respond)
+    server.start()
+    first = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(MOST_CONNECTIONS)]
+    for each in first:
+        each.send(b"GET / HTTP/1.0\r\n\r\n")
+    wait_until(lambda: sum(each.asked for each in list(server._connections.values())) == MOST_CONNECTIONS)
+    with socket.create_connection(("127.0.0.1", server.port), 10) as late:
+        assert b" 503 " in late.recv(1000)
+    go.set()
+    for each in first:
+        with each, each.makefile("rb") as reply:
+            assert reply.read().endswith(b"served")
+    wait_until(lambda: not server._connections)
+    server.stop()
+
+
+def test_no_file_left_for_a_connection_is_no_reason_to_spin_or_to_end() -> None:
+    program = """
+import os, resource, socket, sys, time, urllib.request
+from http import HTTPStatus
+from pathlib import Path
+from dueq.core.http_server import Reply, Server
+server = Server("127.0.0.1", 0, lambda request: Reply(HTTPStatus.OK, [], b"served"))
+server.start()
+waiting = socket.create_connection(("127.0.0.1", server.port))
+time.sleep(0.2)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), 4096))
+reading, writing = [], []
+while True:
+    try:
+        reading.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        break
+os.close(reading.pop())
+late = socket.create_connection(("127.0.0.1", server.port))
+before = time.process_time()
+time.sleep(0.5)
+late.send(b"GET / HTTP/1.0\\r\\n\\r\\n")
+assert late.recv(1000).startswith(b"HTTP/1.0 200"), "the idle one made way"
+assert time.process_time() - before < 0.3
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def test_a_page_that_cannot_be_made_is_said_to_be_so_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(request: Request) -> Reply:
+        raise LookupError("on purpose")
+
+    server = Server("127.0.0.1", 0, broken)
+    server.start()
+    with pytest.raises(urllib.error.HTTPError, match="500") as refused:
+        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10)
+    refused.value.close()
+    server.stop()
