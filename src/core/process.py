@@ -22,8 +22,9 @@ from .connection import Patience
 from .errors import DueqError, NamespaceTooNew, ServerRefused, ServerUnavailable, StrategyMismatch
 from .lifetime import end_with_parent
 from .roles import BUILDERS, Duty
+from .room import wants_room
 from .stacks import StackFile
-from .statuses import BOOT_FAILED, DISPLACED, STOPPED
+from .statuses import BOOT_FAILED, DISPLACED, NO_ROOM, STOPPED
 from .stop import Stop
 from .tally import Tally
 from .uncaught import log_what_nobody_catches
@@ -66,7 +67,7 @@ class Child:
     """A child process, seen from its supervisor."""
 
     def __init__(self, role: str, name: str, settings: Settings, options: RunOptions) -> None:
-        """Start it. Raises OSError if the system has no room for it; nothing is left of it then."""
+        """Start it. Raises OSError or MemoryError if there is no room for it; nothing is left of it then."""
         self.role, self.name = role, name
         with contextlib.ExitStack() as undo:
             self.tally = undo.enter_context(contextlib.closing(Tally()))
@@ -123,6 +124,9 @@ def main(order: Order) -> None:
     try:
         _main(order)
     except Exception as error:
+        if order.tally.state == "booting" and wants_room(error):
+            log.warning("this %s cannot begin: %s", order.role, error)
+            sys.exit(NO_ROOM)
         log.critical("this %s ends, since nobody caught %s", order.role, type(error).__name__, exc_info=True)
         sys.exit(1)
     finally:
@@ -160,6 +164,8 @@ def _serve(order: Order, stop: Stop) -> int:
     except (StrategyMismatch, NamespaceTooNew):
         raise
     except (Exception, SystemExit) as error:  # an application may well exit where its settings are wrong
+        if wants_room(error):
+            raise
         # what failed here would fail again: the supervisor stops for this reason
         log.error("this %s cannot begin: %s", order.role, error, exc_info=not isinstance(error, DueqError))
         sys.exit(BOOT_FAILED)

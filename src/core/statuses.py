@@ -13,3 +13,6 @@ DISPLACED = 79
 
 RECYCLED = 80
 """A worker that has reached its limit of tasks or memory, and holds nothing any more."""
+
+NO_ROOM = 81
+"""It could not begin for want of memory, files or processes: that may pass, and is no fault of its own."""

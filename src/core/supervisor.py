@@ -25,7 +25,7 @@ from .registry import Role
 from .restarts import RestartLimit
 from .slot import Member, Process, Slot
 from .stacks import StackFile
-from .statuses import BOOT_FAILED, DISPLACED, RECYCLED, STOPPED
+from .statuses import BOOT_FAILED, DISPLACED, NO_ROOM, RECYCLED, STOPPED
 from .stop import Inbox
 from .watchdog import Watchdog
 
@@ -76,6 +76,7 @@ class Supervisor:
         self._renewing: deque[tuple[Slot, Member]] = deque()
         self._reloading = False
         self._ready = False
+        self._wants_room = False  # and the log says so
         self._leave_by: float | None = None  # set once it is to end: when it does in any case
         self._failure: DueqError | None = None
 
@@ -174,6 +175,8 @@ class Supervisor:
             self._give_up_reload(f"the new {child.role} {how} before it was ready (see the log above)")
         elif code == BOOT_FAILED and not was_ready and not self._ready:
             self._fail(now, BootFailure(f"a {child.role} could not begin its work; its reason is in the log above"))
+        elif code == NO_ROOM and not was_ready:
+            self._wait_for_room(slot, f"a {child.role} could not begin for want of room", now)
         elif (ending is not None and ending.cause == "recycled") or (by_itself and code == RECYCLED):
             log.info("%s %d was replaced: %s", child.role, child.pid, ending.how if ending else "it reached its limit")
             self._count_restart(child.role, "recycled")
@@ -195,6 +198,13 @@ class Supervisor:
                 f"{self._options.restart_window:.0f} s, the last one {how}: see the log above for why, or raise "
                 f"--max-restarts"
             ))  # fmt: skip
+
+    def _wait_for_room(self, slot: Slot, why: str, now: float) -> None:
+        """Try again later, as often as it takes: it is no death, and giving up would not make room."""
+        slot.start_at = now + slot.backoff.delay(0.0)
+        if not self._wants_room:
+            log.error("%s: trying again until there is room (memory, open files, processes)", why)
+        self._wants_room = True
 
     def _end_the_hung(self, now: float) -> None:
         self._watchdog.awake(now)
@@ -245,6 +255,9 @@ class Supervisor:
         ):
             self._ready = True
             self._on_ready()
+        if self._wants_room and all(slot.member is not None and not slot.member.booting for slot in self._slots):
+            self._wants_room = False
+            log.info("there is room for every process again")
         self._on_turn(self._leave_by is not None)
 
     # -- changes of course
@@ -295,8 +308,8 @@ class Supervisor:
     def _start(self, slot: Slot, now: float) -> Member | None:
         try:
             child = self._spawn(slot.role, childs_name(slot.role))
-        except OSError as error:  # too many processes, files, or too little memory: that may pass
-            self._start_later(slot, f"a {slot.role}", f"could not be started: {error}", 0.0, now)
+        except (OSError, MemoryError) as error:  # too many processes, files, or too little memory: that may pass
+            self._wait_for_room(slot, f"a {slot.role} could not be started: {str(error) or 'no memory'}", now)
             return None
         self._board.adopt(child.tally, slot.role, child.pid)
         return Member(child, now)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 from support.engine import Engine
 from support.waiting import wait_until
@@ -116,3 +117,35 @@ def test_every_line_of_the_log_is_one_record(engine: Engine, sample: ModuleType,
     assert all("RuntimeError: on purpose" in line for line in about)
     assert sum("stacks of" in line for line in lines) == 4
     assert sum("was killed by SIGKILL" in line for line in lines) == 1
+
+
+def test_connections_and_files_in_short_supply_stop_nothing(engine: Engine) -> None:
+    supervisor = engine.run("--workers", "1", "--max-restarts", "2")
+    process = psutil.Process(supervisor.pid)
+    _, most = process.rlimit(psutil.RLIMIT_NOFILE)
+    host, port = str(engine.state(supervisor)["metrics_url"]).split("/")[2].split(":")
+
+    def kill_worker() -> None:
+        [worker] = engine.children(supervisor, "worker")
+        worker.kill()
+        worker.wait(10)
+
+    def replaced(times: int) -> None:
+        wait_until(lambda: engine.total(supervisor, "dueq_process_restarts_total", cause="signal") == times, 20)
+        wait_until(lambda: engine.ask(supervisor, "/readyz") == (200, []), 20)
+
+    process.rlimit(psutil.RLIMIT_NOFILE, (256, most))
+    idle = [socket.create_connection((host, int(port)), 10) for _ in range(500)]
+    kill_worker()
+    replaced(1)
+    for each in idle:
+        each.close()
+    process.rlimit(psutil.RLIMIT_NOFILE, (12, most))  # fewer than it has: each new one fails
+    kill_worker()
+    wait_until(lambda: "until there is room" in engine.log.read_text(), 10)
+    time.sleep(3)  # some tries, more than restarts are allowed
+    assert supervisor.poll() is None
+    process.rlimit(psutil.RLIMIT_NOFILE, (1024, most))
+    replaced(2)
+    assert engine.log.read_text().count("until there is room") == 1
+    assert engine.stop(supervisor) == 0

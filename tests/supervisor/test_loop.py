@@ -12,7 +12,7 @@ import pytest
 from support.stage import BOOT_S, FakeChild, Stage
 
 from dueq.core.errors import BootFailure, RestartLimitExceeded
-from dueq.core.statuses import BOOT_FAILED, DISPLACED, RECYCLED, STOPPED
+from dueq.core.statuses import BOOT_FAILED, DISPLACED, NO_ROOM, RECYCLED, STOPPED
 
 SETTLE_S = 5.0  # what the supervisor allows for SIGKILL and for Redis, beyond what it was asked for
 
@@ -250,19 +250,54 @@ def test_a_process_that_cannot_be_started_is_tried_again_later(make_stage: MakeS
     assert len(stage.of("worker")) == 1
 
 
-def test_a_process_that_can_never_be_started_ends_it_with_the_reason(make_stage: MakeStage) -> None:
-    stage = make_stage(workers=1, max_restarts=3)
-    stage.no_room = OSError(11, "Resource temporarily unavailable")
-    with pytest.raises(RestartLimitExceeded, match=r"could not be started: .*Resource temporarily unavailable"):
-        stage.end()
+@pytest.mark.parametrize("error", [OSError(11, "Resource temporarily unavailable"), MemoryError()])
+def test_no_room_is_no_death_however_long_it_lasts_and_is_said_once(
+    make_stage: MakeStage, told: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    stage = make_stage(workers=2, max_restarts=0)
+    stage.no_room = error
+    stage.go(600)
+    assert not stage.leaving
+    assert stage.restarts() == 0
+    assert 100 < stage.notes.count("start worker") < 500, "every few seconds each"
+    assert told.text.count("could not be started") == 1
+    stage.no_room = None
+    stage.go(5 + BOOT_S)
+    assert stage.told == ["ready"]
+    assert "there is room for every process again" in told.text
+
+
+@pytest.mark.parametrize("role", ["worker", "dispatcher", "reaper"])
+def test_a_child_that_finds_no_room_to_begin_is_no_death(
+    make_stage: MakeStage, told: pytest.LogCaptureFixture, role: str
+) -> None:
+    stage = make_stage(max_restarts=0)
+    stage.on_spawn = lambda child: stage.after(0.1, lambda: child.die(NO_ROOM)) if child.role == role else None
+    stage.go(60)
+    assert not stage.leaving
+    assert stage.restarts() == 0
+    assert told.text.count("for want of room") == 1
+    stage.on_spawn = lambda child: None
+    stage.go(6)
+    assert stage.told == ["ready"]
+
+
+def test_the_status_for_no_room_is_a_death_like_any_other_once_it_was_ready(stage: Stage) -> None:
+    """A task may have ended its worker with it."""
+    stage.of("worker")[0].die(NO_ROOM)
+    stage.supervisor.turn()
+    assert stage.restarts(role="worker", cause="exit") == 1
 
 
 def test_once_it_is_to_end_nothing_more_is_started(make_stage: MakeStage) -> None:
     stage = make_stage(workers=3, max_restarts=0)
-    stage.no_room = OSError(11, "Resource temporarily unavailable")
+    stage.ready()
+    stage.notes.clear()
+    for worker in stage.of("worker"):
+        worker.die(-9)
     with pytest.raises(RestartLimitExceeded):
         stage.end()
-    assert [note for note in stage.notes if note.startswith("start")] == ["start worker"]
+    assert [note for note in stage.notes if note.startswith("start")] == []
 
 
 def test_what_it_wrote_with_its_last_breath_is_logged(stage: Stage, told: pytest.LogCaptureFixture) -> None:

@@ -158,7 +158,7 @@ class Stage:
         self.told: list[object] = []
         self.leaving = False
         self.at_turns_end: list[Callable[[], object]] = []
-        self.no_room: OSError | None = None
+        self.no_room: Exception | None = None
         self.on_spawn: Callable[[FakeChild], None] = lambda child: None
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._number = itertools.count()

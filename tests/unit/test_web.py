@@ -234,20 +234,22 @@ server = Server("127.0.0.1", 0, lambda request: Reply(HTTPStatus.OK, [], b"serve
 server.start()
 waiting = socket.create_connection(("127.0.0.1", server.port))
 time.sleep(0.2)
-resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), 4096))
-reading, writing = [], []
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, 4096))
+opened = []
 while True:
     try:
-        reading.append(os.open("/dev/null", os.O_RDONLY))
+        opened.append(os.open("/dev/null", os.O_RDONLY))
     except OSError:
         break
-os.close(reading.pop())
+os.close(opened.pop())
 late = socket.create_connection(("127.0.0.1", server.port))
 before = time.process_time()
 time.sleep(0.5)
 late.send(b"GET / HTTP/1.0\\r\\n\\r\\n")
 assert late.recv(1000).startswith(b"HTTP/1.0 200"), "the idle one made way"
 assert time.process_time() - before < 0.3
+os.close(opened.pop())
+server.stop()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 

@@ -1,0 +1,20 @@
+"""Whether something failed for want of memory, files, threads or processes: that passes, so it is tried again."""
+
+from __future__ import annotations
+
+import errno
+
+_WANTING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS}
+
+
+def wants_room(error: BaseException | None) -> bool:
+    """Whether ``error``, or what it came of, says that there was no room."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _WANTING):
+            return True
+        if isinstance(error, RuntimeError) and str(error).startswith("can't start new thread"):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
