@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import redis
@@ -18,6 +17,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from .bells import Command
 from .connection import server_version
+from .wire import Wire, Wires
 
 T = TypeVar("T")
 
@@ -40,9 +40,9 @@ class Contention(ResponseError):
 class Session:
     """One attempt: reads and watches first, then one commit. Made by ``Transactions``."""
 
-    def __init__(self, connection: Any, *, careful: bool = False) -> None:
+    def __init__(self, wire: Wire, *, careful: bool = False) -> None:
         """``careful``: ask before EXEC whether every command was taken, for a server that would do the others."""
-        self._connection, self._careful = connection, careful
+        self._wire, self._careful = wire, careful
         self._to_watch: list[str] = []
         self._watching = False
 
@@ -91,11 +91,11 @@ class Session:
     def _trip(self, commands: Sequence[Command]) -> list[Any]:
         if not commands:
             return []
-        self._connection.send_packed_command(self._connection.pack_commands(commands))
+        self._wire.send_many(commands)
         replies: list[Any] = []
         for _ in commands:
             try:
-                replies.append(self._connection.read_response())
+                replies.append(self._wire.receive())
             except ResponseError as error:
                 replies.append(error)
         return replies
@@ -105,7 +105,7 @@ class Transactions:
     """Transactions over the connections of one client. Any thread may use it."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client: Any = client
+        self._client, self._wires = client, Wires(client)
         self._careful: bool | None = None
 
     def run(self, attempt: Callable[[Session], T]) -> T:
@@ -122,8 +122,10 @@ class Transactions:
 
     def once(self, attempt: Callable[[Session], T]) -> T:
         """Call ``attempt`` once. Raises Aborted if its commit was undone."""
-        with self._connection() as connection:
-            session = Session(connection, careful=self._is_careful())
+        # Whatever else is raised: the wire may still watch keys, or after READONLY its server was demoted. EXEC has
+        # ended the watch of one that was aborted.
+        with self._wires.lent(Aborted) as wire:
+            session = Session(wire, careful=self._is_careful())
             result = attempt(session)
             session.let_go()
             return result
@@ -137,21 +139,6 @@ class Transactions:
             version = server_version(self._client)
             self._careful = version is not None and version < (2, 6, 5)
         return self._careful
-
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        pool = self._client.connection_pool
-        connection = pool.get_connection()
-        try:
-            yield connection
-        except Aborted:
-            raise  # EXEC has ended the watch: the connection is in order
-        except BaseException:
-            # It may still watch keys, or have a reply coming; after READONLY its server was demoted.
-            connection.disconnect()
-            raise
-        finally:
-            pool.release(connection)
 
 
 def pauses() -> Iterator[float]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import select
 import socket
+import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import hiredis
@@ -21,7 +23,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError, InvalidResponse, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as ReplyTimeout
 
-from .deadline import is_set, left
+from .deadline import left
 from .stop import readable
 
 _CHUNK = 1 << 16
@@ -35,6 +37,7 @@ class Wire:
         self._connection: Any = None
         self._socket: Any = None
         self._answers: Any = None
+        self._owed = 0  # answers that are still to come
         self._poll = select.poll()  # of the socket, so that looking whether it is fresh costs little
 
     @property
@@ -44,41 +47,46 @@ class Wire:
     @property
     def is_fresh(self) -> bool:
         """Whether it is open, and nothing was heard since the last answer, nor that the other side closed it."""
-        return self._connection is not None and self._connection._sock is self._socket and not self._poll.poll(0)
+        return (
+            self._connection is not None
+            and self._connection._sock is self._socket
+            and not self._poll.poll(0)
+            and not _decrypted(self._socket)
+        )
 
     def send(self, *command: Any) -> None:
         """Send a command of text, bytes and numbers, connecting first if need be."""
         try:
-            if self._connection is None:
-                self._connection = self._pool.get_connection()
-                self._socket = self._connection._sock  # redis-py has no public way to it
-                self._poll = select.poll()
-                self._poll.register(self._socket, select.POLLIN)
-                _send_at_once(self._connection)
-                self._answers = hiredis.Reader(protocolError=InvalidResponse, replyError=_error)
+            self._connect()
             self._connection.send_command(*command, check_health=False)
-            if self._connection._sock is not self._socket:
-                # somebody closed all connections of the pool; redis-py opened this one anew, where nobody will answer
-                # what was sent before
-                raise ConnectionError("the connection was closed meanwhile")
+            self._sent(1)
+        except BaseException:
+            self.close()
+            raise
+
+    def send_many(self, commands: Sequence[Sequence[Any]]) -> None:
+        """Send ``commands`` at one go, connecting first if need be; each has an answer of its own."""
+        try:
+            self._connect()
+            packed = b"".join(self._connection.pack_commands(commands))
+            self._connection.send_packed_command([packed], check_health=False)
+            self._sent(len(commands))
         except BaseException:
             self.close()
             raise
 
     def receive(self) -> Any:
-        """The answer to the first command that is not answered yet. Raises it, if it is an error."""
+        """The answer to the first command that is not answered yet. Raises it, if it is an error.
+
+        All of it must be there within the client's time-out, however it comes in bits.
+        """
         try:
-            while (answer := self._answers.gets()) is False:
-                if self._connection._sock is not self._socket:
-                    raise ConnectionError("the connection was closed")
-                patience = self._connection.patience
-                if patience and not self._poll.poll(left(patience) * 1000):
-                    raise TimeoutError
-                if not patience and is_set():
-                    self._socket.settimeout(left(0))
-                if not (data := self._socket.recv(_CHUNK)):
-                    raise ConnectionError("the connection was closed")
-                self._answers.feed(data)
+            if (answer := self._answers.gets()) is False:
+                answer = self._await_answer()
+            self._owed -= 1
+            if not self._owed and self._answers.has_data():
+                # which of them answers what was asked, nobody knows
+                raise ConnectionError("Redis sent more answers than it was asked for")
         except BaseException as error:
             self.close()
             if isinstance(error, TimeoutError):
@@ -92,13 +100,59 @@ class Wire:
             raise answer
         return answer
 
+    def _connect(self) -> None:
+        if self._connection is not None:
+            return
+        self._connection = self._pool.get_connection()
+        self._socket = self._connection._sock  # redis-py has no public way to it
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        _send_at_once(self._connection)
+        self._answers, self._owed = hiredis.Reader(protocolError=InvalidResponse, replyError=_error), 0
+
+    def _sent(self, commands: int) -> None:
+        if self._connection._sock is not self._socket:
+            # somebody closed all connections of the pool; redis-py opened this one anew, where nobody will answer what
+            # was sent before
+            raise ConnectionError("the connection was closed meanwhile")
+        self._owed += commands
+
+    def _await_answer(self) -> Any:
+        connection = self._connection
+        polls = connection.patience > 0  # else its socket waits in a way of its own
+        patience = connection.socket_timeout or 0.0
+        until, seconds = time.monotonic() + patience, left(patience)
+        try:
+            while True:
+                if connection._sock is not self._socket:
+                    raise ConnectionError("the connection was closed")
+                if not polls:
+                    self._socket.settimeout(seconds or None)
+                elif not self._poll.poll(seconds * 1000):
+                    raise TimeoutError
+                self._take_in()
+                if (answer := self._answers.gets()) is not False:
+                    return answer
+                seconds = left(until - time.monotonic())
+                if patience and seconds <= 0:
+                    raise TimeoutError
+        finally:
+            if not polls:
+                with suppress(OSError):  # closed
+                    self._socket.settimeout(connection.socket_timeout)
+
+    def _take_in(self) -> None:
+        if not (data := self._socket.recv(_CHUNK)):
+            raise ConnectionError("the connection was closed")
+        self._answers.feed(data)
+
     def readable(self, seconds: float, *also: int) -> bool:
         """Wait at most ``seconds`` for an answer, or until one of the descriptors ``also`` is readable; True if it is
         an answer."""
         if self._connection._sock is not self._socket:
             self.close()
             raise ConnectionError("the connection was closed meanwhile")
-        if getattr(self._socket, "pending", lambda: 0)():  # TLS: already decrypted
+        if _decrypted(self._socket):
             return True
         own = self._socket.fileno()
         return own in readable([own, *also], seconds)
@@ -159,6 +213,21 @@ class Wires:
             if wire.is_open:
                 self._idle.append(wire)
 
+    @contextmanager
+    def lent(self, *fine: type[Exception]) -> Iterator[Wire]:
+        """A wire for questions that belong together; closed if anything but ``fine`` is raised meanwhile."""
+        wire = self._borrowed()
+        try:
+            yield wire
+        except fine:
+            raise
+        except BaseException:
+            wire.close()
+            raise
+        finally:
+            if wire.is_open:
+                self._idle.append(wire)
+
     def forget(self) -> None:
         """In a forked child: what was idle is the parent's."""
         self._idle = deque()
@@ -188,6 +257,12 @@ def _leave_replica(wire: Wire, error: ResponseError) -> None:
     # its server was demoted: the address may lead to another one by now
     if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):  # before Redis 7 a script's error quotes it
         wire.close()
+
+
+def _decrypted(connection: Any) -> int:
+    """Bytes that TLS has ready, so that waiting for the socket would not notice them."""
+    pending: Callable[[], int] | None = getattr(connection, "pending", None)
+    return pending() if pending is not None else 0
 
 
 def _send_at_once(connection: Any) -> None:

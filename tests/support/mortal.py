@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
+import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from dueq.core.namespace import Namespace
+from support.waiting import wait_until
 
 When = Literal["before", "after"]
 
@@ -45,10 +47,6 @@ def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namesp
     base: type[Any] = _renewed(namespace)
 
     class Interrupted(base):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._answers: deque[Any] = deque()
-
         def send_command(self, *args: Any, **kwargs: Any) -> None:
             meanwhile()
             super().send_command(*args, **kwargs)
@@ -57,20 +55,19 @@ def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namesp
             # one by one, each answered before the others act: the server could interleave them just so
             for command in commands:
                 meanwhile()
+                before = self._unread()
                 super().send_packed_command(super().pack_commands([command]))
-                try:
-                    self._answers.append(super().read_response())
-                except ResponseError as error:
-                    self._answers.append(error)
+                wait_until(partial(self._has_more_than, before), what="Redis has answered")
             return []
 
-        def read_response(self, *args: Any, **kwargs: Any) -> Any:
-            if not self._answers:
-                return super().read_response(*args, **kwargs)
-            answer = self._answers.popleft()
-            if isinstance(answer, ResponseError):
-                raise answer
-            return answer
+        def _has_more_than(self, unread: int) -> bool:
+            return self._unread() > unread
+
+        def _unread(self) -> int:
+            try:
+                return len(self._sock.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            except (BlockingIOError, AttributeError):  # nothing, or not connected yet
+                return 0
 
     namespace.client.connection_pool.connection_class = Interrupted
     return namespace

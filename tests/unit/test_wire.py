@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from support.servers import running_tls
 from support.waiting import wait_until
 
 from dueq.core.connection import COMMANDS, connect
+from dueq.core.transactions import Transactions
 from dueq.core.wire import Wire, Wires
 
 
@@ -275,3 +277,111 @@ def test_a_forked_child_does_not_speak_on_its_parent_s_wires(client: redis.Redis
     os.close(reading)
     os.close(writing)
     assert wires.ask("CLIENT", "ID") == ours
+
+
+class Talker:
+    """A server that answers whatever it is asked as the test says: bytes, or seconds between."""
+
+    def __init__(self, *script: bytes | float) -> None:
+        self._script, self._listener = script, socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.ended = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while not self.ended.is_set():
+            connection, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while asked := connection.recv(1 << 16):
+                if b"wire" not in asked:  # of the handshake
+                    connection.sendall(b"+OK\r\n" * asked.count(b"*"))
+                    continue
+                for each in self._script:
+                    if isinstance(each, float):
+                        self.ended.wait(each)
+                    else:
+                        connection.sendall(each)
+
+    def close(self) -> None:
+        self.ended.set()
+        self._listener.close()
+
+
+DRIPPING: list[bytes | float] = [each for byte in b"$40\r\n" + b"x" * 40 + b"\r\n" for each in (bytes([byte]), 0.1)]
+
+
+def test_the_time_out_is_of_the_whole_answer() -> None:
+    talker = Talker(*DRIPPING)
+    client, began = connect(talker.url, timeout=0.5), time.monotonic()
+    wires = Wires(client)
+    with pytest.raises(TimeoutError):
+        wires.ask("GET", "wire")
+    with pytest.raises(TimeoutError):
+        wires.ask_many([("GET", "wire")])
+    transactions = Transactions(client)
+    transactions._careful = False
+    with pytest.raises(TimeoutError):
+        transactions.once(lambda session: session.read([("GET", "wire")]))
+    assert 1.5 <= time.monotonic() - began < 4
+    assert not wires._idle
+    patient = connect(talker.url, timeout=30)
+    assert Wires(patient).ask("GET", "wire") == b"x" * 40
+    for each in (client, patient):
+        each.connection_pool.disconnect()
+    talker.close()
+
+
+def test_the_time_out_is_of_the_whole_answer_over_tls_too(tmp_path: Path) -> None:
+    """There it is the socket that waits: the next bit gets only what is left."""
+    with running_tls(tmp_path) as url:
+        wire = Wire(connect(url, timeout=0.5))
+        wire.send("SET", "wire", b"x" * 3_000_000)
+        assert wire.receive() == b"OK"
+        taking, took = wire._take_in, list[float]()
+
+        def drop_by_drop() -> None:
+            taking()
+            took.append(wire._socket.gettimeout())
+            time.sleep(0.1)
+
+        wire._take_in = drop_by_drop  # type: ignore[method-assign]
+        wire.send("GET", "wire")
+        with pytest.raises(TimeoutError):
+            wire.receive()
+        assert 2 <= len(took) <= 10
+        assert took == sorted(took, reverse=True)
+        assert not wire.is_open
+
+
+def test_more_answers_than_questions_close_the_connection() -> None:
+    """Nobody knows which of them is the one; and the next question would be given the other."""
+    talker = Talker(b"+stray\r\n+answer\r\n")
+    client = connect(talker.url, timeout=5)
+    wires, transactions = Wires(client), Transactions(client)
+    transactions._careful = False
+    asks: list[Callable[[], object]] = [
+        lambda: wires.ask("GET", "wire"),
+        lambda: wires.ask_many([("GET", "wire")]),
+        lambda: transactions.once(lambda session: session.read([("GET", "wire")])),
+    ]
+    for ask in asks * 2:
+        with pytest.raises(ConnectionError, match="more answers"):
+            ask()
+        assert not wires._idle
+        assert not transactions._wires._idle
+    client.connection_pool.disconnect()
+    talker.close()
+
+
+def test_an_answer_that_comes_when_nobody_asks_is_given_to_nobody() -> None:
+    talker = Talker(b"+answer\r\n", 0.1, b"+stray\r\n")
+    client = connect(talker.url, timeout=5)
+    wires = Wires(client)
+    for _ in range(3):
+        assert wires.ask("GET", "wire") == b"answer"
+        time.sleep(0.2)
+    client.connection_pool.disconnect()
+    talker.close()
