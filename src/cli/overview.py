@@ -111,6 +111,8 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
         view |= {"worker": record.worker, "token": record.token}
     if record.cause:
         view["starts_again_because"] = record.cause
+    if record.state != "D" and (again := namespace.store.kept_again(record.id)) is not None:
+        view["after_this_run"] = {"due_at": timestamp(again.due), "queue": again.queue, **shown_call(again.body)}
     if record.state == "D":
         keys, client = namespace.keys, namespace.client
         died = client.zscore(keys.of("dead", record.queue), record.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -101,6 +102,7 @@ def schedule(
     else:
         wanted = [call(_entry(data, at, in_, task, kwargs, id_), queue=queue)]
     if wanted:
+        logging.getLogger("dueq.producer").setLevel(logging.ERROR)  # what it warns of is said here, by _report
         app = Dueq(redis_url, namespace=namespace)
         _report(_send(app, wanted, as_json), wanted, as_json)
 

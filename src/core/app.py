@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import secrets
 import threading
@@ -17,6 +18,7 @@ from .clock import Delay, When, datetime_of, delay_us, due_us
 from .codec import check_id, encode_body
 from .config import Settings, from_environment
 from .connection import explained
+from .context import Context, running
 from .deadline import within
 from .definition import check_function, check_policy, name_of
 from .errors import (
@@ -35,6 +37,8 @@ from .replication import confirm, primary
 from .retry import Backoff, Timeouts, check_seconds
 from .store.base import NewTask, Scheduled
 
+log = logging.getLogger("dueq.producer")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -52,15 +56,22 @@ def _new_id() -> str:
     return secrets.token_urlsafe(12).replace("-", ".")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Handle:
-    """A scheduled task. ``created`` is False if the id was in use: then ``state`` says by what, and nothing changed."""
+    """A scheduled task. ``created`` is False if the id was in use: then ``state`` says by what, and nothing changed.
+
+    A task that schedules its own id while it runs means after this run: ``state`` is then ``after this run``.
+    """
 
     app: Dueq = field(repr=False)
     id: str
     due_us: int
     state: str = "scheduled"
     created: bool = True
+
+    def __repr__(self) -> str:
+        said = self.state if self.created else f"NOT scheduled, its id is in use: {self.state}"
+        return f"<Handle {self.id}: {said}, due {self.due_at.isoformat()}>"
 
     @property
     def due_at(self) -> datetime:
@@ -381,7 +392,7 @@ class Dueq:
 
         def rest(namespace: Namespace) -> None:
             try:
-                done.extend(namespace.store.schedule(new[len(done) :]))
+                _schedule_all(namespace, new[len(done) :], done)
             except StrategyMismatch as error:
                 done.extend(error.scheduled)  # or they would look like others' tasks, asked again
                 raise
@@ -391,16 +402,19 @@ class Dueq:
         finally:
             for call, result in zip(calls, done, strict=False):
                 due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
-                handles.append(Handle(self, call.id, due, result.existing or "scheduled", not result.existing))
+                state = "after this run" if result.again else result.existing or "scheduled"
+                handles.append(Handle(self, call.id, due, state, not result.existing))
+            _warn_of(handles[len(handles) - len(done) :])
 
     def cancel(self, task_id: str, *, redis_timeout: float | None = None) -> bool:
         """Forget a task. True only if it will not run: False if a worker has it, it has ended, or never was.
 
+        A task that asks so of itself takes back what it has scheduled for after its run.
         Raises NamespaceMigrating while the namespace is being moved to another strategy; so does ``reschedule``.
         If Redis fails or does not answer in ``redis_timeout`` seconds, nobody knows: asking again is safe.
         """
         check_id(task_id)
-        return self._of_one(task_id, lambda namespace: namespace.store.cancel(task_id), redis_timeout)
+        return self._of_one(task_id, lambda namespace: _cancel(namespace, task_id), redis_timeout)
 
     def reschedule(
         self,
@@ -469,6 +483,37 @@ class Dueq:
                 # the address stays, be it that of a server started for this; the strategy may be another one later
                 self.settings = replace(self.settings, redis_url=self._namespace.settings.redis_url)
             return self._namespace
+
+
+def _own_run(namespace: Namespace) -> Context | None:
+    """The task of this namespace that is running here, if any is."""
+    context = running.get(None)
+    return context if context is not None and context.namespace == namespace.keys.namespace else None
+
+
+def _schedule_all(namespace: Namespace, tasks: Sequence[NewTask], done: list[Scheduled]) -> None:
+    """Schedule ``tasks`` and append what came of them; the one that is running here, for after its run."""
+    own = _own_run(namespace)
+    if own is None or all(task.id != own.id for task in tasks):
+        done.extend(namespace.store.schedule(tasks))
+        return
+    for task in tasks:
+        now = namespace.store.again(task, own.token) if task.id == own.id else None
+        done += namespace.store.schedule([task]) if now is None else [Scheduled(now, "", again=True)]
+
+
+def _cancel(namespace: Namespace, task_id: str) -> bool:
+    own = _own_run(namespace)
+    if own is not None and own.id == task_id and namespace.store.forget_again(task_id, own.token):
+        return True
+    return namespace.store.cancel(task_id)
+
+
+def _warn_of(handles: Sequence[Handle]) -> None:
+    """Say in the log what was not scheduled: it is easily overlooked."""
+    if old := [handle for handle in handles if not handle.created]:
+        shown = ", ".join(f"{handle.id} ({handle.state})" for handle in old[:5]) + (", …" if len(old) > 5 else "")
+        log.warning("%d of %d tasks not scheduled, since their ids are in use: %s", len(old), len(handles), shown)
 
 
 def _with_ids(error: DueqError, wanted: Sequence[Call], handles: Sequence[Handle]) -> DueqError:

@@ -77,6 +77,7 @@ class Audit:
             if self._suspects or self._void:
                 yield self._grace
                 yield from self._look_again()
+        yield from self._kept_for_later()
         if self.unreadable:  # and they may be of any queue
             log.warning("%d records are unreadable, of a newer dueq or damaged: they are left alone", self.unreadable)
             return
@@ -188,6 +189,19 @@ class Audit:
         for _ in range(self._store.forget_revoked(self._void) if self._void else 0):
             self._repaired("revoked", "an entry of a ready list was noted to be void, but there was none")
         self._void = {}
+
+    # -- calls kept for after a run
+
+    def _kept_for_later(self) -> Iterator[float]:
+        """Those whose task is gone become tasks. There are few: one at most for each that runs or waits for a retry."""
+        key = self._keys.plain("again")
+        count: Any = self._client.hlen(key)
+        raws: Any = self._client.hkeys(key) if 0 < count <= _VOID else []
+        for ids in _chunks([raw.decode() for raw in raws], _READ):
+            for task_id, raw in self._raws(ids).items():
+                if raw is None and self._store.mend_again(task_id):
+                    self._repaired("scheduled", f"task {task_id} was to run again after a run, but was gone: scheduled")
+            yield 0.0
 
     def _repaired(self, kind: Repair, text: str) -> None:
         self.repairs += 1

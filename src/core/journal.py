@@ -36,6 +36,8 @@ Kind = Literal[
     "lost",
     "revived",
     "discarded",
+    "again",  # the task asked to run once more after this run
+    "apart",  # the run became a dead letter under another id, since the task runs again
 ]
 
 MOST = 1000

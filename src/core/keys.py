@@ -30,6 +30,7 @@ _PLAIN = {
     "workers": "workers",  # zset: worker -> until when it is taken to be alive, while it holds anything
     "revoked": "revoked",  # hash: id -> how many of its entries in ready lists are void (cancelled, rescheduled)
     "quarantined": "quarantined",  # hash: "kind at place id" of what could not be read -> its bytes
+    "again": "again",  # hash: id -> the call that its task made, while it ran, for after that run: due|queue|body
     "reasons": "reasons",  # hash: id -> why a dead letter died
     "wake": "wake",  # list: rung for a dispatcher when an earlier task is scheduled
     "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH

@@ -75,7 +75,8 @@ def _end(record: Record | None, events: Sequence[Event], reason: str) -> list[st
         if record.state == "D":
             return [f"it is a dead letter: {reason or 'the reason is not known'}"]
         return [f"it runs now, on {record.worker}, under token {record.token}"] if record.state == "L" else []
-    last = next((event.kind for event in reversed(events) if event.kind in _ENDS), None)
+    ends = (event.kind for event in reversed(events) if event.kind in _ENDS and not event.facts.get("again"))
+    last = next(ends, None)
     return [_ENDS[last]] if last else []
 
 
@@ -108,5 +109,13 @@ def words(event: Event) -> str:
             return f"its owner was lost ({facts.get('cause', '?')}){how}" + (", buried" if facts.get("buried") else "")
         case "revived":
             return "a dead letter no more: scheduled again"
+        case "again":
+            return "asked, while it ran, to run again after this run"
+        case "apart":
+            return f"this run is a dead letter under the id {facts.get('id', '?')}, since the task runs again"
+        case "cancelled" if facts.get("again"):
+            return "took back what it had asked for after this run"
+        case "scheduled" if "after" in facts:
+            return "scheduled again, as it had asked while it ran"
         case _:
             return event.kind

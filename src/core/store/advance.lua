@@ -24,7 +24,8 @@ local held, life = key_held(worker), now + tonumber(ARGV[3])
 life = whole(life) -- until when what begins now is leased, and the worker thought alive
 
 local any_aside, names
-if ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must get through in any case
+local again = (ARGV[5] == 'ack' or ARGV[5] == 'dead') and redis.call('HGET', key_again(), ARGV[6])
+if again or ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must get through in any case
   -- needs refused
   local refusal, _, aside, known = refused(want > 0, ARGV[12])
   if refusal then return refusal end
@@ -49,16 +50,21 @@ if ARGV[5] ~= '' then
     -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
     redis.call('LREM', held, -1, id)
     redis.call('ZREM', key_leased(), queue .. ':' .. id)
-    if ARGV[5] == 'ack' then
+    if ARGV[5] == 'ack' and not again then
       redis.call('HDEL', key, id)
+    elseif ARGV[5] == 'ack' then
+      -- needs follow
+      follow(id, again, token, true)
     else
-      -- needs load, save, bury, ring_dispatcher
+      -- needs load, save, bury, bury_run, ring_dispatcher
       local record = load(id)
       if state == 'H' then record.starts = record.starts + 1 end
       if ARGV[5] == 'dead' then
-        bury(id, record, ARGV[8])
-        record.token = token -- so that the same nack, sent again, is known
-        save(id, record)
+        bury_run(id, record, ARGV[8], again, true)
+        if not again then
+          record.token = token -- so that the same nack, sent again, is known
+          save(id, record)
+        end
       else
         record.state, record.cause, record.since, record.worker = 'S', 'r', '', ''
         record.retries, record.due = record.retries + 1, now + tonumber(ARGV[8])

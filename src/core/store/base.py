@@ -54,6 +54,7 @@ class Scheduled(NamedTuple):
 
     now_us: int
     existing: Existing
+    again: bool = False  # it is kept for after the run of the task that asked
 
 
 class Outcome(NamedTuple):
@@ -184,6 +185,27 @@ class Store(ABC):
         A task whose id is in use is not written. Repeating it is safe, since ids are the caller's.
         Raises StrategyMismatch, which tells what was scheduled before, if the namespace is kept by another strategy.
         """
+
+    @abstractmethod
+    def again(self, task: NewTask, token: int) -> int | None:
+        """Keep a call that a task makes for itself, while it runs under ``token``, for after this run; the time then.
+
+        It becomes the record, and the task is scheduled anew, in the step that ends the run for good: done, or dead
+        (then the dead letter gets an id of its own). A retry in between keeps its own arguments. The last call counts.
+        None, and nothing changed, if that is not the task's run any more. Repeating is safe.
+        """
+
+    @abstractmethod
+    def forget_again(self, task_id: str, token: int) -> bool:
+        """Take back what ``again`` has kept, within the same run. False if there is nothing."""
+
+    @abstractmethod
+    def mend_again(self, task_id: str) -> bool:
+        """Schedule what ``again`` has kept for a task that is gone; for the auditor. False if there is none."""
+
+    @abstractmethod
+    def kept_again(self, task_id: str) -> NewTask | None:
+        """What ``again`` has kept for this task."""
 
     @abstractmethod
     def cancel(self, task_id: str) -> bool:

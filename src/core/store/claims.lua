@@ -26,6 +26,39 @@ local function pass_baton(queue, rings, empty)
   if redis.call('ZREM', key_busy(), queue) == 1 then redis.call('DEL', key_bell(queue)) end
 end
 
+-- The run of `id` under `token` has ended for good, and the call that its task made for after it, `again`, becomes the
+-- record. With `indexed` it goes into the index; without, where that may be another strategy's, into its ready list, from
+-- where whoever takes it puts it into the index. A call that cannot be read is dropped.
+local function follow(id, again, token, indexed)
+  redis.call('HDEL', key_again(), id)
+  local due, queue, body = string.match(again, '^(%d+)|([^|]*)|(.*)$')
+  if not due then return erase(id) end
+  due = math.max(now, tonumber(due))
+  save(id, {
+    state = 'S', due = due, queue = queue, starts = 0, retries = 0, losses = 0,
+    cause = '', since = '', token = token, worker = '', body = body, -- the token: so that the end, told again, is known
+  })
+  redis.call('SADD', key_queues(), queue)
+  count('scheduled', queue, 1)
+  note('scheduled', id, '{"due_us":' .. whole(due) .. ',"after":"' .. token .. '"}')
+  if not indexed then
+    redis.call('RPUSH', key_ready(queue), id)
+    ring_workers(queue, 1)
+  elseif timer_add(queue, id, due) then
+    ring_dispatcher()
+  end
+end
+
+-- A run that failed for good becomes a dead letter; under another id, if the task runs again under its own.
+local function bury_run(id, record, reason, again, indexed)
+  local token = record.token
+  if not again then return bury(id, record, reason) end
+  local apart = string.sub(id, 1, 127 - #token) .. '~' .. token
+  bury(apart, record, reason)
+  note('apart', id, '{"id":"' .. apart .. '"}')
+  follow(id, again, token, indexed)
+end
+
 -- The owner is gone: put back, or bury what has now taken `most_losses` owners with it (0: it is not to blame).
 -- Returns 'started', 'held' or 'dead'.
 local function lose(id, record, cause, since, most_losses, how)
@@ -40,7 +73,8 @@ local function lose(id, record, cause, since, most_losses, how)
   if blamed then record.losses = record.losses + 1 end
   if blamed and record.losses >= most_losses then
     let_go(id, record)
-    bury(id, record, 'killed its worker ' .. record.losses .. ' times' .. (how and how ~= '' and ', the last time it ' .. how or ''))
+    local reason = 'killed its worker ' .. record.losses .. ' times' .. (how and how ~= '' and ', the last time it ' .. how or '')
+    bury_run(id, record, reason, redis.call('HGET', key_again(), id))
     return 'dead'
   end
   put_back(id, record)

@@ -9,7 +9,8 @@ from ..bells import Command, ring_workers
 from ..codec import Record, encode_record
 from ..journal import Event, Kind, append
 from ..keys import Keys
-from .base import LostHow
+from .again import decode_again
+from .base import LostHow, NewTask
 
 Cause = str
 """Why an owner loses a claim: ``worker_lost``, ``lease_expired`` or ``unstarted``."""
@@ -78,10 +79,43 @@ class Edit:
             ("HSET", self.keys.plain("reasons"), record.id, reason),
         ]
 
+    def bury_run(self, record: Record, reason: str, now_us: int, again: NewTask | None, *, token: int = 0) -> None:
+        """Bury a run that failed for good; under another id, if its task runs ``again`` (see ``follow``)."""
+        if again is None:
+            self.bury(record, reason, now_us, token=token)
+            return
+        apart = record._replace(id=f"{record.id[: 127 - len(str(record.token))]}~{record.token}")
+        self.bury(apart, reason, now_us)
+        self.note(now_us, "apart", record.id, id=apart.id)
+
+    def follow(self, again: NewTask, token: int, now_us: int) -> Record:
+        """The call that a task made for after its run, which ended under ``token``, becomes the record.
+
+        The caller puts it into the index or its ready list.
+        """
+        due = max(now_us, again.due)
+        record = Record(again.id, "S", due, again.queue, 0, 0, 0, "", 0, token, "", again.body)
+        self.commands.append(("HDEL", self.keys.plain("again"), again.id))
+        self.save(record)
+        self.commands.append(("SADD", self.keys.plain("queues"), again.queue))
+        self.count("scheduled", again.queue)
+        self.note(now_us, "scheduled", again.id, due_us=due, after=str(token or ""))
+        return record
+
     def lose(
-        self, record: Record, cause: Cause, since_us: int, most_losses: int, now_us: int, how: str = ""
+        self,
+        record: Record,
+        cause: Cause,
+        since_us: int,
+        most_losses: int,
+        now_us: int,
+        how: str = "",
+        again: bytes | None = None,
     ) -> LostHow:
-        """The owner is gone: put back, or bury what has now taken ``most_losses`` owners with it (0: no blame)."""
+        """The owner is gone: put back, or bury what has now taken ``most_losses`` owners with it (0: no blame).
+
+        What it had asked for ``again`` then goes into its ready list; whoever takes it there puts it into the index.
+        """
         if record.state == "H" or cause == "unstarted":
             # never ran under this claim, so this delivery does not count
             self.put_back(record._replace(starts=record.starts - (record.state == "L")))
@@ -90,7 +124,11 @@ class Edit:
         lost = record._replace(cause=cause, since_us=since_us, losses=record.losses + blamed)
         if blamed and lost.losses >= most_losses:
             self.let_go(lost)
-            self.bury(lost, f"killed its worker {lost.losses} times" + (how and f", the last time it {how}"), now_us)
+            reason = f"killed its worker {lost.losses} times" + (how and f", the last time it {how}")
+            following = decode_again(record.id, again)
+            self.bury_run(lost, reason, now_us, following)
+            if following is not None:
+                self.make_ready(self.follow(following, record.token, now_us))
             return "dead"
         self.put_back(lost)
         return "started"

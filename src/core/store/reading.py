@@ -12,7 +12,8 @@ from ..clock import Clock
 from ..codec import Record, decode_record, readable_record
 from ..keys import Keys
 from ..paging import zset_pages
-from .base import DeadLetter, Depth, Store
+from .again import decode_again
+from .base import DeadLetter, Depth, NewTask, Store
 from .names import KnownNames
 from .unclaimed import list_of, pairs
 
@@ -48,6 +49,9 @@ class KeyedStore(Store):
     def record(self, task_id: str) -> Record | None:
         raw = self._client.hget(self._keys.record(task_id), task_id)
         return None if raw is None else decode_record(task_id, raw)
+
+    def kept_again(self, task_id: str) -> NewTask | None:
+        return decode_again(task_id, self._client.hget(self._keys.plain("again"), task_id))
 
     def dead(self, queue: str, offset: int, limit: int) -> list[DeadLetter]:
         rows = self._client.zrange(self._keys.of("dead", queue), offset, offset + limit - 1, withscores=True)

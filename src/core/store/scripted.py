@@ -38,6 +38,7 @@ class ScriptedStore(KeyedStore):
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
         self._alive = load("alive")
         self._mend_queues, self._ring_on = load("mend_queues"), load("ring_on")
+        self._again, self._forget_again, self._mend_again = load("again"), load("forget_again"), load("mend_again")
         self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
@@ -67,6 +68,16 @@ class ScriptedStore(KeyedStore):
         for task in tasks:
             arguments += (task.id, f"+{task.due}" if task.relative else task.due, task.queue, task.body)
         return arguments
+
+    def again(self, task: NewTask, token: int) -> int | None:
+        due = f"+{task.due}" if task.relative else task.due
+        return int(self._again(task.id, token, due, task.queue, task.body) or 0) or None
+
+    def forget_again(self, task_id: str, token: int) -> bool:
+        return bool(self._forget_again(task_id, token))
+
+    def mend_again(self, task_id: str) -> bool:
+        return bool(self._mend_again(task_id))
 
     def cancel(self, task_id: str) -> bool:
         return bool(self._cancel(task_id))

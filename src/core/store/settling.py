@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from ..codec import Record, readable_record
 from ..transactions import Transactions
+from .again import decode_again
 from .base import Outcome, Settled
 from .edit import Edit
 
 _SAFE_LEASE_US = 1_000_000
 
 
-def settle(edit: Edit, worker: str, outcome: Outcome, raw: bytes | None, now_us: int) -> tuple[Settled, Record | None]:
+def settle(
+    edit: Edit, worker: str, outcome: Outcome, raw: bytes | None, again: bytes | None, now_us: int
+) -> tuple[Settled, Record | None]:
     """What becomes of the ``outcome`` that ``worker`` tells; and the task, if it is scheduled again.
 
-    ``raw`` is its record, which is watched.
+    ``raw`` is its record, which is watched, and ``again`` what it asked for after this run.
     """
     record = readable_record(outcome.claim.id, raw)
     refused = refusal(record, outcome.claim, worker)
@@ -22,13 +25,18 @@ def settle(edit: Edit, worker: str, outcome: Outcome, raw: bytes | None, now_us:
     if record.state == "H":
         record = record.started()  # it had begun, if it is to be settled; word of that did not get here
     edit.let_go(record)
-    if outcome.kind == "ack":
+    following = None if outcome.kind == "retry" else decode_again(record.id, again)
+    if outcome.kind == "ack" and following is None:
         edit.erase(record)
     elif outcome.kind == "dead":
-        edit.bury(record, outcome.reason, now_us, token=record.token)
-    else:
+        edit.bury_run(record, outcome.reason, now_us, following, token=record.token)
+    if following is not None:
+        follower = edit.follow(following, record.token, now_us)
+        edit.add(follower)
+        return "done", follower
+    if outcome.kind == "retry":
         due = now_us + outcome.delay_us
-        again = record._replace(
+        retried = record._replace(
             state="S",
             cause="retry",
             since_us=0,
@@ -36,9 +44,9 @@ def settle(edit: Edit, worker: str, outcome: Outcome, raw: bytes | None, now_us:
             retries=record.retries + 1,
             due_us=due,
         )
-        edit.save(again)
-        edit.add(again)
-        return "done", again
+        edit.save(retried)
+        edit.add(retried)
+        return "done", retried
     return "done", None
 
 
@@ -71,12 +79,18 @@ def ack_when_full(transactions: Transactions, edit: Edit, worker: str, claim: Re
     is not long enough: then there is no ack before there is memory.
     """
     key, lease = edit.keys.record(claim.id), edit.keys.lease(claim.queue, claim.id)
-    raw, end = transactions.trip([("HGET", key, claim.id), ("ZSCORE", edit.keys.plain("leased"), lease)])
+    raw, end, again = transactions.trip(
+        [
+            ("HGET", key, claim.id),
+            ("ZSCORE", edit.keys.plain("leased"), lease),
+            ("HEXISTS", edit.keys.plain("again"), claim.id),
+        ]
+    )
     record = readable_record(claim.id, raw)
     refused = refusal(record, claim, worker)
     if record is None or refused:
         return refused
-    if end is None or float(end) < now_us + _SAFE_LEASE_US:
+    if again or end is None or float(end) < now_us + _SAFE_LEASE_US:
         return None
     edit.erase(record)  # first: whatever else is left if we die here is cleared away by whoever meets it
     edit.let_go(record)

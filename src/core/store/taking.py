@@ -103,11 +103,13 @@ class Taking:
         def attempt(session: Session) -> None:
             ended = None if step.outcome is None else step.outcome.claim
             asked = [claim for claim in (ended, step.start) if claim is not None]
-            raws, ready = self._read(session, step, asked)
+            raws, ready, kept_again = self._read(session, step, asked)
             now = step.now_us = self._clock.now_us()
             edit, again = Edit(self._keys, self._index), None
             if step.outcome is not None:
-                step.settled, again = settling.settle(edit, step.worker, step.outcome, raws[step.outcome.claim.id], now)
+                step.settled, again = settling.settle(
+                    edit, step.worker, step.outcome, raws[step.outcome.claim.id], kept_again, now
+                )
             if step.start is not None:
                 until = now + step.lease_us
                 step.started = settling.start(edit, step.worker, step.start, raws[step.start.id], until)
@@ -126,14 +128,19 @@ class Taking:
                 raise  # asked again, it is known to be settled; but what was to be taken must wait for memory
             step.settled = settled
 
-    def _read(self, session: Session, step: _Step, asked: Sequence[Record]) -> tuple[dict[str, Any], list[int]]:
-        """The records that are asked for, and how long the ready lists are. Raises StrategyMismatch.
+    def _read(
+        self, session: Session, step: _Step, asked: Sequence[Record]
+    ) -> tuple[dict[str, Any], list[int], bytes | None]:
+        """The records that are asked for, how long the ready lists are, and what the one that has ended is to do again.
 
-        What was put aside, and this worker knows, is made ready first: it has waited longest.
+        What was put aside, and this worker knows, is made ready first: it has waited longest. Raises StrategyMismatch.
         """
         shards = [self._keys.record(claim.id) for claim in asked]
         session.watch(*shards)
         touches_index = bool(step.outcome and step.outcome.kind == "retry")
+        ends: list[Command] = []
+        if step.outcome is not None and not touches_index:
+            ends.append(("HGET", self._keys.plain("again"), step.outcome.claim.id))
         if touches_index:
             session.watch(self._keys.plain("meta"))
         kept, aside, *replies = session.read(
@@ -142,15 +149,20 @@ class Taking:
                 question(self._keys),
                 *(("HGET", key, claim.id) for key, claim in zip(shards, asked, strict=True)),
                 *(("LLEN", self._keys.of("ready", queue)) for queue in step.queues),
+                *ends,
             ]
         )
-        if touches_index or step.queues:
+        again = replies.pop() if ends else None
+        if again is not None:  # seldom: only now is it known that it touches the index
+            session.watch(self._keys.plain("meta"))
+            [kept] = session.read([keeping.question(self._keys)])
+        if touches_index or step.queues or again is not None:
             keeping.require(self._keys, self._index.name, kept, settled=bool(step.queues))
         if aside is not None and step.queues and not step.looked_aside:
             step.looked_aside = True
             self._unclaimed.take_back(step.queues, step.want)
             return self._read(session, step, asked)
-        return {claim.id: raw for claim, raw in zip(asked, replies, strict=False)}, replies[len(asked) :]
+        return {claim.id: raw for claim, raw in zip(asked, replies, strict=False)}, replies[len(asked) :], again
 
     def _commit(
         self, session: Session, step: _Step, edit: Edit, again: Record | None, picks: Sequence[str], now: int

@@ -29,6 +29,7 @@ from .edit import Edit, entry_of
 from .forgetting import Forgetting
 from .mending import Mending
 from .reading import KeyedStore
+from .rerunning import Rerunning
 from .taking import Taking
 from .unclaimed import Unclaimed, leave_aside, put_aside
 
@@ -53,6 +54,7 @@ class TransactionalStore(KeyedStore):
         self._taking = Taking(self._transactions, keys, index, clock, self._names, self._unclaimed)
         self._mending = Mending(self._transactions, keys)
         self._forgetting = Forgetting(self._transactions, keys, index.name)
+        self._rerunning = Rerunning(self._transactions, keys, index, clock)
 
     # -- by producers
 
@@ -107,6 +109,15 @@ class TransactionalStore(KeyedStore):
             self._commit(session, edit, added=list(new.values()))
         return results
 
+    def again(self, task: NewTask, token: int) -> int | None:
+        return self._rerunning.keep(task, token)
+
+    def forget_again(self, task_id: str, token: int) -> bool:
+        return self._rerunning.forget(task_id, token)
+
+    def mend_again(self, task_id: str) -> bool:
+        return self._rerunning.mend(task_id)
+
     def cancel(self, task_id: str) -> bool:
         def attempt(session: Session) -> _Found | None:
             found = self._waiting(session, task_id)
@@ -115,6 +126,7 @@ class TransactionalStore(KeyedStore):
             edit = Edit(self._keys, self._index)
             self._withdraw(edit, found)
             edit.erase(found.record)
+            edit.commands.append(("HDEL", self._keys.plain("again"), task_id))  # of a retry
             edit.count("cancelled", found.record.queue)
             edit.note(self._clock.now_us(), "cancelled", task_id)
             self._commit(session, edit)
@@ -257,9 +269,11 @@ class TransactionalStore(KeyedStore):
             return None
         names = [raw_id.decode() for raw_id in ids]
         session.watch(self._keys.plain("revoked"))
-        raws = self._load(session, names, [("HGET", self._keys.plain("revoked"), name) for name in names])
+        revoked_key, again_key = self._keys.plain("revoked"), self._keys.plain("again")
+        more: list[Command] = [*(("HGET", revoked_key, name) for name in names), ("HMGET", again_key, *names)]
+        *raws, agains = self._load(session, names, more)
         lost = []
-        for name, raw, revoked in zip(names, raws[: len(names)], raws[len(names) :], strict=True):
+        for name, raw, revoked, again in zip(names, raws[: len(names)], raws[len(names) :], agains, strict=True):
             record = readable_record(name, raw)
             if record is not None and record.worker == worker and record.state in ("H", "L"):
                 if record.state == "H" and record.token in begun:
@@ -267,7 +281,7 @@ class TransactionalStore(KeyedStore):
                 most = most_losses if running in (None, record.token) else 0
                 forgotten = cause == "unstarted" and record.token in begun  # it ran and ended: Redis has lost that
                 lost_by = "lease_expired" if forgotten else cause
-                lost.append(Lost(name, record.queue, edit.lose(record, lost_by, since_us, most, now, how)))
+                lost.append(Lost(name, record.queue, edit.lose(record, lost_by, since_us, most, now, how, again)))
                 continue
             edit.commands.append(("LREM", held, 1, name))
             if record is not None and record.state == "S":

@@ -1,0 +1,16 @@
+-- again: a task asks, while it runs, to run once more after this run. The last such call counts.
+-- Guarantee: it is kept beside the record, which stays as it is, and becomes the record in the step that ends the run for
+--   good (see `follow` in claims.lua). What is held may have begun already, so that counts as running.
+-- KEYS[1] prefix
+-- ARGV    now, id, token of the run, due ('+n' counts from now, in microseconds), queue, body
+-- Returns now if it is kept, or '' if this is not the run of the task (any more): then nothing has changed
+local refusal = refused()
+if refusal then return refusal end
+
+local id, due = ARGV[2], ARGV[4]
+local record = load(id)
+if not record or (record.state ~= 'L' and record.state ~= 'H') or record.token ~= ARGV[3] then return '' end
+due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
+redis.call('HSET', key_again(), id, whole(due) .. '|' .. ARGV[5] .. '|' .. ARGV[6])
+note('again', id, '{"due_us":' .. whole(due) .. '}')
+return whole(now)
