@@ -24,6 +24,7 @@ _LONGEST = {"test_third_party"}  # goes first
 _FIRST_ONLY = {
     "test_rivals",
     "test_migration_cuts",
+    "test_yields",
     "test_migration_under_load",
     "test_auditor_busy",
     "test_auditor_due",

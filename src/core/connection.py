@@ -39,7 +39,14 @@ from redis.retry import Retry
 
 from . import deadline
 from .addresses import options_of
-from .errors import ConfigurationError, DueqError, ServerRefused, ServerUnavailable, StrategyUnavailable
+from .errors import (
+    ConfigurationError,
+    DueqError,
+    ServerRefused,
+    ServerUnavailable,
+    StrategyUnavailable,
+    StrategyYields,
+)
 from .sentinel import SCHEMES, sentinel_pool
 from .tls import secured
 
@@ -58,8 +65,8 @@ REDACTED_SPAN = 1100
 _QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_|ssl_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
 _OF_CLUSTER = (AskError, ClusterDownError, ClusterCrossSlotError, TryAgainError)  # MOVED is an AskError, too
 _WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "peer did not return a certificate")
-TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError)
-"""What a long-lived loop survives by waiting and trying again."""
+TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError, StrategyYields)
+"""What a long-lived loop survives by waiting and trying again. The supervisor sees to a namespace that yields."""
 
 
 def redact(text: str) -> str:

@@ -261,7 +261,7 @@ class RedisProbe:
 
     def _ask(self) -> RedisView:
         if self._namespace is None:
-            self._namespace = Namespace.open(self._settings, timeout=self._timeout)
+            self._namespace = Namespace.open(self._settings, timeout=self._timeout, engine=True)
         namespace = self._namespace
         now, skew = _server_time(namespace)
         queues = sorted({*self._queues, *namespace.store.queues()})

@@ -96,6 +96,12 @@ def chosen_by_producer(reply: Any) -> bool:
     return bool(reply[2] == b"producer")
 
 
+def is_engines(reply: Any, strategy: str) -> bool:
+    """Whether an engine keeps the namespace with ``strategy``, with nothing left to do or to fill in."""
+    kept, source, by, *rest = reply
+    return kept == strategy.encode() and source is None and by == b"engine" and None not in rest
+
+
 def written(keys: Keys, strategy: str, store: str, by: By) -> list[Command]:
     """The commands that write who keeps the namespace from now on, to be sent inside MULTI."""
     meta = keys.plain("meta")

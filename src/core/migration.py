@@ -93,12 +93,16 @@ class Migration:
 
     def run(self, told: Told = lambda _: None) -> int:
         """Move all that is left to move, and end the migration; returns how many tasks were moved."""
+        return sum(self.moves(told))
+
+    def moves(self, told: Told = lambda _: None) -> Iterator[int]:
+        """The same step by step: each moves some tasks, and yields how many."""
         self.unreadable = 0
         while self._old.strategy.recover():  # what dispatchers of the old strategy had in hand becomes ready
             pass
-        moved = sum(self._move(entries) for entries in self._scheduled(told))
+        for entries in self._scheduled(told):
+            yield self._move(entries)
         self._end()
-        return moved
 
     def _scheduled(self, told: Told) -> Iterator[list[Entry]]:
         """Every task that waits for its time, or in a ready list."""

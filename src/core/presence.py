@@ -61,6 +61,10 @@ class Entry:
         self._roles = roles
         return _LOOK_S
 
+    def doubt(self) -> None:
+        """Redis may have lost the entry: see next time."""
+        self._beat_at = 0.0
+
     def renewed(self) -> None:
         """The children have new code by now, and have said what they serve: keep that, to say it again."""
         for one in registry.supervisors(self._namespace):

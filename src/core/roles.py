@@ -64,7 +64,7 @@ Builder = Callable[[str, Settings, RunOptions, Tally, Stop], Duty]
 def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
     app = load(options.target)
     app.bind(settings)
-    namespace = Namespace.open(settings, timeout=options.reply_timeout)
+    namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
     registry.note_served(namespace, options.supervisor, served(app, options))
     journal = Journal(namespace.client, namespace.keys, name)
     telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name, journal)
@@ -87,7 +87,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
 
 def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
     wake_precisely()
-    namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name)
+    namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
     telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name, journal)
     dispatcher = Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop)
@@ -95,7 +95,7 @@ def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally
 
 
 def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
-    namespace = Namespace.open(settings, timeout=options.reply_timeout)
+    namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
     telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name, journal)
     reaper = Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses)

@@ -26,6 +26,7 @@ from .lifetime import reap_orphans
 from .namespace import Namespace
 from .presence import Entry, Presence
 from .process import Child
+from .reclaim import Reclaim
 from .recovery import Recovery
 from .requirements import check
 from .revival import Revival
@@ -65,10 +66,10 @@ def supervise(
             f"{options.target} defines no task: decorate a function with @app.task() or @app.handler"
         )
     wanted = _settings(app, redis_url, namespace, strategy)
-    opened = Namespace.open(wanted, timeout=_TIMEOUT_S)
+    opened = Namespace.open(wanted, timeout=_TIMEOUT_S, engine=True)
     with explained(opened.settings.redis_url or ""):
         check(opened.client, type(opened.strategy))
-        opened.claim()
+        Reclaim(opened).settle()
         bring_up_to_date(opened)
     logs.describe(strategy=opened.strategy.name)
     _Run(app, opened, options, _revival(opened.settings.redis_url)).run()
@@ -124,7 +125,7 @@ class _Run:
             reap=reap_orphans if os.getpid() == 1 else lambda: None,
         )
         entry = Entry(namespace, me, __version__, served(app, options), self._supervisor.roles)
-        self._presence = Presence(entry)
+        self._presence = Presence(entry, [Reclaim(namespace, entry.doubt)])
         self._metrics_url: str | None = None
         self._ready = False
 

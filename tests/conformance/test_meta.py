@@ -31,7 +31,7 @@ _STEPS: dict[str, Callable[[World], object]] = {
     "take": lambda world: world.take(),
     "dispatch": lambda world: world.strategy.dispatch(10),
     "mend": lambda world: world.store.mend("waits", b""),
-    "forget a queue": lambda world: world.store.forget_queue("q", 3),
+    "forget a queue": lambda world: world.store.forget_queue("nothing", 0),
     "forget void entries": lambda world: world.store.forget_revoked({"waits": 1}),
     "claim the namespace": lambda world: world.main.claim(),
     "open": lambda world: world.actor(),
