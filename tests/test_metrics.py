@@ -232,6 +232,17 @@ def test_processes_are_counted_by_role_and_state(board: Board) -> None:
     assert value(scrape(board), "dueq_processes", role="worker", state="booting") == 0
 
 
+def test_a_retired_page_is_given_back_at_once_whoever_remembers_it(board: Board) -> None:
+    """Else each restart costs two descriptors and a MiB for as long as anybody holds on to the dead child."""
+    tally = Tally()
+    tally.counter(DELIVERIES, **FIRST).inc(3)
+    board.adopt(tally, "worker")
+    board.retire(tally)
+    with pytest.raises(ValueError, match="released"):
+        tally.series()
+    assert value(scrape(board), DELIVERIES, **FIRST) == 3
+
+
 def test_threads_of_one_process_lose_nothing() -> None:
     tally = Tally()
     counter = tally.counter(DELIVERIES, **FIRST)

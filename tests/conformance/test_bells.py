@@ -16,6 +16,7 @@ from support.world import World
 from dueq.core.bells import ring_workers
 from dueq.core.doorbell import Doorbell
 from dueq.core.store.base import Outcome
+from dueq.core.store.channels import rung
 from dueq.core.transactions import Transactions
 
 AT_ONCE_S = 2.0
@@ -114,6 +115,25 @@ def test_a_ring_reaches_the_living_while_the_dead_are_still_connected(world: Wor
             os.kill(server, signal.SIGCONT)
         supervisor.join(20)
         assert doorbell.wait(AT_ONCE_S)
+
+
+def test_what_a_dead_worker_was_rung_for_reaches_the_living_past_one_that_only_seems_to_wait(world: World) -> None:
+    """To Redis the connection of the dead waits still, ahead of all others: the first ring goes to it."""
+    world.ready("a")
+    with bell(world, "q") as ghost, bell(world, "q") as living:
+        while ghost.wait(0.05):
+            pass
+        assert not living.wait(0.05)
+        wait_until(lambda: int(world.redis.info("clients")["blocked_clients"]) == 2)
+        assert world.store.give_back("w1", "worker_lost", 9) == []
+        assert living.wait(AT_ONCE_S)
+
+
+def test_a_worker_that_has_given_up_waiting_swallows_no_ring(world: World) -> None:
+    with bell(world, "q") as first, bell(world, "q") as second:
+        assert not rung(first, 0.05)
+        world.ready("a")
+        assert second.wait(AT_ONCE_S)
 
 
 def test_void_entries_do_not_hide_a_task_behind_them(world: World) -> None:

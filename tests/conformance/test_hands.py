@@ -344,6 +344,35 @@ def test_it_trusts_nothing_once_something_was_taken_from_it(world: World) -> Non
     other.leave()
 
 
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_a_start_lost_after_something_was_taken_is_not_taken_for_done(world: World) -> None:
+    """Redis is known to have given this worker's tasks to others: a task that is gone may have been run by them."""
+    world.ready(*[f"t{number}" for number in range(TASKS)])
+    worker, other = Hired(world.actor(), prefetch=5), Hired(world.actor(), prefetch=1, name="w2")
+    worker.turn()
+    assert world.store.give_back(WORKER, "unstarted", 99)  # behind its back
+    other.turns()
+    assert len(other.starts) == TASKS
+    worker.turn()
+    wire = worker.hands._channel._wire  # type: ignore[attr-defined]
+    assert wire.readable(5), "that the task was taken is on its way"
+    server = int(world.redis.info()["process_id"])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        worker.turn()
+        assert len(worker.starts) == 3, "begun on trust"
+        worker.hands._hear(1)
+        wire._connection.disconnect()  # and word of the third start, or its answer, is lost
+    finally:
+        os.kill(server, signal.SIGCONT)
+    before = worker.counted("dueq_duplicates_total", cause="stale_ack")
+    worker.turns()
+    assert worker.counted("dueq_duplicates_total", cause="stale_ack") > before
+    worker.leave()
+    other.leave()
+
+
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_what_is_given_back_is_not_begun_by_a_late_answer(world: World) -> None:
     count = 20

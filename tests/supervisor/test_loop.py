@@ -310,6 +310,20 @@ def test_what_it_wrote_with_its_last_breath_is_logged(stage: Stage, told: pytest
     assert f"stacks of worker {worker.pid}: main thread: crash" in told.text
 
 
+def test_a_worker_whose_task_has_ended_after_all_is_let_go_on(stage: Stage) -> None:
+    """Else the next task would be killed, and blamed, for the one before it."""
+    worker = stage.of("worker")[0]
+    worker.begin(1, hard_timeout=0.5)
+    worker.writes = True
+    while not worker.sent:  # SIGUSR1, for its stacks, before SIGTERM
+        stage.go(0.05)
+    worker.tally.end()
+    worker.begin(2)
+    stage.go(60)
+    assert [number for _, number in worker.sent] == [signal.SIGUSR1]
+    assert stage.restarts() == 0
+
+
 # -- boot failures and displacement
 
 

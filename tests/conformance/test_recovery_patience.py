@@ -1,0 +1,40 @@
+"""A Redis that hangs holds up the supervisor, who gives back what the dead held, once in a while only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from support.world import World
+
+from dueq.core.namespace import Namespace
+from dueq.core.recovery import Recovery
+from dueq.core.tally import Tally
+from dueq.core.telemetry import Telemetry
+
+TIMEOUT_S = 0.3
+
+
+@pytest.mark.parametrize("strategy_name", ["lua", "watch"])
+def test_redis_is_not_asked_again_at_each_turn(world: World, strategy_name: str) -> None:
+    world.ready("a")
+    world.started()
+    namespace = world.adopt(Namespace.open(world.settings, timeout=TIMEOUT_S))
+    recovery = Recovery(namespace, Telemetry(Tally(), "supervisor", strategy_name), 3)
+    recovery.add("worker", "w1", how="was killed")
+    server = int(world.redis.info()["process_id"])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        assert recovery.run_once() is not None
+        waits, began = 0, time.monotonic()
+        while (asked := time.monotonic()) - began < 2 and recovery.run_once() is not None:
+            waits += time.monotonic() - asked > TIMEOUT_S / 2
+        assert 1 <= waits <= 5, "each time later than before"
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert recovery.waiting
+    while (seconds := recovery.run_once()) is not None:
+        time.sleep(seconds)
+    assert world.started("w2").cause == "worker_lost"
