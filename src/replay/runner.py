@@ -18,7 +18,7 @@ from ..core.connection import COMMANDS, explained
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace
 from ..core.requirements import check
-from . import floor
+from . import floor, head_start
 from .account import Account, Planned
 from .clocks import clock_offset_us
 from .ledger import LedgerReader
@@ -33,8 +33,6 @@ from .traces import Job, read_trace
 
 DEFAULT_CAP_S = 0.25
 _CHUNK = 1000  # jobs scheduled between two movements of the bar
-# Seconds until the first job is due, and one more for so many jobs: a quarter of the rate seen on two cores.
-_LEAD_S, _LEAD_RATE = 1.0, 6000.0
 _TICK_S = 0.25
 _STALLED_S = 60.0
 _EXPLAIN_S = 2.0  # for counters of dueq to catch up with the ledger
@@ -133,7 +131,7 @@ class _Replay:
         )
         # a namespace that goes by this host's clock may be on a server that cannot tell the time
         self._offset_us = clock_offset_us(space.client) if space.clock.of_server else 0
-        lead_s = _LEAD_S + len(work.jobs) / _LEAD_RATE
+        lead_s = head_start.seconds(space.settings, len(work.jobs))
         self._base_us = self._now_us() + round(lead_s * US)
         self._plan = work.planned(self._base_us)
         self._account = Account(self._plan, offset_us=self._offset_us)
