@@ -60,6 +60,7 @@ _PER_NAME = {
     "supervisor": "supervisor:",  # hash per supervisor: what it is and serves (registry.py)
     "journal": "journal:",  # list per first hex digit of SHA-1(id): what happened to tasks lately (journal.py)
 }
+_HEADS = "heads:"  # zset per strategy: queue -> when its first task is due, of queues with tasks in the index
 _TIMER = "timer:"  # zset per strategy (`buckets` has another index) and queue ("strategy:queue"): id -> due_at
 
 
@@ -108,6 +109,10 @@ class Keys:
         """The zset of due times that ``strategy`` keeps. Not another's, too: in a migration both have an index."""
         return f"{self.prefix}{_TIMER}{strategy}:{queue}"
 
+    def heads(self, strategy: str) -> str:
+        """The zset in which ``strategy`` keeps when the first task of each queue is due, if it keeps one."""
+        return f"{self.prefix}{_HEADS}{strategy}"
+
     @staticmethod
     def lease(queue: str, task_id: str) -> str:
         """A task's member in ``leased``: names of queues have no colon."""
@@ -154,6 +159,7 @@ def lua_names() -> str:
     """The same names as Lua functions over the prefix ``P``, of the strategy ``STRATEGY``, for every script's head."""
     lines = [_DIGEST]
     lines += [f"local function key_{name}() return P .. '{suffix}' end" for name, suffix in _PLAIN.items()]
+    lines.append(f"local function key_heads() return P .. '{_HEADS}' .. STRATEGY end")
     lines.append(f"local function key_timer(queue) return P .. '{_TIMER}' .. STRATEGY .. ':' .. queue end")
     for family, suffix in _PER_NAME.items():
         digits = {"record": SHARD_DIGITS, "journal": 1}.get(family)

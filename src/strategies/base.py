@@ -140,7 +140,7 @@ class Strategy(ABC):
         return [census.oldest_due_us for census in self.census(queues)]
 
     def earliest(self, queues: Callable[[], Sequence[str]]) -> list[int]:
-        """When the first tasks are due of the queues that have any (epoch microseconds), the earliest hundred at least.
+        """When the first tasks are due of the queues that have any (epoch microseconds), the earliest ten at least.
 
         ``queues`` tells the names of all, for an index that has to be asked queue by queue. Like ``first_due``.
         """
@@ -237,7 +237,13 @@ class ScriptedStrategy(Strategy):
         dispatcher must be woken for it; ``timer_remove(queue, id, due)`` returns true if the task was in the index.
         The first may be given two more, for speed: the due time as text, and true if a task of this queue that is due
         no later was indexed just before, so that nobody must be woken for this one.
-        The names of store/records.lua and keys.py are in scope.
+
+        In scope are, and stay: ``P`` (the prefix of all keys), ``now``, ``whole(number)`` (as text),
+        ``key_timer(queue)``, ``key_ready(queue)``, ``key_alarm(name)``, ``key_queues()``; ``refused(true)``, first in a
+        dispatch;
+        ``ring_workers(queue, tasks)``, which goes with every push to a ready list, since it also says that the queue
+        has work; ``ring_dispatcher()``; and for a strategy that keeps due times in ``key_timer(queue)`` and wants to
+        look at queues that are due only: ``key_heads()``, ``leads`` and ``note_head`` (store/records.lua).
         """
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:

@@ -1,6 +1,7 @@
 -- dispatch: move due tasks from the timer zsets (see timers.py) to their ready lists, and tell when to come back.
 -- Guarantee: a task is in the timer index or in a ready list, never in both or neither; at most `limit` (and 1000) a
---   call, shared out over the queues, whose turns rotate, so that a backlog of one does not hold up the others.
+--   call, shared out over the queues that have any, of which it takes others each time, so that a backlog of some does
+--   not hold up the others. Its cost does not grow with the queues of which nothing is due.
 -- KEYS[1] prefix
 -- ARGV    now, limit
 -- Returns {microseconds until the next task is due (0 if some are due still, -1 if there is none),
@@ -8,13 +9,22 @@
 local refusal = refused(true)
 if refusal then return refusal end
 
-local queues = redis.call('SMEMBERS', key_queues())
-local left, reply, nearest = math.min(tonumber(ARGV[2]), 1000), { -1, {}, now }, nil
+local left, reply, most = math.min(tonumber(ARGV[2]), 1000), { -1, {}, now }, 50
+local queues = redis.call('ZRANGEBYSCORE', key_heads(), '-inf', whole(now), 'LIMIT', 0, most + 1)
+if #queues > most then
+  local all = redis.call('ZCOUNT', key_heads(), '-inf', whole(now))
+  local first = now % all
+  queues = redis.call('ZRANGE', key_heads(), first, math.min(first + most, all) - 1)
+  if first + most > all then
+    for _, queue in ipairs(redis.call('ZRANGE', key_heads(), 0, first + most - all - 1)) do queues[#queues + 1] = queue end
+  end
+end
 
 for turn = 1, #queues do
   local queue = queues[(now + turn) % #queues + 1]
   local key = key_timer(queue)
   local share = math.ceil(left / (#queues - turn + 1)) -- what one queue does not need goes to those after it
+  if share == 0 then break end
   local due = redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, share)
   if #due > 0 then
     local ids = {}
@@ -30,8 +40,8 @@ for turn = 1, #queues do
     ring_workers(queue, #ids)
     left = left - #ids
   end
-  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-  if head[2] and (not nearest or tonumber(head[2]) < nearest) then nearest = tonumber(head[2]) end
+  note_head(queue)
 end
+local nearest = redis.call('ZRANGE', key_heads(), 0, 0, 'WITHSCORES')[2]
 if nearest then reply[1] = math.max(0, nearest - now) end
 return reply

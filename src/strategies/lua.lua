@@ -2,13 +2,17 @@
 
 -- Index a task; true if nothing of this queue is due before it.
 local function timer_add(queue, id, due, written, behind)
-  local key = key_timer(queue)
-  redis.call('ZADD', key, written or whole(due), id)
-  return not behind and redis.call('ZRANGE', key, 0, 0)[1] == id
+  written = written or whole(due)
+  redis.call('ZADD', key_timer(queue), written, id)
+  return not behind and leads(queue, id, written)
 end
 
 -- Take a task out of the index; true if it was there.
-local function timer_remove(queue, id, due) return redis.call('ZREM', key_timer(queue), id) == 1 end
+local function timer_remove(queue, id, due)
+  local removed = redis.call('ZREM', key_timer(queue), id) == 1
+  if removed then note_head(queue, due) end
+  return removed
+end
 
 -- Told of tasks that were moved to READY.
 local function timer_moved(queue, ids) return {} end

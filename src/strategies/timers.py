@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -15,6 +15,7 @@ from ..core.transactions import Session
 from .base import Census, Dispatched, Entry, Moved, ScriptedStrategy, Strategy, TransactionalStrategy
 
 _ENTRIES = 1000  # of a long zset, read or removed by one command
+_HEADS = 10  # queues of which something is due first: where these are not late, nothing is
 
 
 def first_scores(client: redis.Redis, keys: Sequence[str]) -> list[int | None]:
@@ -66,17 +67,36 @@ class TimerZsets(Strategy):
 
 
 class ScriptedTimers(TimerZsets, ScriptedStrategy):
-    """The same zsets, written and emptied by scripts.
+    """The same zsets, written and emptied by scripts, and one more: when the first task of each queue is due.
 
-    ``timers`` must define ``timer_moved(queue, ids)``, too: it returns a list for ``step``, which may be empty.
+    So a dispatcher looks at no queue of which nothing is due. What is noted there may be too early, but never too late.
+    ``timers`` writes it by ``leads`` and ``note_head`` (records.lua), and must define ``timer_moved(queue, ids)``, too:
+    it returns a list for ``step``, which may be empty.
     """
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
         super().__init__(client, keys, owner, clock)
         self._dispatch = self.scripts.load(__package__, "dispatch")
+        self._mend = self.scripts.load(__package__, "mend_heads")
 
     def dispatch(self, limit: int) -> Dispatched:
         return self.step(limit)[0]
+
+    def earliest(self, queues: Callable[[], Sequence[str]]) -> list[int]:
+        heads: Any = self.client.zrange(self.keys.heads(self.name), 0, _HEADS - 1, withscores=True)
+        return [int(due) for _, due in heads]
+
+    def mend(self, queues: Sequence[str]) -> list[str]:
+        return [queue.decode() for queue in self._mend(*queues)]
+
+    def clear(self, queues: Sequence[str]) -> None:
+        for queue in queues:
+            self.clear_zset(queue)
+            self.mend([queue])
+
+    def clear_zset(self, queue: str) -> None:
+        """Forget what is in a queue's zset, and what belongs to it."""
+        super().clear([queue])
 
     def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
         """What ``dispatch`` does, and what ``timer_moved`` had to tell about it."""

@@ -96,6 +96,19 @@ def test_a_backlog_does_not_hold_up_another_queue(world: World) -> None:
     assert Counter(moved)["busy"] > 100
 
 
+def test_a_backlog_of_many_queues_does_not_hold_up_another(world: World) -> None:
+    """Of more queues than one step looks at, it looks at others each time, not at those that are due for longest."""
+    for number in range(120):
+        world.schedule(*[f"t{number}-{copy}" for copy in range(30)], queue=f"busy{number}")
+    world.schedule("a", queue="quiet")
+    world.round_up()
+    steps = 1
+    while "quiet" not in {one.queue for one in world.strategy.dispatch(100).moved}:
+        steps += 1
+    assert steps <= 25  # 36 would be needed for the others
+    world.wipe()
+
+
 def test_first_due_first_started(world: World) -> None:
     step_us = world.resolution_us or 1000  # what a strategy rounds to one due time, it may start in any order
     due = world.now_us() + 300_000  # all are scheduled by then: a past due time means now

@@ -15,4 +15,5 @@ for _, key in ipairs({ key_ready(queue), key_dead(queue), key_timer(queue), key_
 end
 redis.call('DEL', key_bell(queue))
 redis.call('ZREM', key_busy(), queue)
+redis.call('ZREM', key_heads(), queue)
 return redis.call('SREM', key_queues(), queue)

@@ -107,6 +107,26 @@ local function ring_dispatcher()
   if redis.call('LLEN', key_wake()) == 0 then redis.call('LPUSH', key_wake(), '1') end
 end
 
+-- `heads` has, of every queue in the index of a strategy that keeps due times in `timer` zsets, when its first task is due:
+-- a dispatcher looks there, so it must never be later than that. Made anew from what is in the queue's zset; returns it.
+-- If only one task has left that zset, which was due at `gone`, it is still right where another is due no later.
+local function note_head(queue, gone)
+  local first = redis.call('ZRANGE', key_timer(queue), 0, 0, 'WITHSCORES')[2]
+  if not first then
+    redis.call('ZREM', key_heads(), queue)
+  elseif not gone or tonumber(first) > gone then
+    redis.call('ZADD', key_heads(), first, queue)
+  end
+  return first
+end
+
+-- Whether `id`, which was indexed just now, is the first of its queue. Then it is noted when it is `due`.
+local function leads(queue, id, due)
+  if redis.call('ZRANGE', key_timer(queue), 0, 0)[1] ~= id then return false end
+  redis.call('ZADD', key_heads(), due, queue)
+  return true
+end
+
 -- A ready list's entry is void once its task is cancelled or rescheduled; whoever meets it drops it. Counted, since an
 -- id can be used again and have several: without the count a dropped one would look like a task dispatched twice.
 local function revoke(id) redis.call('HINCRBY', key_revoked(), id, 1) end

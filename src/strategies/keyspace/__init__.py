@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -71,15 +70,14 @@ class KeyspaceStrategy(ScriptedTimers):
         self._raced = reason == "event"
         return reason
 
-    def clear(self, queues: Sequence[str]) -> None:
-        for queue in queues:
-            timer = self.timer(queue)
-            while ids := self._first(timer):
-                pipe: Any = self.client.pipeline(transaction=False)
-                # the alarms first: killed in between, the zset still tells of them
-                pipe.delete(*(self.keys.of("alarm", f"{queue}:{task}") for task in ids))
-                pipe.zrem(timer, *ids)
-                pipe.execute()
+    def clear_zset(self, queue: str) -> None:
+        timer = self.timer(queue)
+        while ids := self._first(timer):
+            pipe: Any = self.client.pipeline(transaction=False)
+            # the alarms first: killed in between, the zset still tells of them
+            pipe.delete(*(self.keys.of("alarm", f"{queue}:{task}") for task in ids))
+            pipe.zrem(timer, *ids)
+            pipe.execute()
 
     def close(self) -> None:
         self._events.close()

@@ -13,8 +13,8 @@ end
 
 -- Index a task; true if nothing of this queue is due before it.
 local function timer_add(queue, id, due, written, behind)
-  local key = key_timer(queue)
-  redis.call('ZADD', key, written or whole(due), id)
+  written = written or whole(due)
+  redis.call('ZADD', key_timer(queue), written, id)
   -- a key expires in the millisecond after the one given: never before its task is due
   local expires = math.floor(due / 1000)
   if expires > math.floor(now / 1000) then
@@ -23,13 +23,15 @@ local function timer_add(queue, id, due, written, behind)
   else
     redis.call('DEL', alarm(queue, id)) -- past: some servers would tell of it at once, some never
   end
-  return not behind and redis.call('ZRANGE', key, 0, 0)[1] == id
+  return not behind and leads(queue, id, written)
 end
 
 -- Take a task out of the index; true if it was there.
 local function timer_remove(queue, id, due)
   redis.call('DEL', alarm(queue, id))
-  return redis.call('ZREM', key_timer(queue), id) == 1
+  local removed = redis.call('ZREM', key_timer(queue), id) == 1
+  if removed then note_head(queue, due) end
+  return removed
 end
 
 -- Told of tasks that were moved to READY; returns those whose events this made Redis send.

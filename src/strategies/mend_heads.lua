@@ -1,0 +1,12 @@
+-- mend_heads: put right when the first task of some queues is due.
+-- KEYS[1] prefix
+-- ARGV    now, queues ...
+-- Returns the queues of which it was not known, or known too late: a dispatcher would not have come in time
+local late = {}
+for at = 2, #ARGV do
+  local queue = ARGV[at]
+  local known, first = redis.call('ZSCORE', key_heads(), queue), note_head(queue)
+  if first and (not known or tonumber(known) > tonumber(first)) then late[#late + 1] = queue end
+end
+if #late > 0 then ring_dispatcher() end
+return late
