@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import mmap
 import os
 import tempfile
@@ -38,6 +39,7 @@ _END, _OVERFLOWED, _STATE, _TURN_BY, _BEAT, _DEADLINE, _TOKEN, _REFUSED = range(
 _BEGUN, _MOST_BEGUN = 8, 64
 _TABLE = _BEGUN + _MOST_BEGUN
 _CELL = 8
+_DRAINING = PROCESS_STATES.index("draining")
 
 log = logging.getLogger(__name__)
 
@@ -240,7 +242,7 @@ class Tally:
         start = self._ints[_END]
         numbers = start + 2 + -(-len(key) // _CELL)
         end = numbers + definition.cells
-        if end > len(self._ints):
+        if start < _TABLE or end > len(self._ints):
             if not self._warned:
                 self._warned = True
                 log.warning("no room left for metrics: %s %s and other new series are not counted in this process; "
@@ -257,7 +259,8 @@ class Tally:
     def series(self) -> list[Series]:
         """Every published series and its numbers now. Not for two threads at once.
 
-        A series is listed twice if its writer was interrupted while making it: add such numbers up.
+        A series is listed twice if its writer was interrupted while making it: add such numbers up. What something else
+        has written over the page is left out.
         """
         end = min(self._ints[_END], len(self._ints))
         while self._found_to < end:
@@ -268,7 +271,8 @@ class Tally:
                 break
             self._found.append(found)
             self._found_to = found[2] + found[0].cells
-        return [Series(of, labels, tuple(self._cells[at : at + of.cells].tolist())) for of, labels, at in self._found]
+        every = (Series(of, labels, tuple(self._cells[at : at + of.cells].tolist())) for of, labels, at in self._found)
+        return [series for series in every if all(0 <= number < math.inf for number in series.values)]
 
     def _decode(self, start: int, end: int) -> tuple[Definition, tuple[str, ...], int] | None:
         if start + 2 > end:
@@ -279,7 +283,9 @@ class Tally:
         try:
             name, *labels = json.loads(self._page[(start + 2) * _CELL : (start + 2) * _CELL + length])
             definition = DEFINITIONS[name]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        if not all(isinstance(label, str) for label in labels):
             return None
         numbers = start + 2 + -(-length // _CELL)
         if cells != numbers - start + definition.cells or start + cells > end or len(labels) != len(definition.labels):
@@ -294,8 +300,14 @@ class Tally:
     # --- signs of life: fixed cells, for the supervisor -------------------------------------------------------------
 
     @property
+    def damaged(self) -> bool:
+        """Whether something else was written over the page: then nothing that it says can be relied on."""
+        return not (_TABLE <= self._ints[_END] <= len(self._ints) and 0 <= self._ints[_STATE] < len(PROCESS_STATES))
+
+    @property
     def state(self) -> ProcessState:
-        return PROCESS_STATES[self._ints[_STATE]]
+        """``ready``, as most are, if the page is damaged."""
+        return "ready" if self.damaged else PROCESS_STATES[self._ints[_STATE]]
 
     @state.setter
     def state(self, state: ProcessState) -> None:
@@ -309,6 +321,11 @@ class Tally:
     @refused.setter
     def refused(self, refused: bool) -> None:
         self._ints[_REFUSED] = int(refused)
+
+    @property
+    def told_to_end(self) -> bool:
+        """Whether the supervisor has told the process to end, be its signal heard or not."""
+        return self._ints[_STATE] == _DRAINING
 
     @property
     def token(self) -> int:

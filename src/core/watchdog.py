@@ -49,6 +49,8 @@ class Watchdog:
 
     def hang(self, tally: Tally, started_at: float, now: float) -> Hang | None:
         """Why the process of ``tally`` is to be ended, None if it is in order."""
+        if tally.damaged:
+            return Hang("something was written over its page of counters, which tell whether it does its work")
         if now < self._lenient_until:
             return None
         token, deadline = tally.token, tally.deadline

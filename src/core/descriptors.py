@@ -1,0 +1,46 @@
+"""The three standard descriptors, as every program takes them for granted.
+
+Daemons are started with some of them closed. What a process opens next would lie there: a socket, or the memory that
+counters are kept in, and whatever is printed would be written into it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_NAMES = ("stdin", "stdout", "stderr")
+
+
+def open_missing() -> None:
+    """Open /dev/null on each of the descriptors 0, 1 and 2 that is closed. Call it before anything is opened."""
+    for fd, name in enumerate(_NAMES):
+        if not _is_open(fd):
+            _put_null_on(fd)
+        if getattr(sys, name) is None:  # as Python starts where its descriptor is closed
+            stream = open(fd, "w" if fd else "r", closefd=False)  # noqa: SIM115  # it stays open
+            setattr(sys, name, stream)
+
+
+def read_nothing() -> None:
+    """Make standard input empty.
+
+    A process outside of the terminal's foreground, or a program that it starts, would be stopped if it read from there.
+    """
+    _put_null_on(0)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _put_null_on(fd: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY if fd else os.O_RDONLY)
+    if null != fd:
+        os.dup2(null, fd)
+        os.close(null)
+    os.set_inheritable(fd, True)
