@@ -42,6 +42,14 @@ class TaskTimeout(DueqError):
     """Raised inside a task that has run longer than its soft timeout, so that it can clean up and end."""
 
 
+class WrongArguments(DueqError):
+    """A record's arguments do not fit the task's function: trying again does not help."""
+
+
+class NothingRan(DueqError):
+    """A task returned something that has yet to be run, such as a coroutine: its work was not done."""
+
+
 class UnknownTask(DueqError):
     """A record names a task that this application does not define."""
 
