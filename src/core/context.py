@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+import threading
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,9 +38,50 @@ class Context:
 running: ContextVar[Context] = ContextVar("dueq_running")
 
 
+class Stage:
+    """The main thread of a worker, on which one task at a time runs, and the threads that are not of that task.
+
+    A thread that a task starts has no context variables of it. It is known as the task's by not having been there
+    before; those of earlier tasks would be given the token of another.
+    """
+
+    def __init__(self) -> None:
+        self.context: Context | None = None
+        self._strangers: tuple[threading.Thread, ...] = ()
+
+    def enter(self, context: Context) -> Token[Context]:
+        """``context``'s task begins, in this thread."""
+        self._strangers = tuple(threading._active.values())  # type: ignore[attr-defined]  # enumerate() costs 5 x that
+        self.context = context
+        return running.set(context)
+
+    def leave(self, token: Token[Context]) -> None:
+        """That task has ended."""
+        self.context, self._strangers = None, ()
+        running.reset(token)
+
+    def belongs(self, thread: threading.Thread) -> bool:
+        """Whether the task that runs has started ``thread``, or one of its threads has."""
+        return thread not in self._strangers and not isinstance(thread, threading._DummyThread)
+
+
+STAGE = Stage()
+
+
 def current() -> Context:
-    """The task that is running here. Raises DueqError outside of one."""
+    """The task that is running here: in its thread, or in one that it has started.
+
+    Raises DueqError outside of one, and in threads that were there before the task, such as those of a pool.
+    """
     try:
         return running.get()
     except LookupError:
-        raise DueqError("no task is running here: dueq.current() works inside a task that a dueq worker runs") from None
+        context, thread = STAGE.context, threading.current_thread()
+    if context is None:
+        raise DueqError("no task is running here: dueq.current() works inside a task that a dueq worker runs")
+    if not STAGE.belongs(thread):
+        raise DueqError(
+            f"the thread {thread.name!r} is not one that the running task has started: call dueq.current() in the "
+            f"task, and pass on what it returns (or run the function by contextvars.copy_context().run)"
+        )
+    return context

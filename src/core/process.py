@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,13 +15,16 @@ from typing import Any
 import multiprocess
 import setproctitle
 
-from . import log_output, logs
+from . import forks, log_output, logs
 from .config import RunOptions, Settings
 from .connection import Patience
+from .descriptors import read_nothing
 from .errors import DueqError, NamespaceTooNew, ServerRefused, ServerUnavailable, StrategyMismatch
+from .leaving import leave
 from .lifetime import end_with_parent
 from .roles import BUILDERS, Duty
 from .room import wants_room
+from .signals import Signals
 from .stacks import StackFile
 from .statuses import BOOT_FAILED, DISPLACED, NO_ROOM, STOPPED
 from .stop import Stop
@@ -30,6 +32,8 @@ from .tally import Tally
 from .uncaught import log_what_nobody_catches
 
 log = logging.getLogger("dueq.process")
+
+_FAILED = 1
 
 # A fresh interpreter per child: a fork would copy the supervisor's threads' locks and its Redis connections.
 _spawn = multiprocess.get_context("spawn")
@@ -61,19 +65,31 @@ class Order:
     stacks: StackFile
     lifeline: Any
     supervisor_pid: int
+    ignored: frozenset[signal.Signals] = frozenset()
+    """What dueq was started ignoring, and the programs that its tasks start are to ignore, too."""
 
 
 class Child:
     """A child process, seen from its supervisor."""
 
-    def __init__(self, role: str, name: str, settings: Settings, options: RunOptions) -> None:
-        """Start it. Raises OSError or MemoryError if there is no room for it; nothing is left of it then."""
+    def __init__(
+        self,
+        role: str,
+        name: str,
+        settings: Settings,
+        options: RunOptions,
+        ignored: frozenset[signal.Signals] = frozenset(),
+    ) -> None:
+        """Start it; ``ignored`` is what its programs are to ignore.
+
+        Raises OSError or MemoryError if there is no room for it; nothing is left of it then.
+        """
         self.role, self.name = role, name
         with contextlib.ExitStack() as undo:
             self.tally = undo.enter_context(contextlib.closing(Tally()))
             self._stacks = undo.enter_context(contextlib.closing(StackFile()))
             theirs, self._lifeline = (undo.enter_context(end) for end in _spawn.Pipe(duplex=False))
-            order = Order(role, name, settings, options, self.tally, self._stacks, theirs, os.getpid())
+            order = Order(role, name, settings, options, self.tally, self._stacks, theirs, os.getpid(), ignored)
             self._process = _spawn.Process(target=main, args=(order,), name=f"dueq-{role}", daemon=False)
             with _held_back():
                 self._process.start()
@@ -117,50 +133,70 @@ class Child:
 
 
 def main(order: Order) -> None:
-    """The main function of every child."""
+    """The main function of every child. It does not return."""
     logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
     log_output.count_dropped(order.tally.counter("dueq_log_lines_dropped_total").inc)
     log_what_nobody_catches()
+    leave(_status(order))
+
+
+def _status(order: Order) -> int:
     try:
-        _main(order)
-    except Exception as error:
+        return _lived(order)
+    except BaseException as error:
         if order.tally.state == "booting" and wants_room(error):
             log.warning("this %s cannot begin: %s", order.role, error)
-            sys.exit(NO_ROOM)
-        log.critical("this %s ends, since nobody caught %s", order.role, type(error).__name__, exc_info=True)
-        sys.exit(1)
-    finally:
-        # nothing is left to be stopped, and this status is to be the last word: the handler ends with the interpreter
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            return NO_ROOM
+        log.critical("this %s ends, since nobody caught %s", order.role, type(error).__name__, exc_info=error)
+        return _FAILED
 
 
-def _main(order: Order) -> None:
-    order.stacks.write_on_signal()
+def _lived(order: Order) -> int:
+    """Do what the process is for; returns its exit status."""
+    _part_from_terminal()
     _die_with(order)
     stop = Stop()
-    stop.wake_on_signals()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor alone decides
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # to the whole group when a terminal closes, to reload when meant
-    signal.signal(signal.SIGTERM, lambda *_: stop.request())
+    signals = Signals(stop, order.stacks, order.ignored)
+    signals.install()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")
+    forks.on_fork(signals.give_up)
+    forks.on_fork(lambda: setproctitle.setproctitle(f"dueq: child of a task, {order.settings.namespace}"))
+    forks.arm()
+    return _served(order, signals)
+
+
+def _part_from_terminal() -> None:
+    """Ctrl-C and the end of the terminal reach its foreground: tasks, and the programs that they start, are to finish.
+
+    A session of its own, since one that has the terminal, but not its foreground, is stopped when it reads from there.
+    """
+    with contextlib.suppress(PermissionError):  # it leads a group already
+        os.setsid()
+    read_nothing()
+
+
+def _served(order: Order, signals: Signals) -> int:
+    """Do the duty until it ends; returns the exit status."""
     try:
-        status = _serve(order, stop)
+        status = _serve(order, signals)
     except (StrategyMismatch, NamespaceTooNew) as error:
-        order.tally.state = "draining"
         log.error("this %s stops: %s", order.role, error)
-        sys.exit(DISPLACED)
+        status = DISPLACED
+    except _CannotBegin:
+        return BOOT_FAILED
     order.tally.state = "draining"  # tells a status of ours from the same one that a task ended its worker with
-    sys.exit(status)
+    return status
 
 
-def _serve(order: Order, stop: Stop) -> int:
+def _serve(order: Order, signals: Signals) -> int:
     """Do the duty until asked to stop; returns the exit status.
 
-    Raises StrategyMismatch as soon as another strategy keeps the namespace, NamespaceTooNew if a newer dueq does.
+    Raises StrategyMismatch as soon as another strategy keeps the namespace, NamespaceTooNew if a newer dueq does,
+    _CannotBegin if there is nothing to do.
     """
     try:
-        duty = _begin(order, stop)
+        duty = _begin(order, signals)
     except (StrategyMismatch, NamespaceTooNew):
         raise
     except (Exception, SystemExit) as error:  # an application may well exit where its settings are wrong
@@ -168,10 +204,11 @@ def _serve(order: Order, stop: Stop) -> int:
             raise
         # what failed here would fail again: the supervisor stops for this reason
         log.error("this %s cannot begin: %s", order.role, error, exc_info=not isinstance(error, DueqError))
-        sys.exit(BOOT_FAILED)
+        raise _CannotBegin from None
     if duty is None:
         return STOPPED
     logs.share_with_app()
+    signals.settle()
     gc.collect()
     gc.freeze()  # what is there by now stays, and looking through all of it again and again costs milliseconds
     order.tally.turn()
@@ -179,12 +216,16 @@ def _serve(order: Order, stop: Stop) -> int:
     return duty.run()
 
 
-def _begin(order: Order, stop: Stop) -> Duty | None:
+class _CannotBegin(Exception):
+    """Said in the log already."""
+
+
+def _begin(order: Order, signals: Signals) -> Duty | None:
     """The child's duty, as soon as Redis can be reached; None if asked to stop before."""
-    patience = Patience()
+    patience, stop = Patience(), signals.stop
     while not stop.requested:
         try:
-            return BUILDERS[order.role](order.name, order.settings, order.options, order.tally, stop)
+            return BUILDERS[order.role](order.name, order.settings, order.options, order.tally, signals)
         except (ServerUnavailable, ServerRefused) as error:
             if patience.failures == 0:
                 log.warning("waiting for Redis: %s", error)

@@ -17,7 +17,7 @@ from .namespace import Namespace
 from .prctl import wake_precisely
 from .reaper import Reaper
 from .registry import Served
-from .stop import Stop
+from .signals import Signals
 from .tally import Tally
 from .target import load
 from .telemetry import DispatcherTelemetry, ReaperTelemetry, WorkerTelemetry
@@ -58,10 +58,10 @@ def served(app: Dueq, options: RunOptions) -> Served:
     return Served(tuple(options.queues or app.queues), {name: task.queue for name, task in app.tasks.items()})
 
 
-Builder = Callable[[str, Settings, RunOptions, Tally, Stop], Duty]
+Builder = Callable[[str, Settings, RunOptions, Tally, Signals], Duty]
 
 
-def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
+def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
     app = load(options.target)
     app.bind(settings)
     namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
@@ -80,21 +80,22 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, st
         safety_net=options.safety_net,
         max_losses=options.max_losses,
         limits=Limits(options.max_tasks_per_worker, options.max_memory_per_worker),
-        stop=stop,
+        stop=signals.stop,
+        renew=signals.renew,
     )
     return Journaled(worker, journal)
 
 
-def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
+def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
     wake_precisely()
     namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
     telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name, journal)
-    dispatcher = Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=stop)
+    dispatcher = Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=signals.stop)
     return Journaled(dispatcher, journal)
 
 
-def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, stop: Stop) -> Duty:
+def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
     namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
     telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name, journal)
@@ -103,7 +104,7 @@ def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, st
     if options.audit_interval:
         grace = options.lease + _SLACK_S
         chores.append(Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace))
-    return Journaled(Chores(chores, telemetry, stop), journal)
+    return Journaled(Chores(chores, telemetry, signals.stop), journal)
 
 
 BUILDERS: dict[str, Builder] = {"worker": _worker, "dispatcher": _dispatcher, "reaper": _reaper}

@@ -15,6 +15,7 @@ from . import log_output, logs
 from .app import Dueq
 from .config import RunOptions, Settings
 from .connection import explained, redact
+from .descriptors import open_missing
 from .embedded import EmbeddedServer, default_directory
 from .errors import ConfigurationError, EmbeddedServerError
 from .exposition import Board
@@ -31,6 +32,7 @@ from .recovery import Recovery
 from .requirements import check
 from .revival import Revival
 from .roles import served
+from .signals import ignored
 from .stop import Inbox
 from .supervisor import Supervisor
 from .systemd import Notifier
@@ -53,6 +55,7 @@ def supervise(
     Call it in the main thread. Raises ConfigurationError, StrategyMismatch, StrategyUnavailable, ServerUnavailable,
     ServerRefused, BootFailure or RestartLimitExceeded; no child is left then.
     """
+    open_missing()
     logs.set_up(options.log_format, role="supervisor")
     log_what_nobody_catches()
     if options.state_file and not os.access(Path(options.state_file).absolute().parent, os.W_OK):
@@ -111,6 +114,7 @@ class _Run:
         self._health = Health(needed, self._board.processes, self._board.redis_answers, self._board.refused)
         self._notifier = Notifier.of(os.environ)
         self._inbox = Inbox()
+        started_ignoring = ignored()
         journal = Journal(namespace.client, namespace.keys, me)
         telemetry = Telemetry(self._board.own, "supervisor", strategy, journal)
         self._supervisor = Supervisor(
@@ -118,7 +122,7 @@ class _Run:
             self._board,
             Recovery(namespace, telemetry, options.max_losses),
             self._inbox,
-            lambda role, name: Child(role, name, settings, options),
+            lambda role, name: Child(role, name, settings, options, started_ignoring),
             on_ready=self._say_ready,
             on_reload=self._say_reload,
             on_turn=self._tick,

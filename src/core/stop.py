@@ -34,6 +34,12 @@ class WakeUp:
         """
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
+    def forget_signals(self) -> None:
+        """In a fork: let signals not end the waiting of the process that it was forked from."""
+        other = signal.set_wakeup_fd(-1)
+        if other not in (self._writer, -1):
+            signal.set_wakeup_fd(other)
+
     def fileno(self) -> int:
         """Readable from a wake-up on until wake-ups are forgotten."""
         return self._reader

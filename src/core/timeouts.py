@@ -15,40 +15,45 @@ class Alarm:
 
     def __init__(self) -> None:
         self._seconds = 0.0
-        self._armed = self._installed = False
+        self._armed = False
+        self._handler = self._ring
 
     def run(
         self, seconds: float | None, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> None:
+    ) -> Any:
         """Call ``function``; after ``seconds`` TaskTimeout is raised in it, once. It may clean up, or ignore it.
 
-        A system call is interrupted; C code that does not return to Python is not.
+        Returns what it returns. A system call is interrupted; C code that does not return to Python is not.
         """
         if seconds is None:
-            function(*args, **kwargs)
-            return
-        returned = False
+            return function(*args, **kwargs)
+        returned, result = False, None
         try:
             self._arm(seconds)
             try:
-                function(*args, **kwargs)
+                result = function(*args, **kwargs)
                 returned = True
             finally:
                 self._disarm()
         except TaskTimeout:
             if not returned:  # else it went off between the function's end and the disarming
                 raise
+        return result
 
     def _arm(self, seconds: float) -> None:
-        if not self._installed:
-            signal.signal(signal.SIGALRM, self._ring)
-            self._installed = True
+        signal.signal(signal.SIGALRM, self._handler)  # each time: the last task may have set one of its own
         self._seconds, self._armed = seconds, True
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _disarm(self) -> None:
         self._armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def give_up(self) -> None:
+        """In a fork, which has no timer: an alarm there is its own."""
+        self._armed = False
+        if signal.getsignal(signal.SIGALRM) is self._handler:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         if self._armed:

@@ -28,6 +28,9 @@ from .stop import readable
 
 _CHUNK = 1 << 16
 
+_every: weakref.WeakSet[Wires] = weakref.WeakSet()
+_every_wire: weakref.WeakSet[Wire] = weakref.WeakSet()
+
 
 class Wire:
     """Used by one thread at a time. Raises redis-py's errors, and is closed after any but an answer."""
@@ -39,6 +42,7 @@ class Wire:
         self._answers: Any = None
         self._owed = 0  # answers that are still to come
         self._poll = select.poll()  # of the socket, so that looking whether it is fresh costs little
+        _every_wire.add(self)
 
     @property
     def is_open(self) -> bool:
@@ -164,6 +168,12 @@ class Wire:
             connection.disconnect()
             self._pool.release(connection)
 
+    def forget(self) -> None:
+        """In a forked child: the connection is the parent's; with our copy open Redis would not see it end."""
+        if self._socket is not None:
+            self._socket.close()
+        self._connection, self._socket, self._answers = None, None, None
+
 
 class Wires:
     """The idle wires of one client, for one command at a time. Any thread may use them."""
@@ -242,12 +252,11 @@ class Wires:
         return wire
 
 
-_every: weakref.WeakSet[Wires] = weakref.WeakSet()
-
-
 def _forget() -> None:
     for wires in _every:
         wires.forget()
+    for wire in _every_wire:
+        wire.forget()
 
 
 os.register_at_fork(after_in_child=_forget)

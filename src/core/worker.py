@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from .app import Dueq
-from .clock import US, ServerClock
+from . import forks
+from .app import Dueq, Task
+from .calls import misfit, unfinished
+from .clock import ServerClock
 from .codec import Record, decode_body
 from .connection import TRANSIENT, described
-from .context import Context, running
+from .context import STAGE, Context
 from .doorbell import OVERDUE_S
 from .errors import DueqError, NamespaceTooNew, StrategyMismatch
+from .failing import outcome_of
 from .hands import Hands
 from .keeper import Keeper
 from .limits import NO_LIMITS, Limits
-from .logs import about
 from .namespace import Namespace
 from .prefetch import Prefetch
 from .pulse import Pulse
-from .retry import Backoff
 from .statuses import RECYCLED, STOPPED
 from .stop import Stop
 from .store.base import Outcome
 from .telemetry import WorkerTelemetry
-from .texts import bounded
 from .timeouts import Alarm
 from .trouble import Trouble
 
 log = logging.getLogger("dueq.worker")
-
-_REASON_CHARACTERS = 2000
 
 
 class Worker:
@@ -53,14 +52,16 @@ class Worker:
         max_losses: int = 3,
         limits: Limits = NO_LIMITS,
         stop: Stop,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
+        """``renew`` is called after each task: it puts right what the task may have changed in this process."""
         self.app, self.namespace, self.name, self.queues = app, namespace, name, list(queues)
         self.telemetry = telemetry
         self._safety_net, self._prefetch = safety_net, Prefetch(prefetch)
         self._rotate = rotate_queues
         self._clock = ServerClock()
         self._trouble = Trouble(log, telemetry)
-        self._stop = stop
+        self._stop, self._renew = stop, renew
         self._outcome: Outcome | None = None  # of the last task
         self._looked = False  # the last sleep ended with a look at what is ready, and nothing was
         self._known = 0  # how many tasks the application had when the store was told their names
@@ -86,6 +87,7 @@ class Worker:
         Does so, too, before it raises StrategyMismatch, because another strategy keeps the namespace by now, or
         NamespaceTooNew, because a newer dueq does.
         """
+        forks.on_fork(self._alarm.give_up)
         self._keeper.start()
         self._pulse.start()
         try:
@@ -102,6 +104,7 @@ class Worker:
 
     def run_once(self) -> None:
         """Settle the last task and run the next; if there is none, wait for one."""
+        forks.end_here()  # a signal handler may have forked, too
         self.telemetry.turn()
         part = "step"
         try:
@@ -122,6 +125,8 @@ class Worker:
             self._keeper.running = None
             self._runs += 1
             self._spent = self._limits.left(self._runs) == 0 or self._limits.too_large()
+            if self.telemetry.tally.told_to_end:  # by a SIGTERM that the task may have taken for its own
+                self._stop.request()
 
     # -- one step
 
@@ -139,13 +144,22 @@ class Worker:
         return self._hands.step(self.queues, outcome, self._limits.left(self._runs))
 
     def _execute(self, claim: Record, leased_us: int) -> Outcome:
-        task_name = "?"
-        began = 0.0
+        name = "?"
         try:
-            task_name, args, kwargs = decode_body(claim.body)
-            context = Context(
+            name, args, kwargs = decode_body(claim.body)
+            self.telemetry.started(claim, self._clock, leased_us)
+            task = self.app.find(name)
+        except Exception as error:  # noqa: BLE001  # whatever the record says: its task has failed, not this worker
+            return outcome_of(claim, name, None, error)
+        return self._run(claim, task, args, kwargs)
+
+    def _run(self, claim: Record, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outcome:
+        began = time.perf_counter()
+        self.telemetry.runs(claim, task.timeouts.hard)
+        token = STAGE.enter(
+            Context(
                 claim.id,
-                task_name,
+                task.name,
                 claim.queue,
                 self.namespace.keys.namespace,
                 claim.token,
@@ -153,48 +167,28 @@ class Worker:
                 claim.due_us,
                 claim.cause,
             )
-            self.telemetry.started(claim, self._clock, leased_us)
-            task = self.app.find(task_name)
-            token = running.set(context)
-            began = time.perf_counter()
-            self.telemetry.runs(claim, task.timeouts.hard)
-            try:
-                self._alarm.run(task.timeouts.soft, task.function, args, kwargs)
-            finally:
-                seconds = time.perf_counter() - began
-                self._prefetch.ran(task_name, seconds)
-                self.telemetry.ended(claim, task_name, seconds)
-                running.reset(token)
-            return Outcome(claim, "ack")
-        except BaseException as error:  # noqa: BLE001  # SystemExit, CancelledError: also outcomes
-            return self._failed(claim, task_name, error)
-
-    def _failed(self, claim: Record, task_name: str, error: BaseException) -> Outcome:
-        task = self.app.tasks.get(task_name)
-        retries = task.retries if task else 3
-        reason = _reason(error)
-        if claim.retries >= retries:
-            log.error(
-                "task %s (%s) failed for good after %d retries",
-                claim.id,
-                task_name,
-                claim.retries,
-                exc_info=error,
-                extra=about(claim),
-            )
-            return Outcome(claim, "dead", reason=reason)
-        delay = (task.backoff if task else Backoff()).delay(claim.retries)
-        log.warning(
-            "task %s (%s) failed, retry %d of %d in %.1f s",
-            claim.id,
-            task_name,
-            claim.retries + 1,
-            retries,
-            delay,
-            exc_info=error,
-            extra=about(claim),
         )
-        return Outcome(claim, "retry", delay_us=int(delay * US), reason=reason)
+        error = self._call(task, args, kwargs)
+        seconds = time.perf_counter() - began
+        self._renew()
+        # what the exception's own code does, and how long for, is still the task's account
+        outcome = Outcome(claim, "ack") if error is None else outcome_of(claim, task.name, task, error)
+        STAGE.leave(token)
+        self._prefetch.ran(task.name, seconds)
+        self.telemetry.ended(claim, task.name, seconds)
+        return outcome
+
+    def _call(self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> BaseException | None:
+        """Call the task's function; returns what it raised, or why it did not run. In a fork, does not return."""
+        try:
+            result = self._alarm.run(task.timeouts.soft, task.function, args, kwargs)
+        except BaseException as error:  # noqa: BLE001  # SystemExit, CancelledError: also outcomes
+            forks.end_here(error)
+            if type(error) is TypeError:
+                return misfit(task.name, task.function, args, kwargs, error) or error
+            return error
+        forks.end_here()
+        return None if result is None else unfinished(task.name, result)
 
     # -- waiting and leaving
 
@@ -237,14 +231,3 @@ class Worker:
     def _ring_on(self) -> None:
         # a ring may have been on its way here when this worker hung up
         self.namespace.store.ring_on(self.queues)
-
-
-def _reason(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception as broken:  # noqa: BLE001  # the task's own exception class decides what happens here
-        text = f"(its text raised {type(broken).__name__})"
-    reason = bounded(
-        f"{type(error).__name__}: {text}", _REASON_CHARACTERS
-    )  # Redis's readers see no more than the log's
-    return reason.encode("utf-8", "backslashreplace").decode()

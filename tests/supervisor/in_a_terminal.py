@@ -1,0 +1,28 @@
+"""Run a command in a terminal of its own, of which it has the foreground, and type Ctrl-C at SIGUSR1."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import sys
+
+
+def main() -> None:
+    log = os.dup(2)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.execvp(sys.argv[1], sys.argv[1:])
+    signal.signal(signal.SIGUSR1, lambda *_: os.write(terminal, b"\x03"))
+    while True:
+        try:
+            _, status = os.waitpid(pid, 0)
+        except InterruptedError:
+            continue
+        sys.exit(os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main()
