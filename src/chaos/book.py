@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..replay.account import Account, Planned
 from ..replay.ledger import Entry, Failure, Start
@@ -23,6 +23,7 @@ class Book(Account):
         """Entries of tasks that are meant never to finish."""
         self.running: dict[int, str] = {}
         """The task that each worker (by pid) has started and not finished, as far as the ledger knows."""
+        self._tokens = Counter[int]()
         self.raised = Counter[str]()
         """How often each task raised."""
 
@@ -35,6 +36,7 @@ class Book(Account):
             ours.append(entry)
             if isinstance(entry, Start):
                 self.by_task[entry.id].append(entry)
+                self._tokens[entry.token] += 1
                 self.running[entry.pid] = entry.id
             else:
                 self.running.pop(entry.pid, None)
@@ -46,13 +48,19 @@ class Book(Account):
         """Starts beyond each task's first, by the cause that dueq told the task."""
         found = Counter[str]()
         for starts in self.by_task.values():
-            extra = len(starts) - 1
-            # the start that was counted as first may have been killed before its line, or be written last
-            causes = [start.cause for start in starts if start.cause][:extra]
+            causes, unexplained = _causes(starts)
             found.update(causes)
-            found[UNEXPLAINED] += max(0, extra - len(causes))
+            found[UNEXPLAINED] += unexplained
         found[UNEXPLAINED] += self.same_token
         return found
+
+    def unexplained(self) -> set[str]:
+        """The tasks with a start beyond their first of which dueq told no cause."""
+        return {task_id for task_id, starts in self.by_task.items() if _causes(starts)[1]}
+
+    def tokens_given_twice(self) -> list[int]:
+        """Tokens under which more than one start was made, of whatever tasks."""
+        return sorted(token for token, starts in self._tokens.items() if starts > 1)
 
     def unaccounted(self, killed: Iterable[tuple[str, int]]) -> list[str]:
         """Tasks with a start beyond their first that no kill accounts for: one start for each, and after it.
@@ -82,3 +90,11 @@ class Book(Account):
             for number, start in enumerate(starts):
                 found.append(Point((start.at_us - base_us) / 1e6, (start.at_us - due_us) / 1e3, number > 0))
         return sorted(found, key=lambda point: (point.at_s, point.late_ms))
+
+
+def _causes(starts: Sequence[Start]) -> tuple[list[str], int]:
+    """The causes that dueq told of a task's starts beyond its first, and of how many it told none."""
+    extra = len(starts) - 1
+    # the start that was counted as first may have been killed before its line, or be written last
+    causes = [start.cause for start in starts if start.cause][:extra]
+    return causes, max(0, extra - len(causes))

@@ -27,6 +27,8 @@ def judge(scenario: Scenario, stage: Stage) -> None:
         stage.check("causes of duplicates", allowed, duplicates, duplicates.keys() <= scenario.causes)
     if stage.server_time or not scenario.skews_clocks:
         stage.check("early", "0", book.early, not book.early)
+    twice = book.tokens_given_twice()
+    stage.check("tokens given twice", "0", len(twice), not twice)
     ended = {host.name: host.exit_status for host in stage.hosts if not host.gone}
     stage.check("supervisors that were not killed end with", "0", ended, not any(ended.values()))
     left = [process.pid for host in stage.hosts for process in host.leftovers()]

@@ -51,6 +51,11 @@ def test_the_same_claim_twice_is_unexplained_whatever_it_says() -> None:
     assert book(started("a", 1001, 1), started("a", 1101, 1, "worker_lost")).duplicates()["unexplained"] == 1
 
 
+def test_a_token_is_of_one_claim_whatever_the_tasks() -> None:
+    assert book(started("a", 1001, 1), started("b", 2001, 2)).tokens_given_twice() == []
+    assert book(started("a", 1001, 7), started("b", 2001, 7)).tokens_given_twice() == [7]
+
+
 def test_a_first_start_that_was_killed_before_its_line_is_no_duplicate() -> None:
     assert not any(book(started("a", 1001, 2, "worker_lost")).duplicates().values())
 

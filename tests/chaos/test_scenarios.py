@@ -19,6 +19,7 @@ _TASKS = {"storm": 2000}
 _DURATIONS = {
     "worker-kill": 3.0,
     "dispatcher-kill": 3.0,
+    "power-cut": 4.0,
 }  # a kill a second, and a batch of each second to be caught with
 
 

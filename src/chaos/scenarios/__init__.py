@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import processes, servers, surroundings
+from . import power, processes, servers, surroundings
 from .base import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -15,6 +15,7 @@ SCENARIOS: dict[str, Scenario] = {
         processes.ZOMBIE,
         servers.REDIS_RESTART,
         servers.REDIS_FAILOVER,
+        power.POWER_CUT,
         servers.REDIS_AMNESIA,
         surroundings.NETWORK,
         surroundings.CLOCK,

@@ -27,7 +27,8 @@ _PADDING = 200
 _UNEXPLAINED = "unexplained: "
 
 
-def _kill_redis(stage: Stage) -> None:
+def kill_redis(stage: Stage) -> None:
+    """SIGKILL to the server; returns when it is gone."""
     pid = stage.server.pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -35,7 +36,7 @@ def _kill_redis(stage: Stage) -> None:
         time.sleep(0.005)
 
 
-def _next_start(stage: Stage, at_us: int) -> float | None:
+def next_start(stage: Stage, at_us: int) -> float | None:
     """Seconds from ``at_us`` until any task started; None if none did."""
     starts = [start.at_us for of in stage.book.by_task.values() for start in of if start.at_us >= at_us]
     return (min(starts) - at_us) / US if starts else None
@@ -47,13 +48,13 @@ def _redis_restart(stage: Stage) -> None:
     restarted = []
     for _ in stage.every(stage.size.duration / 3):
         since = stage.elapsed()
-        _kill_redis(stage)
+        kill_redis(stage)
         stage.until(stage.elapsed() + 0.3)
         stage.start_server()
         stage.mark("SIGKILL Redis, started again", since)
         restarted.append(now_us())
     stage.finish()
-    pauses = [_next_start(stage, at_us) for at_us in restarted]
+    pauses = [next_start(stage, at_us) for at_us in restarted]
     slowest = max((pause for pause in pauses if pause is not None), default=None)
     ok = None not in pauses and slowest is not None and slowest <= 5.0
     stage.check("work goes on after the restart", "≤ 5 s", f"{slowest:.2f} s" if slowest is not None else "never", ok)
@@ -81,7 +82,7 @@ def _redis_failover(stage: Stage) -> None:
     lost = set(stage.book.lost_ids())
     stage.check("confirmed by WAIT and lost", "0", len(lost & safe), not lost & safe)
     stage.check("scheduled without a replica that listens", "NotReplicated", told or "no error", _says(told))
-    pause = _next_start(stage, promoted_us)
+    pause = next_start(stage, promoted_us)
     stage.check("work goes on", "yes", "never" if pause is None else f"after {pause:.2f} s", pause is not None)
     again = stage.book.duplicates()["unexplained"]
     stage.notes.append(f"run again without a cause, since their acks had not reached the replica: {again} starts")
@@ -173,7 +174,7 @@ def _load_slowly(stage: Stage) -> str:
     while _rewriting(client.info("persistence")):
         time.sleep(0.01)
     client.close()
-    _kill_redis(stage)
+    kill_redis(stage)
     slowly = {"key-load-delay": "10000", "loading-process-events-interval-bytes": "1024", "aof-use-rdb-preamble": "yes"}
     again = EmbeddedServer(stage.server.directory, options={**stage.options, **slowly})
     starting = threading.Thread(target=again.start)
