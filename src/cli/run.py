@@ -51,9 +51,10 @@ def run(
             help="How long a started task stays its worker's without a sign of life; healthy workers extend it.",
         ),
     ] = _DEFAULT["lease"],
-    batch: Annotated[int, typer.Option(rich_help_panel=_TASKS, help="Most tasks that one dispatch moves.")] = _DEFAULT[
-        "batch"
-    ],
+    batch: Annotated[
+        int,
+        typer.Option(rich_help_panel=_TASKS, help="Most tasks that one dispatch moves; more than 100 count as 100."),
+    ] = _DEFAULT["batch"],
     safety_net: Annotated[
         float,
         typer.Option(

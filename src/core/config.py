@@ -13,6 +13,9 @@ NAMESPACE_VARIABLE = "DUEQ_NAMESPACE"
 
 _REPLY_S = 10.0
 
+MOST_PAYLOAD = 256 * 1024
+"""The largest ``max_payload``: Redis is held for a millisecond at most, also by the largest task."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -24,7 +27,7 @@ class Settings:
     strategy: str | None = None
     """None: the one that the namespace is kept by, or the default for a new namespace."""
     max_payload: int = 64 * 1024
-    """Most bytes that a task's encoded arguments may take."""
+    """Most bytes that a task's encoded arguments may take; at most 256 KiB."""
 
     def __post_init__(self) -> None:
         if self.redis_url is not None and not isinstance(self.redis_url, str):
@@ -35,6 +38,11 @@ class Settings:
         if isinstance(self.max_payload, bool) or not isinstance(self.max_payload, int):
             raise ConfigurationError(f"max_payload is {self.max_payload!r}, but must be a whole number of bytes")
         _at_least("max_payload", self.max_payload, 64)
+        if self.max_payload > MOST_PAYLOAD:
+            raise ConfigurationError(
+                f"max_payload is {self.max_payload}, but must be at most {MOST_PAYLOAD} bytes: a larger task would "
+                f"hold Redis up; store the data elsewhere and pass its id"
+            )
 
 
 def from_environment(
@@ -67,7 +75,7 @@ class RunOptions:
     lease: float = 10.0
     """How long a started task stays its worker's without a sign of life."""
     batch: int = 100
-    """Most tasks that one dispatch moves."""
+    """Most tasks that one dispatch moves; more than 100 count as 100."""
     safety_net: float = 30.0
     """How often a sleeping process looks although nothing woke it."""
     audit_interval: float = 21_600.0

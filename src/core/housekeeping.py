@@ -15,7 +15,7 @@ from .namespace import Namespace
 from .store.base import DeadLetter
 
 _KEYS_PER_TRIP = 100
-_ENTRIES = 1000  # of a long list or zset, removed by one command
+_ENTRIES = 250  # of a long list or zset, removed by one command
 _LETTERS = 100
 
 Told = Callable[[int], None]

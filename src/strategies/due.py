@@ -10,10 +10,9 @@ from ..core import keeping
 from ..core.bells import Command
 from ..core.clock import US
 from ..core.keys import Keys
+from ..core.steps import MOST_TASKS
 from ..core.transactions import Session
 from .base import Entry
-
-_MOST = 1000  # tasks in one step, whatever is asked for
 
 
 @dataclass(slots=True)
@@ -67,8 +66,8 @@ class Turns:
 
 def bounded(limit: int, queues: int) -> tuple[int, int]:
     """``limit`` within reason, and how many tasks to look at in each of so many queues."""
-    limit = max(1, min(limit, _MOST))
-    return limit, max(-(-limit // max(1, queues)), min(limit, _MOST // max(1, queues)))
+    limit = max(1, min(limit, MOST_TASKS))
+    return limit, max(-(-limit // max(1, queues)), min(limit, MOST_TASKS // max(1, queues)))
 
 
 class DueReader:

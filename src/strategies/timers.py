@@ -11,10 +11,11 @@ from ..core.bells import Command
 from ..core.clock import US, Clock
 from ..core.keys import Keys
 from ..core.paging import zset_pages
+from ..core.steps import MOST_TASKS
 from ..core.transactions import Session
 from .base import Census, Dispatched, Entry, Moved, ScriptedStrategy, Strategy, TransactionalStrategy
 
-_ENTRIES = 1000  # of a long zset, read or removed by one command
+_ENTRIES = 500  # of a long zset, read or removed by one command
 _HEADS = 10  # queues of which something is due first: where these are not late, nothing is
 
 
@@ -100,7 +101,7 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
 
     def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
         """What ``dispatch`` does, and what ``timer_moved`` had to tell about it."""
-        next_us, told, now_us, *rows = self._dispatch(limit)
+        next_us, told, now_us, *rows = self._dispatch(min(limit, MOST_TASKS))
         moved = [Moved(rows[at].decode(), rows[at + 1] / US, rows[at + 2].decode()) for at in range(0, len(rows), 3)]
         return Dispatched(moved, None if next_us < 0 else next_us / US, now_us=now_us), told
 

@@ -1,7 +1,7 @@
 """No step holds Redis for longer than a millisecond of its CPU, at the worst input that it takes (CONTRACT.md, G7).
 
 A step is a script, a transaction or a command. Redis measures it (INFO commandstats); of several runs the quickest
-counts, since everything else that the machine does can only make a step look longer.
+counts, since whatever else the machine does can only make a step look longer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from support.world import LEASE_US, World
 
 from dueq.core.clock import US
 from dueq.core.codec import Record
+from dueq.core.housekeeping import purge
 from dueq.core.store.base import NewTask, Outcome
 
 MOST_US = 1000
 RUNS = 7
-MANY = 400
+MANY, FEW = 400, 20
+SMALL = b'["f",[]]'
 LARGE = b'["f",["' + b"x" * 60_000 + b'"]]'
 LONGEST = b'["f",["' + b"x" * (256 * 1024 - 20) + b'"]]'
 
@@ -30,11 +32,11 @@ def ids(run: str, count: int = MANY) -> list[str]:
     return [f"{run}-{number}-{'x' * 40}" for number in range(count)]
 
 
-def scheduled(world: World, names: list[str], *, body: bytes = b'["f",[]]', delay_us: int = 0) -> None:
+def scheduled(world: World, names: list[str], *, body: bytes = SMALL, delay_us: int = 0) -> None:
     world.store.schedule([NewTask(name, "q", delay_us, body, True) for name in names])
 
 
-def held(world: World, run: str, count: int, *, body: bytes = b'["f",[]]') -> list[Record]:
+def held(world: World, run: str, count: int, *, body: bytes = SMALL) -> list[Record]:
     """So many claims of one worker, one of them started."""
     scheduled(world, ids(run, count), body=body)
     world.dispatch_all()
@@ -54,9 +56,9 @@ def dispatch(world: World, run: str) -> Callable[[], object]:
     return lambda: world.strategy.dispatch(1000)
 
 
-def take(body: bytes) -> Step:
+def take(body: bytes, count: int = MANY) -> Step:
     def prepare(world: World, run: str) -> Callable[[], object]:
-        scheduled(world, ids(run), body=body)
+        scheduled(world, ids(run, count), body=body)
         world.dispatch_all()
         return lambda: world.take("w1", want=1000)
 
@@ -72,68 +74,126 @@ def take_void(world: World, run: str) -> Callable[[], object]:
     return lambda: world.take("w1", want=1)
 
 
-def settle_one_of_many(world: World, run: str) -> Callable[[], object]:
-    claims = held(world, run, MANY, body=LARGE[:1000])
-    return lambda: world.settle("w1", Outcome(claims[MANY // 2], "retry", delay_us=US))
-
-
-def extend(world: World, run: str) -> Callable[[], object]:
-    claims = held(world, run, MANY)
-    return lambda: world.store.extend("w1", claims, LEASE_US)
-
-
-def release(world: World, run: str) -> Callable[[], object]:
-    claims = held(world, run, MANY, body=LARGE[:1000])
-    return lambda: world.store.release("w1", claims)
-
-
-def give_back(world: World, run: str) -> Callable[[], object]:
-    claims = held(world, run, MANY, body=LARGE[:1000])
-    begun = [claim.token for claim in claims] + list(range(600))
-    return lambda: world.store.give_back("w1", "worker_lost", 1, 5, "was killed", begun)
-
-
-def reap(world: World, run: str) -> Callable[[], object]:
-    scheduled(world, ids(run), body=LARGE[:1000])
+def take_half_void(world: World, run: str) -> Callable[[], object]:
+    scheduled(world, ids(run, 2000))
     world.dispatch_all()
-    for number in range(MANY):
-        world.take(f"w{number % 50}", lease_us=1)
-    return lambda: world.store.reap(100, LEASE_US, 3)
+    for name in ids(run, 2000)[::2]:
+        assert world.store.cancel(name)
+    return lambda: world.take("w1", want=1000)
 
 
-def dead(world: World, run: str) -> list[str]:
-    for claim in held(world, run, MANY, body=LARGE[:1000]):
+def settle(body: bytes, count: int) -> Step:
+    """One of many that the worker holds, in the middle."""
+
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        claims = held(world, run, count, body=body)
+        return lambda: world.settle("w1", Outcome(claims[count // 2], "retry", delay_us=US))
+
+    return prepare
+
+
+def extend(body: bytes, count: int) -> Step:
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        claims = held(world, run, count, body=body)
+        return lambda: world.store.extend("w1", claims, LEASE_US)
+
+    return prepare
+
+
+def release(body: bytes, count: int) -> Step:
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        claims = held(world, run, count, body=body)
+        return lambda: world.store.release("w1", claims)
+
+    return prepare
+
+
+def give_back(body: bytes, count: int) -> Step:
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        claims = held(world, run, count, body=body)
+        begun = [*(claim.token for claim in claims), *range(1000 - count)]
+        return lambda: world.store.give_back("w1", "worker_lost", 1, 5, "was killed", begun)
+
+    return prepare
+
+
+def reap(body: bytes, count: int) -> Step:
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        scheduled(world, ids(run, count), body=body)
+        world.dispatch_all()
+        for number in range(count):
+            world.take(f"w{number % 50}", lease_us=1)
+        return lambda: world.store.reap(100, LEASE_US, 3)
+
+    return prepare
+
+
+def dead(world: World, run: str, body: bytes, count: int) -> list[str]:
+    for claim in held(world, run, count, body=body):
         world.settle("w1", Outcome(claim, "dead", reason="why" * 600))
-    return ids(run)
+    return ids(run, count)
 
 
-def revive(world: World, run: str) -> Callable[[], object]:
-    names = dead(world, run)
-    return lambda: world.store.revive(names)
+def revive(body: bytes, count: int) -> Step:
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        names = dead(world, run, body, count)
+        return lambda: world.store.revive(names)
+
+    return prepare
 
 
-def discard(world: World, run: str) -> Callable[[], object]:
-    names = dead(world, run)
-    return lambda: world.store.discard(names)
+def discard(body: bytes, count: int) -> Step:
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        names = dead(world, run, body, count)
+        return lambda: world.store.discard(names)
+
+    return prepare
+
+
+def schedule_again(world: World, run: str) -> Callable[[], object]:
+    """Small tasks, under ids that large ones have."""
+    scheduled(world, ids(run), body=LARGE, delay_us=3600 * US)
+    return lambda: scheduled(world, ids(run))
+
+
+def clear(world: World, run: str) -> Callable[[], object]:
+    scheduled(world, ids(run, 4000), delay_us=3600 * US)
+    return lambda: world.strategy.clear(["q"])
+
+
+def forget(world: World, run: str) -> Callable[[], object]:
+    dead(world, run, SMALL, MANY)
+    scheduled(world, ids(f"{run}-ready", 4000))
+    world.dispatch_all()
+    return lambda: purge(world.main)
 
 
 STEPS: dict[str, Step] = {
-    "schedule small": schedule(b'["f",[]]'),
-    "schedule due": schedule(b'["f",[]]', 0),
+    "schedule small": schedule(SMALL),
+    "schedule due": schedule(SMALL, 0),
     "schedule large": schedule(LARGE),
     "schedule largest": lambda world, run: lambda: scheduled(world, ids(run, 3), body=LONGEST, delay_us=US * 3600),
     "dispatch": dispatch,
-    "take small": take(b'["f",[]]'),
-    "take large": take(LARGE),
+    "take small": take(SMALL),
+    "take large": take(LARGE, FEW),
+    "take largest": take(LONGEST, 3),
     "take void": take_void,
-    "settle": settle_one_of_many,
+    "take half void": take_half_void,
+    "schedule again": schedule_again,
+    "clear": clear,
+    "purge": forget,
+}
+for _name, _make in {
+    "settle": settle,
     "extend": extend,
     "release": release,
     "give_back": give_back,
     "reap": reap,
     "revive": revive,
     "discard": discard,
-}
+}.items():
+    STEPS |= {f"{_name} small": _make(SMALL, MANY), f"{_name} large": _make(LARGE, FEW)}
+    STEPS |= {f"{_name} largest": _make(LONGEST, 2)}
 
 
 def usec(world: World) -> dict[str, tuple[int, int]]:
@@ -146,7 +206,10 @@ def longest_us(world: World, act: Callable[[], object]) -> float:
     """How long Redis was held by the steps of ``act``: the mean of those of the dearest kind."""
     before = usec(world)
     act()
-    spent = {name: (calls - before.get(name, (0, 0))[0], us - before.get(name, (0, 0))[1]) for name, (calls, us) in usec(world).items()}
+    spent = {
+        name: (calls - before.get(name, (0, 0))[0], us - before.get(name, (0, 0))[1])
+        for name, (calls, us) in usec(world).items()
+    }
     return max(us / calls for name, (calls, us) in spent.items() if calls and name != "info")
 
 
@@ -154,10 +217,10 @@ def longest_us(world: World, act: Callable[[], object]) -> float:
 @pytest.mark.leaves_keys
 @pytest.mark.parametrize("name", STEPS)
 def test_no_step_holds_redis_for_longer_than_a_millisecond(world: World, name: str) -> None:
-    quickest = []
+    took: list[int] = []
     for run in range(RUNS):
         world.wipe()
-        act = STEPS[name](world, f"r{run}")
-        quickest.append(round(longest_us(world, act)))
-    print(f"STEP {world.strategy.name} {name}: {min(quickest)} us {quickest}")
-    assert min(quickest) <= MOST_US
+        took.append(round(longest_us(world, STEPS[name](world, f"r{run}"))))
+        if took[-1] <= MOST_US:
+            return
+    pytest.fail(f"the quickest of {RUNS} runs held Redis for {min(took)} us, more than {MOST_US}")

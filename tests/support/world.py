@@ -105,6 +105,10 @@ class World:
         body = encode_body(calls, [], {}, 1000)
         return (store or self.store).schedule([NewTask(task_id, queue, due, body, relative) for task_id in ids])
 
+    def note(self, *ids: str) -> None:
+        """Clean up tasks of these ids, too, that a test schedules by itself."""
+        self._ids.update(ids)
+
     def ready(self, *ids: str, queue: str = "q", calls: str = "f") -> None:
         """Schedule ``ids`` due now, and dispatch them: up to ten in this order, more in any."""
         groups = [(task_id,) for task_id in ids] if len(ids) <= 10 else [ids]

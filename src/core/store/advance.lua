@@ -19,7 +19,7 @@
 --   started 1 if the held task, or else the first claim, is started, else 0
 --   forgot  1 if Redis has lost data: the last token that it knew of is below one that the caller has seen; else 0
 --   claims  what was taken: {id, encoded record}
-local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), 1000)
+local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), 100)
 local held, life = key_held(worker), now + tonumber(ARGV[3])
 life = whole(life) -- until when what begins now is leased, and the worker thought alive
 
@@ -94,11 +94,12 @@ end
 
 if want > 0 then
   -- needs waiting, is_revoked, drop_revoked, ring_dispatcher, pass_baton
-  local any_revoked, least, token, lists, asides, spared
+  local any_revoked, least, token, lists, asides
+  local looked, bytes = 0, 0
 
   local function aside(queue, name, id)
     local list = queue .. ':' .. name
-    asides, spared = asides or {}, (spared or 0) + 1
+    asides, looked = asides or {}, looked + 1 -- it is as dear as two
     asides[list] = asides[list] or {}
     table.insert(asides[list], whole(now))
     table.insert(asides[list], id)
@@ -106,7 +107,7 @@ if want > 0 then
   end
 
   -- The next task of `queue` that may run, now in the worker's held list, and its record as `waiting` tells of it; nil
-  -- if there is none, and whether that is sure.
+  -- if there is none, and whether that is sure: it is not once the step has looked at as many entries as it may.
   local function take(queue)
     if any_aside then
       -- needs lists_aside, take_aside, ring
@@ -117,7 +118,8 @@ if want > 0 then
         return id, before, after
       end
     end
-    for _ = 1, 100 - (spared or 0) do
+    while looked < 100 and bytes < STEP_BYTES do
+      looked = looked + 1
       local id = redis.call('RPOPLPUSH', key_ready(queue), held)
       if not id then return nil, true end
       if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
@@ -132,6 +134,7 @@ if want > 0 then
         redis.call('LREM', held, 1, id)
         redis.call('HSET', key_record(id), id, '1|U|' .. before .. '|' .. after)
         aside(queue, string.sub(name, 2, -2), id)
+        bytes = bytes + #raw
       else
         -- needs oddity, set_apart
         local odd = not of and oddity(id, raw)
@@ -168,16 +171,18 @@ if want > 0 then
 
   for at = 13, #ARGV do
     local queue, empty = ARGV[at], false
-    while #claims < want do
+    while #claims < want and bytes < STEP_BYTES do
       local id, before, after = take(queue)
       if not id then empty = before break end
-      local record = claimed(before, next_token(), worker, after)
+      local head = claimed(before, next_token(), worker, '')
       if ARGV[9] == '' and started == 0 then
-        record, started = begun(record), 1
+        head, started = begun(head), 1
         redis.call('ZADD', key_leased(), life, queue .. ':' .. id)
       end
+      local record = head .. after -- put together last: what is behind the head may be long
       redis.call('HSET', key_record(id), id, record)
       claims[#claims + 1] = { id, record }
+      bytes = bytes + #record
     end
     pass_baton(queue, 1, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
   end

@@ -12,6 +12,7 @@ from ..bells import ring_dispatcher
 from ..clock import Clock
 from ..codec import Record, is_newer, readable_record, task_of
 from ..keys import Keys
+from ..steps import first_step
 from ..transactions import Session
 from .base import Aside
 from .edit import Edit, entry_of
@@ -46,7 +47,7 @@ class Claiming:
     ) -> None:
         self.edit = Edit(keys, index)
         self.claims = Claims()
-        self.now_us = 0
+        self.now_us = self.decided = 0
         self.forgot = False
         """Whether Redis has lost data: it knows of no token as high as one that it gave this process."""
         self._session, self._keys, self._index, self._names, self._worker = session, keys, index, names, worker
@@ -55,17 +56,19 @@ class Claiming:
         self._readded = False
 
     def decide(self, taken: Sequence[Taken], clock: Clock, lease_us: int, seen: SeenTokens, *, start: bool) -> bool:
-        """Read and decide; False if the entries are not this worker's any more. With ``start``, start the first.
+        """Read, and decide on the first: on ``decided`` of them. With ``start``, start the first claim.
 
-        The tokens are above all in ``seen``.
+        False if the entries are not this worker's any more. The tokens are above all in ``seen``.
         """
         raws, last = self._read(taken)
         # told once all is watched: what is not due now, a dispatcher by the same clock had not moved before
         self.now_us = clock.now_us()
         if not raws:
+            self.decided = len(taken)
             return False
+        self.decided = first_step(len(raw or b"") for raw in raws)
         token = first_token(last, self.now_us, seen.highest)
-        for entry, raw in zip(taken, raws, strict=True):
+        for entry, raw in list(zip(taken, raws, strict=True))[: self.decided]:
             record = None if entry.id in self._done else readable_record(entry.id, raw)
             self._done.add(entry.id)
             ours = record is not None and record.state == "S" and record.queue == entry.queue

@@ -1,16 +1,18 @@
 -- discard: forget dead letters for good.
 -- KEYS[1] prefix
 -- ARGV    now, ids ...
--- Returns how many were forgotten
-local discarded = 0
-for at = 2, #ARGV do
+-- Returns {how many were forgotten, of how many of the ids: the others are for the next step}
+local discarded, bytes, looked = 0, 0, 0
+for at = 2, math.min(#ARGV, STEP_TASKS + 1) do
+  if bytes >= STEP_BYTES then break end
+  looked = looked + 1
   local record = load(ARGV[at])
   if record and record.state == 'D' then
     redis.call('ZREM', key_dead(record.queue), ARGV[at])
     redis.call('HDEL', key_reasons(), ARGV[at])
     erase(ARGV[at])
     note('discarded', ARGV[at])
-    discarded = discarded + 1
+    discarded, bytes = discarded + 1, bytes + #record.body
   end
 end
-return discarded
+return { discarded, looked }

@@ -1,29 +1,31 @@
 -- give_back: a worker is gone, or disowns what it holds: all of it can be run again at once.
--- Guarantee: at most `limit` tasks a call; every task leaves the held list together with its claim. A worker taken for
+-- Guarantee: no more tasks a call than a short step can; every task leaves the held list together with its claim. A worker taken for
 --   silent that has been heard of since keeps what it holds. The rings that the worker took with it are rung again.
 -- KEYS[1] prefix
 -- ARGV    now, worker, cause ('w' worker lost, 'e' its life expired, 'u' it disowns what it never ran),
---         most losses before a task is buried, limit, since (microseconds; when the worker was lost),
+--         most losses before a task is buried, since (microseconds; when the worker was lost),
 --         how it was lost, for people, the token of what it was running ('' not known, '0' nothing: only that is to blame,
 --         if it is known), then the tokens of what it is known to have begun; with cause 'u', of what it has ended: that
 --         Redis has it as held shows that it lost the end, so it is run again like one whose lease ran out
 -- Returns {how many it still holds, then per task: id, queue, 'started' | 'held' | 'dead'}
 local worker, cause = ARGV[2], ARGV[3]
-local reply, begun = { 0 }, {}
-for at = 9, #ARGV do begun[ARGV[at]] = true end
+local reply, begun, bytes = { 0 }, {}, 0
+for at = 8, #ARGV do begun[ARGV[at]] = true end
 if cause == 'e' then
   local life = redis.call('ZSCORE', key_workers(), worker)
   if life and tonumber(life) > now then return reply end -- it has been heard of since
 end
-for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, tonumber(ARGV[5]) - 1)) do
+for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, STEP_TASKS - 1)) do
   local record = load(id)
+  if bytes >= STEP_BYTES then break end
+  bytes = bytes + (record and record.body and #record.body or 0)
   if record and record.worker == worker and (record.state == 'H' or record.state == 'L') then
     if record.state == 'H' and begun[record.token] then
       record.state, record.starts = 'L', record.starts + 1 -- word of it is still on its way, or lost
     end
-    local innocent = ARGV[8] ~= '' and ARGV[8] ~= record.token
+    local innocent = ARGV[7] ~= '' and ARGV[7] ~= record.token
     local forgotten = cause == 'u' and begun[record.token]
-    local how = lose(id, record, forgotten and 'e' or cause, ARGV[6], innocent and 0 or tonumber(ARGV[4]), ARGV[7])
+    local how = lose(id, record, forgotten and 'e' or cause, ARGV[5], innocent and 0 or tonumber(ARGV[4]), ARGV[6])
     for _, item in ipairs({ id, record.queue, how }) do reply[#reply + 1] = item end
   else
     redis.call('LREM', key_held(worker), 1, id)

@@ -1,11 +1,12 @@
 -- reap: take back leases that have run out, and find workers that hold tasks but are no longer heard of.
--- Guarantee: at most `limit` leases a call; a lease is taken back together with its claim.
+-- Guarantee: at most `limit` leases a call, and no more than a short step can; a lease is taken back together with its claim.
 -- KEYS[1] prefix
 -- ARGV    now, limit, lease (microseconds; a lease that ran out was last confirmed one lease earlier), most losses,
 --         latest (0, or the time past which the clock must have jumped: then nothing is taken back)
 -- Returns {now, when the next lease or life runs out ('' if none does), names of silent workers in a list,
 --          then per task: id, queue, 'started' | 'dead'}
-local limit, lease, most_losses = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local limit, lease, most_losses = math.min(tonumber(ARGV[2]), STEP_TASKS), tonumber(ARGV[3]), tonumber(ARGV[4])
+local bytes = 0
 local reply, next_end = { whole(now), '', {} }, nil
 if tonumber(ARGV[5]) > 0 and now > tonumber(ARGV[5]) then return reply end
 
@@ -21,10 +22,12 @@ for at = 1, #expired, 2 do
   if record and record.state == 'L' and record.queue == queue then
     local how = lose(id, record, 'e', whole(tonumber(expired[at + 1]) - lease), most_losses)
     for _, item in ipairs({ id, queue, how }) do reply[#reply + 1] = item end
+    bytes = bytes + #record.body
   else
     redis.call('ZREM', key_leased(), expired[at])
   end
-  limit = limit - 1
+  limit = bytes < STEP_BYTES and limit - 1 or 0
+  if limit == 0 then break end
 end
 if limit <= 0 then
   reply[2] = whole(now)

@@ -9,6 +9,10 @@
 local FIELDS = '^1|([SHLUD])|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
 local LONGEST = 180 -- no queue, due time and counters of a task take more
 
+-- What one step takes on, so that Redis is held for a millisecond at most (core/steps.py): so many tasks where each
+-- is taken apart, put together again and rung for; and no more once it has had so many bytes, to which comes one task.
+local STEP_TASKS, STEP_BYTES = 40, 65536
+
 local function whole(number) return string.format('%.0f', number) end
 
 -- The fields of a record; nil if a newer dueq wrote it, or it is damaged.

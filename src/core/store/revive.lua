@@ -2,13 +2,15 @@
 -- Guarantee: only dead letters are touched, each once.
 -- KEYS[1] prefix
 -- ARGV    now, ids ...
--- Returns how many were scheduled
+-- Returns {how many were scheduled, of how many of the ids: the others are for the next step}
 local refusal = refused()
 if refusal then return refusal end
 
-local revived = 0
-for at = 2, #ARGV do
+local revived, bytes, looked = 0, 0, 0
+for at = 2, math.min(#ARGV, STEP_TASKS + 1) do
+  if bytes >= STEP_BYTES then break end
   local id = ARGV[at]
+  looked = looked + 1
   local record = load(id)
   if record and record.state == 'D' then
     redis.call('ZREM', key_dead(record.queue), id)
@@ -18,7 +20,7 @@ for at = 2, #ARGV do
     save(id, record)
     if timer_add(record.queue, id, now) then ring_dispatcher() end
     note('revived', id, '{"due_us":' .. whole(now) .. '}')
-    revived = revived + 1
+    revived, bytes = revived + 1, bytes + #record.body
   end
 end
-return revived
+return { revived, looked }

@@ -12,13 +12,14 @@ from ..codec import Record
 from ..errors import DueqError, StrategyMismatch
 from ..keys import Keys
 from ..scripts import Script, Scripts, Value
+from ..steps import MOST_TASKS, steps
 from .base import ALIVE_S, EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
 from .channels import ScriptedChannel, advanced, misses_names, publish, step_arguments
 from .reading import KeyedStore
 from .tokens import SeenTokens
 
-_BATCH = 100  # tasks per script: keeps each well under a millisecond
-_BATCHES_PER_TRIP = 10
+_TRIP = 1000  # tasks scheduled in one round trip
+_GIVEN_BACK = 40  # claims that one step releases: each is put together anew, and rung for
 _CAUSES = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
 
 
@@ -43,25 +44,29 @@ class ScriptedStore(KeyedStore):
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
         results: list[Scheduled] = []
-        step = _BATCH * _BATCHES_PER_TRIP
         try:
-            for trip in range(0, len(tasks), step):
-                self._schedule_trip(tasks[trip : trip + step], results)
+            for trip in range(0, len(tasks), _TRIP):
+                self._schedule_trip(tasks[trip : trip + _TRIP], results)
         except StrategyMismatch as error:
             error.scheduled = results
             raise
         return results
 
     def _schedule_trip(self, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
-        if len(tasks) <= _BATCH:
-            replies = [self._schedule(*self._batch(tasks))]
+        if len(tasks) == 1:
+            batches, replies = [tasks], [self._schedule(*self._batch(tasks))]
         else:
-            replies = self._schedule.many(self._batch(tasks[at : at + _BATCH]) for at in range(0, len(tasks), _BATCH))
-        for reply in replies:
+            batches = [*steps(tasks, lambda task: len(task.body))]
+            replies = self._schedule.many(map(self._batch, batches))
+        for batch, reply in zip(batches, replies, strict=True):
             if isinstance(reply, Exception):
                 raise reply
-            now = int(reply[0])
-            results.extend(Scheduled(now, _existing(state)) for state in reply[1:])
+            results += _scheduled(reply)
+            left = batch[len(reply) - 1 :]
+            while left:  # one step could not look at all that large tasks have the ids of
+                reply = self._schedule(*self._batch(left))
+                results += _scheduled(reply)
+                left = left[len(reply) - 1 :]
 
     def _batch(self, tasks: Sequence[NewTask]) -> list[Value]:
         arguments: list[Value] = []
@@ -107,10 +112,14 @@ class ScriptedStore(KeyedStore):
         return ScriptedChannel(self._client, self._advance, self._seen, self._names, self._bells(queues), wakeup_fd)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
-        return [bool(kept) for kept in self._extend(worker, lease_us, *_named(claims))]
+        return [
+            bool(kept)
+            for some in [*steps(claims, _size)] or [()]
+            for kept in self._extend(worker, lease_us, *_named(some))
+        ]
 
     def release(self, worker: str, claims: Sequence[Record]) -> int:
-        return int(self._release(worker, *_named(claims)))
+        return sum(int(self._release(worker, *_named(some))) for some in steps(claims, _size, _GIVEN_BACK))
 
     def give_back(
         self,
@@ -126,7 +135,7 @@ class ScriptedStore(KeyedStore):
         remaining = 1
         while remaining:
             remaining, *rows = self._give_back(
-                worker, _CAUSES[cause], most_losses, _BATCH, since_us, how, "" if running is None else running, *begun
+                worker, _CAUSES[cause], most_losses, since_us, how, "" if running is None else running, *begun
             )
             lost += _lost(rows)
         return lost
@@ -139,10 +148,10 @@ class ScriptedStore(KeyedStore):
         return bool(self._alive(supervisor, round(ALIVE_S * US)))
 
     def revive(self, task_ids: Sequence[str]) -> int:
-        return sum(int(self._revive(*ids)) for ids in _hundreds(task_ids))
+        return _step_by_step(self._revive, task_ids)
 
     def discard(self, task_ids: Sequence[str]) -> int:
-        return sum(int(self._discard(*ids)) for ids in _hundreds(task_ids))
+        return _step_by_step(self._discard, task_ids)
 
     def mend(self, task_id: str, raw: bytes) -> bool:
         return bool(self._mend(task_id, raw))
@@ -170,12 +179,22 @@ class ScriptedStore(KeyedStore):
         )
 
 
+def _scheduled(reply: list[Any]) -> Iterator[Scheduled]:
+    """What ``schedule.lua`` replied."""
+    now = int(reply[0])
+    return (Scheduled(now, _existing(state)) for state in reply[1:])
+
+
 def _existing(state: bytes) -> Existing:
     if state == b"new":
         return ""
     if state.decode() not in EXISTING:
         raise DueqError("a task's id is in use by a record that cannot be read: was it written by a newer dueq?")
     return EXISTING[state.decode()]
+
+
+def _size(claim: Record) -> int:
+    return len(claim.body)
 
 
 def _named(claims: Sequence[Record]) -> Iterator[Value]:
@@ -189,4 +208,13 @@ def _lost(rows: list[Any]) -> list[Lost]:
 
 
 def _hundreds(items: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (items[at : at + _BATCH] for at in range(0, len(items), _BATCH))
+    return (items[at : at + MOST_TASKS] for at in range(0, len(items), MOST_TASKS))
+
+
+def _step_by_step(script: Script, task_ids: Sequence[str]) -> int:
+    """How many of the tasks ``script`` changed; a call does as many of them as it can in a short step."""
+    changed = at = 0
+    while at < len(task_ids):
+        done, looked = script(*task_ids[at : at + MOST_TASKS])
+        changed, at = changed + int(done), at + int(looked)
+    return changed

@@ -20,6 +20,7 @@ from ..bells import Command, ring_dispatcher, ring_workers
 from ..clock import Clock
 from ..codec import Record
 from ..keys import Keys
+from ..steps import MOST_TASKS
 from ..transactions import Aborted, Session, Transactions
 from . import settling
 from .base import Advance, Outcome, Settled
@@ -29,7 +30,6 @@ from .names import KnownNames
 from .tokens import SeenTokens
 from .unclaimed import Unclaimed, question
 
-_MOST = 1000
 _ROUNDS = 100
 
 
@@ -79,7 +79,7 @@ class Taking:
         start: Record | None,
     ) -> Advance:
         """See ``Store.advance``."""
-        step = _Step(worker, queues if want > 0 else (), lease_us, min(want, _MOST), outcome, start, start is None)
+        step = _Step(worker, queues if want > 0 else (), lease_us, min(want, MOST_TASKS), outcome, start, start is None)
         self._settle_and_take(step)
         for left in reversed(range(_ROUNDS)):
             if step.taken:
@@ -185,23 +185,31 @@ class Taking:
             session.read(ring_dispatcher(self._keys))
 
     def _claim(self, step: _Step) -> None:
-        """Claim what was taken, in two round trips."""
+        """Claim what was taken, in two round trips; in more if it is large."""
+        left: Sequence[Taken] = step.taken
+        while left:
+            left = left[self._claim_first(step, left) :]
 
-        def attempt(session: Session) -> Claims:
+    def _claim_first(self, step: _Step, taken: Sequence[Taken]) -> int:
+        """Claim the first of what was ``taken``; returns how many of it that was."""
+
+        def attempt(session: Session) -> Claiming:
             claiming = Claiming(session, self._keys, self._index, self._names, step.worker)
-            mine = claiming.decide(step.taken, self._clock, step.lease_us, self._seen, start=step.starts_taken)
+            start = step.starts_taken and not step.claims.records
+            mine = claiming.decide(taken, self._clock, step.lease_us, self._seen, start=start)
             step.now_us = claiming.now_us
             step.forgot = step.forgot or claiming.forgot
             if mine:
                 life: Command = ("ZADD", self._keys.plain("workers"), step.now_us + step.lease_us, step.worker)
                 session.commit([*claiming.edit.commands, *([life] if claiming.claims.records else [])])
-            return claiming.claims
+            return claiming
 
-        claims = self._transactions.run(attempt)
-        self._seen.saw(claims.records)
-        step.claims.records += claims.records
-        step.claims.dropped += claims.dropped
-        step.claims.aside += claims.aside
+        claiming = self._transactions.run(attempt)
+        self._seen.saw(claiming.claims.records)
+        step.claims.records += claiming.claims.records
+        step.claims.dropped += claiming.claims.dropped
+        step.claims.aside += claiming.claims.aside
+        return claiming.decided
 
     def _look_around(self, step: _Step) -> int:
         """Wake another worker for what is left, silence the bells of empty lists; returns how many tasks it holds."""

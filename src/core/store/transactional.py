@@ -22,6 +22,7 @@ from ..clock import US, Clock
 from ..codec import Record, decode_record, readable_record, task_of
 from ..errors import StrategyMismatch
 from ..keys import Keys
+from ..steps import MOST_TASKS, first_step, steps
 from ..transactions import Aborted, Session, Transactions
 from .base import ALIVE_S, EXISTING, Advance, Aside, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
 from .channels import PromptChannel
@@ -32,8 +33,6 @@ from .reading import KeyedStore
 from .rerunning import Rerunning
 from .taking import Taking
 from .unclaimed import Unclaimed, leave_aside, put_aside
-
-_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class TransactionalStore(KeyedStore):
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
         results: list[Scheduled] = []
         try:
-            for at in range(0, len(tasks), _BATCH):
-                self._schedule(tasks[at : at + _BATCH], results)
+            for some in steps(tasks, lambda task: len(task.body)):
+                self._schedule(some, results)
         except StrategyMismatch as error:
             error.scheduled = results
             raise
@@ -192,7 +191,7 @@ class TransactionalStore(KeyedStore):
         return PromptChannel(self, self._client, self._bells(queues), wakeup_fd)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
-        def attempt(session: Session) -> list[bool]:
+        def attempt(session: Session, claims: Sequence[Record]) -> list[bool]:
             held: Command = ("LLEN", self._keys.of("held", worker))
             *raws, holding = self._load(session, [claim.id for claim in claims], [held])
             now, edit = self._clock.now_us(), Edit(self._keys, self._index)
@@ -209,10 +208,13 @@ class TransactionalStore(KeyedStore):
             session.commit(edit.commands)
             return kept
 
-        return self._transactions.run(attempt)
+        kept: list[bool] = []
+        for some in [*steps(claims, _size)] or [()]:
+            kept += self._transactions.run(lambda session, some=some: attempt(session, some))  # type: ignore[misc]
+        return kept
 
     def release(self, worker: str, claims: Sequence[Record]) -> int:
-        def attempt(session: Session) -> int:
+        def attempt(session: Session, claims: Sequence[Record]) -> int:
             raws = self._load(session, [claim.id for claim in claims])
             edit, released = Edit(self._keys, self._index), 0
             for claim, raw in zip(claims, raws, strict=True):
@@ -223,7 +225,10 @@ class TransactionalStore(KeyedStore):
             self._commit(session, edit)
             return released
 
-        return self._transactions.run(attempt)
+        return sum(
+            self._transactions.run(lambda session, some=some: attempt(session, some))  # type: ignore[misc]
+            for some in steps(claims, _size)
+        )
 
     # -- when owners are gone
 
@@ -260,7 +265,7 @@ class TransactionalStore(KeyedStore):
         """A batch of what the worker holds; None once that is all, or if it turns out to be alive."""
         held, workers = self._keys.of("held", worker), self._keys.plain("workers")
         session.watch(held)
-        ids, life = session.read([("LRANGE", held, 0, _BATCH - 1), ("ZSCORE", workers, worker)])
+        ids, life = session.read([("LRANGE", held, 0, MOST_TASKS - 1), ("ZSCORE", workers, worker)])
         now, edit = self._clock.now_us(), Edit(self._keys, self._index)
         if cause == "lease_expired" and life is not None and float(life) > now:
             return None
@@ -271,9 +276,11 @@ class TransactionalStore(KeyedStore):
         session.watch(self._keys.plain("revoked"))
         revoked_key, again_key = self._keys.plain("revoked"), self._keys.plain("again")
         more: list[Command] = [*(("HGET", revoked_key, name) for name in names), ("HMGET", again_key, *names)]
-        *raws, agains = self._load(session, names, more)
+        *replies, agains = self._load(session, names, more)
+        raws, voids = replies[: len(names)], replies[len(names) :]
+        count = first_step(map(_length, raws))
         lost = []
-        for name, raw, revoked, again in zip(names, raws[: len(names)], raws[len(names) :], agains, strict=True):
+        for name, raw, revoked, again in [*zip(names, raws, voids, agains, strict=True)][:count]:
             record = readable_record(name, raw)
             if record is not None and record.worker == worker and record.state in ("H", "L"):
                 if record.state == "H" and record.token in begun:
@@ -293,7 +300,7 @@ class TransactionalStore(KeyedStore):
 
     def _forget(self, session: Session, worker: str) -> None:
         """A worker holds nothing any more: nobody whose silence matters. The rings that it took are rung again."""
-        busy = [queue.decode() for queue in session.read([("ZRANGE", self._keys.plain("busy"), 0, _BATCH - 1)])[0]]
+        busy = [queue.decode() for queue in session.read([("ZRANGE", self._keys.plain("busy"), 0, MOST_TASKS - 1)])[0]]
         # Redis may think it connected still: that takes one
         rings = [command for queue in busy for command in ring_workers(self._keys, queue, 2)]
         session.commit([("ZREM", self._keys.plain("workers"), worker), *rings, *ring_dispatcher(self._keys)])
@@ -325,7 +332,8 @@ class TransactionalStore(KeyedStore):
         # read again, now that the records are watched: an owner that extends its lease writes its record
         ends = session.read([("ZSCORE", leased, lease) for lease in leases])
         edit, lost = Edit(self._keys, self._index), []
-        for lease, (queue, _, task_id), raw, end in zip(leases, names, raws, ends, strict=True):
+        now_too = first_step(map(_length, raws))  # the others are expired still when the caller comes back
+        for lease, (queue, _, task_id), raw, end in [*zip(leases, names, raws, ends, strict=True)][:now_too]:
             record = readable_record(task_id, raw)
             if record is None or record.state != "L" or record.queue != queue:
                 edit.commands.append(("ZREM", leased, lease))
@@ -374,19 +382,21 @@ class TransactionalStore(KeyedStore):
         return self._each_dead(task_ids, edit_one)
 
     def _each_dead(self, task_ids: Sequence[str], edit_one: Callable[[Edit, Record, int], Record | None]) -> int:
-        def attempt(session: Session, ids: Sequence[str]) -> int:
+        def attempt(session: Session, ids: Sequence[str]) -> tuple[int, int]:
             now, edit = self._clock.now_us(), Edit(self._keys, self._index)
             raws, _ = self._load_to_index(session, ids)
-            records = [readable_record(*pair) for pair in zip(ids, raws, strict=True)]
+            count = first_step(map(_length, raws))
+            records = [readable_record(*pair) for pair in zip(ids[:count], raws[:count], strict=True)]
             dead = [record for record in records if record is not None and record.state == "D"]
             added = [edit_one(edit, record, now) for record in dead]
             self._commit(session, edit, added=[record for record in added if record is not None])
-            return len(dead)
+            return len(dead), count
 
-        done, unique = 0, list(dict.fromkeys(task_ids))
-        for at in range(0, len(unique), _BATCH):
-            some = unique[at : at + _BATCH]
-            done += self._transactions.run(lambda session, some=some: attempt(session, some))  # type: ignore[misc]
+        done, left = 0, list(dict.fromkeys(task_ids))
+        while left:
+            some = left[:MOST_TASKS]
+            changed, looked = self._transactions.run(lambda session, some=some: attempt(session, some))  # type: ignore[misc]
+            done, left = done + changed, left[looked:]
         return done
 
     def _exhume(self, edit: Edit, record: Record) -> None:
@@ -458,6 +468,14 @@ class TransactionalStore(KeyedStore):
         heads = replies[len(replies) - len(entries) :]
         if any(self._index.leads(head, entry) for head, entry in zip(heads, entries, strict=True)):
             session.read(ring_dispatcher(self._keys))
+
+
+def _size(claim: Record) -> int:
+    return len(claim.body)
+
+
+def _length(raw: bytes | None) -> int:
+    return len(raw or b"")
 
 
 def _is_of(record: Record, token: int, worker: str) -> bool:

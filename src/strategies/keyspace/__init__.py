@@ -28,7 +28,7 @@ _POKED = 100  # keys looked at in one step
 _EXPIRY_S = 0.001  # keys expire in whole milliseconds, in the one after their time
 _EVENT_S = 0.01  # after this the event of a poked key is not expected any more
 _CLOSE_S = 0.005  # a due time so close to the end of a sleep is what the sleep is for
-_PAGE = 1000  # tasks forgotten in one step
+_PAGE = 250  # tasks forgotten in one step
 
 
 class KeyspaceStrategy(ScriptedTimers):
