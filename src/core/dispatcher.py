@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
+from ..strategies.base import Dispatched
 from .bells import ring_dispatcher
+from .clock import US, ServerClock
 from .connection import TRANSIENT, described
 from .errors import NamespaceTooNew, StrategyMismatch
 from .lead import Lead
@@ -35,6 +37,7 @@ class Dispatcher:
         self._keys, self._transactions = namespace.keys, Transactions(namespace.client)
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
         self._trouble, self._lead = Trouble(log, telemetry), Lead()
+        self._clock = ServerClock()
 
     def run(self) -> int:
         """Dispatch until stopped; returns the exit status. Raises StrategyMismatch if the namespace was migrated,
@@ -54,18 +57,18 @@ class Dispatcher:
         self._telemetry.turn()
         part = "dispatch"
         try:
-            asked = time.monotonic()
+            asked_ns = time.monotonic_ns()
             result = self._strategy.dispatch(self._batch)
-            # Redis told the time somewhere between question and answer: take the middle for the moment it spoke of
-            told = (asked + time.monotonic()) / 2
+            answered_ns = time.monotonic_ns()
             if self._trouble.passed(part):
                 log.info("Redis is back")
-            self._lead.answered(max((one.seconds for one in result.moved), default=None), result.next_in)
+            late = max((one.seconds for one in result.moved), default=None)
+            self._lead.answered(late, result.next_in, (answered_ns - asked_ns) / 1e9)
             self._telemetry.moved(result.moved, result.now_us)
             self._telemetry.conflicts(result.conflicts)
             if result.next_in != 0:
                 part = "sleep"
-                self._sleep(told, result.next_in)
+                self._sleep(self._left(result, asked_ns, answered_ns))
                 self._trouble.passed(part)
         except TRANSIENT as error:
             self._lead.interrupted()
@@ -81,10 +84,21 @@ class Dispatcher:
         except TRANSIENT as error:
             log.warning("could not wake another dispatcher while stopping: %s", described(error))
 
-    def _sleep(self, told: float, next_in: float | None) -> None:
-        due = next_in is not None and next_in < self._safety_net
-        left = told + (next_in if due and next_in is not None else self._safety_net) - time.monotonic()
-        sleeps = self._lead.sleep(left) if due else left
+    def _left(self, result: Dispatched, asked_ns: int, answered_ns: int) -> float | None:
+        """In how many seconds to ask, for the question to be there when the next task is due; None: none is scheduled.
+
+        Counted from a question, never from its answer: one that stalls makes nobody late.
+        """
+        if result.next_in is None:
+            return None
+        if not result.now_us:  # a strategy that does not tell the time
+            return result.next_in - (time.monotonic_ns() - asked_ns) / 1e9
+        self._clock.told(result.now_us, asked_ns, answered_ns)
+        return result.next_in + (result.now_us - self._clock.latest_us()) / US
+
+    def _sleep(self, left: float | None) -> None:
+        due = left is not None and left < self._safety_net
+        sleeps = self._lead.sleep(left) if due and left is not None else self._safety_net
         if sleeps <= 0:
             return
         self._telemetry.turn(sleeps)

@@ -63,8 +63,8 @@ class Dispatched:
 
     ``moved`` has every task moved; ``next_in`` is the exact number of seconds until the next is due (0: more are due
     already; None: none is scheduled). ``conflicts`` counts the attempts that came to nothing because another
-    dispatcher, or a cancel, was faster. ``now_us`` is when it was done, in epoch microseconds by the clock that the
-    strategy goes by; it counts only where something was moved.
+    dispatcher, or a cancel, was faster. ``now_us`` is the moment that ``next_in`` counts from, in epoch microseconds by
+    the clock that the strategy goes by; 0: not told, which costs punctuality.
     """
 
     moved: list[Moved] = field(default_factory=list)

@@ -174,3 +174,18 @@ def test_what_comes_late_now_and_then_does_not_make_it_ask_over_and_over() -> No
 class _Without(Lead):
     def sleep(self, left: float) -> float:
         return left
+
+
+def test_over_a_long_way_there_is_no_lead_since_a_second_trip_is_dear() -> None:
+    lead = led(0.5 * MS)
+    lead.answered(None, GAP, 40 * MS)
+    assert GAP < lead.sleep(GAP) <= GAP + MS
+    lead.answered(None, 0.1 * MS, 40 * MS)
+    assert lead.seconds == 0.5 * MS
+
+
+def test_one_answer_that_stalls_makes_no_way_long() -> None:
+    lead = led(0.5 * MS)
+    lead.answered(None, GAP, 0.2 * MS)
+    lead.answered(None, GAP, 400 * MS)
+    assert lead.sleep(GAP) == GAP - 0.5 * MS

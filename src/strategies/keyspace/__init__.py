@@ -16,7 +16,7 @@ from typing import Any
 
 import redis
 
-from ...core.clock import Clock
+from ...core.clock import US, Clock, ServerClock
 from ...core.keys import Keys
 from ...core.scripts import lua
 from ...core.stop import readable
@@ -46,18 +46,23 @@ class KeyspaceStrategy(ScriptedTimers):
         super().__init__(client, keys, owner, clock)
         self._poke = self.scripts.load(__package__, "poke")
         self._events = Events(client, keys)
+        self._server_clock = ServerClock()
         self._raced = False  # whether an event ended the last sleep
         self._next_at = math.inf  # monotonic seconds: when the first task known of is due
 
     def dispatch(self, limit: int) -> Dispatched:
         raced, self._raced = self._raced, False
         self._events.heard()  # whatever they speak of is looked at now
-        asked = time.monotonic()
+        asked_ns = time.monotonic_ns()
         result, echoes = self.step(limit)
         self._events.expect_echoes(echoes)
-        # Redis told the time somewhere between question and answer
-        told = (asked + time.monotonic()) / 2
-        self._next_at = math.inf if result.next_in is None else told + result.next_in
+        # counted from the question: an answer that stalls makes nobody late
+        self._server_clock.told(result.now_us, asked_ns, time.monotonic_ns())
+        if result.next_in is None:
+            self._next_at = math.inf
+        else:
+            left = result.next_in + (result.now_us - self._server_clock.latest_us()) / US
+            self._next_at = time.monotonic() + left
         return replace(result, conflicts=int(raced and not result.moved))
 
     def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:

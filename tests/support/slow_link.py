@@ -1,0 +1,79 @@
+"""A slow link to a server: whatever passes arrives later, each way by a time of its own, and holds up nothing else."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from urllib.parse import quote, unquote, urlsplit
+
+
+class Link:
+    """How slow it is, in seconds. ``url`` is its near end."""
+
+    def __init__(self, url: str, there_s: float, back_s: float) -> None:
+        self.url, self._there_s, self._back_s = url, there_s, back_s
+        self._stall_s = 0.0
+
+    def stall(self, seconds: float) -> None:
+        """Hold up the next reply for so long."""
+        self._stall_s = seconds
+
+    def join(self, client: socket.socket, server: str) -> None:
+        """Pass on what the client and the server say to each other, until one hangs up."""
+        upstream = socket.socket(socket.AF_UNIX)
+        upstream.connect(server)
+        _pass_on(client, upstream, lambda: self._there_s)
+        _pass_on(upstream, client, self._back)
+
+    def _back(self) -> float:
+        stall, self._stall_s = self._stall_s, 0.0
+        return self._back_s + stall
+
+
+def _pass_on(source: socket.socket, sink: socket.socket, delay: Callable[[], float]) -> None:
+    """One way of a connection: a thread that reads, and one that writes when it is time."""
+    waiting: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
+
+    def read() -> None:
+        data = b"something"
+        while data:
+            try:
+                data = source.recv(1 << 16)
+            except OSError:  # it was closed from here
+                data = b""
+            waiting.put((time.monotonic() + delay(), data))
+
+    def write() -> None:
+        with suppress(OSError):  # the other end hung up, which is passed on
+            while (item := waiting.get())[1]:
+                time.sleep(max(0.0, item[0] - time.monotonic()))
+                sink.sendall(item[1])
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    for work in (read, write):
+        threading.Thread(target=work, daemon=True).start()
+
+
+@contextmanager
+def slow(url: str, directory: Path, *, there_s: float = 0.0, back_s: float = 0.0) -> Iterator[Link]:
+    """A link to the server at ``url``, at an address of its own."""
+    path, server = directory / "link", unquote(urlsplit(url).path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(128)
+        link = Link(f"unix://{quote(str(path))}?db=0", there_s, back_s)
+
+        def accept() -> None:
+            with suppress(OSError):  # the end
+                while True:
+                    link.join(listener.accept()[0], server)
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield link
+        listener.shutdown(socket.SHUT_RDWR)
