@@ -112,8 +112,8 @@ def test_an_answer_that_stalls_makes_no_task_late(world: World, tmp_path: Path) 
     def run() -> bool:
         with engine(world, link) as late:
             time.sleep(0.3)  # both are asleep
-            link.stall(stalled_s)
-            schedule(world, 1, US)  # whose ring, or the answer to what it makes the dispatcher ask, comes late
+            link.stall(0.0, stalled_s)  # it is rung for at once, but the answer to what it asks then comes late
+            schedule(world, 1, US)
             wait_until(lambda: len(late) == 1, 10)
         print(f"{world.strategy.name}: an answer stalls for {stalled_s:.1f} s: leased {1000 * late[0]:.2f} ms late")
         return late[0] <= stalled_s / 20

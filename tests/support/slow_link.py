@@ -17,11 +17,11 @@ class Link:
 
     def __init__(self, url: str, there_s: float, back_s: float) -> None:
         self.url, self._there_s, self._back_s = url, there_s, back_s
-        self._stall_s = 0.0
+        self._stalls: list[float] = []
 
-    def stall(self, seconds: float) -> None:
-        """Hold up the next reply for so long."""
-        self._stall_s = seconds
+    def stall(self, *seconds: float) -> None:
+        """Hold up the next replies for so long."""
+        self._stalls = list(seconds)
 
     def join(self, client: socket.socket, server: str) -> None:
         """Pass on what the client and the server say to each other, until one hangs up."""
@@ -31,8 +31,7 @@ class Link:
         _pass_on(upstream, client, self._back)
 
     def _back(self) -> float:
-        stall, self._stall_s = self._stall_s, 0.0
-        return self._back_s + stall
+        return self._back_s + (self._stalls.pop(0) if self._stalls else 0.0)
 
 
 def _pass_on(source: socket.socket, sink: socket.socket, delay: Callable[[], float]) -> None:
