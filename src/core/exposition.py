@@ -273,7 +273,7 @@ class RedisProbe:
             tasks[queue, "ready"], tasks[queue, "leased"], tasks[queue, "dead"] = depth.ready, depth.leased, depth.dead
             waiting = [due for due in (depth.oldest_ready_us, census.oldest_due_us) if due is not None]
             overdue[queue] = max(0.0, (now - min(waiting, default=now)) / US)
-        self._note_produced(namespace.store.producer_counts(), queues)
+        self._note_produced(namespace.store.producer_counts(queues), queues)
         return RedisView(skew, tasks, overdue)
 
     def _note_produced(self, told: Mapping[tuple[str, str], int], queues: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.world import LEASE_US, World
+from support.world import LEASE_US, SCRIPTED, World
 
 from dueq.core.clock import US
 from dueq.core.codec import Record
@@ -20,6 +20,7 @@ from dueq.core.store.base import NewTask, Outcome
 MOST_US = 1000
 RUNS = 7
 MANY, FEW = 400, 20
+QUEUES = [f"queue{number}" for number in range(2000)]
 SMALL = b'["f",[]]'
 LARGE = b'["f",["' + b"x" * 60_000 + b'"]]'
 LONGEST = b'["f",["' + b"x" * (256 * 1024 - 20) + b'"]]'
@@ -196,6 +197,25 @@ for _name, _make in {
     STEPS |= {f"{_name} largest": _make(LONGEST, 2)}
 
 
+def many_queues(of: Step) -> Step:
+    """The same beside 2,000 queues that have nothing to do yet."""
+
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        world.store.schedule([NewTask(f"far-{queue}", queue, 3600 * US, SMALL, True) for queue in QUEUES])
+        return of(world, run)
+
+    return prepare
+
+
+def count(world: World, run: str) -> Callable[[], object]:
+    return world.store.producer_counts
+
+
+for _name in ("dispatch", "take small", "give_back small", "reap small", "schedule due"):
+    STEPS[f"{_name}, many queues"] = many_queues(STEPS[_name])
+STEPS["count, many queues"] = many_queues(count)
+
+
 def usec(world: World) -> dict[str, tuple[int, int]]:
     """Of each command: how often it was called, and how many microseconds that took in all."""
     found: Any = world.redis.info("commandstats")
@@ -217,6 +237,8 @@ def longest_us(world: World, act: Callable[[], object]) -> float:
 @pytest.mark.leaves_keys
 @pytest.mark.parametrize("name", STEPS)
 def test_no_step_holds_redis_for_longer_than_a_millisecond(world: World, name: str) -> None:
+    if name.endswith("many queues") and world.settings.strategy not in SCRIPTED:
+        pytest.skip("many queues need scripts")
     took: list[int] = []
     for run in range(RUNS):
         world.wipe()

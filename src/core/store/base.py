@@ -340,8 +340,11 @@ class Store(ABC):
         """How many tasks of a queue are beyond SCHEDULED, by state."""
 
     @abstractmethod
-    def producer_counts(self) -> dict[tuple[str, str], int]:
-        """What producers did since the namespace began: ("scheduled" | "cancelled", queue) -> how many tasks."""
+    def producer_counts(self, queues: Sequence[str] | None = None) -> dict[tuple[str, str], int]:
+        """What producers did since the namespace began: ("scheduled" | "cancelled", queue) -> how many tasks.
+
+        Of some queues; None: of all that there are now.
+        """
 
     @abstractmethod
     def shards(self, keys: Sequence[str]) -> dict[str, bytes]:

@@ -12,12 +12,16 @@ from ..clock import Clock
 from ..codec import Record, decode_record, readable_record
 from ..keys import Keys
 from ..paging import zset_pages
+from ..steps import steps
 from .again import decode_again
 from .base import DeadLetter, Depth, NewTask, Store
 from .names import KnownNames
 from .unclaimed import list_of, pairs
 
 _TRIP = 100  # commands in one round trip
+
+
+_COUNTED = ("scheduled", "cancelled")  # what producers do
 
 
 class KeyedStore(Store):
@@ -106,12 +110,14 @@ class KeyedStore(Store):
             record = readable_record(oldest.decode(), self._client.hget(self._keys.record(oldest.decode()), oldest))
         return Depth(waiting, self.leases().get(queue, 0), dead, record.due_us if record else None)
 
-    def producer_counts(self) -> dict[tuple[str, str], int]:
-        counts = {}
-        for name, value in self._client.hgetall(self._keys.plain("stats")).items():
-            what, _, queue = name.decode().partition(":")
-            counts[what, queue] = int(value)
-        return counts
+    def producer_counts(self, queues: Sequence[str] | None = None) -> dict[tuple[str, str], int]:
+        names = [(what, queue) for queue in (self.queues() if queues is None else queues) for what in _COUNTED]
+        pages = [*steps(names, lambda name: 0)]
+        pipe = self._client.pipeline(transaction=False)
+        for page in pages:
+            pipe.hmget(self._keys.plain("stats"), [f"{what}:{queue}" for what, queue in page])
+        counts = [raw for raws in (pipe.execute() if pages else []) for raw in raws]
+        return {name: int(raw) for name, raw in zip(names, counts, strict=True) if raw is not None}
 
     def shards(self, keys: Sequence[str]) -> dict[str, bytes]:
         pipe = self._client.pipeline(transaction=False)
