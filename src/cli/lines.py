@@ -7,33 +7,52 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.app import DEFAULT_QUEUE, HANDLER, Call
+from ..core.app import HANDLER, Call
 from ..core.codec import check_id, encode_body
 from ..core.config import Settings
+from ..core.definition import check_task_name
 from ..core.errors import DueqError, InvalidTask
 from ..core.keys import check_name
+from .known import KnownTasks
 from .times import due
 
 _FIELDS = frozenset({"data", "task", "args", "kwargs", "at", "in", "queue", "id"})
 _MOST_COMPLAINTS = 10
 
 
-def call(entry: dict[str, Any], *, queue: str | None = None, limit: int = Settings().max_payload) -> Call:
-    """The call that ``entry`` describes; ``queue`` is for one that names none. Raises a DueqError."""
+def call(
+    entry: dict[str, Any],
+    *,
+    queue: str | None = None,
+    limit: int = Settings().max_payload,
+    known: KnownTasks = KnownTasks(),  # noqa: B008  # frozen
+) -> Call:
+    """The call that ``entry`` describes. Raises a DueqError.
+
+    One that names no queue goes to ``queue``, if that is given, else to the queue that its task names.
+    """
     if unknown := sorted(entry.keys() - _FIELDS):
         raise InvalidTask(f"unknown field {', '.join(unknown)}: known are {', '.join(sorted(_FIELDS))}")
     name, args, kwargs = _what(entry)
     _expect(entry, ("at", "in"), (str, int, float, type(None)), "text or a number")
     _expect(entry, ("queue", "id"), (str, type(None)), "text")
     when, relative = due(entry.get("at"), entry.get("in"))
-    chosen = check_name("queue", entry.get("queue") or queue or DEFAULT_QUEUE)
+    known.check(name, args, kwargs)
+    chosen = check_name("queue", entry.get("queue") or queue or known.queue_of(name))
     # no token_urlsafe: an id that begins with "-" would look like an option to dueq cancel
     task_id = secrets.token_hex(10) if entry.get("id") is None else check_id(entry["id"])
     body = encode_body(name, args, kwargs, limit, lambda position: f"args[{position}]" if name != HANDLER else "data")
     return Call(name, chosen, when, relative, body, task_id)
 
 
-def calls(lines: Iterable[str], *, queue: str | None = None, timed: bool = True) -> list[Call]:
+def calls(
+    lines: Iterable[str],
+    *,
+    queue: str | None = None,
+    timed: bool = True,
+    limit: int = Settings().max_payload,
+    known: KnownTasks = KnownTasks(),  # noqa: B008  # frozen
+) -> list[Call]:
     """The calls that JSON lines describe, empty lines skipped; unless ``timed``, those without a time are due now.
 
     Raises InvalidTask, naming the lines, if any of them is wrong.
@@ -47,7 +66,7 @@ def calls(lines: Iterable[str], *, queue: str | None = None, timed: bool = True)
             entry = _object(line)
             if not timed and entry.keys().isdisjoint({"at", "in"}):
                 entry["in"] = 0
-            found.append(call(entry, queue=queue))
+            found.append(call(entry, queue=queue, limit=limit, known=known))
         except DueqError as error:
             complaints.append(f"line {number}: {error}")
             if len(complaints) == _MOST_COMPLAINTS:
@@ -89,8 +108,7 @@ def _what(entry: dict[str, Any]) -> tuple[str, list[Any], dict[str, Any]]:
         _expect(entry, ("kwargs",), (dict,), "an object")
         if "data" in entry:
             raise InvalidTask("data is for the handler: a named task takes args and kwargs")
-        if not entry["task"]:
-            raise InvalidTask("the task's name is empty")
+        check_task_name(entry["task"])
         return entry["task"], entry.get("args", []), entry.get("kwargs", {})
     if "data" not in entry:
         raise InvalidTask("what to run is missing: give data (for the app's handler), or task with args and kwargs")

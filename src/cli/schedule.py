@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,10 @@ import typer
 
 from ..core.app import Call, Dueq, Handle
 from ..core.errors import InvalidTask
+from ..core.target import load
+from .known import KnownTasks, of_app, of_namespace
 from .lines import call, calls, parsed
-from .options import Json, NamespaceName, RedisUrl
+from .options import Json, NamespaceName, RedisUrl, given
 from .output import note, progress, say, say_json, timestamp
 from .times import AT_HELP, IN_HELP
 
@@ -22,6 +25,7 @@ _PER_TRIP = 1000
 
 
 def schedule(
+    context: typer.Context,
     data: Annotated[
         str | None,
         typer.Argument(
@@ -52,7 +56,7 @@ def schedule(
             "--queue",
             metavar="NAME",
             show_default=False,
-            help="Queue to run it from; 'default' if not given. A named task's own queue is known to its code only.",
+            help="Queue to run it from; by default the task's own, where that is known, else 'default'.",
         ),
     ] = None,
     id_: Annotated[
@@ -70,6 +74,15 @@ def schedule(
             "--file", "-f", metavar="FILE", show_default=False, help="JSON lines instead, one task each; - is stdin."
         ),
     ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            metavar="MODULE:APP",
+            show_default=False,
+            help="The application: its tasks' names, arguments and queues count, and its namespace and address.",
+        ),
+    ] = None,
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
     as_json: Json = False,
@@ -79,11 +92,15 @@ def schedule(
     Arguments are JSON: text needs its own quotes inside the shell's, as in
     '"hello"'.
 
+    A task goes to its own queue, and a name that is not known is refused: by
+    the application, if --app gives it, else by what the supervisors of the
+    namespace serve, or have served today. With neither, any name is taken.
+
     \b
     Examples:
       dueq schedule '{"user": 42}' --in 10m
       dueq schedule '"hello"' --at 2030-01-31T09:00+01:00 --id greeting
-      dueq schedule --task shop.remind '[42, "hello"]' --in 1h30m --queue mail
+      dueq schedule --task shop.remind '[42, "hello"]' --in 1h30m --app shop:app
       dueq schedule --file tasks.jsonl
 
     \b
@@ -97,14 +114,33 @@ def schedule(
     """
     if file is not None:
         if any(value is not None for value in (data, at, in_, task, kwargs, id_)):
-            raise typer.BadParameter("with --file, everything but --queue stands in the file")
-        wanted = _from_file(file, queue)
+            raise typer.BadParameter("with --file, everything but --queue and --app stands in the file")
+        entry = {}
     else:
-        wanted = [call(_entry(data, at, in_, task, kwargs, id_), queue=queue)]
+        entry = _entry(data, at, in_, task, kwargs, id_)
+        call(entry, queue=queue)  # what is wrong in itself is told of before anybody is asked
+    producer, known = _producer(context, app, redis_url, namespace)
+    limit = producer.settings.max_payload
+    if file is not None:
+        wanted = _from_file(file, queue, limit, known)
+    else:
+        wanted = [call(entry, queue=queue, limit=limit, known=known)]
     if wanted:
         logging.getLogger("dueq.producer").setLevel(logging.ERROR)  # what it warns of is said here, by _report
-        app = Dueq(redis_url, namespace=namespace)
-        _report(_send(app, wanted, as_json), wanted, as_json)
+        _report(_send(producer, wanted, as_json), wanted, as_json)
+
+
+def _producer(
+    context: typer.Context, target: str | None, redis_url: str | None, namespace: str | None
+) -> tuple[Dueq, KnownTasks]:
+    """Who schedules, and which tasks are known. An application's own address and namespace yield to flags only."""
+    if target is None:
+        return Dueq(redis_url, namespace=namespace), of_namespace(redis_url, namespace)
+    app = load(target)
+    address, name = given(context, "redis_url"), given(context, "namespace")
+    own = app.settings
+    app.bind(replace(own, redis_url=address or own.redis_url, namespace=name or own.namespace))
+    return app, of_app(app, target)
 
 
 def _entry(
@@ -135,12 +171,12 @@ def _json(what: str, text: str) -> Any:
         raise InvalidTask(f"{what} is no JSON ({error}): if it is meant as text, write {quoted}") from None
 
 
-def _from_file(file: str, queue: str | None) -> list[Call]:
+def _from_file(file: str, queue: str | None, limit: int, known: KnownTasks) -> list[Call]:
     if file == "-":
-        return calls(sys.stdin, queue=queue)
+        return calls(sys.stdin, queue=queue, limit=limit, known=known)
     try:
         with progress().open(Path(file), "rt", encoding="utf-8", description="Checking") as lines:
-            return calls(lines, queue=queue)
+            return calls(lines, queue=queue, limit=limit, known=known)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidTask(f"cannot read {file}: {error}") from None
 

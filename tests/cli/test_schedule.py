@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.world import World
 
+from dueq.core import registry
 from dueq.core.app import HANDLER
 from dueq.core.codec import Record, decode_body
 
@@ -141,3 +143,72 @@ def test_what_json_would_drop_or_change_is_refused(cli: Cli) -> None:
         line = f'{{"in": 0, "data": {data}}}\n'
         answer = cli("schedule", "--file", "-", stdin=line)
         assert (answer.code, says in answer.err) == (2, True), (data[:40], answer.err[:200])
+
+
+# -- which tasks there are
+
+
+APP = """
+from dueq import Dueq
+app = Dueq(namespace="of-the-app")
+
+@app.task(queue="mail")
+def remind(user, text=""): ...
+
+@app.task
+def reminder(): ...
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop_of_cli.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "shop_of_cli", raising=False)
+
+
+def test_the_app_says_queue_and_arguments(cli: Cli, world: World, shop: None) -> None:
+    where = ("--app", "shop_of_cli:app", "--namespace", world.settings.namespace)
+    task = ("--task", "shop_of_cli.remind", "--in", "1h")
+    assert cli("schedule", *task, "[1]", "--id", "a", *where).code == 0
+    assert record(world, "a").queue == "mail"
+    assert cli("schedule", *task, "[1]", "--id", "b", "--queue", "slow", *where).code == 0
+    assert record(world, "b").queue == "slow"
+    line = '{"task": "shop_of_cli.remind", "args": [1], "in": 3600, "id": "c"}\n'
+    assert cli("schedule", "--file", "-", *where, stdin=line).code == 0
+    assert record(world, "c").queue == "mail"
+    for arguments, says in (
+        (("--task", "shop_of_cli.remnid", "--in", "1h", "[1]"), "did you mean shop_of_cli.remind"),
+        (("--task", "remind", "--in", "1h", "[1]"), "did you mean shop_of_cli.remind"),
+        (("--task", "quite.another", "--in", "1h", "[1]"), "it knows shop_of_cli.remind, shop_of_cli.reminder"),
+        ((*task, "[]"), "shop_of_cli.remind(user, text='')"),
+        ((*task, "[1, 2, 3]"), "too many"),
+        (("1", "--in", "1h"), "@app.handler"),
+    ):
+        answer = cli("schedule", *arguments, *where)
+        assert (answer.code, says in answer.err) == (2, True), answer.err
+    world.redis.delete(*world.redis.keys("dueq:{of-the-app}:*") or ["none"])
+
+
+def test_the_app_s_own_namespace_yields_to_flags_only(cli: Cli, world: World, shop: None) -> None:
+    assert cli("schedule", "[]", "--task", "shop_of_cli.reminder", "--in", "1h", "--app", "shop_of_cli:app").code == 0
+    assert world.store.queues() == []
+    keys = world.redis.keys("dueq:{of-the-app}:*")
+    assert keys
+    world.redis.delete(*keys)
+
+
+def test_the_namespace_says_queue_and_name(cli: Cli, world: World) -> None:
+    assert cli("schedule", "[]", "--task", "any.name", "--in", "1h").code == 0  # nobody knows
+    served = registry.Served(("mail",), {"shop.remind": "mail", HANDLER: "default"})
+    about = registry.about_me("0", "lua", world.now_us())
+    registry.enter(world.main, "s1", about, {}, served)
+    assert cli("schedule", "[1]", "--task", "shop.remind", "--in", "1h", "--id", "a").code == 0
+    assert record(world, "a").queue == "mail"
+    assert cli("schedule", "1", "--in", "1h").code == 0
+    answer = cli("schedule", "[1]", "--task", "shop.remnid", "--in", "1h")
+    assert (answer.code, "did you mean shop.remind?" in answer.err) == (2, True)
+    assert "--app" in answer.err
+    answer = cli("schedule", "[1]", "--task", 'shop."x', "--in", "1h")
+    assert (answer.code, "quotes" in answer.err) == (2, True)

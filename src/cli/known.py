@@ -1,0 +1,70 @@
+"""Which tasks there are: by the application, where it is given, else by the supervisors that serve the namespace."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core import registry
+from ..core.app import DEFAULT_QUEUE, HANDLER, Dueq
+from ..core.arguments import Signature
+from ..core.errors import InvalidTask, ServerRefused
+from .options import opened
+
+_NEAREST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTasks:
+    """The tasks that ``source`` knows, each with its queue. None: nobody knows, so every name is taken as it is."""
+
+    source: str = ""
+    queues: Mapping[str, str] | None = None
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
+
+    def check(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raises InvalidTask if ``task`` is not known, or known not to take these arguments."""
+        if self.queues is not None and task not in self.queues:
+            if task == HANDLER:
+                raise InvalidTask(f"{self.source} has no handler (@app.handler) for plain data: name a task, --task")
+            raise InvalidTask(f"{self.source} knows no task {task}{_nearest(task, self.queues)}")
+        if (signature := self.signatures.get(task)) is not None:
+            signature.check(args, kwargs)
+
+    def queue_of(self, task: str) -> str:
+        """The queue that the task itself names."""
+        return (self.queues or {}).get(task, DEFAULT_QUEUE)
+
+
+def of_app(app: Dueq, target: str) -> KnownTasks:
+    """The tasks of an application."""
+    tasks = app.tasks
+    return KnownTasks(
+        target,
+        {name: task.queue for name, task in tasks.items()},
+        {name: task.signature for name, task in tasks.items()},
+    )
+
+
+def of_namespace(redis_url: str | None, namespace: str | None) -> KnownTasks:
+    """What the supervisors of a namespace serve; nothing if none is registered, or if the user may not read that."""
+    try:
+        with opened(redis_url, namespace) as space:
+            queues = registry.task_queues(space)
+            source = f"what serves namespace {space.keys.namespace} (for newer code give --app MODULE:APP)"
+    except ServerRefused:
+        return KnownTasks()
+    return KnownTasks(source, queues or None)
+
+
+def _nearest(task: str, known: Iterable[str]) -> str:
+    names = [name for name in known if name != HANDLER]
+    last = {name.rsplit(".", 1)[-1]: name for name in names}
+    near = difflib.get_close_matches(task, names, _NEAREST) or [
+        last[short] for short in difflib.get_close_matches(task.rsplit(".", 1)[-1], last, _NEAREST)
+    ]
+    if near:
+        return f": did you mean {' or '.join(near)}?"
+    return f": it knows {', '.join(sorted(names)[:10]) or 'none'}{', …' if len(names) > 10 else ''}"
