@@ -18,7 +18,7 @@ from .clock import Delay, When, datetime_of, delay_us, due_us
 from .codec import check_id, encode_body
 from .config import Settings, from_environment
 from .connection import explained
-from .context import Context, running
+from .context import Context, asked_again, running
 from .deadline import within
 from .definition import check_function, check_policy, name_of
 from .errors import (
@@ -499,6 +499,8 @@ def _schedule_all(namespace: Namespace, tasks: Sequence[NewTask], done: list[Sch
         return
     for task in tasks:
         now = namespace.store.again(task, own.token) if task.id == own.id else None
+        if now is not None:
+            asked_again.add(own.token)
         done += namespace.store.schedule([task]) if now is None else [Scheduled(now, "", again=True)]
 
 

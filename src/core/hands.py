@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from . import context
 from .clock import US, ServerClock
 from .codec import Record, task_of
 from .connection import TRANSIENT
@@ -306,9 +307,12 @@ class Hands:
     def _settled(self, outcome: Outcome, step: Advance, *, asked_again: bool = False) -> None:
         how, token = step.settled, outcome.claim.token
         # asked again, a record that is gone or claimed anew shows that the first request had arrived (an ack leaves
-        # none to claim); unless word of the start was lost, too, and others may have been given the task by now
+        # none to claim, unless the task asked to run after itself); but not if word of the start was lost, too, and
+        # others may have been given the task by now
         others = token in self._unheard and time.monotonic() >= self._trusted + self._trust_s
-        arrived = asked_again and not others and (how == "missing" or (how == "stale" and outcome.kind == "retry"))
+        runs_on = outcome.kind == "retry" or token in context.asked_again
+        context.asked_again.discard(token)
+        arrived = asked_again and not others and (how == "missing" or (how == "stale" and runs_on))
         if how in ("done", "repeated") or arrived:
             self._ended.append(token)
             self._telemetry.finished(outcome, step.now_us)

@@ -21,11 +21,12 @@ from support.world import SCRIPTED, World
 from dueq.core.clock import US, ServerClock
 from dueq.core.codec import Record, task_of
 from dueq.core.connection import TRANSIENT, connect, server_version
+from dueq.core.context import asked_again
 from dueq.core.hands import Hands
 from dueq.core.keeper import Keeper
 from dueq.core.namespace import Namespace
 from dueq.core.prefetch import Prefetch
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import NewTask, Outcome
 from dueq.core.tally import Tally
 from dueq.core.telemetry import WorkerTelemetry
 
@@ -403,6 +404,26 @@ def test_what_arrived_before_an_outage_shorter_than_the_lease_counts_as_done(wor
     time.sleep(1.1)  # longer than it trusts what it holds
     worker.turns()
     assert (worker.done, worker.duplicates) == (TASKS, 0)
+    worker.leave()
+
+
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_a_task_that_runs_again_after_itself_is_no_duplicate_of_itself(world: World) -> None:
+    """Word that it was settled is lost, and its next run is another worker's by the time that it is asked for again."""
+    world.ready("a", *[f"t{number}" for number in range(TASKS)])
+    worker = Hired(world.actor())
+    claim = worker.turn()
+    assert claim is not None
+    assert world.store.again(NewTask(claim.id, "other", 0, b'["g",[]]', True), claim.token)
+    asked_again.add(claim.token)
+    worker.turn()
+    wait_until(lambda: (now := world.store.record(claim.id)) is not None and now.state == "S", 5)
+    world.dispatch_all()
+    assert world.started("w2", "other").id == claim.id
+    worker.hands._channel._wire._connection.disconnect()  # type: ignore[attr-defined]
+    worker.turns()
+    assert (worker.done, worker.duplicates) == (TASKS + 1, 0)
+    assert claim.token not in asked_again
     worker.leave()
 
 
