@@ -373,6 +373,13 @@ class Dueq:
         NotReplicated if they do not confirm that ``replicas_within`` so many seconds. Needs Redis 3.0.
         """
         wanted = list(calls)
+        if others := {*map(type, wanted)} - {Call}:
+            raise InvalidTask(
+                f"schedule_many takes calls, such as remind.call_after(60)(42), not a {others.pop().__name__}"
+            )
+        if isinstance(replicas, bool) or not isinstance(replicas, int):
+            raise InvalidTask(f"replicas is {replicas!r}, but must be a whole number")
+        check_seconds("replicas_within", replicas_within)
         handles: list[Handle] = []
         try:
             asked = self._asked(lambda space: primary(space.client), redis_timeout) if replicas > 0 else ""

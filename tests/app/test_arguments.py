@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dueq import Dueq
+from dueq import Dueq, DueqError
 from dueq.core.arguments import MOST_LEVELS
 from dueq.core.codec import decode_body, encode_body
 from dueq.core.errors import InvalidTask
@@ -52,6 +52,18 @@ def wrapped(connection: str, user: int) -> None: ...
 
 
 # -- what the function takes
+
+
+@pytest.mark.parametrize("wrong", [1, None, "remind", remind, remind.call_after(1), (remind, 1)])
+def test_many_are_calls(wrong: Any) -> None:
+    with pytest.raises(InvalidTask, match=r"call_after\(60\)\(42\)"):
+        app.schedule_many([remind.call_after(1)(1), wrong])
+
+
+@pytest.mark.parametrize("options", [{"replicas": "1"}, {"replicas": True}, {"replicas": 1, "replicas_within": "1"}])
+def test_options_of_many(options: dict[str, Any]) -> None:
+    with pytest.raises(DueqError, match="replicas"):
+        app.schedule_many([], **options)
 
 
 @pytest.mark.parametrize(
