@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.clock import US
-from ..core.codec import Record, shown_call
+from ..core.codec import Record, shown_call, task_of
 from ..core.connection import redact
 from ..core.housekeeping import holders
 from ..core.namespace import Namespace
+from ..core.store.unclaimed import legible, list_of
 from .output import timestamp
 
-_STATES = {"H": "held", "L": "leased", "D": "dead"}
+_STATES = {"H": "held", "L": "leased", "U": "unclaimed", "D": "dead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class QueueView:
     scheduled: int
     ready: int
     leased: int
+    unclaimed: int
     dead: int
     next_due_us: int | None
     overdue_s: float
@@ -40,6 +42,8 @@ class Overview:
     now_us: int
     queues: list[QueueView]
     workers: dict[str, int]
+    unclaimed: dict[tuple[str, str], int]
+    """How many tasks were put aside, by queue and by the name that they call."""
 
     def as_json(self) -> dict[str, Any]:
         queues = [
@@ -48,6 +52,7 @@ class Overview:
                 "scheduled": queue.scheduled,
                 "ready": queue.ready,
                 "leased": queue.leased,
+                "unclaimed": queue.unclaimed,
                 "dead": queue.dead,
                 "next_due_at": timestamp(queue.next_due_us),
                 "oldest_overdue_s": queue.overdue_s,
@@ -62,19 +67,25 @@ class Overview:
             "now": timestamp(self.now_us),
             "queues": queues,
             "workers": [{"worker": worker, "holds": holds} for worker, holds in self.workers.items()],
+            "unclaimed": [
+                {"queue": queue, "task": legible(name), "tasks": tasks}
+                for (queue, name), tasks in self.unclaimed.items()
+            ],
         }
 
 
 def overview(namespace: Namespace) -> Overview:
     """Look at everything once; counts of different keys are moments apart."""
     names, now = namespace.store.queues(), namespace.store.time_us()
-    queues = []
+    queues, aside = [], namespace.store.unclaimed()
     for name, census in zip(names, namespace.strategy.census(names), strict=True):
         depth = namespace.store.depth(name)
         waiting = [due for due in (census.oldest_due_us, depth.oldest_ready_us) if due is not None]
         overdue = max(0, now - min(waiting)) / US if waiting else 0.0
         due = census.oldest_due_us
-        queues.append(QueueView(name, census.scheduled, depth.ready, depth.leased, depth.dead, due, overdue))
+        unclaimed = sum(tasks for (queue, _), tasks in aside.items() if queue == name)
+        view = QueueView(name, census.scheduled, depth.ready, depth.leased, unclaimed, depth.dead, due, overdue)
+        queues.append(view)
     info = namespace.client.info()
     return Overview(
         redact(namespace.settings.redis_url or ""),
@@ -84,6 +95,7 @@ def overview(namespace: Namespace) -> Overview:
         now,
         queues,
         holders(namespace),
+        aside,
     )
 
 
@@ -113,6 +125,9 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
         view["starts_again_because"] = record.cause
     if record.state != "D" and (again := namespace.store.kept_again(record.id)) is not None:
         view["after_this_run"] = {"due_at": timestamp(again.due), "queue": again.queue, **shown_call(again.body)}
+    if record.state == "U":
+        since = namespace.client.zscore(list_of(namespace.keys, record.queue, task_of(record.body)), record.id)
+        view["put_aside_at"] = None if since is None else timestamp(int(since))
     if record.state == "D":
         keys, client = namespace.keys, namespace.client
         died = client.zscore(keys.of("dead", record.queue), record.id)

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..core.clock import US
+from ..core.store.unclaimed import legible
 from .options import Json, NamespaceName, RedisUrl, opened
 from .output import console, duration, say_json, table, words
 from .overview import Overview, overview
@@ -27,7 +28,8 @@ def status(
     """Show the server, and how many tasks are in which state.
 
     scheduled: not due yet. ready: due, waiting for a worker. leased: running.
-    dead: given up after its retries (dueq dead list). overdue: how late the
+    unclaimed: due, but no worker that met it knows its task's name: put aside,
+    not started. dead: given up after its retries (dueq dead list). overdue: how late the
     oldest task is that is due and has not started.
 
     \b
@@ -59,18 +61,23 @@ def _drawn(view: Overview) -> Group:
             f"{queue.scheduled:,}",
             f"{queue.ready:,}",
             f"{queue.leased:,}",
+            f"{queue.unclaimed:,}",
             f"{queue.dead:,}",
             _next(queue.next_due_us, view.now_us),
             Text(duration(queue.overdue_s), style="yellow" if queue.overdue_s > 1 else "") if queue.overdue_s else "-",
         )
         for queue in view.queues
     ]
-    columns = ("queue", "scheduled", "ready", "leased", "dead", "next due in", "overdue")
+    columns = ("queue", "scheduled", "ready", "leased", "unclaimed", "dead", "next due in", "overdue")
     queues = (
-        table(None, columns, rows, numbers=" ".join(columns[1:5])) if rows else Text("no task was ever scheduled here")
+        table(None, columns, rows, numbers=" ".join(columns[1:6])) if rows else Text("no task was ever scheduled here")
     )
     workers = [words(f"{name} holds {count:,}") for name, count in view.workers.items()]
-    return Group(head, Text(), queues, Text(), *(workers or [Text("no worker holds a task")]))
+    aside = [
+        words(f"{tasks:,} of queue {queue} call {legible(name)}: put aside, until a worker comes that knows it")
+        for (queue, name), tasks in view.unclaimed.items()
+    ]
+    return Group(head, Text(), queues, *aside, Text(), *(workers or [Text("no worker holds a task")]))
 
 
 def _next(due_us: int | None, now_us: int) -> str:

@@ -22,6 +22,7 @@ from .codec import readable_record
 from .layout import mended
 from .metrics import Repair
 from .namespace import Namespace
+from .store.names import outdated
 from .telemetry import ReaperTelemetry
 
 log = logging.getLogger("dueq.auditor")
@@ -34,7 +35,7 @@ _MENDED = 10
 _VOID = 5000
 """More notes of void entries than this are not looked through: Redis 2.4 can only read all of them at once."""
 
-_KINDS: dict[str, Repair] = {"S": "scheduled", "H": "held", "L": "leased", "D": "dead"}
+_KINDS: dict[str, Repair] = {"S": "scheduled", "H": "held", "L": "leased", "U": "unclaimed", "D": "dead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,23 @@ class Audit:
         if self.unreadable:  # and they may be of any queue
             log.warning("%d records are unreadable, of a newer dueq or damaged: they are left alone", self.unreadable)
             return
+        self._mend_names()
         yield from self._mend_queues()
         for queue in sorted(listed - self._used):
             if self._store.forget_queue(queue, scheduled.get(("scheduled", queue), 0)):
                 log.info("queue %s has no task any more: it is not listed until it gets one", queue)
             yield 0.0
+
+    def _mend_names(self) -> None:
+        """Names of tasks that applications knew long ago go; that tasks were put aside is said again if it got lost."""
+        meta = self._keys.plain("meta")
+        pipe: Any = self._client.pipeline(transaction=False)
+        fields: Any = self._client.hgetall(meta)
+        for command in outdated(self._keys, fields):
+            pipe.execute_command(*command)
+        pipe.execute()
+        if self._client.exists(self._keys.plain("aside")):
+            self._client.hsetnx(meta, "aside", "1")
 
     # -- the first look
 

@@ -160,8 +160,8 @@ def _unfit(
     return complaint(task, args, kwargs, name) or InvalidTask(f"the arguments of {task} are no JSON: {why}")
 
 
-def task_of(body: bytes, errors: str = "backslashreplace") -> str:
-    """The name of the task that ``body``, which ``encode_body`` made, calls."""
+def task_of(body: bytes, errors: str = "surrogateescape") -> str:
+    """The name of the task that ``body``, which ``encode_body`` made, calls; of bytes that are no text, surrogates."""
     return body[2 : body.find(b'"', 2)].decode(errors=errors)
 
 

@@ -266,11 +266,12 @@ class RedisProbe:
         now, skew = _server_time(namespace)
         queues = sorted({*self._queues, *namespace.store.queues()})
         tasks: dict[tuple[str, str], int] = {}
-        overdue = {}
+        overdue, aside = {}, namespace.store.unclaimed()
         for queue, census in zip(queues, namespace.strategy.census(queues), strict=True):
             depth = namespace.store.depth(queue)
             tasks[queue, "scheduled"] = census.scheduled
             tasks[queue, "ready"], tasks[queue, "leased"], tasks[queue, "dead"] = depth.ready, depth.leased, depth.dead
+            tasks[queue, "unclaimed"] = sum(count for (of, _), count in aside.items() if of == queue)
             waiting = [due for due in (depth.oldest_ready_us, census.oldest_due_us) if due is not None]
             overdue[queue] = max(0.0, (now - min(waiting, default=now)) / US)
         self._note_produced(namespace.store.producer_counts(queues), queues)

@@ -26,6 +26,7 @@ from .logs import about
 from .prefetch import Prefetch
 from .store.base import Advance, Aside, Outcome, Store
 from .store.names import NEWER
+from .store.unclaimed import legible
 from .telemetry import WorkerTelemetry
 
 log = logging.getLogger("dueq.worker")
@@ -342,7 +343,11 @@ class Hands:
         for one in aside:
             if one.name not in self._strange and len(self._strange) < _STRANGE:
                 self._strange.add(one.name)
-                what = "was written by a newer dueq" if one.name == NEWER else f"calls {one.name!r}, not defined here"
+                what = (
+                    "was written by a newer dueq"
+                    if one.name == NEWER
+                    else f"calls {legible(one.name)!r}, not defined here"
+                )
                 log.warning(
                     "task %s of queue %s %s: put aside, not started, until a worker comes that knows it (said once for "
                     "each name)",

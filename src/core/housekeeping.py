@@ -13,6 +13,7 @@ from ..strategies.base import Strategy
 from . import registry
 from .namespace import Namespace
 from .store.base import DeadLetter
+from .store.unclaimed import list_of
 
 _KEYS_PER_TRIP = 100
 _ENTRIES = 250  # of a long list or zset, removed by one command
@@ -119,11 +120,19 @@ def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], l
     """Keys of the queues, of records, of workers, and single ones: all can be derived, none is searched for."""
     keys = namespace.keys
     return (
-        [key for queue in namespace.store.queues() for key in keys.of_queue(queue)],
+        [*(key for queue in namespace.store.queues() for key in keys.of_queue(queue)), *_keys_of_names(namespace)],
         list(keys.records()),
         [*(keys.of("held", worker) for worker in _workers(namespace)), *registry.keys_of_all(namespace)],
         [*keys.singles(), *keys.journals()],
     )
+
+
+def _keys_of_names(namespace: Namespace) -> list[Any]:
+    """Lists of tasks that were put aside, as bytes: a name may be no text; and the bells of those who know names."""
+    keys, client = namespace.keys, namespace.client
+    fields: Any = client.hkeys(keys.plain("meta"))
+    bells = [keys.of("bell", field.decode("utf-8", "replace")) for field in fields if field.startswith(b"names:")]
+    return [*(list_of(keys, queue, name) for queue, name in namespace.store.unclaimed()), *bells]
 
 
 def _forget_reasons(namespace: Namespace) -> None:

@@ -19,8 +19,8 @@ PROCESS_STATES: tuple[ProcessState, ...] = ("booting", "ready", "draining")
 CHILD_ROLES = ("worker", "dispatcher", "reaper")
 SUPERVISOR = "supervisor"
 
-Repair = Literal["scheduled", "held", "leased", "dead", "queue", "revoked", "busy", "head"]
-REPAIRS: tuple[Repair, ...] = ("scheduled", "held", "leased", "dead", "queue", "revoked", "busy", "head")
+Repair = Literal["scheduled", "held", "leased", "unclaimed", "dead", "queue", "revoked", "busy", "head"]
+REPAIRS: tuple[Repair, ...] = ("scheduled", "held", "leased", "unclaimed", "dead", "queue", "revoked", "busy", "head")
 
 _APP: tuple[str, ...] = ()  # the values of this label are known once the app is: strategy, queue, task
 _QUEUE = {"strategy": _APP, "queue": _APP}
@@ -109,7 +109,7 @@ _ALL = (
         "dueq_tasks",
         "gauge",
         "Tasks in each state, as Redis has them: the same on every supervisor of the namespace.",
-        {**_QUEUE, "state": ("scheduled", "ready", "leased", "dead")},
+        {**_QUEUE, "state": ("scheduled", "ready", "leased", "unclaimed", "dead")},
     ),
     Definition(
         "dueq_oldest_overdue_seconds",

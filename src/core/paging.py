@@ -22,7 +22,7 @@ def list_pages(client: redis.Redis, key: str) -> Iterator[list[str]]:
     return _pages(lambda first, last: client.lrange(key, first, last))
 
 
-def zset_pages(client: redis.Redis, key: str) -> Iterator[list[str]]:
+def zset_pages(client: redis.Redis, key: str | bytes) -> Iterator[list[str]]:
     """The members of a zset, the highest score first; one round trip a page.
 
     Most of what leaves a zset of times leaves it at the low end, so ranks from the high end stay what they are. Pages

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from .codec import Record
+from .codec import Record, task_of
 from .keys import Keys
 from .namespace import Namespace
 from .paging import list_pages, zset_pages
+from .store.unclaimed import list_of
 
 _WORKERS = 20  # whose held lists are read in one round trip
 
@@ -29,6 +30,8 @@ def marks(record: Record) -> tuple[str, ...]:
             return (f"{_held(record.worker)}{record.id}",)
         case "L":  # whoever holds it extends its lease, or else the lease runs out
             return (f"{_held(record.worker)}{record.id}", f"{_LEASED}{Keys.lease(record.queue, record.id)}")
+        case "U":
+            return (f"{_UNCLAIMED}{record.queue}:{task_of(record.body)} {record.id}",)
         case "D":
             return (f"{_dead(record.queue)}{record.id}",)
         case _:
@@ -47,6 +50,9 @@ def pages(namespace: Namespace, queues: Iterable[str]) -> Iterator[list[Page]]:
     for queue in queues:
         for ids in list_pages(client, keys.of("ready", queue)):
             yield [Page(_waiting(queue), ids)]
+    for queue, name in namespace.store.unclaimed():
+        for ids in zset_pages(client, list_of(keys, queue, name)):
+            yield [Page(f"{_UNCLAIMED}{queue}:{name} ", ids)]
     # of workers that are not listed nobody would notice that they fell silent: what they hold is in no place
     for workers in zset_pages(client, keys.plain("workers")):
         for at in range(0, len(workers), _WORKERS):
@@ -78,7 +84,7 @@ def _in_hand(namespace: Namespace, workers: list[str]) -> list[Page]:
 
 # what two places cannot share: neither names nor ids hold a space
 
-_WAITING, _TAKEN, _LEASED = "waiting ", "taken ", "leased "
+_WAITING, _TAKEN, _LEASED, _UNCLAIMED = "waiting ", "taken ", "leased ", "unclaimed "
 
 
 def _waiting(queue: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .clock import US
-from .codec import Record
+from .codec import Record, task_of
 from .journal import Event
+from .store.unclaimed import legible
 
 _LATE_S = 0.1
 """From when on it is worth a word where the time went."""
@@ -74,6 +75,11 @@ def _end(record: Record | None, events: Sequence[Event], reason: str) -> list[st
     if record is not None:
         if record.state == "D":
             return [f"it is a dead letter: {reason or 'the reason is not known'}"]
+        if record.state == "U":
+            return [
+                f"no worker that met it knows {legible(task_of(record.body))}: it was put aside, not started, until "
+                f"one comes that does"
+            ]
         return [f"it runs now, on {record.worker}, under token {record.token}"] if record.state == "L" else []
     ends = (event.kind for event in reversed(events) if event.kind in _ENDS and not event.facts.get("again"))
     last = next(ends, None)

@@ -14,6 +14,7 @@ from .codec import Record
 from .journal import Journal, Kind
 from .metrics import Repair
 from .store.base import Aside, Lost, Outcome
+from .store.unclaimed import legible
 from .tally import CounterHandle, HistogramHandle, Tally
 
 _OUTCOMES = {"ack": "done", "retry": "retried", "dead": "dead"}
@@ -131,7 +132,7 @@ class WorkerTelemetry(Telemetry):
     def put_aside(self, aside: Iterable[Aside], now_us: int) -> None:
         """Tasks were put aside at ``now_us``, unstarted: this application does not define what they call."""
         for one in aside:
-            self._note(now_us, "unclaimed", one.id, task=one.name)
+            self._note(now_us, "unclaimed", one.id, task=legible(one.name))
 
     def dropped(self, queues: Iterable[str]) -> None:
         """Tasks, by queue, that were in a ready list although they had been taken already."""

@@ -43,10 +43,10 @@ class Session:
     def __init__(self, wire: Wire, *, careful: bool = False) -> None:
         """``careful``: ask before EXEC whether every command was taken, for a server that would do the others."""
         self._wire, self._careful = wire, careful
-        self._to_watch: list[str] = []
+        self._to_watch: list[str | bytes] = []
         self._watching = False
 
-    def watch(self, *keys: str) -> None:
+    def watch(self, *keys: str | bytes) -> None:
         """Undo the commit if one of ``keys`` changes from the next ``read`` on."""
         self._to_watch += keys
 

@@ -77,6 +77,27 @@ def far(scene: Scene) -> None:
     scene.acknowledged = {"t0", "t1"}
 
 
+def unknown(scene: Scene) -> None:
+    """What waits is called so that the actor does not know it."""
+    ready(scene)
+
+
+def aside(scene: Scene) -> None:
+    """Somebody who did not know them put t0, t1 and t2 aside."""
+    ready(scene)
+    old = scene.world.actor("old")
+    old.store.knows(["g"])
+    assert len(scene.world.take("old", store=old.store).aside) == 3
+
+
+def knows(name: str, want: int) -> Act:
+    def act(scene: Scene, actor: Namespace) -> object:
+        actor.store.knows([name])
+        return actor.store.advance(ACTOR, ["q", "other"], LEASE_US, want=want)
+
+    return act
+
+
 def buried(scene: Scene) -> None:
     scene.world.ready("t0", "t1")
     scene.acknowledged = {"t0", "t1"}
@@ -137,6 +158,10 @@ OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     "wait": (due, lambda scene, actor: actor.strategy.wait(0.001)),
     "take one": (ready, advance(want=1)),
     "take three": (ready, advance(want=3)),
+    "put aside": (unknown, knows("g", 2)),
+    "take what was put aside": (aside, knows("f", 2)),
+    "cancel what was put aside": (aside, lambda scene, actor: actor.store.cancel("t0")),
+    "reschedule what was put aside": (aside, lambda scene, actor: actor.store.reschedule("t0", 0)),
     "start a held one": (claims, advance(start=True)),
     "ack": (claims, advance("ack")),
     "ack and start": (claims, advance("ack", start=True)),
@@ -178,7 +203,13 @@ OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     ),
     "a whole life": (due, live),
 }
-GONE = {"cancel a scheduled one": "t0", "cancel a ready one": "t0", "ack a held one": "t2", "discard": "t0"}
+GONE = {
+    "cancel what was put aside": "t0",
+    "cancel a scheduled one": "t0",
+    "cancel a ready one": "t0",
+    "ack a held one": "t2",
+    "discard": "t0",
+}
 """The task that an operation may have made disappear."""
 
 

@@ -40,7 +40,7 @@ class Task:
     """The model: where a task is, and under which token its owner may settle it."""
 
     far: bool
-    state: str = "waiting"  # scheduled or ready; held; leased; dead
+    state: str = "waiting"  # scheduled, ready or put aside; held; leased; dead
     owner: str = ""
     token: int = 0
 
@@ -57,6 +57,7 @@ class Life(RuleBasedStateMachine):
         self.tasks: dict[str, Task] = {}
         self.last_token, self.lease_us = 0, LEASE_US
         self.ahead_us = 0
+        self.old = self.world.actor("old")
 
     def teardown(self) -> None:
         self.catch_up()
@@ -126,6 +127,15 @@ class Life(RuleBasedStateMachine):
         if self.strategy in TRANSACTIONAL:
             self.ahead_us = max(self.ahead_us, self.world.clock.ahead_us)
             self.world.clock.ahead_us += seconds * 1_000_000
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def an_old_worker_looks(self, worker: str) -> None:
+        """It knows none of these tasks: what it meets is put aside."""
+        self.old.store.knows(["g"])
+        step = self.world.take(worker, *QUEUES, want=2, store=self.old.store)
+        assert (step.started, step.held, step.dropped) == (None, [], [])
+        for one in step.aside:
+            assert (self.tasks[one.id].state, self.tasks[one.id].far) == ("waiting", False)
 
     @rule(k=st.integers(1, 40), after=st.booleans())
     def a_dispatcher_dies(self, k: int, after: bool) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from support.audits import Audits
 from support.world import SCRIPTED, World
 
+from dueq.core import housekeeping
 from dueq.core.clock import US
 from dueq.core.codec import Record
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import Advance, Aside, Outcome, Store
+from dueq.core.store.unclaimed import list_of
 
 
 def knowing(world: World, *names: str) -> Namespace:
@@ -210,3 +213,37 @@ def test_names_that_were_lost_while_a_worker_sleeps(world: World) -> None:
 def _fields(world: World) -> Sequence[bytes]:
     fields: Any = world.redis.hkeys(world.keys.plain("meta"))
     return [field for field in fields if field.startswith(b"names:")]
+
+
+@pytest.mark.parametrize("lost", ["list", "aside", "mark"])
+def test_the_auditor_finds_what_was_put_aside(world: World, lost: str) -> None:
+    world.ready("a", "b", calls="g")
+    world.take("old", want=9, store=knowing(world, "f").store)
+    if lost == "list":
+        world.redis.delete(list_of(world.keys, "q", "g"), world.keys.plain("aside"))
+    elif lost == "aside":
+        world.redis.delete(world.keys.plain("aside"))
+    world.redis.hdel(world.keys.plain("meta"), "aside")
+    assert Audits(world).run().get("unclaimed", 0) == (0 if lost == "mark" else 2)
+    assert world.store.unclaimed() == {("q", "g"): 2}
+    assert sorted(ids(world.take("new", want=9, store=knowing(world, "g").store))) == ["a", "b"]
+
+
+def test_the_auditor_leaves_it_alone_and_forgets_old_names(world: World) -> None:
+    world.ready("a", calls="g")
+    old = knowing(world, "f").store
+    world.take("old", want=9, store=old)
+    meta = world.keys.plain("meta")
+    world.redis.hset(meta, "names:0123456789abcdef", f'{int(time.time()) - 90_000}"long.ago"')
+    world.redis.hset(meta, "names:ffffffffffffffff", b"\xff rubbish")
+    assert not any(Audits(world).run().values())
+    fields = _fields(world)
+    assert len(fields) == 1
+    assert old.unclaimed() == {("q", "g"): 1}
+
+
+def test_purge_forgets_them(world: World) -> None:
+    world.ready("a", calls="g")
+    world.take("old", want=9, store=knowing(world, "f").store)
+    assert housekeeping.purge(world.main) == 1
+    assert [key for key in world.found() if key != world.keys.plain("wake").encode()] == []

@@ -204,9 +204,7 @@ def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Adva
         started = records.pop(0)
     queues = [item.decode() for item in dropped if isinstance(item, bytes)]
     aside = [
-        Aside(*(part.decode("utf-8", "backslashreplace") for part in item))
-        for item in dropped
-        if isinstance(item, list)
+        Aside(*(part.decode("utf-8", "surrogateescape") for part in item)) for item in dropped if isinstance(item, list)
     ]
     return Advance(int(now), settled.decode(), queues, started, records, holding, bool(forgot), aside)
 

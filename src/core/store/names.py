@@ -39,7 +39,10 @@ class KnownNames:
             return
         self._names = frozenset(map(name_in_call, names))
         self._text = '"' + "".join(f'{name}"' for name in sorted(self._names))
-        self.field = "names:" + hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()[:16]
+        self.field = (
+            "names:"
+            + hashlib.sha1(self._text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()[:16]
+        )
 
     def __contains__(self, name: str) -> bool:
         """Whether a task that is called so can be run. ``name`` is as it stands in a call (see ``codec.task_of``)."""
@@ -56,7 +59,7 @@ class KnownNames:
 
 def ring_knowing(keys: Keys, meta: dict[bytes, bytes], names: Iterable[str]) -> list[Command]:
     """Wake a worker of each application that knows one of ``names``; ``meta`` is the whole hash."""
-    quoted = [f'"{name}"'.encode() for name in names]
+    quoted = [f'"{name}"'.encode("utf-8", "surrogateescape") for name in names]
     return [
         command
         for field, text in meta.items()

@@ -21,9 +21,21 @@ from .names import NEWER, KnownNames, ring_knowing
 _LISTS = 1000
 
 
-def list_of(keys: Keys, queue: str, name: str) -> str:
+def list_of(keys: Keys, queue: str, name: str) -> bytes:
     """The key of the tasks of ``queue`` that call ``name`` and were put aside."""
-    return keys.of("unclaimed", f"{queue}:{name}")
+    return keys.of("unclaimed", f"{queue}:{name}").encode("utf-8", "surrogateescape")
+
+
+def entry_in_aside(queue: str, name: str) -> bytes:
+    """How this list stands in ``aside``."""
+    return f"{queue}:{name}".encode("utf-8", "surrogateescape")
+
+
+def legible(name: str) -> str:
+    """``name`` for people: without surrogates, and without quotes where it stands for what is newer."""
+    if name == NEWER:
+        return "?newer"
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def question(keys: Keys) -> Command:
@@ -33,7 +45,7 @@ def question(keys: Keys) -> Command:
 
 def pairs(rows: Sequence[bytes]) -> list[tuple[str, str]]:
     """The queues and names of lists of tasks put aside, as ``aside`` has them; what is no such list is left out."""
-    texts = [raw.decode("utf-8", "backslashreplace") for raw in rows]
+    texts = [raw.decode("utf-8", "surrogateescape") for raw in rows]
     return [(queue, name) for queue, colon, name in (text.partition(":") for text in texts) if colon]
 
 
@@ -42,7 +54,7 @@ def put_aside(edit: Edit, asides: Sequence[Aside], now_us: int) -> None:
     for one in asides:
         edit.commands += [
             ("ZADD", list_of(edit.keys, one.queue, one.name), now_us, one.id),
-            ("ZADD", edit.keys.plain("aside"), now_us, f"{one.queue}:{one.name}"),
+            ("ZADD", edit.keys.plain("aside"), now_us, entry_in_aside(one.queue, one.name)),
         ]
     if asides:
         edit.commands.append(("HSETNX", edit.keys.plain("meta"), "aside", "1"))
@@ -88,7 +100,7 @@ class Unclaimed:
                 edit.make_ready(record)
         edit.commands += [("ZREM", key, raw) for raw in ids[:most]]
         if len(ids) <= most:
-            edit.commands.append(("ZREM", aside, f"{queue}:{name}"))
+            edit.commands.append(("ZREM", aside, entry_in_aside(queue, name)))
             if lists <= 1:
                 edit.commands.append(("HDEL", self._keys.plain("meta"), "aside"))
         elif self._names.field:
@@ -105,7 +117,7 @@ class Unclaimed:
             left, lists = session.read([("ZCARD", key), ("ZCARD", aside)])
             if not left:
                 last: list[Command] = [("HDEL", self._keys.plain("meta"), "aside")] if lists <= 1 else []
-                session.commit([("ZREM", aside, f"{queue}:{name}"), *last])
+                session.commit([("ZREM", aside, entry_in_aside(queue, name)), *last])
 
         self._transactions.run(attempt)
 
