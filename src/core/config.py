@@ -102,6 +102,8 @@ class RunOptions:
     log_format: str = "text"
     supervisor: str = ""
     """The name of the supervisor's entry in the registry: it tells its children."""
+    named: tuple[str, ...] = ()
+    """The queues that metrics name in any case: it tells its children those, too."""
 
     @property
     def reply_timeout(self) -> float:

@@ -2,41 +2,37 @@
 
 Each child counts in its own ``Tally``. The page adds them up; when a child is gone, its last numbers are folded into
 totals and its memory is given back, so nothing grows with restarts and no counter falls. Redis is asked at scrape
-time, for at most about a second; a page without Redis lacks only what Redis alone knows.
+time (see redis_probe.py); a page without Redis lacks only what Redis alone knows. However many queues and tasks there
+are, a hundred of each are named, and the rest share the label value ``other``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
 
 import psutil
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from redis.exceptions import RedisError
 
-from .clock import US, now_us
 from .config import Settings
-from .errors import DueqError
+from .labels import Names
 from .metrics import CHILD_ROLES, DEFINITIONS, SUPERVISOR, Definition
-from .namespace import Namespace
+from .redis_probe import RedisProbe, RedisView
 from .tally import Tally
-
-REDIS_TIMEOUT_S = 1.0
 
 Processes = Callable[[], Mapping[tuple[str, str], int]]
 """Tells how many child processes there are per (role, state). Called in the thread of a scrape; must not block."""
 
 _Values = dict[str, dict[tuple[str, ...], list[float]]]
 
-_SCHEDULED, _FINISHED = "dueq_tasks_scheduled_total", "dueq_tasks_finished_total"
+_HISTOGRAMS = 10
+"""Queues whose histograms are on the page before there is anything in them."""
 
-log = logging.getLogger(__name__)
+_SCHEDULED, _FINISHED = "dueq_tasks_scheduled_total", "dueq_tasks_finished_total"
 
 
 class Board:
@@ -57,10 +53,15 @@ class Board:
         self._namespace, self._strategy, self._queues = settings.namespace, strategy, list(queues)
         self._processes = processes or self._adopted
         self._redis = RedisProbe(settings, queues)
+        self._names = {"queue": Names(queues), "task": Names(tasks)}
         self._lock = threading.Lock()
         self._live: dict[Tally, str] = {}
         self._pids: dict[Tally, int] = {}
-        self._totals = _zeros(strategy, queues, tasks)
+        self._totals = _zeros(strategy, self._names["queue"].all(), self._bounded(tasks))
+
+    def _bounded(self, tasks: Mapping[str, str]) -> dict[str, str]:
+        """The tasks that are named, with the names of their queues."""
+        return {name: self._names["queue"].of(tasks[name]) for name in self._names["task"].all()}
 
     def adopt(self, tally: Tally, role: str, pid: int | None = None) -> None:
         """Show what the process of ``tally`` counts and, if its ``pid`` is given, how much memory it has."""
@@ -75,7 +76,7 @@ class Board:
         with self._lock:
             if self._live.pop(tally, None) is not None:
                 self._pids.pop(tally, None)
-                _add(self._totals, tally)
+                self._add(self._totals, tally)
                 tally.close()
 
     def close(self) -> None:
@@ -93,7 +94,7 @@ class Board:
 
     def redis_answers(self) -> bool:
         """Whether Redis answers within a second."""
-        return self._redis.read() is not None
+        return self._redis.answers()
 
     def describe(self) -> Iterator[Metric]:
         """The metrics without their numbers."""
@@ -102,12 +103,13 @@ class Board:
 
     def collect(self) -> Iterator[Metric]:
         """The metrics with their numbers now; takes about a second at most, if Redis does not answer."""
-        view = self._redis.read()
+        answers = self._redis.answers()
+        view = self._redis.read() if answers else None
         self.own.mirror_commands(SUPERVISOR)
         values = self._counted()
         values["dueq_processes"].update({labels: [count] for labels, count in self._processes().items()})
         values["dueq_process_resident_memory_bytes"] = self._memory()
-        self._add_redis(values, view)
+        self._add_redis(values, answers, view)
         for definition in DEFINITIONS.values():
             if series := values.get(definition.name):
                 yield self._family(definition, series)
@@ -116,8 +118,18 @@ class Board:
         with self._lock:
             values = {name: {labels: list(cells) for labels, cells in of.items()} for name, of in self._totals.items()}
             for tally in (self.own, *self._live):
-                _add(values, tally)
+                self._add(values, tally)
         return values
+
+    def _add(self, values: _Values, tally: Tally) -> None:
+        for definition, labels, numbers in tally.series():
+            named = tuple(
+                self._names[label].of(value) if label in self._names else value
+                for label, value in zip(definition.labels, labels, strict=True)
+            )
+            of = values.setdefault(definition.name, {})
+            so_far = of.get(named)
+            of[named] = [a + b for a, b in zip(so_far, numbers, strict=True)] if so_far else list(numbers)
 
     def _adopted(self) -> Mapping[tuple[str, str], int]:
         with self._lock:
@@ -133,13 +145,14 @@ class Board:
                 found[role,][0] += psutil.Process(pid).memory_info().rss
         return found
 
-    def _add_redis(self, values: _Values, view: RedisView | None) -> None:
+    def _add_redis(self, values: _Values, answers: bool, view: RedisView | None) -> None:
         for (what, queue), count in self._redis.produced.items():
+            name = self._names["queue"].of(queue)
             if what == "scheduled":
-                values.setdefault(_SCHEDULED, {})[self._strategy, queue] = [count]
+                _more(values, _SCHEDULED, (self._strategy, name), count)
             elif what == "cancelled":
-                values.setdefault(_FINISHED, {})[self._strategy, queue, "cancelled"] = [count]
-        values["dueq_redis_up"] = {(): [0 if view is None else 1]}
+                _more(values, _FINISHED, (self._strategy, name, "cancelled"), count)
+        values["dueq_redis_up"] = {(): [int(answers)]}
         if view is None:
             return
         if view.skew is not None:
@@ -168,6 +181,11 @@ class Board:
         return family
 
 
+def _more(values: _Values, name: str, labels: tuple[str, ...], count: float) -> None:
+    cells = values.setdefault(name, {}).setdefault(labels, [0.0])
+    cells[0] += count
+
+
 def _zeros(strategy: str, queues: Sequence[str], tasks: Mapping[str, str]) -> _Values:
     """Every series that can be foreseen, at 0: a rate of what never happened then reads 0, not nothing."""
     zeros: _Values = {}
@@ -175,124 +193,10 @@ def _zeros(strategy: str, queues: Sequence[str], tasks: Mapping[str, str]) -> _V
         # Of what Redis alone knows, 0 would be a guess: a gauge would lie, a counter would jump once Redis answers.
         if definition.name == _SCHEDULED or (definition.kind == "gauge" and definition.name != "dueq_processes"):
             continue
+        many = definition.kind == "histogram"  # twenty lines of the page each
         zeros[definition.name] = {
             labels: [0.0] * definition.cells
-            for labels in definition.known(strategy, queues, tasks)
+            for labels in definition.known(strategy, queues[:_HISTOGRAMS] if many else queues, tasks)
             if not (definition.name == _FINISHED and labels[-1] == "cancelled")
         }
     return zeros
-
-
-def _add(values: _Values, tally: Tally) -> None:
-    for definition, labels, numbers in tally.series():
-        of = values.setdefault(definition.name, {})
-        so_far = of.get(labels)
-        of[labels] = [a + b for a, b in zip(so_far, numbers, strict=True)] if so_far else list(numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class RedisView:
-    """What Redis said at one scrape. Skew and overdue are seconds; the skew is None where this host's clock counts."""
-
-    skew: float | None
-    tasks: dict[tuple[str, str], int]
-    overdue: dict[str, float]
-
-
-@dataclass(slots=True)
-class _Reading:
-    """One round of questions; ``view`` stays None if it failed."""
-
-    done: threading.Event = field(default_factory=threading.Event)
-    view: RedisView | None = None
-
-
-class RedisProbe:
-    """Asks Redis for a scrape, in a thread of its own, so that no lost host or name server holds up the page."""
-
-    def __init__(self, settings: Settings, queues: Sequence[str], timeout: float = REDIS_TIMEOUT_S) -> None:
-        if not settings.redis_url:
-            raise ValueError("settings must say where Redis is: a scrape must not start a server")
-        self.produced: Mapping[tuple[str, str], int] = {}
-        """What producers did, as ``Store.producer_counts`` has it, but never falling; empty until Redis first told."""
-        self._settings, self._queues, self._timeout = settings, list(queues), timeout
-        self._lock = threading.Lock()
-        self._reading: _Reading | None = None
-        self._namespace: Namespace | None = None
-        self._told: Mapping[tuple[str, str], int] = {}
-        self._failing = self._closed = False
-
-    def read(self) -> RedisView | None:
-        """What Redis says now, or None if it did not say all within the time-out. Scrapes at once share an answer."""
-        with self._lock:
-            if self._reading is None or self._reading.done.is_set():
-                self._reading = _Reading()
-                threading.Thread(target=self._run, args=(self._reading,), name="dueq-redis-probe", daemon=True).start()
-            reading = self._reading
-        return reading.view if reading.done.wait(self._timeout) else None
-
-    def close(self) -> None:
-        """Close the connection, at once or when the question under way is over."""
-        with self._lock:
-            self._closed = True
-            if self._reading is None or self._reading.done.is_set():
-                self._hang_up()
-
-    def _run(self, reading: _Reading) -> None:
-        try:
-            reading.view = self._ask()
-            if self._failing:
-                log.info("Redis answers the metrics page again")
-            self._failing = False
-        except (DueqError, RedisError, OSError) as error:
-            if not self._failing:
-                log.warning("Redis did not answer the metrics page: %s", error)
-            self._failing = True
-        finally:
-            with self._lock:
-                if reading.view is None or self._closed:
-                    self._hang_up()
-                reading.done.set()
-
-    def _hang_up(self) -> None:
-        namespace, self._namespace = self._namespace, None
-        if namespace is not None:
-            namespace.close()
-
-    def _ask(self) -> RedisView:
-        if self._namespace is None:
-            self._namespace = Namespace.open(self._settings, timeout=self._timeout, engine=True)
-        namespace = self._namespace
-        now, skew = _server_time(namespace)
-        queues = sorted({*self._queues, *namespace.store.queues()})
-        tasks: dict[tuple[str, str], int] = {}
-        overdue, aside = {}, namespace.store.unclaimed()
-        for queue, census in zip(queues, namespace.strategy.census(queues), strict=True):
-            depth = namespace.store.depth(queue)
-            tasks[queue, "scheduled"] = census.scheduled
-            tasks[queue, "ready"], tasks[queue, "leased"], tasks[queue, "dead"] = depth.ready, depth.leased, depth.dead
-            tasks[queue, "unclaimed"] = sum(count for (of, _), count in aside.items() if of == queue)
-            waiting = [due for due in (depth.oldest_ready_us, census.oldest_due_us) if due is not None]
-            overdue[queue] = max(0.0, (now - min(waiting, default=now)) / US)
-        self._note_produced(namespace.store.producer_counts(queues), queues)
-        return RedisView(skew, tasks, overdue)
-
-    def _note_produced(self, told: Mapping[tuple[str, str], int], queues: Sequence[str]) -> None:
-        # Redis's own count falls if the namespace is purged, or a replica that lagged takes over. Then go on from what
-        # was shown, so that Prometheus does not take all that was ever scheduled for new.
-        known = {(what, queue) for what in ("scheduled", "cancelled") for queue in queues}
-        self.produced = {
-            key: self.produced[key] + max(0, told.get(key, 0) - self._told.get(key, 0))
-            if key in self.produced
-            else told.get(key, 0)
-            for key in known | told.keys() | self.produced.keys()
-        }
-        self._told = dict(told)
-
-
-def _server_time(namespace: Namespace) -> tuple[int, float | None]:
-    """The namespace's time in epoch microseconds; if it is Redis's, also how many seconds ahead of this host's."""
-    sent = now_us()
-    now = namespace.store.time_us()
-    received = now_us()
-    return now, (now - (sent + received) / 2) / US if namespace.clock.of_server else None

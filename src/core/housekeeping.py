@@ -72,7 +72,8 @@ def dead_letters(namespace: Namespace, queue: str | None, limit: int | None = No
 
 def dead_count(namespace: Namespace, queue: str | None) -> int:
     """How many dead letters there are in one queue, or in all."""
-    return sum(namespace.store.depth(name).dead for name in _queues(namespace, queue))
+    depths = namespace.store.depths(_queues(namespace, queue))
+    return sum(depth.dead for depth in depths.values())
 
 
 def retry_dead(namespace: Namespace, queue: str | None, told: Told = lambda _: None) -> int:
@@ -87,9 +88,9 @@ def discard_dead(namespace: Namespace, queue: str | None, told: Told = lambda _:
 
 def _each_dead(namespace: Namespace, queue: str | None, act: Callable[[Sequence[str]], int], told: Told) -> int:
     done = 0
-    for name in _queues(namespace, queue):
+    for name, depth in namespace.store.depths(_queues(namespace, queue)).items():
         # Only as many as there are now: one that is retried, and dies again at once, must not keep this going for ever.
-        left, offset = namespace.store.depth(name).dead, 0
+        left, offset = depth.dead, 0
         while left > 0:
             letters = namespace.store.dead(name, offset, min(_LETTERS, left))
             if not letters:

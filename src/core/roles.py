@@ -67,7 +67,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, si
     namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
     registry.note_served(namespace, options.supervisor, served(app, options))
     journal = Journal(namespace.client, namespace.keys, name)
-    telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name, journal)
+    telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name, journal, options.named)
     worker = Worker(
         app,
         namespace,
@@ -90,7 +90,7 @@ def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally
     wake_precisely()
     namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
-    telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name, journal)
+    telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name, journal, options.named)
     dispatcher = Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=signals.stop)
     return Journaled(dispatcher, journal)
 
@@ -98,7 +98,7 @@ def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally
 def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
     namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
-    telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name, journal)
+    telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name, journal, options.named)
     reaper = Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses)
     chores: list[Chore] = [reaper, Waker(namespace, telemetry, lease=options.lease)]
     if options.audit_interval:

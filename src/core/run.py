@@ -22,6 +22,7 @@ from .exposition import Board
 from .health import Health
 from .journal import Journal
 from .keys import unique_name
+from .labels import MOST
 from .layout import bring_up_to_date
 from .lifetime import reap_orphans
 from .namespace import Namespace
@@ -103,7 +104,7 @@ class _Run:
     def __init__(self, app: Dueq, namespace: Namespace, options: RunOptions, revival: Revival | None) -> None:
         self._revival = revival
         me = unique_name("supervisor")
-        options = replace(options, supervisor=me)
+        options = replace(options, supervisor=me, named=tuple(options.queues or app.queues)[:MOST])
         self._namespace, self._options = namespace, options
         settings, strategy = namespace.settings, namespace.strategy.name
         tasks = {name: task.queue for name, task in app.tasks.items()}

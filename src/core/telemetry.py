@@ -5,13 +5,14 @@ Stores and strategies return what they did; the roles pass it on to one of these
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..strategies.base import Moved
 from .clock import US, ServerClock
 from .codec import Record
 from .journal import Journal, Kind
+from .labels import Names
 from .metrics import Repair
 from .store.base import Aside, Lost, Outcome
 from .store.unclaimed import legible
@@ -25,10 +26,14 @@ _REASON_CHARACTERS = 200
 class Telemetry:
     """What every role reports: that its loop turns, and how many commands it has sent."""
 
-    def __init__(self, tally: Tally, role: str, strategy: str, journal: Journal | None = None) -> None:
-        """What happens to single tasks goes into ``journal``, too, if there is one."""
+    def __init__(
+        self, tally: Tally, role: str, strategy: str, journal: Journal | None = None, queues: Iterable[str] = ()
+    ) -> None:
+        """What happens to single tasks goes into ``journal``, too, if there is one. ``queues`` are those that metrics
+        name in any case."""
         self.tally, self.role, self.strategy, self.journal = tally, role, strategy, journal
         self._refusing: set[object] = set()
+        self._names = {"queue": Names(queues), "task": Names()}
         self._counters: dict[tuple[str, ...], CounterHandle] = {}  # what was counted before: found again sooner
         self._times: dict[tuple[str, ...], HistogramHandle] = {}
 
@@ -63,7 +68,7 @@ class Telemetry:
     def _count(self, name: str, queue: str, **labels: str) -> None:
         which = (name, queue, *labels.values())
         if (counter := self._counters.get(which)) is None:
-            counter = self.tally.counter(name, strategy=self.strategy, queue=queue, **labels)
+            counter = self.tally.counter(name, strategy=self.strategy, **self._named(queue, labels))
             if counter.has_room:
                 self._counters[which] = counter
         counter.inc()
@@ -71,10 +76,17 @@ class Telemetry:
     def _observe(self, name: str, seconds: float, queue: str, **labels: str) -> None:
         which = (name, queue, *labels.values())
         if (times := self._times.get(which)) is None:
-            times = self.tally.histogram(name, strategy=self.strategy, queue=queue, **labels)
+            times = self.tally.histogram(name, strategy=self.strategy, **self._named(queue, labels))
             if times.has_room:
                 self._times[which] = times
         times.observe(seconds)
+
+    def _named(self, queue: str, labels: Mapping[str, str]) -> dict[str, str]:
+        """The labels as they are shown: only so many queues and tasks have names of their own."""
+        asked = {"queue": queue, **labels}
+        return {
+            label: self._names[label].of(value) if label in self._names else value for label, value in asked.items()
+        }
 
     def _late(self, queue: str, stage: str, seconds: float) -> None:
         self._observe("dueq_task_lateness_seconds", max(0.0, seconds), queue, stage=stage)

@@ -14,7 +14,7 @@ that is being drained still counts whole there, so what has left it is taken off
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ _LINGER_S = 2
 _SKEW_S = 1  # how far apart clocks may be without a task being late by more than the resolution
 _SECONDS = 20  # due buckets of a queue that one step looks at
 _LATER = 10  # buckets of a queue, not due yet, of which the first that is not empty is the next
+_COUNTED = 300  # queues counted in one round trip
 _STALE = 100  # buckets that a census, or a purge, looks at in one step
 _READ = 100  # buckets read in one round trip
 
@@ -230,31 +231,30 @@ class BucketsStrategy(TransactionalStrategy):
         return [None if second is None else second * US for second in firsts]
 
     def census(self, queues: Sequence[str]) -> list[Census]:
-        seconds = self.clock.now_us() // US
+        return [one for at in range(0, len(queues), _COUNTED) for one in self._census(queues[at : at + _COUNTED])]
+
+    def _census(self, queues: Sequence[str]) -> list[Census]:
+        """Of some queues, in two round trips."""
+        now = self.clock.now_us() // US
         questions: list[Command] = []
         for queue in queues:
             key = self.keys.of("seconds", queue)
             questions.append(("HGET", self.keys.of("sizes", queue), "all"))
-            questions.append(("ZRANGEBYSCORE", key, "-inf", seconds, "LIMIT", 0, _STALE))
-            questions.append(("ZRANGEBYSCORE", key, f"({seconds}", "+inf", "LIMIT", 0, 1))
+            questions.append(("ZRANGEBYSCORE", key, "-inf", now, "LIMIT", 0, _STALE))
+            questions.append(("ZRANGEBYSCORE", key, f"({now}", "+inf", "LIMIT", 0, 1))
         replies = self.transactions.trip(questions)
-        return [
-            self._census(queue, int(replies[at] or 0), [int(raw) for row in replies[at + 1 : at + 3] for raw in row])
+        buckets = {
+            queue: [_Bucket(queue, int(raw)) for row in replies[at + 1 : at + 3] for raw in row]
             for queue, at in zip(queues, range(0, len(replies), 3), strict=True)
+        }
+        every = [bucket for some in buckets.values() for bucket in some]
+        lengths = self.transactions.trip([("LLEN", self._key(bucket)) for bucket in every])
+        sizes = self.transactions.trip([("HGET", self.keys.of("sizes", one.queue), one.second) for one in every])
+        counted = {bucket: (length, int(size or 0)) for bucket, length, size in zip(every, lengths, sizes, strict=True)}
+        return [
+            _summed(int(put or 0), {bucket.second: counted[bucket] for bucket in some})
+            for put, some in zip(replies[::3], buckets.values(), strict=True)
         ]
-
-    def _census(self, queue: str, put: int, seconds: Sequence[int]) -> Census:
-        buckets = [_Bucket(queue, second) for second in seconds]
-        replies = self.transactions.trip(
-            [
-                *(("LLEN", self._key(bucket)) for bucket in buckets),
-                *(("HGET", self.keys.of("sizes", queue), bucket.second) for bucket in buckets),
-            ]
-        )
-        lengths, sizes = replies[: len(buckets)], [int(size or 0) for size in replies[len(buckets) :]]
-        gone = sum(max(0, size - length) for size, length in zip(sizes, lengths, strict=True))
-        waiting = [second * US for second, length in zip(seconds, lengths, strict=True) if length]
-        return Census(max(0, put - gone), min(waiting, default=None))
 
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
         wanted: dict[str, dict[bytes, Entry]] = {}
@@ -322,3 +322,10 @@ class BucketsStrategy(TransactionalStrategy):
     def _resize(self, bucket: _Bucket, by: int) -> list[Command]:
         sizes = self.keys.of("sizes", bucket.queue)
         return [("HINCRBY", sizes, bucket.second, by), ("HINCRBY", sizes, "all", by)]
+
+
+def _summed(put: int, seconds: Mapping[int, tuple[int, int]]) -> Census:
+    """From how many tasks were put into a queue's buckets, and how many of those of some seconds are there still."""
+    gone = sum(max(0, size - length) for length, size in seconds.values())
+    waiting = [second * US for second, (length, _) in seconds.items() if length]
+    return Census(max(0, put - gone), min(waiting, default=None))

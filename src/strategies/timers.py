@@ -12,9 +12,10 @@ from ..core.clock import US, Clock
 from ..core.keys import Keys
 from ..core.paging import zset_pages
 from ..core.steps import MOST_TASKS
-from ..core.transactions import Session
+from ..core.transactions import Session, Transactions
 from .base import Census, Dispatched, Entry, Moved, ScriptedStrategy, Strategy, TransactionalStrategy
 
+_COUNTS = 1000  # commands in one round trip that only look at a key's head or length
 _ENTRIES = 500  # of a long zset, read or removed by one command
 _HEADS = 10  # queues of which something is due first: where these are not late, nothing is
 
@@ -35,13 +36,15 @@ class TimerZsets(Strategy):
         return self.keys.timer(self.name, queue)
 
     def census(self, queues: Sequence[str]) -> list[Census]:
-        pipe: Any = self.client.pipeline(transaction=False)
-        for queue in queues:
-            key = self.timer(queue)
-            pipe.zcard(key).zrange(key, 0, 0, withscores=True)
-        replies = pipe.execute() if queues else []
+        commands: list[Command] = []
+        for key in map(self.timer, queues):
+            commands += [("ZCARD", key), ("ZRANGE", key, 0, 0, "WITHSCORES")]
+        trips = Transactions(self.client)
+        replies = [
+            reply for at in range(0, len(commands), _COUNTS) for reply in trips.trip(commands[at : at + _COUNTS])
+        ]
         return [
-            Census(scheduled, int(head[0][1]) if head else None)
+            Census(scheduled, int(float(head[1])) if head else None)
             for scheduled, head in zip(replies[::2], replies[1::2], strict=True)
         ]
 

@@ -8,17 +8,20 @@ from typing import Any
 
 import redis
 
+from ..bells import Command
 from ..clock import Clock
 from ..codec import Record, decode_record, readable_record
 from ..keys import Keys
 from ..paging import zset_pages
 from ..steps import steps
+from ..transactions import Transactions
 from .again import decode_again
 from .base import DeadLetter, Depth, NewTask, Store
 from .names import KnownNames
 from .unclaimed import list_of, pairs
 
 _TRIP = 100  # commands in one round trip
+_COUNTS = 1000  # of those that only tell how long a key is
 
 
 _COUNTED = ("scheduled", "cancelled")  # what producers do
@@ -28,6 +31,7 @@ class KeyedStore(Store):
     """The reading half of ``Store``, with commands of Redis 2.4."""
 
     def __init__(self, client: redis.Redis, keys: Keys, clock: Clock) -> None:
+        self._trips = Transactions(client)
         self._client: Any = client  # redis-py types every reply as text or bytes; ours are bytes
         self._keys, self._clock, self._names = keys, clock, KnownNames(keys)
 
@@ -109,6 +113,23 @@ class KeyedStore(Store):
             # one that this version cannot read must not keep anybody from counting
             record = readable_record(oldest.decode(), self._client.hget(self._keys.record(oldest.decode()), oldest))
         return Depth(waiting, self.leases().get(queue, 0), dead, record.due_us if record else None)
+
+    def depths(self, queues: Sequence[str]) -> dict[str, Depth]:
+        leases, oldest, busy = self.leases(), self.oldest_ready(), set(self.busy())
+        ready = self._counted("LLEN", "ready", [queue for queue in queues if queue in busy])
+        dead = self._counted("ZCARD", "dead", queues)
+        return {
+            queue: Depth(ready.get(queue, 0), leases.get(queue, 0), dead[queue], oldest.get(queue)) for queue in queues
+        }
+
+    def _counted(self, command: str, family: str, queues: Sequence[str]) -> dict[str, int]:
+        """How long one key of each queue is."""
+        counts: dict[str, int] = {}
+        for at in range(0, len(queues), _COUNTS):
+            some = queues[at : at + _COUNTS]
+            commands: list[Command] = [(command, self._keys.of(family, queue)) for queue in some]
+            counts |= zip(some, self._trips.trip(commands), strict=True)
+        return counts
 
     def producer_counts(self, queues: Sequence[str] | None = None) -> dict[tuple[str, str], int]:
         names = [(what, queue) for queue in (self.queues() if queues is None else queues) for what in _COUNTED]
