@@ -7,6 +7,7 @@ counters are kept in, and whatever is printed would be written into it.
 from __future__ import annotations
 
 import os
+import select
 import sys
 
 _NAMES = ("stdin", "stdout", "stderr")
@@ -17,9 +18,23 @@ def open_missing() -> None:
     for fd, name in enumerate(_NAMES):
         if not _is_open(fd):
             _put_null_on(fd)
-        if getattr(sys, name) is None:  # as Python starts where its descriptor is closed
+        if _is_closed(getattr(sys, name)):  # there is none where Python was started without its descriptor
             stream = open(fd, "w" if fd else "r", closefd=False)  # noqa: SIM115  # it stays open
             setattr(sys, name, stream)
+
+
+class Standard:
+    """The standard descriptors and streams of a process that runs other people's code, which may close them."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        for fd in range(len(_NAMES)):
+            self._poll.register(fd, 0)
+
+    def renew(self) -> None:
+        """Open again what was closed. If nothing was, it costs less than a microsecond."""
+        if self._poll.poll(0) or _is_closed(sys.stdout) or _is_closed(sys.stderr):
+            open_missing()
 
 
 def read_nothing() -> None:
@@ -28,6 +43,10 @@ def read_nothing() -> None:
     A process outside of the terminal's foreground, or a program that it starts, would be stopped if it read from there.
     """
     _put_null_on(0)
+
+
+def _is_closed(stream: object) -> bool:
+    return stream is None or getattr(stream, "closed", False) is True
 
 
 def _is_open(fd: int) -> bool:

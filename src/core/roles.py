@@ -10,6 +10,7 @@ from .app import Dueq
 from .auditor import Auditor
 from .chores import Chore, Chores
 from .config import RunOptions, Settings
+from .descriptors import Standard
 from .dispatcher import Dispatcher
 from .journal import Journal
 from .limits import Limits
@@ -81,9 +82,20 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, si
         max_losses=options.max_losses,
         limits=Limits(options.max_tasks_per_worker, options.max_memory_per_worker),
         stop=signals.stop,
-        renew=signals.renew,
+        renew=_renewal(signals),
     )
     return Journaled(worker, journal)
+
+
+def _renewal(signals: Signals) -> Callable[[], None]:
+    """What puts right, after each task, what it may have done to its process."""
+    standard = Standard()
+
+    def renew() -> None:
+        signals.renew()
+        standard.renew()
+
+    return renew
 
 
 def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:

@@ -1,4 +1,7 @@
-"""Run a command in a terminal of its own, of which it has the foreground, and type Ctrl-C at SIGUSR1."""
+"""Run a command in a terminal of its own, of which it has the foreground.
+
+At SIGUSR1, Ctrl-C is typed; at SIGUSR2 the terminal is closed.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ def main() -> None:
         os.dup2(log, 2)
         os.execvp(sys.argv[1], sys.argv[1:])
     signal.signal(signal.SIGUSR1, lambda *_: os.write(terminal, b"\x03"))
+    signal.signal(signal.SIGUSR2, lambda *_: os.close(terminal))
     while True:
         try:
             _, status = os.waitpid(pid, 0)

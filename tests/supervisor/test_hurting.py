@@ -20,6 +20,7 @@ from support.waiting import wait_until
 
 from dueq.core.app import Call, Handle
 from dueq.core.codec import encode_body
+from dueq.core.errors import ConfigurationError
 from dueq.core.namespace import Namespace
 
 
@@ -103,7 +104,7 @@ def test_forks_are_not_workers_and_children_are_children(case: Case, hurting: Mo
         assert case.run(hurting.pools, method, 1, within=30) == "done"
     began = time.monotonic()
     assert "TimeoutError" in case.run(hurting.pool_left_early, "fork")
-    assert time.monotonic() - began < 10, "it did not wait for what was given up"
+    assert time.monotonic() - began < 20, "it did not wait for what was given up"
     assert case.run(hurting.terminated) == "done"
     assert case.said()[-1]["exitcode"] == -signal.SIGTERM
     assert case.run(hurting.preexec) == "done"
@@ -128,6 +129,14 @@ def test_a_fork_has_nothing_of_the_workers(case: Case, hurting: ModuleType) -> N
     unharmed(case, case.worker())
 
 
+@pytest.mark.usefixtures("engine")
+def test_what_cannot_work_is_refused_where_it_is_defined(hurting: ModuleType) -> None:
+    for define in hurting.REFUSED.values():
+        with pytest.raises(ConfigurationError):
+            define()
+    assert hurting.Dueq().task(hurting.square)(3) == 9, "without brackets"
+
+
 def test_whatever_fights_back_when_it_fails_is_buried_and_kills_nobody(case: Case, hurting: ModuleType) -> None:
     worker = case.worker()
     reasons = {
@@ -144,6 +153,9 @@ def test_whatever_fights_back_when_it_fails_is_buried_and_kills_nobody(case: Cas
     assert "its backoff's delay(0) is nan" in case.log()
     for streams in (True, False):
         assert case.run(hurting.closes, streams) == "done"
+        assert case.run(hurting.writes) == "done"
+        assert case.said()[-1]["next"] > 2
+        assert "still heard" in case.log()
         assert case.run(hurting.fails) == "ValueError: boom"
     assert case.log().count("ValueError: boom") >= 1
     unharmed(case, worker)
@@ -165,7 +177,7 @@ def test_what_did_not_run_is_not_done_and_is_not_tried_again(case: Case, hurting
     assert case.engine.total(case.supervisor, "dueq_tasks_finished_total", outcome="retried") == 0
     # a TypeError of its own is a failure like others, and tried again
     hurting.remind.after(0)(1, "inside")
-    wait_until(lambda: case.engine.total(case.supervisor, "dueq_tasks_finished_total", outcome="retried") == 1, 10)
+    wait_until(lambda: case.engine.total(case.supervisor, "dueq_tasks_finished_total", outcome="retried") == 1, 20)
     unharmed(case, worker)
 
 
@@ -181,17 +193,17 @@ def test_signals_are_as_they_were_after_each_task(case: Case, hurting: ModuleTyp
     worker.send_signal(signal.SIGINT)
     worker.send_signal(signal.SIGHUP)
     case.supervisor.send_signal(signal.SIGUSR1)
-    wait_until(lambda: f"stacks of worker {worker.pid}" in case.log(), 5)
+    wait_until(lambda: f"stacks of worker {worker.pid}" in case.log(), 20)
     assert case.run(hurting.takes_the_signals) == "done"
     unharmed(case, worker)
     began = time.monotonic()
     assert case.engine.stop(case.supervisor) == 0
-    assert time.monotonic() - began < 5, "it has heard SIGTERM"
+    assert time.monotonic() - began < 20, "it has heard SIGTERM, and not been killed after 30 s"
 
 
 def test_a_task_that_takes_sigterm_for_its_own_is_the_last(case: Case, hurting: ModuleType) -> None:
     handles = [hurting.swallows_sigterm.after(0)() for _ in range(3)]
-    wait_until(case.said, 10)
+    wait_until(case.said, 20)
     assert case.engine.stop(case.supervisor) == 0
     assert len(case.said()) == 1
     assert sum(handle.cancel() for handle in handles) == 2
@@ -235,16 +247,16 @@ def test_what_tasks_leave_does_not_hold_up_the_end_of_their_worker(
         began = time.monotonic()
         if how == "recycled":
             assert case.run(hurting.plain) == "done"
-            worker.wait(5)
+            worker.wait(20)
             took = time.monotonic() - began
-            wait_until(lambda: engine.total(case.supervisor, "dueq_process_restarts_total", cause="recycled") == 1, 10)
+            wait_until(lambda: engine.total(case.supervisor, "dueq_process_restarts_total", cause="recycled") == 1, 20)
             assert engine.total(case.supervisor, "dueq_process_restarts_total") == 1
         else:
             assert engine.stop(case.supervisor) == 0
             took = time.monotonic() - began
-        assert took < 5, "far below the 30 s after which it would be taken for hung"
+        assert took < 20, "below the 30 s after which it would be taken for hung"
         print(f"{how}: gone after {took:.2f} s")
-        daemon.wait(2)  # it went to whoever takes in orphans, so it may be a zombie for a moment
+        daemon.wait(10)  # it went to whoever takes in orphans, so it may be a zombie for a moment
     except psutil.TimeoutExpired:
         assert daemon.status() == psutil.STATUS_ZOMBIE
     finally:
@@ -267,7 +279,7 @@ def test_threads_that_end_soon_are_waited_for_and_atexit_functions_run(
     supervisor = engine.run("--workers", "1", target="leaver:app", apps=tmp_path, environment=environment)
     [worker] = engine.children(supervisor, "worker")
     handle = hurting.leaves_a_fast_thread.after(0)(0.2)
-    wait_until(lambda: engine.total(supervisor, "dueq_tasks_finished_total", outcome="done") == 1, 10)
+    wait_until(lambda: engine.total(supervisor, "dueq_tasks_finished_total", outcome="done") == 1, 20)
     assert engine.stop(supervisor) == 0
     assert Path(f"{engine.ledger}.thread").read_text() == handle.id
     assert str(worker.pid) in Path(f"{engine.ledger}.atexit").read_text().split()
@@ -275,28 +287,43 @@ def test_threads_that_end_soon_are_waited_for_and_atexit_functions_run(
 
 def test_the_child_of_a_killed_worker_lives_on_as_in_plain_python(case: Case, hurting: ModuleType) -> None:
     hurting.busy_child.after(0)()
-    wait_until(case.said, 10)
+    wait_until(case.said, 20)
     child, worker = psutil.Process(case.said()[0]["child"]), case.worker()
     worker.kill()
-    wait_until(lambda: case.engine.total(case.supervisor, "dueq_process_restarts_total", cause="signal") == 1, 5)
+    wait_until(lambda: case.engine.total(case.supervisor, "dueq_process_restarts_total", cause="signal") == 1, 20)
     assert child.is_running()
     assert child.ppid() != case.supervisor.pid
     child.terminate()
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 2)
-    wait_until(lambda: len(case.said()) == 2, 10)  # the task runs again
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10)
+    wait_until(lambda: len(case.said()) == 2, 20)  # the task runs again
     psutil.Process(case.said()[1]["child"]).terminate()
 
 
 def test_ctrl_c_in_a_terminal_lets_tasks_and_their_programs_finish(engine: Engine, hurting: ModuleType) -> None:
     case = Case(engine, hurting, under=(sys.executable, str(Path(__file__).with_name("in_a_terminal.py"))))
     hurting.program_that_finishes.after(0)()
-    wait_until(case.said, 10)
+    wait_until(case.said, 20)
     [inside] = psutil.Process(case.supervisor.pid).children()
     [begun] = case.said()
     assert begun["group"] == case_worker(inside).pid == begun["session"]
     case.supervisor.send_signal(signal.SIGUSR1)  # the terminal types Ctrl-C
     assert case.supervisor.wait(20) == 0
     assert [each.get("status") for each in case.said()] == [None, 9]
+    case.close()
+
+
+def test_the_end_of_the_terminal_ends_no_task_and_no_program(engine: Engine, hurting: ModuleType) -> None:
+    case = Case(engine, hurting, under=(sys.executable, str(Path(__file__).with_name("in_a_terminal.py"))))
+    hurting.program_that_finishes.after(0)()
+    wait_until(case.said, 20)
+    [inside] = psutil.Process(case.supervisor.pid).children()
+    case.supervisor.send_signal(signal.SIGUSR2)  # the terminal is closed: as for any daemon, SIGHUP means new processes
+    wait_until(lambda: "replacing all children" in case.log(), 20)
+    wait_until(lambda: len(case.said()) == 2, 20)
+    assert case.said()[1]["status"] == 9
+    assert case.run(hurting.plain) == "done"
+    inside.terminate()
+    assert case.supervisor.wait(20) == 0
     case.close()
 
 

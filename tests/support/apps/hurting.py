@@ -285,6 +285,14 @@ def closes(streams: bool) -> None:
 
 
 @app.task(retries=0)
+def writes() -> None:
+    """Write to what another task has closed."""
+    print("still heard")
+    print("still heard", file=sys.stderr, flush=True)
+    say(next=os.open(os.devnull, os.O_RDONLY))
+
+
+@app.task(retries=0)
 def fails() -> None:
     """Fail in an ordinary way."""
     raise ValueError("boom")
@@ -302,6 +310,18 @@ async def _never_either() -> AsyncIterator[int]:
 
 def _nor_that() -> Iterator[int]:
     yield 1
+
+
+REFUSED: dict[str, Any] = {
+    "async def": lambda: Dueq().task()(_never),
+    "an asynchronous generator": lambda: Dueq().task()(_never_either),
+    "a generator": lambda: Dueq().task()(_nor_that),
+    "a number as backoff": lambda: Dueq().task(backoff=5)(square),  # type: ignore[call-overload]
+    "a backoff of nan": lambda: Dueq().task(backoff=Backoff(1, 2, float("nan")))(square),
+    "retries as text": lambda: Dueq().task(retries="3")(square),  # type: ignore[call-overload]
+    "no function": lambda: Dueq().task()(None),  # type: ignore[arg-type]
+}
+"""Definitions that cannot work, by what is wrong with them."""
 
 
 class _Awaitable:
