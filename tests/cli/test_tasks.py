@@ -230,3 +230,39 @@ def test_what_no_application_of_today_would_write_is_shown(cli: Cli, world: Worl
     assert cli("dead", "list").out.count("deep") >= 4
     assert {letter["id"] for letter in cli("dead", "list", "--json").lines} == {*depths, "d4"}
     assert cli("dead", "purge", "--all", "--yes").code == 0
+
+
+def test_a_task_that_is_to_run_again_after_its_run(cli: Cli, world: World) -> None:
+    world.ready("a")
+    claim = world.started()
+    assert world.store.again(NewTask("a", "mail", HOUR, b'["next",[2]]', True), claim.token)
+    shown = cli("show", "a", "--json").json
+    assert (shown["state"], shown["after_this_run"]["task"], shown["after_this_run"]["queue"]) == (
+        "leased",
+        "next",
+        "mail",
+    )
+    assert "after_this_run" in cli("show", "a").out
+    assert cli("cancel", "a").code == 1
+    assert world.settle("w1", Outcome(claim, "dead", reason="why")) == "done"
+    shown = cli("show", "a", "--json").json
+    assert (shown["state"], shown["task"], "after_this_run" in shown) == ("scheduled", "next", False)
+    story = cli("explain", "a").out
+    apart = f"a~{claim.token}"
+    for said in ("to run again after this run", f"under the id {apart}", "scheduled again, as it had asked"):
+        assert said in story
+    assert cli("show", apart, "--json").json["reason"] == "why"
+    assert cli("dead", "retry", apart).code == 0
+    assert cli("cancel", "a").code == 0
+    assert "it was cancelled" in cli("explain", "a").out
+
+
+def test_what_it_took_back_is_no_cancelled_task(cli: Cli, world: World) -> None:
+    world.ready("a")
+    claim = world.started()
+    world.store.again(NewTask("a", "mail", HOUR, b'["next",[2]]', True), claim.token)
+    assert world.store.forget_again("a", claim.token)
+    assert world.settle("w1", Outcome(claim, "ack")) == "done"
+    story = cli("explain", "a").out
+    assert "took back what it had asked for" in story
+    assert "it was cancelled" not in story
