@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from ..core import registry
 from ..core.clock import US
 from ..core.codec import Record, shown_call, task_of
 from ..core.connection import redact
 from ..core.housekeeping import holders
 from ..core.namespace import Namespace
+from ..core.registry import Supervisor
 from ..core.store.unclaimed import legible, list_of
+from . import engines
 from .output import timestamp
 
 _STATES = {"H": "held", "L": "leased", "U": "unclaimed", "D": "dead"}
@@ -30,6 +34,11 @@ class QueueView:
     overdue_s: float
     """How late the oldest task is that is due and has not started; 0 if there is none."""
 
+    @property
+    def depth(self) -> int:
+        """How many tasks there are in all."""
+        return self.scheduled + self.ready + self.leased + self.unclaimed + self.dead
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:
@@ -41,9 +50,18 @@ class Overview:
     strategy: str
     now_us: int
     queues: list[QueueView]
+    ever: bool
+    """Whether a task was ever scheduled here."""
+    supervisors: list[Supervisor]
     workers: dict[str, int]
     unclaimed: dict[tuple[str, str], int]
     """How many tasks were put aside, by queue and by the name that they call."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What keeps tasks from being run."""
+        scheduled = sum(queue.scheduled for queue in self.queues)
+        return engines.warnings(self.supervisors, self.queues, scheduled, self.now_us)
 
     def as_json(self) -> dict[str, Any]:
         queues = [
@@ -66,6 +84,8 @@ class Overview:
             "strategy": self.strategy,
             "now": timestamp(self.now_us),
             "queues": queues,
+            "supervisors": [engines.as_json(one, self.now_us) for one in self.supervisors],
+            "warnings": self.warnings,
             "workers": [{"worker": worker, "holds": holds} for worker, holds in self.workers.items()],
             "unclaimed": [
                 {"queue": queue, "task": legible(name), "tasks": tasks}
@@ -77,15 +97,17 @@ class Overview:
 def overview(namespace: Namespace) -> Overview:
     """Look at everything once; counts of different keys are moments apart."""
     names, now = namespace.store.queues(), namespace.store.time_us()
-    queues, aside = [], namespace.store.unclaimed()
+    queues, aside, depths = [], namespace.store.unclaimed(), namespace.store.depths(names)
+    put_aside: Counter[str] = Counter()
+    for (queue, _), tasks in aside.items():
+        put_aside[queue] += tasks
     for name, census in zip(names, namespace.strategy.census(names), strict=True):
-        depth = namespace.store.depth(name)
+        depth = depths[name]
         waiting = [due for due in (census.oldest_due_us, depth.oldest_ready_us) if due is not None]
         overdue = max(0, now - min(waiting)) / US if waiting else 0.0
         due = census.oldest_due_us
-        unclaimed = sum(tasks for (queue, _), tasks in aside.items() if queue == name)
-        view = QueueView(name, census.scheduled, depth.ready, depth.leased, unclaimed, depth.dead, due, overdue)
-        queues.append(view)
+        counts = census.scheduled, depth.ready, depth.leased, put_aside[name], depth.dead
+        queues.append(QueueView(name, *counts, due, overdue))
     info = namespace.client.info()
     return Overview(
         redact(namespace.settings.redis_url or ""),
@@ -94,6 +116,8 @@ def overview(namespace: Namespace) -> Overview:
         namespace.strategy.name,
         now,
         queues,
+        bool(names or namespace.client.exists(namespace.keys.plain("stats"))),
+        registry.supervisors(namespace),
         holders(namespace),
         aside,
     )
