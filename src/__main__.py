@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -29,6 +31,9 @@ def main() -> None:
     from setproctitle import setproctitle
 
     setproctitle(title(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not closed
+            stream.reconfigure(errors="backslashreplace")  # in a locale that has no such character
 
     try:
         from .cli.app import app
@@ -36,6 +41,28 @@ def main() -> None:
         app(prog_name="dueq")
     except KeyboardInterrupt:  # while all of that is imported; later the commands see to it
         sys.exit(130)
+    except OSError as error:  # a full disk, no directory for temporary files, no working directory, ...
+        from .cli.exits import Exit, refusal_of_the_system
+        from .cli.output import complain
+
+        complain(refusal_of_the_system(error))
+        sys.exit(Exit.USAGE)
+    finally:
+        _give_up_what_cannot_be_written()
+
+
+def _give_up_what_cannot_be_written() -> None:
+    """A full disk was complained of already: the interpreter would do so again, and change the exit status."""
+    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+        except ValueError:  # closed
+            continue
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from enum import IntEnum
 
 from redis.exceptions import RedisError
@@ -57,6 +59,15 @@ def complaint(error: DueqError | RedisError) -> str:
     """What to tell the user, without credentials."""
     said = redact(str(error)) or type(error).__name__
     return f"Redis: {said}" if isinstance(error, RedisError) else said
+
+
+def refusal_of_the_system(error: OSError) -> str:
+    """What to tell the user when a file, a directory or a disk is not as a command needs it."""
+    said = error.strerror or str(error)
+    where = "" if error.filename is None else f": {error.filename}"
+    if said == os.strerror(errno.ENOENT) and not where:
+        where = "; if the working directory was deleted, change to one that exists"
+    return redact(f"the system refuses: {said}{where}")
 
 
 def epilog() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 from rich.text import Text
 
+from ..core import log_output
 from ..core.clock import datetime_of
 from ..core.texts import harmless, harmless_lines
 
@@ -35,13 +37,17 @@ def note(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Say what went wrong."""
-    typer.echo(harmless_lines(f"dueq: {text}"), err=True)
+    """Say what went wrong, if stderr takes it; it must not hold up the end of an engine whose log nobody reads."""
+    line = harmless_lines(f"dueq: {text}")
+    with suppress(OSError):
+        if not log_output.say(line):
+            typer.echo(line, err=True)
 
 
 def say_json(value: Any) -> None:
     """Print one JSON value as one line."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    unicode = sys.stdout is not None and (sys.stdout.encoding or "").lower().startswith("utf")
+    typer.echo(json.dumps(value, ensure_ascii=not unicode))
 
 
 def progress() -> Progress:

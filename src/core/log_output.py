@@ -303,6 +303,14 @@ def stderr(notice: Callable[[int], str]) -> Output:
     return _current
 
 
+def say(line: str) -> bool:
+    """Write ``line`` the way that log lines go, if this process has one; False if not."""
+    if _current is None:
+        return False
+    _current.write(line)
+    return True
+
+
 def count_dropped(count: Callable[[float], object]) -> None:
     """Call ``count`` with how many lines this process has dropped so far, and then whenever it drops some."""
     if _current is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from .. import __version__
 from . import log_output, logs
@@ -34,6 +32,7 @@ from .requirements import check
 from .revival import Revival
 from .roles import served
 from .signals import ignored
+from .state_file import StateFile
 from .stop import Inbox
 from .supervisor import Supervisor
 from .systemd import Notifier
@@ -59,10 +58,7 @@ def supervise(
     open_missing()
     logs.set_up(options.log_format, role="supervisor")
     log_what_nobody_catches()
-    if options.state_file and not os.access(Path(options.state_file).absolute().parent, os.W_OK):
-        raise ConfigurationError(
-            f"the state file {options.state_file} cannot be written: its directory must exist and be writable"
-        )
+    state_file = StateFile(options.state_file) if options.state_file else None
     app = load(options.target)
     logs.share_with_app()
     if options.workers and not app.tasks:
@@ -76,7 +72,7 @@ def supervise(
         Reclaim(opened).settle()
         bring_up_to_date(opened)
     logs.describe(strategy=opened.strategy.name)
-    _Run(app, opened, options, _revival(opened.settings.redis_url)).run()
+    _Run(app, opened, options, _revival(opened.settings.redis_url), state_file).run()
 
 
 def _settings(app: Dueq, redis_url: str | None, namespace: str | None, strategy: str | None) -> Settings:
@@ -101,8 +97,15 @@ def _revival(redis_url: str | None) -> Revival | None:
 class _Run:
     """One run of one supervisor."""
 
-    def __init__(self, app: Dueq, namespace: Namespace, options: RunOptions, revival: Revival | None) -> None:
-        self._revival = revival
+    def __init__(
+        self,
+        app: Dueq,
+        namespace: Namespace,
+        options: RunOptions,
+        revival: Revival | None,
+        state_file: StateFile | None,
+    ) -> None:
+        self._revival, self._state_file = revival, state_file
         me = unique_name("supervisor")
         options = replace(options, supervisor=me, named=tuple(options.queues or app.queues)[:MOST])
         self._namespace, self._options = namespace, options
@@ -146,8 +149,8 @@ class _Run:
                 signal.signal(number, signal.SIG_IGN)
             self._presence.stop()
             stop_serving()
-            if self._options.state_file:
-                self._remove_state(Path(self._options.state_file))
+            if self._state_file is not None:
+                self._state_file.remove()
             self._namespace.close()
 
     def _serve(self) -> Callable[[], None]:
@@ -176,11 +179,6 @@ class _Run:
     def _status(self) -> str:
         return f"{self._options.workers} workers, {self._options.dispatchers} dispatchers, metrics {self._metrics_url}"
 
-    def _remove_state(self, path: Path) -> None:
-        # it may be another supervisor's, if this one never became ready
-        if path.exists() and json.loads(path.read_text()).get("pid") == os.getpid():
-            path.unlink()
-
     def _say_ready(self) -> None:
         options, settings = self._options, self._namespace.settings
         log.info(
@@ -196,13 +194,11 @@ class _Run:
         self._ready = True
         self._presence.look()
         self._notifier.ready(self._status())
-        if options.state_file:
-            state = {
-                "pid": os.getpid(),
-                "metrics_url": self._metrics_url,
-                "namespace": settings.namespace,
-                "strategy": self._namespace.strategy.name,
-            }
-            part = Path(f"{options.state_file}.part")
-            part.write_text(json.dumps(state))
-            part.replace(options.state_file)
+        if self._state_file is not None:
+            self._state_file.write(
+                {
+                    "metrics_url": self._metrics_url,
+                    "namespace": settings.namespace,
+                    "strategy": self._namespace.strategy.name,
+                }
+            )

@@ -24,7 +24,7 @@ def load(target: str) -> Dueq:
     if (dotted := _dotted(module_name)) != module_name:
         advice = f"write {dotted}:{attribute}, where {dotted} can be imported" if dotted else "write its name"
         raise ConfigurationError(f"{target!r} names a file, where the name of a module belongs: {advice}")
-    here = str(Path.cwd())
+    here = _here()
     _see_that_nothing_is_hidden(here)
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -65,6 +65,16 @@ def _see_that_nothing_is_hidden(here: str) -> None:
     """Child processes look in ``here`` first, also for what dueq needs; this one has loaded that already."""
     if (files := hiding(here)) and breaks_children(here):
         raise ConfigurationError(complaint(files))
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        raise ConfigurationError(
+            f"there is no working directory any more ({error.strerror}): change to one that exists, the one to import "
+            f"the application from"
+        ) from None
 
 
 def _failed(module_name: str, error: Exception) -> ConfigurationError:

@@ -75,7 +75,7 @@ class SupervisedRun:
             if time.monotonic() >= deadline:
                 raise BootFailure(f"dueq run was not ready after {_BOOT_S:.0f} s; its log ends:\n{self.log_end()}")
             time.sleep(_POLL_S)
-        self.metrics_url = json.loads(self._state_file.read_text())["metrics_url"]
+        self.metrics_url = json.loads(self._state_file.read_text(encoding="utf-8"))["metrics_url"]
 
     def kill(self) -> None:
         """SIGKILL to the supervisor alone; returns once it is gone."""
@@ -105,5 +105,5 @@ class SupervisedRun:
 
     def log_end(self) -> str:
         """The last lines that it wrote."""
-        lines = self._log_file.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        lines = self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
         return "\n".join(lines) or "(nothing)"

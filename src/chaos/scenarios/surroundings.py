@@ -58,7 +58,7 @@ def _clock(stage: Stage) -> None:
     for ahead in (_SKEW_S, -_SKEW_S):
         folder = stage.directory / f"clock{ahead}"
         folder.mkdir()
-        Path(folder, "sitecustomize.py").write_text(_CLOCK_GOES_WRONG)
+        Path(folder, "sitecustomize.py").write_text(_CLOCK_GOES_WRONG, encoding="utf-8")
         path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
         environment = {"PYTHONPATH": path, "DUEQ_CHAOS_AHEAD_S": str(ahead)}
         hosts[ahead] = stage.host(workers=2, environment=environment)
