@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -146,9 +145,7 @@ def test_a_log_that_nobody_reads_stops_nothing(engine: Engine, app: ModuleType) 
     wait_until(lambda: engine.total(supervisor, "dueq_process_restarts_total") >= 3, 10)
     app.says.after(0)("y")
     done(engine, supervisor, 2)
-    began = time.monotonic()
-    assert engine.stop(supervisor) == 0
-    assert time.monotonic() - began < 5
+    assert engine.stop(supervisor) == 0, "within the patience of stop"
     os.close(reading)
 
 

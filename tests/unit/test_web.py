@@ -164,12 +164,12 @@ def test_a_thousand_idle_connections_are_not_kept_and_nobody_waits_for_them(page
     before = descriptors()
     ours = [socket.create_connection(address(page), 10) for _ in range(300)]
     assert ask(page + "/livez")[0] == 200
-    wait_until(lambda: threads() <= MOST_CONNECTIONS, what="the oldest have been hung up on")
-    wait_until(lambda: descriptors() - before <= len(ours) + MOST_CONNECTIONS + 5)
+    wait_until(lambda: threads() <= MOST_CONNECTIONS, timeout=30, what="the oldest have been hung up on")
+    wait_until(lambda: descriptors() - before <= len(ours) + MOST_CONNECTIONS + 5, 30)
     assert ours[0].recv(1) == b"", "the oldest went first"
     for each in ours:
         each.close()
-    wait_until(lambda: threads() == 0)
+    wait_until(lambda: threads() == 0, 30)
 
 
 def test_who_does_not_ask_in_time_is_hung_up_on_however_busy_he_seems(
@@ -182,21 +182,21 @@ def test_who_does_not_ask_in_time_is_hung_up_on_however_busy_he_seems(
         for char in itertools.cycle(b"GET /livez HTTP/1.0\r\nX: y\r\n"):
             dripping.send(bytes([char]))
             time.sleep(0.02)
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 60
     assert mute.recv(1) == b""
-    wait_until(lambda: threads() == 0)
+    wait_until(lambda: threads() == 0, 30)
     mute.close()
     dripping.close()
 
 
 def test_who_does_not_take_the_reply_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "REPLY_S", 0.5)
+    monkeypatch.setattr(http_server, "REPLY_S", 1.0)
     server = Server("127.0.0.1", 0, lambda request: Reply(HTTPStatus.OK, [], b"x" * 50_000_000))
     server.start()
     taker = socket.create_connection(("127.0.0.1", server.port), 10)
     taker.send(b"GET / HTTP/1.0\r\n\r\n")
-    wait_until(lambda: threads() == 1)
-    wait_until(lambda: threads() == 0)
+    wait_until(lambda: threads() == 1, 30)
+    wait_until(lambda: threads() == 0, 30)
     server.stop()
     taker.close()
 
@@ -205,7 +205,7 @@ def test_too_many_that_have_asked_are_refused_at_once_and_served_later() -> None
     go = threading.Event()
 
     def respond(request: Request) -> Reply:
-        go.wait(20)
+        go.wait(60)
         return Reply(HTTPStatus.OK, [], b"served")
 
     server = Server("127.0.0.1", 0, respond)
@@ -213,14 +213,14 @@ def test_too_many_that_have_asked_are_refused_at_once_and_served_later() -> None
     first = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(MOST_CONNECTIONS)]
     for each in first:
         each.send(b"GET / HTTP/1.0\r\n\r\n")
-    wait_until(lambda: sum(each.asked for each in list(server._connections.values())) == MOST_CONNECTIONS)
+    wait_until(lambda: sum(each.asked for each in list(server._connections.values())) == MOST_CONNECTIONS, 30)
     with socket.create_connection(("127.0.0.1", server.port), 10) as late:
         assert b" 503 " in late.recv(1000)
     go.set()
     for each in first:
         with each, each.makefile("rb") as reply:
             assert reply.read().endswith(b"served")
-    wait_until(lambda: not server._connections)
+    wait_until(lambda: not server._connections, 30)
     server.stop()
 
 
