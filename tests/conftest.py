@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.limited import denied, limited
 from support.older import AGED, like_2_4
 from support.servers import Load, Server, all_servers, running
 from support.world import SCRIPTED, World
@@ -53,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         metavar="NAMES",
         help=f"run tests/conformance on these servers: 'all', or names such as redis-5.0.6,{AGED}",
+    )
+    parser.addoption(
+        "--least-privilege",
+        action="store_true",
+        help="run tests/conformance as the user that dueq doctor --acl makes (needs --servers of Redis 6.2 or later)",
     )
     parser.addoption("--all-of-it", action="store_true", help="leave nothing out on any server; takes half an hour")
 
@@ -163,13 +169,20 @@ def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) ->
 
     A test that breaks the namespace on purpose is marked ``leaves_keys``.
     """
-    world = World(redis_url, f"test{next(_numbers)}", strategy_name)
+    name, user = f"test{next(_numbers)}", ""
+    if request.config.getoption("--least-privilege"):
+        # a namespace that is moved needs what each strategy does
+        moves = request.node.path.stem.startswith("test_migration")
+        user = limited(redis_url, name, list(strategies.names()) if moves else [strategy_name])
+    world = World(redis_url, name, strategy_name, seen_as=user)
     try:
         yield world
         if not request.node.get_closest_marker("leaves_keys"):
             world.finish()
     finally:
         world.close()
+    if user:
+        assert denied(redis_url) == [], "src/core/commands.py, or the strategy's needs, should allow it"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -96,5 +96,5 @@ def place(redis_url: str | None, strategy: str, sizes: Sizes, tell: Tell) -> Ite
         namespace(redis_url, strategy, directory, PURPOSE) as space,
         explained(space.settings.redis_url or ""),
     ):
-        check(space.client, type(space.strategy))
+        check(space.client, type(space.strategy), space.keys)
         yield Place(space, directory, sizes, own=redis_url is None, tell=tell)

@@ -6,6 +6,7 @@ A managed server may refuse any question (CONFIG above all): then the answer is 
 from __future__ import annotations
 
 import re
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,15 +16,23 @@ import redis
 from redis.exceptions import AuthenticationError, ResponseError
 
 from .. import strategies
+from ..core import writes
 from ..core.clock import US
 from ..core.connection import redact
 from ..core.namespace import Namespace
 from ..core.requirements import Obstacle, obstacles
+from ..core.texts import bounded
 from .overview import server_name
 
 Verdict = Literal["ok", "warning", "bad", "unknown"]
 
 _SKEW_S = 1.0
+_PINGS = 8
+_SLOW_MS = 10.0
+_STILL_MS = 100.0
+_SLOWEST = 128  # of the server's log, which has as many
+_RECENT_S = 3600.0
+_COMMAND_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Diagnosis:
 def diagnose(namespace: Namespace) -> Diagnosis:
     """Ask the server everything. Changes nothing on it. Raises redis-py's errors if it cannot be reached."""
     client = namespace.client
-    client.ping()
+    round_trip = _round_trip(client)
     info: dict[str, Any] = _asked(client.info) or {}
     tells = _is_since_2_6(info)
     found = [
@@ -87,13 +96,16 @@ def diagnose(namespace: Namespace) -> Diagnosis:
         _role(info),
         _append_only(client, info),
         _eviction(client, info),
-        _writes(info),
+        _saves(info),
+        _writes(namespace),
+        round_trip,
+        _slow_commands(client),
         _skew(client, tells),
         Finding("hz", _setting(client, info, "hz")),
         Finding("notify-keyspace-events", _setting(client, info, "notify-keyspace-events")),
         _scripts(client, tells),
     ]
-    views = [_strategy(client, name) for name in strategies.names()]
+    views = [_strategy(namespace, name) for name in strategies.names()]
     where = redact(namespace.settings.redis_url or "")
     return Diagnosis(where, namespace.keys.namespace, namespace.strategy.name, [_settled(f) for f in found], views)
 
@@ -169,12 +181,60 @@ def _eviction(client: redis.Redis, info: dict[str, Any]) -> Finding:
     return Finding("maxmemory-policy", policy)
 
 
-def _writes(info: dict[str, Any]) -> Finding:
+def _saves(info: dict[str, Any]) -> Finding:
     told = [info[name] for name in ("rdb_last_bgsave_status", "aof_last_write_status") if name in info]
     if any(status != "ok" for status in told):
         advice = "the server could not write to its disk, and may refuse tasks (MISCONF): make room, see its log"
         return Finding("last save", "failed", "warning", advice)
     return Finding("last save", "ok" if told else None)
+
+
+def _writes(namespace: Namespace) -> Finding:
+    """Tried, whatever the server says of itself."""
+    try:
+        refused = writes.refusal(namespace.client, namespace.keys)
+    except AuthenticationError:
+        raise
+    except ResponseError:
+        return Finding("writes", None)
+    if refused is None:
+        return Finding("writes", "accepted")
+    return Finding("writes", f"refused: {redact(refused.said)}", "bad", refused.advice)
+
+
+def _round_trip(client: redis.Redis) -> Finding:
+    """How long an answer takes, by several of them. Raises redis-py's errors if there is none."""
+    times = []
+    for _ in range(_PINGS):
+        began = time.perf_counter()
+        _asked(client.ping)  # refused is answered, too
+        times.append((time.perf_counter() - began) * 1000)
+    # the first also connects
+    median, worst = statistics.median(times[1:]), max(times[1:])
+    value = f"{median:.2f} ms, the slowest of {len(times) - 1} {worst:.2f} ms"
+    if median > _SLOW_MS:
+        advice = "each task takes at least one: run dueq nearer to Redis, let workers take several tasks (--prefetch)"
+        return Finding("round trip", value, "warning", advice)
+    if worst > _STILL_MS:
+        advice = "something holds the server up: see slow commands, its host's CPU, swap and disk"
+        return Finding("round trip", value, "warning", advice)
+    return Finding("round trip", value)
+
+
+def _slow_commands(client: redis.Redis) -> Finding:
+    name = "slow commands"
+    found = _asked(lambda: client.slowlog_get(_SLOWEST))
+    if found is None:
+        return Finding(name, None)
+    recent = [entry for entry in found if entry["start_time"] > time.time() - _RECENT_S]
+    if not recent:
+        return Finding(name, "none in the last hour")
+    worst = max(recent, key=lambda entry: entry["duration"])
+    command = bounded(worst["command"].decode("utf-8", "replace"), _COMMAND_CHARACTERS)
+    value = f"{len(recent)} in the last hour, the longest {worst['duration'] / 1000:.0f} ms: {command}"
+    return Finding(
+        name, value, "warning", "while one runs, everything else waits, due tasks too: find out who sends it"
+    )
 
 
 def _is_since_2_6(info: dict[str, Any]) -> bool:
@@ -213,10 +273,10 @@ def _scripts(client: redis.Redis, knows: bool) -> Finding:
     return Finding("scripts", "allowed")
 
 
-def _strategy(client: redis.Redis, name: str) -> StrategyView:
+def _strategy(namespace: Namespace, name: str) -> StrategyView:
     strategy = strategies.find(name)
     try:
-        found = obstacles(client, strategy)
+        found = obstacles(namespace.client, strategy, namespace.keys)
     except AuthenticationError:
         raise
     except ResponseError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.text import Text
 
+from ..core.acl import rule
+from ..core.namespace import Namespace
 from .diagnosis import Diagnosis, diagnose
 from .exits import Exit
 from .options import Json, NamespaceName, RedisUrl, StrategyName, opened
@@ -14,21 +18,36 @@ _STYLES = {"ok": "green", "warning": "yellow", "bad": "red", "unknown": "dim"}
 
 
 def doctor(
-    strategy: StrategyName = None, redis_url: RedisUrl = None, namespace: NamespaceName = None, as_json: Json = False
+    strategy: StrategyName = None,
+    acl: Annotated[
+        bool, typer.Option("--acl", help="Print the smallest ACL rule that namespace and strategy can do with.")
+    ] = False,
+    redis_url: RedisUrl = None,
+    namespace: NamespaceName = None,
+    as_json: Json = False,
 ) -> None:
     """Say what the Redis server is, and whether dueq can run on it; if not, what to change.
 
     What a server does not tell (managed ones often refuse CONFIG) is called
     unknown, and is no fault. Exit code 1 if the strategy cannot run here: the
-    one given, else the one that the namespace is kept by.
+    one given, else the one that the namespace is kept by. Every command that
+    dueq sends is tried, and so is a write; nothing is changed.
+
+    With --acl it prints one line for ACL SETUSER (without its first word) or
+    for a file of users instead: the smallest permission for everything that
+    runs on the namespace. Give the user a password of yours.
 
     \b
     Examples:
       dueq doctor
       dueq doctor --redis-url redis://cache.internal:6379 --strategy lua
       dueq doctor --json | jq .can_run
+      dueq doctor --acl --strategy lua --namespace shop >> users.acl
     """
     with opened(redis_url, namespace, strategy) as space:
+        if acl:
+            _print_rule(space, as_json)
+            return
         found = diagnose(space)
     if as_json:
         say_json(found.as_json())
@@ -36,6 +55,15 @@ def doctor(
         _print(found)
     if not found.can_run:
         raise typer.Exit(Exit.NO)
+
+
+def _print_rule(space: Namespace, as_json: bool) -> None:
+    database = space.client.connection_pool.connection_kwargs.get("db") or 0
+    line = rule(space.keys, [type(space.strategy)], database)
+    if as_json:
+        say_json({"namespace": space.keys.namespace, "strategy": space.strategy.name, "rule": line})
+    else:
+        say(line)
 
 
 def _print(found: Diagnosis) -> None:

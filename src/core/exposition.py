@@ -155,6 +155,8 @@ class Board:
         values["dueq_redis_up"] = {(): [int(answers)]}
         if view is None:
             return
+        if view.writable is not None:
+            values["dueq_redis_writable"] = {(): [int(view.writable)]}
         if view.skew is not None:
             values["dueq_clock_skew_seconds"] = {(): [view.skew]}
         values["dueq_tasks"] = {(self._strategy, *key): [count] for key, count in view.tasks.items()}

@@ -40,6 +40,7 @@ _PLAIN = {
     "audited": "audited",  # when the last audit began, epoch seconds
     "supervisors": "supervisors",  # zset: supervisor -> until when it is taken to be alive (registry.py)
     "aside": "aside",  # zset: "queue:name" of every list of unclaimed tasks that is not empty -> when it last grew
+    "probe": "probe",  # never there: what a server allows is tried on it (commands.py, writes.py)
     "recovered": "recovered",  # when something was last taken back from owners that are gone, epoch seconds
 }
 _PER_NAME = {

@@ -167,6 +167,13 @@ _ALL = (
         {},
     ),
     Definition(
+        "dueq_redis_writable",
+        "gauge",
+        "1 if Redis takes writes, 0 if it answers but refuses them: full, read-only, unable to save. Absent if it did "
+        "not answer.",
+        {},
+    ),
+    Definition(
         "dueq_clock_skew_seconds",
         "gauge",
         "Seconds by which Redis's clock is ahead of this host's; absent if Redis did not tell the time.",

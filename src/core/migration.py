@@ -46,7 +46,7 @@ def begin(namespace: Namespace, target: str, by: By = "engine") -> Migration | N
     Raises ConfigurationError if there is no such strategy, StrategyUnavailable if the server cannot carry it,
     NamespaceMigrating if a migration to another one is not over.
     """
-    check(namespace.client, strategies.find(target))
+    check(namespace.client, strategies.find(target), namespace.keys)
     keys, me = namespace.keys, unique_name("migration")
     meta, store = keys.plain("meta"), strategies.find(target).store
 

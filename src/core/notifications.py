@@ -30,6 +30,11 @@ _PATIENT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket raises that has nothing to give now."""
 
 
+def channel(database: int, prefix: str) -> str:
+    """Where the events of keys come whose names begin with ``prefix``, up to the rest of the name."""
+    return f"__keyspace@{database}__:{prefix}"
+
+
 class Subscription:
     """Events of one kind on the keys whose names begin with ``prefix``, over a connection of its own.
 
@@ -38,13 +43,18 @@ class Subscription:
     """
 
     def __init__(self, client: redis.Redis, prefix: str, event: str) -> None:
+        self.prefix = prefix
         self._pool: Any = client.connection_pool
-        database = self._pool.connection_kwargs.get("db") or 0
-        self._channel, self._event = f"__keyspace@{database}__:{prefix}", event.encode()
+        self._channel, self._event = channel(self._pool.connection_kwargs.get("db") or 0, prefix), event.encode()
         self._connection: Any = None
         self._reader = hiredis.Reader()
         self.answered = False
         """Whether the server has answered the last ``ask``."""
+
+    @property
+    def pattern(self) -> str:
+        """What it subscribes to."""
+        return f"{self._channel}*"
 
     @property
     def open(self) -> bool:
@@ -71,7 +81,7 @@ class Subscription:
     def ask(self) -> None:
         """Subscribe once more, which changes nothing, to see whether the connection is alive."""
         self.answered = False
-        self._connection.send_command("PSUBSCRIBE", f"{self._channel}*")  # PING is refused here before Redis 3.0
+        self._connection.send_command("PSUBSCRIBE", self.pattern)  # PING is refused here before Redis 3.0
 
     def fileno(self) -> int:
         """Readable when there is something to ``read``."""
@@ -168,18 +178,20 @@ class Refusal:
     remedy: str
 
 
-def refusal(client: redis.Redis, wanted: str) -> Refusal | None:
-    """Why the events of ``wanted`` cannot be had; None if they come, or will once their flags are added.
+def refusal(client: redis.Redis, wanted: str, prefix: str) -> Refusal | None:
+    """Why the events of ``wanted`` cannot be had on the keys whose names begin with ``prefix``; None if they come, or
+    will once their flags are added.
 
     Changes nothing, except where CONFIG is refused: then a key that lives for a millisecond shows whether events come.
     """
-    probe = f"dueq:{{probe}}:{secrets.token_hex(8)}"
-    subscription = Subscription(client, probe, "expired")
+    probe = f"{prefix}probe:{secrets.token_hex(8)}"
+    subscription = Subscription(client, prefix, "expired")
     try:
         subscription.start()
     except ResponseError as error:
-        # all channels: an ACL lets a pattern pass only if it has just this one, to the letter
-        return Refusal(f"PSUBSCRIBE is refused: {error}", "allow the user PSUBSCRIBE and all channels: +psubscribe &*")
+        # an ACL lets a pattern pass only if it has just this one, to the letter
+        allowed = f"+psubscribe &{subscription.pattern}"
+        return Refusal(f"PSUBSCRIBE is refused: {error}", f"allow the user PSUBSCRIBE and its channel: {allowed}")
     try:
         return _flags_refusal(client, wanted, lambda: _event_comes(client, subscription, probe))
     finally:
@@ -224,4 +236,9 @@ def _event_comes(client: redis.Redis, subscription: Subscription, key: str) -> b
     client.set(key, "", px=1)
     time.sleep(0.003)
     client.exists(key)  # Redis expires a key at once when it is looked at
-    return bool(subscription.wait(_PROBE_S))
+    deadline = time.monotonic() + _PROBE_S
+    name = key.removeprefix(subscription.prefix)
+    while (left := deadline - time.monotonic()) > 0:
+        if name in subscription.wait(left):  # others' events come here, too
+            return True
+    return False

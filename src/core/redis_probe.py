@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
+from . import writes
 from .clock import US, now_us
 from .config import Settings
 from .errors import DueqError
@@ -97,12 +98,13 @@ class Inquiry(Generic[T]):
 class RedisView:
     """What Redis said at one scrape, of the deepest queues and of ``other``.
 
-    Skew and overdue are seconds; the skew is None where this host's clock counts.
+    Skew and overdue are seconds; the skew is None where this host's clock counts, ``writable`` if it may not be asked.
     """
 
     skew: float | None
     tasks: dict[tuple[str, str], int]
     overdue: dict[str, float]
+    writable: bool | None
 
 
 class RedisProbe:
@@ -151,7 +153,7 @@ class RedisProbe:
             waiting = [due for due in (depth.oldest_ready_us, census.oldest_due_us) if due is not None]
             rows[queue] = states, max(0.0, (now - min(waiting, default=now)) / US)
         self._note_produced(namespace.store.producer_counts(queues), queues)
-        return _bounded(skew, rows)
+        return _bounded(skew, rows, _writable(namespace))
 
     def _note_produced(self, told: Mapping[tuple[str, str], int], queues: Sequence[str]) -> None:
         # Redis's own count falls if the namespace is purged, or a replica that lagged takes over. Then go on from what
@@ -166,7 +168,9 @@ class RedisProbe:
         self._told = dict(told)
 
 
-def _bounded(skew: float | None, rows: Mapping[str, tuple[Mapping[str, int], float]]) -> RedisView:
+def _bounded(
+    skew: float | None, rows: Mapping[str, tuple[Mapping[str, int], float]], writable: bool | None
+) -> RedisView:
     """The deepest queues one by one, the rest as one."""
     deepest = rows.keys()
     if len(rows) > MOST:
@@ -180,13 +184,20 @@ def _bounded(skew: float | None, rows: Mapping[str, tuple[Mapping[str, int], flo
         for state, count in states.items():
             tasks[label, state] = tasks.get((label, state), 0) + count
         overdue[label] = max(overdue.get(label, 0.0), seconds)
-    return RedisView(skew, tasks, overdue)
+    return RedisView(skew, tasks, overdue, writable)
 
 
 def _answers(namespace: Namespace) -> bool:
     with suppress(ResponseError):  # an answer, too: of one who may not ask
         namespace.client.ping()
     return True
+
+
+def _writable(namespace: Namespace) -> bool | None:
+    try:
+        return writes.refusal(namespace.client, namespace.keys) is None
+    except ResponseError:
+        return None
 
 
 def _server_time(namespace: Namespace) -> tuple[int, float | None]:

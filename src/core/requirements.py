@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,10 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from ..strategies.base import Strategy
 from . import notifications
+from .commands import needed, refused
 from .connection import server_version
 from .errors import StrategyUnavailable
+from .keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,8 @@ class Obstacle:
     remedy: str
 
 
-def obstacles(client: redis.Redis, strategy: type[Strategy]) -> list[Obstacle]:
-    """Why the server cannot run ``strategy``; empty if it can. Asks the server, changes nothing."""
+def obstacles(client: redis.Redis, strategy: type[Strategy], keys: Keys) -> list[Obstacle]:
+    """Why the server cannot run ``strategy`` on the namespace of ``keys``; empty if it can. Changes nothing."""
     needs = strategy.needs
     found = []
     version = server_version(client)
@@ -41,14 +44,28 @@ def obstacles(client: redis.Redis, strategy: type[Strategy]) -> list[Obstacle]:
                 "allow the user EVAL, EVALSHA and SCRIPT LOAD (ACL +@scripting), and do not rename these commands",
             )
         )
-    if needs.notifications and (refused := notifications.refusal(client, needs.notifications)):
-        found.append(Obstacle(f"keyspace events ({refused.reason})", refused.remedy))
+    if lacking := refused(client, keys.plain("probe"), needed(strategy)):
+        found.append(_of_commands(lacking, keys))
+    if needs.notifications:
+        no_events = notifications.refusal(client, needs.notifications, keys.of(needs.events, ""))
+        if no_events:
+            found.append(Obstacle(f"keyspace events ({no_events.reason})", no_events.remedy))
     return found
 
 
-def check(client: redis.Redis, strategy: type[Strategy]) -> None:
+def _of_commands(lacking: Mapping[str, str], keys: Keys) -> Obstacle:
+    names, said = ", ".join(lacking), next(iter(lacking.values()))
+    allow = " ".join(f"+{name.lower()}" for name in lacking)
+    return Obstacle(
+        f"the permission for {names} ({said})",
+        f"allow the user these commands on the keys {keys.prefix}* ({allow}; dueq doctor --acl prints the whole rule), "
+        f"and do not rename them",
+    )
+
+
+def check(client: redis.Redis, strategy: type[Strategy], keys: Keys) -> None:
     """Raise StrategyUnavailable, saying what to change, if the server cannot run ``strategy``."""
-    if found := obstacles(client, strategy):
+    if found := obstacles(client, strategy, keys):
         lacks = "; ".join(f"it lacks {obstacle.lacking}: {obstacle.remedy}" for obstacle in found)
         raise StrategyUnavailable(f"strategy {strategy.name!r} cannot run on this server: {lacks} (see dueq doctor)")
 

@@ -49,6 +49,11 @@ def print_table(report: Report, console: Console | None = None) -> None:
         console.print(harmless_lines(f"NOT CLEAN: {trouble}"), markup=False, soft_wrap=True)
 
 
+def _run_per_task(report: Report) -> str:
+    each = report["redis_commands_per_task"]
+    return "unknown how many" if each is None else f"{each:.2f}"
+
+
 def _rows(report: Report) -> list[tuple[str, str]]:
     duplicates = report["duplicates"]
     causes = ", ".join(f"{cause} {count}" for cause, count in duplicates.items() if count)
@@ -70,7 +75,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         ("wake-up floor", f"p50 {floor['p50']:.2f}  p99 {floor['p99']:.2f} ms  (push to woken client)"),
         (
             "Redis commands",
-            f"{report['redis_commands_sent_per_task']:.2f} sent a task, {report['redis_commands_per_task']:.2f} run",
+            f"{report['redis_commands_sent_per_task']:.2f} sent a task, {_run_per_task(report)} run",
         ),
     ]
     if report["resolution_s"]:

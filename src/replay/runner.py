@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.exceptions import ResponseError
 
 from .. import strategies
 from ..core.app import Call, Dueq
@@ -85,7 +86,7 @@ def run_replay(
         Display(len(work.jobs)) as display,
         explained(space.settings.redis_url or ""),
     ):
-        check(space.client, type(space.strategy))
+        check(space.client, type(space.strategy), space.keys)
         measured = floor.measure(space.settings.redis_url or "", space.settings.namespace)
         supervised = SupervisedRun(
             space.settings,
@@ -138,7 +139,7 @@ class _Replay:
         self._reader = LedgerReader(directory)
         self._page: Page | None = None
         self._scheduling: dict[str, float | int] = {}
-        self._commands = 0
+        self._commands: int | None = None
         self._sent = 0
 
     def run(self) -> None:
@@ -147,7 +148,8 @@ class _Replay:
         self._schedule()
         self._sent = COMMANDS.sent - sent
         self._watch()
-        self._commands = _commands_processed(self._client) - before
+        after = _commands_processed(self._client)
+        self._commands = None if before is None or after is None else after - before
         if self._supervised.alive():
             self._ask_dueq()
 
@@ -177,7 +179,7 @@ class _Replay:
             "restarts": page.restarts,
             "duration_s": round(duration_s, 3),
             "utilisation": round(slept_s / (workers * duration_s), 4) if duration_s else 0.0,
-            "redis_commands_per_task": round(self._commands / len(self._plan), 3),
+            "redis_commands_per_task": None if self._commands is None else round(self._commands / len(self._plan), 3),
             "redis_commands_sent_per_task": round(sum(sent.values()) / len(self._plan), 3),
             "redis_commands_sent": sent,
             "scheduling": self._scheduling,
@@ -263,6 +265,12 @@ def _chunks(plan: dict[str, Planned]) -> Iterator[list[Call]]:
         yield calls
 
 
-def _commands_processed(client: redis.Redis) -> int:
-    """How many commands the server has run, for any client, those that scripts call included where it counts them."""
-    return int(client.info()["total_commands_processed"])  # without a section: Redis 2.4 knows none
+def _commands_processed(client: redis.Redis) -> int | None:
+    """How many commands the server has run, for any client, those that scripts call included where it counts them.
+
+    None if this user may not ask.
+    """
+    try:
+        return int(client.info()["total_commands_processed"])  # without a section: Redis 2.4 knows none
+    except ResponseError:
+        return None

@@ -33,12 +33,16 @@ WakeReason = Literal["due", "earlier", "event", "safety_net"]
 class Needs:
     """What a server must offer for a strategy to run on it.
 
-    ``notifications`` are the flags of notify-keyspace-events that must be set, or can be added.
+    ``notifications`` are the flags of notify-keyspace-events that must be set, or can be added, and ``events`` is the
+    family of keys (keys.py) whose events are listened to. ``commands`` are those that the strategy sends, in its
+    scripts too, beside what dueq needs anyway (commands.py).
     """
 
     version: tuple[int, int]
     scripts: bool = False
     notifications: str = ""
+    events: str = ""
+    commands: tuple[str, ...] = ()
 
 
 class Entry(NamedTuple):

@@ -32,7 +32,7 @@ class TmpsetStrategy(TransactionalTimers):
 
     name = "tmpset"
     summary = "zset and a tmp set per dispatcher; exact, runs on Redis 2.4, any number of dispatchers"
-    needs = Needs(version=(2, 4))
+    needs = Needs(version=(2, 4), commands=("ZINTERSTORE",))
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)

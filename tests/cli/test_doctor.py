@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+from support.proxy import disguised
+from support.waiting import wait_until
 from support.world import TRANSACTIONAL, World
 
 from dueq import strategies
@@ -110,3 +115,67 @@ def test_commands_are_harmless(cli: Cli, world: World) -> None:
     before = sorted(world.redis.scan_iter(count=10_000))
     assert cli("doctor").code == 0
     assert sorted(world.redis.scan_iter(count=10_000)) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "advice"),
+    [
+        ({"maxmemory": "1"}, "OOM", "maxmemory"),
+        ({"replicaof": "127.0.0.1 1"}, "READONLY", "primary"),
+        ({"min-replicas-to-write": "1"}, "NOREPLICAS", "min-replicas-to-write"),
+        ({"save": "1 1", "dir": "gone"}, "MISCONF", "disk"),
+    ],
+)
+def test_a_server_that_refuses_writes(
+    tmp_path: Path, settings: dict[str, str], code: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gone").mkdir()
+    options = {"appendonly": "no", "enable-protected-configs": "yes"}
+    url = EmbeddedServer(tmp_path / "d", options=options).start()
+    try:
+        admin: Any = connect(url)
+        for name, value in settings.items():
+            if name == "replicaof":
+                admin.execute_command("REPLICAOF", *value.split())
+            else:
+                admin.config_set(name, str(Path(value).absolute()) if name == "dir" else value)
+        if code == "MISCONF":
+            Path("gone").rmdir()
+            admin.set("x", 1)
+            wait_until(lambda: admin.info()["rdb_last_bgsave_status"] == "err", 15, what="it could not save")
+        answer = Cli({"DUEQ_REDIS_URL": url})("doctor", "--json")
+        assert answer.code == 1
+        writes = findings(answer.json)["writes"]
+        assert (writes["verdict"], code in writes["value"], advice in writes["advice"]) == ("bad", True, True), writes
+        assert "refused" in Cli({"DUEQ_REDIS_URL": url})("doctor").out
+    finally:
+        os.kill(int((tmp_path / "d" / "redis.pid").read_text()), signal.SIGKILL)
+
+
+def test_a_server_that_is_away_gets_advice_that_is_none_of_doctors_own(unreachable: str) -> None:
+    answer = Cli({"DUEQ_REDIS_URL": unreachable})("doctor")
+    assert answer.code == 3
+    assert "dueq doctor" not in answer.err
+    assert "check that it runs" in answer.err
+
+
+def test_a_slow_server_shows(cli: Cli, world: World) -> None:
+    found = findings(cli("doctor", "--json").json)
+    assert found["round trip"]["verdict"] in ("ok", "warning")
+    assert float(found["round trip"]["value"].split()[0]) < 1000
+    world.redis.config_set("slowlog-log-slower-than", 0)
+    world.redis.eval("redis.call('PING') return 'very slow \x1b[2J'", 0)
+    world.redis.config_set("slowlog-log-slower-than", 10_000)
+    found = findings(cli("doctor", "--json").json)
+    assert found["slow commands"]["verdict"] == "warning"
+    assert "in the last hour" in found["slow commands"]["value"]
+    assert "\x1b" not in cli("doctor").out
+    world.redis.slowlog_reset()
+
+
+def test_a_server_that_answers_late_is_called_slow(world: World, tmp_path: Path) -> None:
+    with disguised(str(world.settings.redis_url), tmp_path, "x", "y", seconds=0.05) as url:
+        found = findings(Cli({"DUEQ_REDIS_URL": url})("doctor", "--json").json)
+        assert found["round trip"]["verdict"] == "warning"
+        assert "nearer" in found["round trip"]["advice"]

@@ -27,7 +27,7 @@ def test_what_is_missing(found: str, lacking: str) -> None:
 @pytest.mark.parametrize("before", ["", "Elg", "KEA", "Kx"])
 def test_flags_are_added_never_replaced(make: Make, before: str) -> None:
     world = make(f'{SETTING} "{before}"')
-    requirements.check(world.redis, type(world.strategy))
+    requirements.check(world.redis, type(world.strategy), world.keys)
     assert set(flags(world.redis) or "") == set(before.replace("KEA", "AKE")), "to ask changes nothing"
     world.strategy.wait(0.01)
     after = flags(world.redis) or ""

@@ -26,7 +26,7 @@ each_server = pytest.mark.parametrize("server", server_parameters())
 
 def _refusal(world: World) -> str:
     with pytest.raises(StrategyUnavailable) as caught:
-        requirements.check(world.redis, type(world.strategy))
+        requirements.check(world.redis, type(world.strategy), world.keys)
     return str(caught.value)
 
 
@@ -40,7 +40,7 @@ def test_events_that_come_will_do_though_config_is_refused(make: Make, server: S
     world = make('rename-command CONFIG ""', f"{SETTING} Kx", server=server)
     with pytest.raises(ResponseError):
         world.redis.config_get(SETTING)
-    requirements.check(world.redis, type(world.strategy))
+    requirements.check(world.redis, type(world.strategy), world.keys)
     world.schedule("a", delay_us=50_000)
     assert next_lateness(world) < IN_TIME_S
     assert [key for key in world.redis.keys("*") if b"probe" in key] == []
@@ -60,7 +60,7 @@ def test_without_config_and_without_events_the_setting_is_named(make: Make, serv
 @each_server
 def test_where_config_is_allowed_to_ask_changes_nothing(make: Make, server: Server) -> None:
     world = make(f"{SETTING} Elg", server=server)
-    requirements.check(world.redis, type(world.strategy))
+    requirements.check(world.redis, type(world.strategy), world.keys)
     assert set(flags(world.redis) or "") == set("Elg")
 
 
@@ -70,7 +70,7 @@ def test_a_user_who_may_not_set_is_told_the_whole_value(make: Make) -> None:
     assert _told_value(message) == set("ElgKx")
     assert "NOPERM" in message or "no permissions" in message.lower()
     world = make(f"{SETTING} KA", "user default on nopass ~* &* +@all -config|set")
-    requirements.check(world.redis, type(world.strategy))
+    requirements.check(world.redis, type(world.strategy), world.keys)
 
 
 def test_a_user_who_may_not_subscribe_is_told_so(make: Make) -> None:

@@ -25,8 +25,10 @@ from dueq import Dueq, strategies
 from dueq.cli.app import app
 from dueq.core.connection import connect
 from dueq.core.errors import StrategyUnavailable
+from dueq.core.keys import Keys
 from dueq.core.requirements import check
 
+KEYS = Keys("refused")
 EVERY = [*SCRIPTED, *TRANSACTIONAL]
 NO_EVENTS = ["keyspace"]
 FLAGS = "notify-keyspace-events"
@@ -142,10 +144,10 @@ def test_a_strategy_that_a_server_cannot_carry_is_refused(name: str, tmp_path: P
         assert before[0] == []
         client = connect(url)
         for strategy in set(strategies.names()) - set(case.refused):
-            check(client, strategies.find(strategy))
+            check(client, strategies.find(strategy), KEYS)
         for strategy in case.refused:
             with pytest.raises(StrategyUnavailable, match=f"(?s){case.lacking}.*{case.remedy}") as caught:
-                check(client, strategies.find(strategy))
+                check(client, strategies.find(strategy), KEYS)
             assert repr(strategy) in str(caught.value)
             views = doctor(url, strategy)
             assert {one for one, view in views.items() if not view["can_run"]} == set(case.refused)
@@ -166,7 +168,7 @@ def test_without_config_events_that_come_will_do(flags: str, tmp_path: Path) -> 
         pytest.skip(f"no {server.name}: {server.reason}")
     with running(server, tmp_path) as url:
         client = connect(url)
-        check(client, strategies.find("keyspace"))
+        check(client, strategies.find("keyspace"), KEYS)
         assert client.keys("*") == []
         client.close()
 

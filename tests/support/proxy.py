@@ -1,9 +1,10 @@
-"""Between dueq and a server: makes it say that it is of another version."""
+"""Between dueq and a server: makes it say that it is of another version, or answer late."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 
 @contextmanager
-def disguised(url: str, directory: Path, real: str, told: str) -> Iterator[str]:
-    """Yield the address of the server at ``url`` that says it is Redis ``told`` instead of ``real``.
+def disguised(url: str, directory: Path, real: str, told: str, *, seconds: float = 0.0) -> Iterator[str]:
+    """Yield the address of the server at ``url`` that says it is Redis ``told`` instead of ``real``, ``seconds`` late.
 
     Both must be of one length: then INFO, which alone tells it, stays as long as it was.
     """
@@ -23,12 +24,12 @@ def disguised(url: str, directory: Path, real: str, told: str) -> Iterator[str]:
         listener.listen(128)
         replacing = f"redis_version:{real}\r".encode(), f"redis_version:{told}\r".encode()
         server = unquote(urlsplit(url).path)
-        threading.Thread(target=_serve, args=(listener, server, replacing), daemon=True).start()
+        threading.Thread(target=_serve, args=(listener, server, replacing, seconds), daemon=True).start()
         yield f"unix://{quote(str(path))}?db=0"
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _serve(listener: socket.socket, server: str, replacing: tuple[bytes, bytes]) -> None:
+def _serve(listener: socket.socket, server: str, replacing: tuple[bytes, bytes], seconds: float) -> None:
     while True:
         try:
             client, _ = listener.accept()
@@ -36,15 +37,16 @@ def _serve(listener: socket.socket, server: str, replacing: tuple[bytes, bytes])
             return
         upstream = socket.socket(socket.AF_UNIX)
         upstream.connect(server)
-        threading.Thread(target=_pump, args=(client, upstream, (b"", b"")), daemon=True).start()
-        threading.Thread(target=_pump, args=(upstream, client, replacing), daemon=True).start()
+        threading.Thread(target=_pump, args=(client, upstream, (b"", b""), 0.0), daemon=True).start()
+        threading.Thread(target=_pump, args=(upstream, client, replacing, seconds), daemon=True).start()
 
 
-def _pump(source: socket.socket, sink: socket.socket, replacing: tuple[bytes, bytes]) -> None:
+def _pump(source: socket.socket, sink: socket.socket, replacing: tuple[bytes, bytes], seconds: float) -> None:
     """Pass on what ``source`` says until either hangs up."""
     old, new = replacing
     try:
         while data := source.recv(1 << 20):
+            time.sleep(seconds)
             sink.sendall(data.replace(old, new) if old else data)
     except OSError:  # the other side hung up, which is passed on
         pass

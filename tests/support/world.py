@@ -41,8 +41,9 @@ class World:
     for each dispatch otherwise.
     """
 
-    def __init__(self, url: str, name: str, strategy: str) -> None:
-        self.settings = Settings(redis_url=url, namespace=name, strategy=strategy)
+    def __init__(self, url: str, name: str, strategy: str, *, seen_as: str = "") -> None:
+        """``seen_as`` is the actors' address of the same server, if they are of another user."""
+        self.settings = Settings(redis_url=seen_as or url, namespace=name, strategy=strategy)
         self.redis = connect(url)
         self.clock = MovableClock()
         self.resolution_us = int(strategies.find(strategy).resolution * US)

@@ -36,7 +36,13 @@ class KeyspaceStrategy(ScriptedTimers):
 
     name = "keyspace"
     summary = "expiring keys and their events, an index for what they miss; needs notify-keyspace-events"
-    needs = Needs(version=(2, 8), scripts=True, notifications=FLAGS)
+    needs = Needs(
+        version=(2, 8),
+        scripts=True,
+        notifications=FLAGS,
+        events="alarm",
+        commands=("DBSIZE", "PEXPIREAT", "PSUBSCRIBE"),
+    )
 
     @classmethod
     def timers(cls) -> str:
