@@ -144,7 +144,10 @@ def _mode(info: dict[str, Any]) -> Finding:
     mode = info.get("redis_mode", "standalone" if info else None)
     match mode:
         case "cluster":
-            advice = "dueq does not follow redirections between nodes: use the node that holds this namespace's slot"
+            advice = (
+                "dueq does not support Redis Cluster yet: it works as long as this very node has the namespace's slot; "
+                "use a Redis that is not in cluster mode (cluster-enabled no)"
+            )
             return Finding("mode", mode, "warning", advice)
         case "sentinel":
             return Finding("mode", mode, "bad", "this is a Sentinel, which keeps no data: use the primary's address")

@@ -1,0 +1,47 @@
+"""The table of commands against the source: what scripts call is in it, and nothing that nobody sends."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import dueq
+from dueq import strategies
+from dueq.core.commands import EXAMPLES, needed
+
+_SOURCE = Path(dueq.__file__).parent
+_METHODS = {"DEL": "delete", "WATCH": "watch"}
+_BY_REDIS_PY = {"DISCARD", "SCRIPT|LOAD", "PSUBSCRIBE"}
+"""Written in another way where they are sent."""
+
+
+def _texts(suffix: str) -> str:
+    # neither the table itself nor what works on servers of its own
+    left_out = {"commands.py", "acl.py"}
+    files = [file for part in ("core", "strategies") for file in (_SOURCE / part).rglob(f"*{suffix}")]
+    return "\n".join(file.read_text() for file in files if file.name not in left_out)
+
+
+def test_what_scripts_call_is_in_the_table() -> None:
+    called = set(re.findall(r"redis\.p?call\('([A-Z]+)'", _texts(".lua")))
+    assert len(called) > 20
+    known = {command for name in strategies.names() for command in needed(strategies.find(name))}
+    assert sorted(called - known) == []
+
+
+@pytest.mark.parametrize("strategy", strategies.names())
+def test_nothing_is_asked_for_that_is_not_sent(strategy: str) -> None:
+    sources = _texts(".py") + _texts(".lua") + (_SOURCE / "cli" / "diagnosis.py").read_text()
+    unused = [
+        name
+        for name in needed(strategies.find(strategy)) - _BY_REDIS_PY
+        if not re.search(rf"""["']{name}["']|\.{_METHODS.get(name, name.lower())}\(""", sources)
+    ]
+    assert unused == []
+
+
+def test_examples_are_of_commands_that_somebody_needs() -> None:
+    known = {command for name in strategies.names() for command in needed(strategies.find(name))}
+    assert sorted(EXAMPLES.keys() - known) == []
