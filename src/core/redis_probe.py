@@ -20,6 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 from . import writes
 from .clock import US, now_us
 from .config import Settings
+from .connection import described
 from .errors import DueqError
 from .labels import MOST, OTHER
 from .namespace import Namespace
@@ -80,7 +81,7 @@ class Inquiry(Generic[T]):
             self._failing = False
         except (DueqError, RedisError, OSError) as error:
             if not self._failing:
-                log.warning("Redis did not answer the metrics page: %s", error)
+                log.warning("Redis did not answer the metrics page: %s", described(error))
             self._failing = True
         finally:
             with self._lock:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from dueq.core.failing import reason_of
 from dueq.core.texts import bounded, harmless, harmless_lines, traceback_of
 
 NASTY = [chr(code) for code in (*range(32), *range(127, 160), 0x2028, 0x2029, 0x202E, 0x200B, 0xD800, 0xE000)]
@@ -58,3 +59,10 @@ def test_huge_exceptions_take_no_time() -> None:
     assert "KeyError: 'yyy" in shown, "the last of a chain is told, however long the first is"
     assert "ValueError: a redis://***@host/0 xxx" in shown
     assert "50,000,0" in shown or "49,99" in shown
+
+
+def test_what_is_kept_of_an_exception_is_as_the_log_has_it() -> None:
+    reason = reason_of(ValueError("redis://me:s3cret@host/0 " + "x" * 1_000_000))
+    assert reason.startswith("ValueError: redis://***@host/0 xxx")
+    assert len(reason) < 2100
+    assert "more characters" in reason

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import redis
 from redis.exceptions import RedisError
 
-from ...core.connection import Patience, redact
+from ...core.connection import Patience, described, redact
 from ...core.keys import Keys
 from ...core.notifications import SETTING, Subscription, add_flags
 from ...core.stop import readable
@@ -128,7 +128,7 @@ class Events:
             self._complain(f"none comes of keys that expire, and {SETTING} cannot be changed here: set it to {FLAGS}")
 
     def _lost(self, error: Exception) -> None:
-        self._complain(str(error))
+        self._complain(described(error))
         self._subscription.close()
         self._check_up_soon()
 
