@@ -101,10 +101,12 @@ class Dispatcher:
         sleeps = self._lead.sleep(left) if due and left is not None else self._safety_net
         if sleeps <= 0:
             return
-        self._telemetry.turn(sleeps)
+        allowed = self._trouble.sleep(sleeps)
+        due = due and allowed == sleeps
+        self._telemetry.turn(allowed)
         self._stop.forget_wakeups()
-        woken_by = self._strategy.wait(sleeps, wakeup_fd=self._stop.fileno())
-        if woken_by is not None:
+        woken_by = self._strategy.wait(allowed, wakeup_fd=self._stop.fileno())
+        if woken_by is not None or allowed < sleeps:
             self._lead.interrupted()
         if not self._stop.requested:
             self._telemetry.woke(woken_by or ("due" if due else "safety_net"))

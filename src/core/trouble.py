@@ -13,6 +13,9 @@ _MOST_SAID = 8
 """Most lines of one trouble."""
 
 
+_TRIAL_S = 1.0
+
+
 class Teller(Protocol):
     """Who is told whether Redis refuses what a loop needs; ``telemetry.Telemetry`` is one."""
 
@@ -45,6 +48,10 @@ class Trouble:
             self._log.warning("Redis trouble, trying again: %s", said)
         self._teller.refused(self, bool(self._refused))
         return self._patience.failed()
+
+    def sleep(self, seconds: float) -> float:
+        """How long a sleep of ``seconds`` may be: short while something is refused, to see soon whether it still is."""
+        return min(seconds, _TRIAL_S) if self._refused else seconds
 
     def passed(self, part: str = "") -> bool:
         """Note that ``part`` went well; True if that ends the trouble."""

@@ -198,7 +198,7 @@ class Worker:
         if self._stop.requested:
             return None, 0
         self.telemetry.turn(self._safety_net + OVERDUE_S)
-        found = self._hands.sleep(self.queues, self._limits.left(self._runs), self._safety_net)
+        found = self._hands.sleep(self.queues, self._limits.left(self._runs), self._trouble.sleep(self._safety_net))
         self.telemetry.turn()
         self._looked = found is not None and found[0] is None
         return found or (None, 0)

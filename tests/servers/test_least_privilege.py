@@ -20,6 +20,7 @@ from conformance.test_recovery import *  # noqa: F403
 from support.engine import Engine
 from support.limited import denied, limited
 from support.servers import Server, all_servers, running
+from support.waiting import wait_until
 from support.world import World
 from typer.testing import CliRunner
 
@@ -78,8 +79,8 @@ def test_an_engine_and_the_command_line(
         for command in ("status", "show later", "explain later", "dead list", "schedule 1 --in 1h --id mine", "purge"):
             answer = CliRunner().invoke(app, command.split() + ["--yes"] * (command == "purge"), env=where)
             assert answer.exit_code in (0, 1), (command, answer.output)
-        assert engine.ask(supervisor, "/readyz") == (200, [])
-        assert engine.total(supervisor, "dueq_redis_writable") == 1
+        wait_until(lambda: engine.ask(supervisor, "/readyz") == (200, []), 15, what="it is ready")
+        wait_until(lambda: engine.total(supervisor, "dueq_redis_writable") == 1, 15, what="writes are taken")
         assert engine.stop(supervisor) == 0
     finally:
         engine.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.engine import Engine
 from support.servers import Server, all_servers, free_port, running, running_sentinel_tls, running_tls
+from support.waiting import wait_until
 
 from dueq import Dueq
 from dueq.core.connection import connect, explained
@@ -24,7 +25,7 @@ def test_an_engine_finds_redis_by_sentinel_and_tls(tmp_path: Path, monkeypatch: 
             supervisor = engine.run("--workers", "1")
             app = Dueq(url)
             app.schedule_many([])
-            assert engine.ask(supervisor, "/readyz") == (200, [])
+            wait_until(lambda: engine.ask(supervisor, "/readyz") == (200, []), 15, what="it is ready")
             assert engine.stop(supervisor) == 0
         finally:
             engine.close()

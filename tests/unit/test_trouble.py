@@ -46,6 +46,16 @@ def test_the_same_refusal_again_and_again_is_one_line(
     assert len(caplog.records) == 2
 
 
+def test_a_sleep_after_a_refusal_is_short(trouble: Trouble) -> None:
+    """How else would it turn out soon that it is allowed again?"""
+    assert trouble.sleep(30.0) == 30.0
+    trouble.suffered(REFUSED, "sleep")
+    assert trouble.sleep(30.0) == 1.0
+    assert trouble.sleep(0.1) == 0.1
+    trouble.passed("sleep")
+    assert trouble.sleep(30.0) == 30.0
+
+
 def test_what_is_refused_in_turn_is_a_line_each(trouble: Trouble, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(100):
         trouble.suffered(REFUSED, "sleep")
