@@ -30,8 +30,8 @@ def doctor(
 
     What a server does not tell (managed ones often refuse CONFIG) is called
     unknown, and is no fault. Exit code 1 if the strategy cannot run here: the
-    one given, else the one that the namespace is kept by. Every command that
-    dueq sends is tried, and so is a write; nothing is changed.
+    one given, else the one that the namespace is kept by. Each command that is
+    needed is tried, and so is a write; nothing is changed.
 
     With --acl it prints one line for ACL SETUSER (without its first word) or
     for a file of users instead: the smallest permission for everything that
@@ -42,7 +42,7 @@ def doctor(
       dueq doctor
       dueq doctor --redis-url redis://cache.internal:6379 --strategy lua
       dueq doctor --json | jq .can_run
-      dueq doctor --acl --strategy lua --namespace shop >> users.acl
+      dueq doctor --acl --strategy lua --namespace shop
     """
     with opened(redis_url, namespace, strategy) as space:
         if acl:
