@@ -70,7 +70,7 @@ class Hands:
         max_losses: int,
         wakeup_fd: int = -1,
     ) -> None:
-        self._queues, self._wakeup_fd = list(queues), wakeup_fd
+        self._queues, self._wakeup_fd = queues, wakeup_fd
         self._worker, self._telemetry, self._clock, self._prefetch = worker, telemetry, clock, prefetch
         self._lease_us, self._trust_s, self._max_losses = int(lease * US), lease / 2, max_losses
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from typing import Any
 from ..strategies.base import Strategy
 from . import registry
 from .namespace import Namespace
+from .store import crowds
 from .store.base import DeadLetter
 from .store.unclaimed import list_of
 
@@ -121,7 +122,11 @@ def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], l
     """Keys of the queues, of records, of workers, and single ones: all can be derived, none is searched for."""
     keys = namespace.keys
     return (
-        [*(key for queue in namespace.store.queues() for key in keys.of_queue(queue)), *_keys_of_names(namespace)],
+        [
+            *(key for queue in namespace.store.queues() for key in keys.of_queue(queue)),
+            *_keys_of_names(namespace),
+            *crowds.keys_of_all(namespace.client, keys),
+        ],
         list(keys.records()),
         [*(keys.of("held", worker) for worker in _workers(namespace)), *registry.keys_of_all(namespace)],
         [*keys.singles(), *keys.journals()],

@@ -36,6 +36,7 @@ _PLAIN = {
     "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH
     "leased": "leased",  # zset: "queue:id" -> when its lease expires
     "busy": "busy",  # zset: queues whose ready lists have entries; seldom, and for a while, others
+    "chosen": "chosen",  # zset, within one step only: queues that have work, of those that a worker serves
     "tmps": "tmps",  # zset: tmp set of a dispatcher -> when it was filled
     "audited": "audited",  # when the last audit began, epoch seconds
     "supervisors": "supervisors",  # zset: supervisor -> until when it is taken to be alive (registry.py)
@@ -57,6 +58,7 @@ _PER_NAME = {
     "alarm": "alarm:",  # string per queue and task ("queue:id") that expires when the task is due
     "wanted": "wanted:",  # zset per tmp set, within one transaction only: ids that the dispatcher would like
     "tmp": "tmp:",  # zset per dispatcher, batch and queue ("dispatcher:batch:queue"): id -> due_at, on its way to READY
+    "serves": "serves:",  # zset per set of queues that some workers serve (store/crowds.py): queue -> its place
     "held": "held:",  # list per worker: ids it holds, started or not
     "supervisor": "supervisor:",  # hash per supervisor: what it is and serves (registry.py)
     "journal": "journal:",  # list per first hex digit of SHA-1(id): what happened to tasks lately (journal.py)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -61,14 +62,20 @@ class Scripts:
         return self.make(lua(package, name))
 
     def make(self, text: str) -> Script:
-        """A script from its text, with what it needs of all that scripts share in front of it."""
+        """A script from its text, with what it needs of all that scripts share in front of it.
+
+        It is put together when it is first called: a process calls but a few.
+        """
+        return Script(self, lambda: self._whole(text))
+
+    def _whole(self, text: str) -> str:
         roots, shared = without_seldom(text), f"{self._records}\n{self._claims}"
         claims = linked(self._claims, roots)
         records = linked(self._records, self._timers, claims, roots)
         rest = with_needs(text, shared, records + claims)
         names = linked(self._names, records, self._timers, claims, rest)
         whole = "\n".join((self._head, names, records, self._timers, claims, rest))
-        return Script(self, inlined(whole, f"{self._names}\n{shared}", f"{self._timers}\n{text}"))
+        return inlined(whole, f"{self._names}\n{shared}", f"{self._timers}\n{text}")
 
     def call(self, script: Script, arguments: Sequence[Value]) -> Any:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""
@@ -158,9 +165,16 @@ def _cause(error: ResponseError) -> ResponseError:
 class Script:
     """One script, ready to be called with its own arguments."""
 
-    def __init__(self, scripts: Scripts, text: str) -> None:
-        self._scripts, self.text = scripts, text
-        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    def __init__(self, scripts: Scripts, whole: Callable[[], str]) -> None:
+        self._scripts, self._whole = scripts, whole
+
+    @cached_property
+    def text(self) -> str:
+        return self._whole()
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, *arguments: Value) -> Any:
         return self._scripts.call(self, arguments)

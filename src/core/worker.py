@@ -27,6 +27,7 @@ from .pulse import Pulse
 from .statuses import RECYCLED, STOPPED
 from .stop import Stop
 from .store.base import Outcome
+from .store.crowds import served
 from .telemetry import WorkerTelemetry
 from .timeouts import Alarm
 from .trouble import Trouble
@@ -55,7 +56,8 @@ class Worker:
         renew: Callable[[], None] = lambda: None,
     ) -> None:
         """``renew`` is called after each task: it puts right what the task may have changed in this process."""
-        self.app, self.namespace, self.name, self.queues = app, namespace, name, list(queues)
+        self.app, self.namespace, self.name = app, namespace, name
+        self.queues = served(queues, in_turns=rotate_queues)
         self.telemetry = telemetry
         self._safety_net, self._prefetch = safety_net, Prefetch(prefetch)
         self._rotate = rotate_queues
@@ -68,7 +70,7 @@ class Worker:
         self._hands = Hands(
             namespace.store,
             name,
-            queues,
+            self.queues,
             telemetry,
             self._clock,
             self._prefetch,

@@ -12,12 +12,7 @@ if refusal then return refusal end
 local left, reply, most = math.min(tonumber(ARGV[2]), 1000), { -1, {}, now }, 50
 local queues = redis.call('ZRANGEBYSCORE', key_heads(), '-inf', whole(now), 'LIMIT', 0, most + 1)
 if #queues > most then
-  local all = redis.call('ZCOUNT', key_heads(), '-inf', whole(now))
-  local first = now % all
-  queues = redis.call('ZRANGE', key_heads(), first, math.min(first + most, all) - 1)
-  if first + most > all then
-    for _, queue in ipairs(redis.call('ZRANGE', key_heads(), 0, first + most - all - 1)) do queues[#queues + 1] = queue end
-  end
+  queues = some_of(key_heads(), redis.call('ZCOUNT', key_heads(), '-inf', whole(now)), most)
 end
 
 for turn = 1, #queues do

@@ -15,6 +15,7 @@ from support.world import LEASE_US, World
 
 from dueq.core.embedded import EmbeddedServer
 from dueq.core.store.base import Outcome
+from dueq.core.store.crowds import served
 from dueq.core.tally import Tally
 from dueq.core.telemetry import ReaperTelemetry
 from dueq.core.waker import Waker
@@ -59,9 +60,11 @@ class Meter:
         return sum(int(stats["usec"]) for command, stats in told.items() if command != "cmdstat_info")
 
 
-def costs(world: World) -> dict[str, float]:
-    """The median of each kind of step while ten queues have work."""
+def costs(world: World, number: int) -> dict[str, float]:
+    """The median of each kind of step while ten queues of so many have work, all of which the worker serves."""
     names = [f"q{queue}" for queue in range(BUSY)]
+    all_ = served([f"q{queue}" for queue in range(number)], in_turns=True)
+    world.store.advance("w1", all_, LEASE_US)
     waker = Waker(world.actor(), ReaperTelemetry(Tally(), "reaper", world.strategy.name), lease=60)
     meter = Meter(world)
     for round_ in range(ROUNDS):
@@ -71,7 +74,7 @@ def costs(world: World) -> dict[str, float]:
         meter.of("dispatch of nothing", lambda: world.strategy.dispatch(100))
         meter.of("overdue check", waker.run_once)
         meter.of("give_back", lambda: world.store.give_back("gone", "worker_lost", 3))
-        meter.of("advance", lambda: world.take("w1", *names, want=BUSY))
+        meter.of("advance", lambda: world.store.advance("w1", all_, LEASE_US, want=BUSY))
         meter.of("reap", lambda: world.store.reap(100, LEASE_US, 3))
         for lost in world.store.give_back("w1", "unstarted", 99):
             assert world.take("w1", lost.queue).started is not None
@@ -88,7 +91,7 @@ def test_ten_thousand_queues_of_which_ten_are_busy_cost_what_ten_cost(tmp_path: 
     found: dict[int, dict[str, float]] = {}
     for number in (FEW, MANY):
         with queues(tmp_path / str(number), strategy, number) as world:
-            found[number] = costs(world)
+            found[number] = costs(world, number)
     for kind, few in found[FEW].items():
         print(f"{strategy}: {kind}: {few:.0f} us with {FEW} queues, {found[MANY][kind]:.0f} us with {MANY:,}")
     assert [kind for kind, few in found[FEW].items() if found[MANY][kind] > AT_MOST * few + NOISE_US] == []

@@ -10,23 +10,22 @@ from support.world import World
 
 
 def notes_at_fault(world: World, queues: Iterable[str]) -> list[str]:
-    """What is wrong with the notes of which queues have work: empty if nothing is."""
-    client, keys = world.redis, world.keys
-    faults = []
-    for queue in queues:
-        busy = client.zscore(keys.plain("busy"), queue) is not None
-        if client.llen(keys.of("ready", queue)) and not busy:
+    """What is wrong with the notes of which queues have work, and when: empty if nothing is."""
+    keys, name = world.keys, world.strategy.name
+    noted = isinstance(world.strategy, ScriptedTimers)
+    faults: list[str] = []
+    names = list(queues)
+    pipe: Any = world.redis.pipeline(transaction=False)
+    for queue in names:
+        pipe.zscore(keys.plain("busy"), queue).llen(keys.of("ready", queue)).llen(keys.of("bell", queue))
+        pipe.zrange(keys.timer(name, queue), 0, 0, withscores=True).zscore(keys.heads(name), queue)
+    replies = pipe.execute()
+    for at, queue in enumerate(names):
+        busy, ready, rings, first, head = replies[5 * at : 5 * at + 5]
+        if ready and busy is None:
             faults.append(f"{queue} has tasks ready and is not among the busy ones")
-        if client.llen(keys.of("bell", queue)) and not busy:
+        if rings and busy is None:
             faults.append(f"{queue} is rung for and is not among the busy ones")
-        faults += _head_at_fault(world, queue)
+        if noted and head != (first[0][1] if first else None):
+            faults.append(f"the first task of {queue} is {first}, and noted is {head}")
     return faults
-
-
-def _head_at_fault(world: World, queue: str) -> list[str]:
-    """A dispatcher comes when the first task is due, not later; and not earlier, once it has been there."""
-    if not isinstance(world.strategy, ScriptedTimers):
-        return []
-    [first] = world.strategy.first_due([queue])
-    head: Any = world.redis.zscore(world.keys.heads(world.strategy.name), queue)
-    return [] if head == first else [f"the first task of {queue} is due at {first}, and noted is {head}"]

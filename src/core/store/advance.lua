@@ -11,7 +11,7 @@
 --         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
 --         id and token of the held task to start ('' for none: then the first that is taken is started), the highest
 --         token that the caller has seen, the field of meta with the names that the worker knows ('' for all names), queues in
---         order of preference ...
+--         order of preference ...; or the mark of a set of more than 16 (crowds.py)
 -- Returns {now, settled, dropped, started, how many tasks the worker holds, forgot, claims ...}
 --   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
 --   dropped the queue of each entry of a ready list that turned out to be dispatched twice; {queue, name, id} of each task
@@ -169,8 +169,14 @@ if want > 0 then
     return token == least and text or whole(token)
   end
 
-  for at = 13, #ARGV do
-    local queue, empty = ARGV[at], false
+  local queues, first, mark, some_left = ARGV, 13, string.match(ARGV[13] or '', '^[*=]'), false
+  if mark then
+    -- needs served, lists_aside
+    lists = any_aside and lists_aside() or {}
+    queues, first = served(ARGV[13], lists), 1
+  end
+  for at = first, mark and math.min(#queues, 16) or #queues do
+    local queue, empty = queues[at], false
     while #claims < want and bytes < STEP_BYTES do
       local id, before, after = take(queue)
       if not id then empty = before break end
@@ -184,7 +190,13 @@ if want > 0 then
       claims[#claims + 1] = { id, record }
       bytes = bytes + #record
     end
-    pass_baton(queue, 1, empty) -- for every queue: the ring that woke this worker may have been for another than it takes from
+    -- for every queue: the ring that woke this worker may have been for another than it takes from
+    some_left = pass_baton(queue, 1, empty) or some_left
+  end
+  if mark and not some_left then
+    -- needs ring
+    local bell = '*' .. string.sub(ARGV[13], 2)
+    if queues[17] then ring(bell, 1, true) else redis.call('DEL', key_bell(bell)) end
   end
   if token and token > least then redis.call('SET', key_token(), whole(token)) end
   if asides then

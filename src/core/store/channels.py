@@ -17,6 +17,7 @@ from ..scripts import Script, Value
 from ..stop import readable
 from ..wire import Wire
 from .base import Advance, Aside, Channel, Outcome, Store, Woken
+from .crowds import Crowds, named
 from .names import KnownNames
 from .tokens import SeenTokens
 
@@ -39,12 +40,13 @@ class ScriptedChannel(Channel):
         script: Script,
         seen: SeenTokens,
         names: KnownNames,
+        crowds: Crowds,
         bells: Sequence[str],
         wakeup_fd: int,
     ) -> None:
         self._client: Any = client
         self._wire, self._script, self._seen, self._bells = Wire(client), script, seen, bells
-        self._names = names
+        self._names, self._crowds = names, crowds
         self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
         self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
         self._rings = False  # the first answer is that of the bell
@@ -64,10 +66,14 @@ class ScriptedChannel(Channel):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> None:
+        if want > 0:
+            self._crowds.keep(queues)
         step = step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
         self._send(step, start)
 
     def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
+        if self._crowds.keep(queues, trusted_s=0.0):
+            return "quiet"  # nobody was rung for what is ready by now
         if not self._script.goes_by_servers_clock:  # what it were told now would be long past when the bell rings
             if not rung(self._doorbell, seconds):
                 return "quiet"
@@ -189,8 +195,8 @@ def step_arguments(
         argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason
         settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
     if start is None:
-        return (worker, lease_us, want, *settle, "", "", highest, names.field, *queues)
-    return (worker, lease_us, want, *settle, start.id, start.token, highest, names.field, *queues)
+        return (worker, lease_us, want, *settle, "", "", highest, names.field, *named(queues))
+    return (worker, lease_us, want, *settle, start.id, start.token, highest, names.field, *named(queues))
 
 
 def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Advance:

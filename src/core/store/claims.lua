@@ -59,6 +59,37 @@ local function bury_run(id, record, reason, again, indexed)
   follow(id, again, token, indexed)
 end
 
+-- The queues of which a worker takes tasks that serves more than it names, 17 at most: of the set that `mark` stands for
+-- (crowds.py), those that have work, and those in `lists` of tasks put aside. In turns ('*'): others first each time; else
+-- ('=') in their order of preference.
+local function served(mark, lists)
+  local serves, in_turns = key_serves(string.sub(mark, 2)), string.byte(mark) == 42
+  local busy, found, seen = redis.call('ZCARD', key_busy()), {}, {}
+  local function add(queue)
+    local place = not seen[queue] and redis.call('ZSCORE', serves, queue)
+    if place then found[#found + 1] = { queue, tonumber(place) } end
+    seen[queue] = true
+  end
+  for _, list in ipairs(lists) do add(string.match(list, '^[^:]*')) end
+  if busy > 0 and (in_turns or busy <= 100) then
+    for _, queue in ipairs(some_of(key_busy(), busy, 100)) do
+      if in_turns and #found >= 17 then break end
+      add(queue)
+    end
+  end
+  if busy > 100 and (#found == 0 or not in_turns) then -- more than are looked at one by one: seldom, if in turns
+    redis.call('ZINTERSTORE', key_chosen(), 2, serves, key_busy(), 'WEIGHTS', 1, 0)
+    local all = redis.call('ZCARD', key_chosen())
+    local names = all > 0 and in_turns and some_of(key_chosen(), all, 17) or redis.call('ZRANGE', key_chosen(), 0, 16)
+    redis.call('DEL', key_chosen())
+    for _, queue in ipairs(names) do add(queue) end
+  end
+  if not in_turns then table.sort(found, function(one, other) return one[2] < other[2] end) end
+  local queues = {}
+  for at = 1, math.min(#found, 17) do queues[at] = found[at][1] end
+  return queues
+end
+
 -- The owner is gone: put back, or bury what has now taken `most_losses` owners with it (0: it is not to blame).
 -- Returns 'started', 'held' or 'dead'.
 local function lose(id, record, cause, since, most_losses, how)

@@ -13,6 +13,9 @@ local LONGEST = 180 -- no queue, due time and counters of a task take more
 -- is taken apart, put together again and rung for; and no more once it has had so many bytes, to which comes one task.
 local STEP_TASKS, STEP_BYTES = 40, 65536
 
+-- Sets of queues that some workers serve, as `meta` names them; false if there are none, nil if that was not read yet.
+local crowds
+
 local function whole(number) return string.format('%.0f', number) end
 
 -- The fields of a record; nil if a newer dueq wrote it, or it is damaged.
@@ -69,6 +72,16 @@ local function save(id, record)
   return raw
 end
 
+-- Up to `most` of the first `all` members of a zset, of which there is one at least: beginning elsewhere each time.
+local function some_of(key, all, most)
+  local first = now % all
+  local names = redis.call('ZRANGE', key, first, math.min(first + most, all) - 1)
+  if #names < most and first > 0 then
+    for _, name in ipairs(redis.call('ZRANGE', key, 0, math.min(first, most - #names) - 1)) do names[#names + 1] = name end
+  end
+  return names
+end
+
 local function erase(id) redis.call('HDEL', key_record(id), id) end
 
 -- At maxmemory Redis refuses a script whose first write may take memory, but not one whose first write frees some: what
@@ -84,7 +97,8 @@ end
 -- index of another. The Python side, and what becomes of these errors, is core/keeping.py. Then, since every step reads
 -- `meta` here: whether tasks were put aside, and the field `also`, if it is given.
 local function refused(settled, also)
-  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features', 'aside', also or 'aside')
+  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features', 'aside', 'crowds', also or 'aside')
+  crowds = kept[7]
   local by, format, features = kept[3] or '', kept[4] or FORMAT, kept[5] or ''
   local known = format == FORMAT
   if features ~= '' then
@@ -95,7 +109,7 @@ local function refused(settled, also)
   if not known then return redis.error_reply('DUEQTOONEW ' .. format .. ' ' .. features .. ' ') end
   if kept[1] and kept[1] ~= STRATEGY then return redis.error_reply('DUEQMISMATCH ' .. kept[1] .. ' ' .. by .. ' ') end
   if settled and kept[2] then return redis.error_reply('DUEQMIGRATING ' .. kept[2] .. ' ' .. by .. ' ') end
-  return nil, not kept[1], kept[6], kept[7]
+  return nil, not kept[1], kept[6], kept[8]
 end
 
 -- Note for `dueq explain` what a producer did (see core/journal.py). Call it when a step may write: first, at maxmemory,
@@ -141,10 +155,18 @@ local function drop_revoked(id)
   if redis.call('HINCRBY', key_revoked(), id, -1) <= 0 then redis.call('HDEL', key_revoked(), id) end
 end
 
--- Ring for workers of a queue that is busy already: never more than 16 rings wait.
-local function ring(queue, rings)
+-- Ring for workers of a queue that is busy already, and for those that serve more queues than they name (crowds.py): never
+-- more than 16 rings wait. `for_set` if it is such a set that is rung for.
+local function ring(queue, rings, for_set)
   local bell = key_bell(queue)
   for _ = redis.call('LLEN', bell) + 1, math.min(rings, 16) do redis.call('LPUSH', bell, '1') end
+  if for_set then return end
+  if crowds == nil then crowds = redis.call('HGET', key_meta(), 'crowds') end
+  if crowds then
+    for crowd in string.gmatch(crowds, '%w+') do
+      if redis.call('ZSCORE', key_serves(crowd), queue) then ring('*' .. crowd, rings, true) end
+    end
+  end
 end
 
 -- Whatever pushes to a ready list calls this in the same step: the queue is busy, and its workers are rung for. Up to one

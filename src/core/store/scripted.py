@@ -15,6 +15,7 @@ from ..scripts import Script, Scripts, Value
 from ..steps import MOST_TASKS, steps
 from .base import ALIVE_S, EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
 from .channels import ScriptedChannel, advanced, misses_names, publish, step_arguments
+from .crowds import Crowd, Crowds
 from .reading import KeyedStore
 from .tokens import SeenTokens
 
@@ -38,6 +39,7 @@ class ScriptedStore(KeyedStore):
         self._give_back, self._reap = load("give_back"), load("reap")
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
         self._alive = load("alive")
+        self._crowds = Crowds(client, keys, load("keep_crowd"))
         self._mend_queues, self._ring_on = load("mend_queues"), load("ring_on")
         self._again, self._forget_again, self._mend_again = load("again"), load("forget_again"), load("mend_again")
         self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
@@ -101,6 +103,8 @@ class ScriptedStore(KeyedStore):
         outcome: Outcome | None = None,
         start: Record | None = None,
     ) -> Advance:
+        if want > 0:
+            self._crowds.keep(queues)
         reply = self._advance(
             *step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
         )
@@ -109,7 +113,11 @@ class ScriptedStore(KeyedStore):
         return advanced(reply, start.started() if start is not None else None, self._seen)
 
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
-        return ScriptedChannel(self._client, self._advance, self._seen, self._names, self._bells(queues), wakeup_fd)
+        bells = self._bells(queues)
+        return ScriptedChannel(self._client, self._advance, self._seen, self._names, self._crowds, bells, wakeup_fd)
+
+    def _bells(self, queues: Sequence[str]) -> list[str]:
+        return super()._bells([queues.bell] if isinstance(queues, Crowd) else queues)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         return [

@@ -1,0 +1,102 @@
+"""Workers that serve so many queues that no step can name them: the names stand in Redis, once for all such workers.
+
+A worker that serves up to sixteen queues names them in each of its steps, and waits for the wake-ups of each. One that
+serves more would send, and Redis would look at, thousands of names a task. So these are written into a zset, named by
+a digest of them, which every worker of the same queues shares; a step takes from those in it that have work, and one
+wake-up list stands for all. Who makes tasks ready rings it beside the queue's own; ``meta`` names the sets that there
+are, so that where there is none this costs nothing. Whoever uses a set keeps it alive; what nobody has used for an
+hour is cleared away.
+
+Only where the server runs scripts: else a worker names all its queues in every step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import redis
+
+from ..keys import Keys
+from ..scripts import Script, Value
+
+MOST_NAMED = 16
+"""Queues that are named in every step."""
+
+_TRUSTED_S = 30.0
+_NAMES = 500  # written by one command
+_UNFINISHED_S = 60
+
+
+class Crowd(list[str]):
+    """More queues than can be named in every step; served ``in_turns``, or else in this order of preference."""
+
+    def __init__(self, queues: Sequence[str], *, in_turns: bool) -> None:
+        super().__init__(queues)
+        names = sorted(queues) if in_turns else queues
+        self.in_turns = in_turns
+        self.name = hashlib.sha1(" ".join((str(in_turns), *names)).encode(), usedforsecurity=False).hexdigest()[:16]
+
+    @property
+    def mark(self) -> str:
+        """What stands for all of them in a step: no queue is called so."""
+        return ("*" if self.in_turns else "=") + self.name
+
+    @property
+    def bell(self) -> str:
+        """The name of the list that is rung for all of them."""
+        return f"*{self.name}"
+
+
+def served(queues: Sequence[str], *, in_turns: bool) -> list[str]:
+    """``queues`` as a worker is to hand them to the store."""
+    return Crowd(queues, in_turns=in_turns) if len(queues) > MOST_NAMED else list(queues)
+
+
+def named(queues: Sequence[str]) -> Sequence[str]:
+    """How a step names ``queues``."""
+    return (queues.mark,) if isinstance(queues, Crowd) else queues
+
+
+class Crowds:
+    """The sets that this process uses."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, keep: Script) -> None:
+        self._client, self._keys, self._keep = client, keys, keep
+        self._kept_at: dict[str, float] = {}
+
+    def keep(self, queues: Sequence[str], *, trusted_s: float = _TRUSTED_S) -> bool:
+        """See that the set of ``queues`` is there, unless that was seen in the last seconds. True if it was not.
+
+        Nothing is done for queues that are named in every step.
+        """
+        if not isinstance(queues, Crowd) or time.monotonic() < self._kept_at.get(queues.name, -trusted_s) + trusted_s:
+            return False
+        missing = not self._keep(queues.name, "")
+        if missing:
+            self._write(queues)
+        self._kept_at[queues.name] = time.monotonic()
+        return missing
+
+    def _write(self, crowd: Crowd) -> None:
+        """Under another name first: a set that is there is whole."""
+        fresh = self._keys.of("serves", f"{crowd.name}.{secrets.token_hex(6)}")
+        for chunk in _chunks(crowd):
+            self._client.zadd(fresh, {queue: at for at, queue in chunk})
+            self._client.expire(fresh, _UNFINISHED_S)
+        arguments: tuple[Value, ...] = (crowd.name, fresh)
+        self._keep(*arguments)
+
+
+def keys_of_all(client: Any, keys: Keys) -> list[str]:
+    """The keys of every set that ``meta`` names."""
+    names = (client.hget(keys.plain("meta"), "crowds") or b"").decode().split()
+    return [key for name in names for key in (keys.of("serves", name), keys.of("bell", f"*{name}"))]
+
+
+def _chunks(queues: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+    places = list(enumerate(queues))
+    return (places[at : at + _NAMES] for at in range(0, len(places), _NAMES))

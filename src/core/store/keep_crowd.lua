@@ -1,0 +1,22 @@
+-- keep_crowd: keep alive the set of the queues that some workers serve (see crowds.py), and have it rung for.
+-- Guarantee: while a set is kept, `meta` names it. Those that nobody has kept for an hour are gone, and named no more.
+-- KEYS[1] prefix
+-- ARGV    now, name of the set, the key that it has been written under ('' if it should be there)
+-- Returns 1, or 0 if it is not there
+local name = ARGV[2]
+if ARGV[3] ~= '' then redis.call('RENAME', ARGV[3], key_serves(name)) end
+if redis.call('EXPIRE', key_serves(name), 3600) == 0 then return 0 end
+
+local before, after, there = redis.call('HGET', key_meta(), 'crowds') or '', {}, false
+for crowd in string.gmatch(before, '%w+') do
+  if redis.call('EXISTS', key_serves(crowd)) == 1 then
+    after[#after + 1] = crowd
+    there = there or crowd == name
+  else
+    redis.call('DEL', key_bell('*' .. crowd))
+  end
+end
+if not there then after[#after + 1] = name end
+local text = table.concat(after, ' ')
+if text ~= before then redis.call('HSET', key_meta(), 'crowds', text) end
+return 1
