@@ -15,6 +15,7 @@ if #queues > most then
   queues = some_of(key_heads(), redis.call('ZCOUNT', key_heads(), '-inf', whole(now)), most)
 end
 
+local noted, gone = {}, {} -- when the first of what is left is due, and queues of which nothing is left
 for turn = 1, #queues do
   local queue = queues[(now + turn) % #queues + 1]
   local key = key_timer(queue)
@@ -35,8 +36,15 @@ for turn = 1, #queues do
     ring_workers(queue, #ids)
     left = left - #ids
   end
-  note_head(queue)
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if first then
+    noted[#noted + 1], noted[#noted + 2] = first, queue
+  else
+    gone[#gone + 1] = queue
+  end
 end
+if #noted > 0 then redis.call('ZADD', key_heads(), unpack(noted)) end
+if #gone > 0 then redis.call('ZREM', key_heads(), unpack(gone)) end
 local nearest = redis.call('ZRANGE', key_heads(), 0, 0, 'WITHSCORES')[2]
 if nearest then reply[1] = math.max(0, nearest - now) end
 return reply
