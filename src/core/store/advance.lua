@@ -119,9 +119,9 @@ if want > 0 then
       end
     end
     while looked < 100 and bytes < STEP_BYTES do
-      looked = looked + 1
       local id = redis.call('RPOPLPUSH', key_ready(queue), held)
       if not id then return nil, true end
+      looked = looked + 1 -- not for a queue that is empty: those behind it must have their turn
       if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
       local raw, revoked = redis.call('HGET', key_record(id), id), any_revoked and is_revoked(id)
       local due, of, before, after = waiting(raw or '')
