@@ -11,7 +11,7 @@ local LONGEST = 180 -- no queue, due time and counters of a task take more
 
 -- What one step takes on, so that Redis is held for a millisecond at most (core/steps.py): so many tasks where each
 -- is taken apart, put together again and rung for; and no more once it has had so many bytes, to which comes one task.
-local STEP_TASKS, STEP_BYTES = 40, 65536
+local STEP_TASKS, STEP_BYTES = 25, 65536
 
 -- Sets of queues that some workers serve, as `meta` names them; false if there are none, nil if that was not read yet.
 local crowds

@@ -20,7 +20,7 @@ from .reading import KeyedStore
 from .tokens import SeenTokens
 
 _TRIP = 1000  # tasks scheduled in one round trip
-_GIVEN_BACK = 40  # claims that one step releases: each is put together anew, and rung for
+_GIVEN_BACK = 50  # claims that one step releases: each is put together anew, and rung for
 _CAUSES = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
 
 
