@@ -62,8 +62,8 @@ class Entry:
         return _LOOK_S
 
     def doubt(self) -> None:
-        """Redis may have lost the entry: see next time."""
-        self._beat_at = 0.0
+        """Redis may have lost the entry: write it anew next time."""
+        self._roles = None
 
     def renewed(self) -> None:
         """The children have new code by now, and have said what they serve: keep that, to say it again."""

@@ -22,7 +22,7 @@ from .namespace import Namespace
 
 log = logging.getLogger("dueq.supervisor")
 
-_LOOK_S = 5.0  # one command
+_LOOK_S = 7.5  # one command
 _WAIT_S = 0.5  # while another one moves the tasks
 _STILL_S = 15.0
 """How long a migration that yields may stand still until another engine goes on with it."""

@@ -16,12 +16,13 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from .clock import US
 from .connection import redact
@@ -221,13 +222,18 @@ def _pages(items: Iterable[Any]) -> Iterator[str]:
 
 
 def supervisors(namespace: Namespace) -> list[Supervisor]:
-    """The registered supervisors, those heard of last first, a hundred at most."""
+    """The registered supervisors, those heard of last first, a hundred at most.
+
+    Empty if something else stands in the registry's place: each supervisor clears that away with its next sign of life.
+    """
     zset = namespace.keys.plain("supervisors")
-    rows: Any = namespace.client.zrevrange(zset, 0, _MOST - 1, withscores=True)
+    rows: Any = []
+    with suppress(ResponseError):
+        rows = namespace.client.zrevrange(zset, 0, _MOST - 1, withscores=True)
     pipe = namespace.client.pipeline(transaction=False)
     for raw, _ in rows:
         pipe.hmget(_key(namespace, raw.decode("utf-8", "replace")), ["about", "roles", "served"])
-    replies = pipe.execute() if rows else []
+    replies = pipe.execute(raise_on_error=False) if rows else []
     alike: dict[bytes, Served] = {}  # mostly all serve the same
     found = []
     for (raw, until), reply in zip(rows, replies, strict=True):
@@ -249,12 +255,12 @@ def task_queues(namespace: Namespace) -> dict[str, str]:
 
 
 def _read(
-    namespace: Namespace, name: str, until_us: int, reply: Sequence[Any], alike: dict[bytes, Served]
+    namespace: Namespace, name: str, until_us: int, reply: Sequence[Any] | ResponseError, alike: dict[bytes, Served]
 ) -> Supervisor | None:
     """None for one whose entry is not whole, since it is just coming or going, or that a newer dueq wrote."""
-    raw_about, raw_roles, raw_served = reply
-    if raw_about is None:
+    if isinstance(reply, ResponseError) or reply[0] is None:
         return None
+    raw_about, raw_roles, raw_served = reply
     try:
         about = About(**_known(About, json.loads(raw_about)))
         roles = {

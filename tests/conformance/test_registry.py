@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 from support.world import World
 
 from dueq.core import housekeeping, registry
 from dueq.core.clock import US
+from dueq.core.presence import Entry, Presence
 from dueq.core.registry import Process, Role, Served
 from dueq.core.store.base import ALIVE_S
 
@@ -118,6 +120,24 @@ def test_what_cannot_be_read_hides_nobody_else(world: World, damage: str) -> Non
         assert [one.name for one in registry.supervisors(world.main)] == ["s1"]
     housekeeping.purge(world.main)
     world.redis.delete(world.keys.of("supervisor", "odd"))
+
+
+@pytest.mark.parametrize("place", ["supervisors", "entry"])
+def test_what_stands_in_its_place_is_cleared_away(world: World, place: str) -> None:
+    entry = Entry(world.main, "s1", "1.2", SERVED, lambda: ROLES)
+    presence = Presence(entry)
+    presence.start()
+    try:
+        wait_until(lambda: len(registry.supervisors(world.main)) == 1)
+        key = world.keys.plain("supervisors") if place == "supervisors" else world.keys.of("supervisor", "s1")
+        world.redis.set(key, "odd")
+        assert registry.supervisors(world.main) == []
+        entry.doubt()
+        presence.look()
+        wait_until(lambda: len(registry.supervisors(world.main)) == 1, 10)
+    finally:
+        presence.stop()
+    assert world.leftovers() == []
 
 
 def test_a_newer_dueq_may_add_fields(world: World) -> None:
