@@ -18,7 +18,7 @@ _EVERY = """
     HINCRBY SMEMBERS SADD SREM LINDEX LLEN LRANGE LPUSH LPUSHX LTRIM LREM RPUSH RPOPLPUSH BLPOP
     ZADD ZREM ZSCORE ZCARD ZRANGE ZRANGEBYSCORE ZREVRANGE ZREMRANGEBYRANK WATCH UNWATCH MULTI EXEC DISCARD
 """
-_SCRIPTED = "EVAL EVALSHA SCRIPT|LOAD TIME ZCOUNT"
+_SCRIPTED = "EVAL EVALSHA SCRIPT|LOAD TIME ZCOUNT ZINTERSTORE RENAME EXPIRE"
 
 _WORDS = """
     PING | GET k | HGET k f | HGETALL k | HLEN k | HMGET k f | HMSET k f v | HSET k f v | HSETNX k f v | HDEL k f
@@ -26,7 +26,7 @@ _WORDS = """
     LTRIM k 0 0 | LREM k 0 v | RPUSH k v | RPOPLPUSH k k | BLPOP k 1 | ZADD k 0 m | ZREM k m | ZSCORE k m | ZRANGE k 0 0
     ZRANGEBYSCORE k 0 0 | ZREVRANGE k 0 0 | ZREMRANGEBYRANK k 0 0 | ZCARD k | ZINTERSTORE k 1 k | MGET k | SET k v
     GETSET k v | EXISTS k | DEL k | INCR k | INCRBY k 1 | TYPE k | TIME | HEXISTS k f | WATCH k | UNWATCH | DBSIZE
-    PEXPIREAT k 1 | HKEYS k | ZCOUNT k 0 0
+    PEXPIREAT k 1 | HKEYS k | ZCOUNT k 0 0 | RENAME k k | EXPIRE k 1
 """
 EXAMPLES = {line.split()[0]: line.split()[1:] for line in _WORDS.replace("\n", "|").split("|") if line.strip()}
 """The words that each command is tried with; ``k`` is a key. What is missing here is tried in ways of its own."""
