@@ -21,6 +21,7 @@ from .explain import explain
 from .migrate import migrate
 from .output import complain, say
 from .purge import purge
+from .quarantine import quarantine
 from .replay import demo, replay
 from .run import run
 from .schedule import schedule
@@ -70,6 +71,7 @@ app.command(rich_help_panel=_TASKS)(cancel)
 app.add_typer(dead.commands, name="dead", rich_help_panel=_TASKS)
 app.command(rich_help_panel=_LOOK)(status)
 app.command(rich_help_panel=_LOOK)(doctor)
+app.command(rich_help_panel=_LOOK)(quarantine)
 app.command(rich_help_panel=_LOOK)(migrate)
 app.command(rich_help_panel=_LOOK)(purge)
 app.add_typer(embedded.commands, name="redis", rich_help_panel=_LOOK)

@@ -47,7 +47,8 @@ def complain(text: str) -> None:
 def say_json(value: Any) -> None:
     """Print one JSON value as one line."""
     unicode = sys.stdout is not None and (sys.stdout.encoding or "").lower().startswith("utf")
-    typer.echo(json.dumps(value, ensure_ascii=not unicode))
+    text = json.dumps(value, ensure_ascii=not unicode)
+    typer.echo(text.encode(errors="backslashreplace").decode())
 
 
 def progress() -> Progress:

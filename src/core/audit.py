@@ -18,12 +18,16 @@ from typing import Any
 
 from . import places
 from .bloom import BloomFilter
-from .codec import readable_record
+from .codec import is_newer, number, readable_record
+from .keys import LENIENT
 from .layout import mended
 from .metrics import Repair
 from .namespace import Namespace
 from .store.names import outdated
+from .store.quarantine import set_apart
 from .telemetry import ReaperTelemetry
+from .texts import harmless
+from .transactions import Transactions
 
 log = logging.getLogger("dueq.auditor")
 
@@ -55,6 +59,7 @@ class Audit:
         self._namespace, self._telemetry, self._grace = namespace, telemetry, grace
         self._store, self._client, self._keys = namespace.store, namespace.client, namespace.keys
         self.records = self.repairs = self.unreadable = 0
+        self._transactions = Transactions(namespace.client)
         self._queues: set[str] = set()  # those listed
         self._used: set[str] = set()  # those that records name
         self._suspects: dict[str, _Suspect] = {}
@@ -80,7 +85,7 @@ class Audit:
                 yield from self._look_again()
         yield from self._kept_for_later()
         if self.unreadable:  # and they may be of any queue
-            log.warning("%d records are unreadable, of a newer dueq or damaged: they are left alone", self.unreadable)
+            log.warning("%d records are unreadable, of a newer dueq: they are left alone", self.unreadable)
             return
         self._mend_names()
         yield from self._mend_queues()
@@ -116,13 +121,21 @@ class Audit:
     def _examine(self, task_id: str, raw: bytes, seen: BloomFilter) -> None:
         self.records += 1
         record = readable_record(task_id, raw)
-        if record is None or record.state not in _KINDS:
-            self.unreadable += 1
+        if record is None:
+            if is_newer(raw) or not self._set_apart(task_id, raw):
+                self.unreadable += 1
             return
         self._used.add(record.queue)
         marks = places.marks(record)
         if not any(mark in seen for mark in marks):
             self._suspects[task_id] = _Suspect(_KINDS[record.state], record.queue, marks, hash(raw))
+
+    def _set_apart(self, task_id: str, raw: bytes) -> bool:
+        place = self._keys.record(task_id).removeprefix(self._keys.prefix)
+        if not set_apart(self._transactions, self._keys, place, task_id, raw, self._store.time_us()):
+            return False
+        log.error("the record of task %s is damaged: it is in quarantine now, see dueq quarantine", harmless(task_id))
+        return True
 
     # -- the second look
 
@@ -191,7 +204,7 @@ class Audit:
         if not 0 < count <= _VOID:
             return {}
         notes: Any = self._client.hgetall(key)
-        return {task_id.decode(): int(count) for task_id, count in notes.items()}
+        return {task_id.decode(errors=LENIENT): number(count) for task_id, count in notes.items()}
 
     def _forget_met(self, found: Iterable[places.Page]) -> None:
         if self._void:
@@ -210,7 +223,7 @@ class Audit:
         key = self._keys.plain("again")
         count: Any = self._client.hlen(key)
         raws: Any = self._client.hkeys(key) if 0 < count <= _VOID else []
-        for ids in _chunks([raw.decode() for raw in raws], _READ):
+        for ids in _chunks([raw.decode(errors=LENIENT) for raw in raws], _READ):
             for task_id, raw in self._raws(ids).items():
                 if raw is None and self._store.mend_again(task_id):
                     self._repaired("scheduled", f"task {task_id} was to run again after a run, but was gone: scheduled")

@@ -18,6 +18,7 @@ from redis.exceptions import OutOfMemoryError
 from . import keeping
 from .audit import Audit
 from .clock import US
+from .codec import number
 from .connection import TRANSIENT
 from .errors import NamespaceMigrating
 from .namespace import Namespace
@@ -111,8 +112,8 @@ class Auditor:
         self._last, recovered = replies
         if self._last is None:
             return 0.0
-        age = abs(_now_s(self._namespace) - int(self._last))  # a clock that was ahead must not put it off for ever
-        asked = recovered is not None and int(recovered) >= int(self._last)
+        age = abs(_now_s(self._namespace) - number(self._last))  # a clock that was ahead must not put it off for ever
+        asked = recovered is not None and number(recovered) >= number(self._last)
         return max(0.0, (min(self._interval, _SPACING_S) if asked else self._interval) - age)
 
     def _begin(self) -> bool:

@@ -30,6 +30,7 @@ _NEWER = re.compile(rb"(?!0|1\|)\d{1,2}\|")
 _LONGEST = 180
 """No queue, due time and counters of a record take more bytes: the scripts read none that do."""
 _SHOWN = 40
+_COUNT = re.compile(rb"-?\d{1,18}")
 
 
 class Record(NamedTuple):
@@ -189,6 +190,11 @@ def shown_call(body: bytes) -> dict[str, Any]:
     except DueqError as error:
         why = str(error)
     return {"task": task_of(body, "replace"), "args": None, "kwargs": None, "arguments": f"{len(body):,} bytes, {why}"}
+
+
+def number(raw: bytes | None) -> int:
+    """A count as Redis keeps it; 0 for none, and for what is no number."""
+    return int(raw) if raw is not None and _COUNT.fullmatch(raw) else 0
 
 
 def check_id(task_id: object) -> str:

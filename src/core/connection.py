@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import threading
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,6 +48,7 @@ from .errors import (
     StrategyUnavailable,
     StrategyYields,
 )
+from .keys import LENIENT
 from .sentinel import SCHEMES, sentinel_pool
 from .tls import secured
 
@@ -106,6 +108,18 @@ class _Parser(_ParserBase):  # type: ignore[misc]
         return super().read_from_socket(*args, **kwargs)
 
 
+def _packed(command: Sequence[Any]) -> bytes:
+    try:
+        return bytes(pack_command(tuple(command)))
+    except UnicodeEncodeError:
+        return bytes(pack_command(_as_bytes(command)))
+
+
+def _as_bytes(command: Sequence[Any]) -> tuple[Any, ...]:
+    """A command whose texts may have been read from damaged bytes: they go back as they came."""
+    return tuple(part.encode(errors=LENIENT) if isinstance(part, str) else part for part in command)
+
+
 def _counting(base: type[Any]) -> type[Any]:
     """``base``, a redis-py connection class, made to count what it sends, and to pack and send single commands itself.
 
@@ -127,7 +141,7 @@ def _counting(base: type[Any]) -> type[Any]:
                 super().send_command(*args, **kwargs)
                 return
             try:
-                packed = pack_command(args)
+                packed = _packed(args)
             except TypeError as error:
                 raise DataError(str(error)) from None
             if kwargs.get("check_health", True) or self._sock is None:
@@ -178,7 +192,10 @@ def _counting(base: type[Any]) -> type[Any]:
         def pack_commands(self, commands: Any) -> Any:
             commands = list(commands)
             COMMANDS.add(len(commands))
-            return super().pack_commands(commands)
+            try:
+                return super().pack_commands(commands)
+            except UnicodeEncodeError:
+                return super().pack_commands([_as_bytes(command) for command in commands])
 
     return Counting
 

@@ -160,6 +160,7 @@ class Board:
         if view.skew is not None:
             values["dueq_clock_skew_seconds"] = {(): [view.skew]}
         values["dueq_tasks"] = {(self._strategy, *key): [count] for key, count in view.tasks.items()}
+        values["dueq_quarantined"] = {(kind,): [count] for kind, count in view.quarantined.items()}
         values["dueq_oldest_overdue_seconds"] = {
             (self._strategy, queue): [seconds] for queue, seconds in view.overdue.items()
         }

@@ -11,9 +11,11 @@ from typing import Any
 
 from ..strategies.base import Strategy
 from . import registry
+from .keys import LENIENT
 from .namespace import Namespace
 from .store import crowds
 from .store.base import DeadLetter
+from .store.quarantine import KINDS
 from .store.unclaimed import list_of
 
 _KEYS_PER_TRIP = 100
@@ -115,7 +117,7 @@ def _indexes(namespace: Namespace) -> list[Strategy]:
     if source is None:
         return [namespace.strategy]
     namespace.client.hset(meta, "migrator", "")  # whoever migrates is refused from now on
-    return [namespace.strategy, namespace.under(source.decode()).strategy]
+    return [namespace.strategy, namespace.under(source.decode(errors=LENIENT)).strategy]
 
 
 def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], list[str]]:
@@ -138,7 +140,8 @@ def _keys_of_names(namespace: Namespace) -> list[Any]:
     keys, client = namespace.keys, namespace.client
     fields: Any = client.hkeys(keys.plain("meta"))
     bells = [keys.of("bell", field.decode("utf-8", "replace")) for field in fields if field.startswith(b"names:")]
-    return [*(list_of(keys, queue, name) for queue, name in namespace.store.unclaimed()), *bells]
+    lists = [list_of(keys, queue, name) for queue, name in namespace.store.unclaimed()]
+    return [*lists, *bells, *(keys.of("quarantine", kind) for kind in KINDS)]
 
 
 def _forget_reasons(namespace: Namespace) -> None:
@@ -183,7 +186,7 @@ def _all(namespace: Namespace, command: str, names: Sequence[str]) -> list[int]:
 
 def _workers(namespace: Namespace) -> list[str]:
     raw: Any = namespace.client.zrange(namespace.keys.plain("workers"), 0, -1)
-    return [name.decode() for name in raw]
+    return [name.decode(errors=LENIENT) for name in raw]
 
 
 def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:

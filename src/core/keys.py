@@ -18,6 +18,9 @@ from .errors import ConfigurationError
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """What a namespace, queue, strategy or worker may be called: no separators of key names or records."""
 
+LENIENT = "surrogateescape"
+"""How bytes of Redis become text, and text bytes: also what is no text, such as damage, comes out as it went in."""
+
 SHARD_DIGITS = 3
 """Hex digits of SHA-1(id) that choose a record's hash: 4,096 hashes, so that each stays small enough to be
 walked in one bounded command on every server (Redis 2.4 has no SCAN)."""
@@ -148,7 +151,7 @@ class Keys:
 
 
 def _digest(task_id: str) -> str:
-    return hashlib.sha1(task_id.encode(), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(task_id.encode(errors=LENIENT), usedforsecurity=False).hexdigest()
 
 
 _DIGEST = """local digested, digest_of_it

@@ -116,6 +116,12 @@ _ALL = (
         {**_QUEUE, "state": ("scheduled", "ready", "leased", "unclaimed", "dead")},
     ),
     Definition(
+        "dueq_quarantined",
+        "gauge",
+        "What could not be read and was put out of the way, by kind: damaged records, list entries that are no ids.",
+        {"kind": ("record", "entry")},
+    ),
+    Definition(
         "dueq_oldest_overdue_seconds",
         "gauge",
         "Seconds by which the task waiting longest is past its due time and not started; 0 if none is.",

@@ -7,6 +7,8 @@ from typing import Any
 
 import redis
 
+from .keys import LENIENT
+
 PAGE = 1000
 """Entries read by one command."""
 
@@ -34,7 +36,7 @@ def zset_pages(client: redis.Redis, key: str | bytes) -> Iterator[list[str]]:
 def _pages(read: Callable[[int, int], Any]) -> Iterator[list[str]]:
     at = 0
     while True:
-        page = [raw.decode() for raw in read(at, at + PAGE - 1)]
+        page = [raw.decode(errors=LENIENT) for raw in read(at, at + PAGE - 1)]
         yield page  # also if it is empty: whoever reads does one round trip a step
         if len(page) < PAGE:
             return

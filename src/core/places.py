@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .codec import Record, task_of
-from .keys import Keys
+from .keys import LENIENT, Keys
 from .namespace import Namespace
 from .paging import list_pages, zset_pages
 from .store.unclaimed import list_of
@@ -77,7 +77,7 @@ def _in_hand(namespace: Namespace, workers: list[str]) -> list[Page]:
         pipe.lrange(namespace.keys.of("held", worker), 0, -1)
     found = []
     for worker, raws in zip(workers, pipe.execute(), strict=True):
-        ids = [raw.decode() for raw in raws]
+        ids = [raw.decode(errors=LENIENT) for raw in raws]
         found += [Page(_held(worker), ids), Page(_TAKEN, ids)]
     return found
 

@@ -24,6 +24,7 @@ from .connection import described
 from .errors import DueqError
 from .labels import MOST, OTHER
 from .namespace import Namespace
+from .store.quarantine import counts
 
 ANSWER_S = 1.0
 """How long an answer may take until Redis is taken to be away."""
@@ -106,6 +107,7 @@ class RedisView:
     tasks: dict[tuple[str, str], int]
     overdue: dict[str, float]
     writable: bool | None
+    quarantined: dict[str, int]
 
 
 class RedisProbe:
@@ -154,7 +156,7 @@ class RedisProbe:
             waiting = [due for due in (depth.oldest_ready_us, census.oldest_due_us) if due is not None]
             rows[queue] = states, max(0.0, (now - min(waiting, default=now)) / US)
         self._note_produced(namespace.store.producer_counts(queues), queues)
-        return _bounded(skew, rows, _writable(namespace))
+        return _bounded(skew, rows, _writable(namespace), counts(namespace.client, namespace.keys))
 
     def _note_produced(self, told: Mapping[tuple[str, str], int], queues: Sequence[str]) -> None:
         # Redis's own count falls if the namespace is purged, or a replica that lagged takes over. Then go on from what
@@ -170,7 +172,10 @@ class RedisProbe:
 
 
 def _bounded(
-    skew: float | None, rows: Mapping[str, tuple[Mapping[str, int], float]], writable: bool | None
+    skew: float | None,
+    rows: Mapping[str, tuple[Mapping[str, int], float]],
+    writable: bool | None,
+    quarantined: dict[str, int],
 ) -> RedisView:
     """The deepest queues one by one, the rest as one."""
     deepest = rows.keys()
@@ -185,7 +190,7 @@ def _bounded(
         for state, count in states.items():
             tasks[label, state] = tasks.get((label, state), 0) + count
         overdue[label] = max(overdue.get(label, 0.0), seconds)
-    return RedisView(skew, tasks, overdue, writable)
+    return RedisView(skew, tasks, overdue, writable, quarantined)
 
 
 def _answers(namespace: Namespace) -> bool:

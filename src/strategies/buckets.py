@@ -23,8 +23,8 @@ import redis
 from ..core import keeping
 from ..core.bells import Command, ring_workers
 from ..core.clock import US, Clock
-from ..core.codec import readable_record
-from ..core.keys import Keys
+from ..core.codec import number, readable_record
+from ..core.keys import LENIENT, Keys
 from ..core.paging import PAGE, list_pages
 from ..core.transactions import Aborted, Session
 from .base import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
@@ -98,14 +98,16 @@ class BucketsStrategy(TransactionalStrategy):
         if not pops:
             return look, []
         done, _ = session.commit([*(pop for _, pop in pops), *rings, self.touch_guard()])
-        return look, [(queue, raw.decode()) for (queue, _), raw in zip(pops, done, strict=False) if raw is not None]
+        return look, [
+            (queue, raw.decode(errors=LENIENT)) for (queue, _), raw in zip(pops, done, strict=False) if raw is not None
+        ]
 
     def _look(self, session: Session, second: int) -> _Look:
         replies = self._ask(session, second)
         while replies is None:  # there are queues that it did not know of
             replies = self._ask(session, second)
         names = [queue for queue in self._queues for _ in range(2)]
-        found = [_Bucket(queue, int(raw)) for queue, rows in zip(names, replies, strict=True) for raw in rows]
+        found = [_Bucket(queue, number(raw)) for queue, rows in zip(names, replies, strict=True) for raw in rows]
         lengths = session.read([("LLEN", self._key(bucket)) for bucket in found])
         buckets = [replace(bucket, length=length) for bucket, length in zip(found, lengths, strict=True)]
         due, later = [one for one in buckets if one.second <= second], [one for one in buckets if one.second > second]
@@ -123,7 +125,7 @@ class BucketsStrategy(TransactionalStrategy):
             questions.append(("ZRANGEBYSCORE", key, f"({second}", "+inf", "LIMIT", 0, _LATER))
         kept, names, *replies = session.read(questions)
         keeping.require(self.keys, self.name, kept, settled=True)
-        known, self._queues = self._queues, sorted(name.decode() for name in names)
+        known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
         return replies if known == self._queues else None
 
     def _pops(self, due: Sequence[_Bucket], limit: int) -> tuple[list[tuple[str, Command]], list[Command]]:
@@ -176,12 +178,12 @@ class BucketsStrategy(TransactionalStrategy):
             return
         fields: tuple[str | int, ...] = (*empty, "all")
         put = session.read([("HGET", sizes, name) for name in fields])
-        *counts, total = [int(size or 0) for size in put]
+        *counts, total = [number(size) for size in put]
         commands: list[Command] = [("ZREM", seconds, *empty), ("HDEL", sizes, *empty)]
         if total == sum(counts):
             session.watch(sizes)  # the last of this queue: nothing may be left, and nobody may be adding
             [all_] = session.read([("HGET", sizes, "all")])
-            commands.append(("HDEL", sizes, "all") if int(all_ or 0) == total else ("HINCRBY", sizes, "all", -total))
+            commands.append(("HDEL", sizes, "all") if number(all_) == total else ("HINCRBY", sizes, "all", -total))
         else:
             commands.append(("HINCRBY", sizes, "all", -sum(counts)))
         session.commit([*commands, self.touch_guard()])
@@ -244,15 +246,15 @@ class BucketsStrategy(TransactionalStrategy):
             questions.append(("ZRANGEBYSCORE", key, f"({now}", "+inf", "LIMIT", 0, 1))
         replies = self.transactions.trip(questions)
         buckets = {
-            queue: [_Bucket(queue, int(raw)) for row in replies[at + 1 : at + 3] for raw in row]
+            queue: [_Bucket(queue, number(raw)) for row in replies[at + 1 : at + 3] for raw in row]
             for queue, at in zip(queues, range(0, len(replies), 3), strict=True)
         }
         every = [bucket for some in buckets.values() for bucket in some]
         lengths = self.transactions.trip([("LLEN", self._key(bucket)) for bucket in every])
         sizes = self.transactions.trip([("HGET", self.keys.of("sizes", one.queue), one.second) for one in every])
-        counted = {bucket: (length, int(size or 0)) for bucket, length, size in zip(every, lengths, sizes, strict=True)}
+        counted = {bucket: (length, number(size)) for bucket, length, size in zip(every, lengths, sizes, strict=True)}
         return [
-            _summed(int(put or 0), {bucket.second: counted[bucket] for bucket in some})
+            _summed(number(put), {bucket.second: counted[bucket] for bucket in some})
             for put, some in zip(replies[::3], buckets.values(), strict=True)
         ]
 
@@ -278,7 +280,7 @@ class BucketsStrategy(TransactionalStrategy):
         for buckets in self._groups(queue):
             keys = [self._key(bucket) for bucket in buckets]
             lists = self.transactions.trip([("LRANGE", key, 0, PAGE - 1) for key in keys])
-            yield [raw_id.decode() for ids in lists for raw_id in ids]
+            yield [raw_id.decode(errors=LENIENT) for ids in lists for raw_id in ids]
             for key, ids in zip(keys, lists, strict=True):
                 if len(ids) == PAGE:
                     yield from list_pages(self.client, key)
@@ -289,19 +291,19 @@ class BucketsStrategy(TransactionalStrategy):
         after, group = "-inf", list[_Bucket]()  # by their times: the removal of one must not hide another
         while rows := self.transactions.trip([("ZRANGEBYSCORE", seconds, after, "+inf", "LIMIT", 0, _READ)])[0]:
             for raw, size in zip(rows, self.transactions.trip([("HMGET", sizes, *rows)])[0], strict=True):
-                if group and sum(bucket.length for bucket in group) + int(size or 0) > PAGE:
+                if group and sum(bucket.length for bucket in group) + number(size) > PAGE:
                     yield group
                     group = []
-                group.append(_Bucket(queue, int(raw), int(size or 0)))
+                group.append(_Bucket(queue, number(raw), number(size)))
             yield group
-            after, group = f"({int(rows[-1])}", []
+            after, group = f"({number(rows[-1])}", []
         yield group
 
     def clear(self, queues: Sequence[str]) -> None:
         for queue in queues:
             seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
             while rows := self.transactions.trip([("ZRANGE", seconds, 0, _STALE - 1)])[0]:
-                keys = [self._key(_Bucket(queue, int(raw))) for raw in rows]
+                keys = [self._key(_Bucket(queue, number(raw))) for raw in rows]
                 self._shorten(keys)
                 self.transactions.trip(
                     [*(("DEL", key) for key in keys), ("ZREM", seconds, *rows), ("HDEL", sizes, *rows)]

@@ -9,7 +9,7 @@ from typing import Any
 from ..core import keeping
 from ..core.bells import Command
 from ..core.clock import US
-from ..core.keys import Keys
+from ..core.keys import LENIENT, Keys
 from ..core.steps import MOST_TASKS
 from ..core.transactions import Session
 from .base import Entry
@@ -89,7 +89,9 @@ class DueReader:
         shares = self._turns.shares(limit, {queue: len(rows) // 2 for queue, rows in late.items()})
         nearest = [int(float(later[1])) for later in replies[1::2] if later]
         for queue, rows in late.items():
-            entries = [Entry(queue, rows[at].decode(), int(float(rows[at + 1]))) for at in range(0, len(rows), 2)]
+            entries = [
+                Entry(queue, rows[at].decode(errors=LENIENT), int(float(rows[at + 1]))) for at in range(0, len(rows), 2)
+            ]
             due.entries += entries[: shares[queue]]
             nearest += [entry.due_us for entry in entries[shares[queue] :]]
         due.nearest_us = min(nearest, default=None)
@@ -104,5 +106,5 @@ class DueReader:
             questions.append(("ZRANGEBYSCORE", key, f"({now_us}", "+inf", "WITHSCORES", "LIMIT", 0, 1))
         kept, names, *replies = session.read(questions)
         keeping.require(self._keys, self._strategy, kept, settled=True)
-        known, self._queues = self._queues, sorted(name.decode() for name in names)
+        known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
         return replies if known == self._queues else None

@@ -9,7 +9,7 @@ import redis
 
 from ..core.bells import Command
 from ..core.clock import US, Clock
-from ..core.keys import Keys
+from ..core.keys import LENIENT, Keys
 from ..core.paging import zset_pages
 from ..core.steps import MOST_TASKS
 from ..core.transactions import Session, Transactions
@@ -91,7 +91,7 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
         return [int(due) for _, due in heads]
 
     def mend(self, queues: Sequence[str]) -> list[str]:
-        return [queue.decode() for queue in self._mend(*queues)]
+        return [queue.decode(errors=LENIENT) for queue in self._mend(*queues)]
 
     def clear(self, queues: Sequence[str]) -> None:
         for queue in queues:
@@ -105,7 +105,10 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
     def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
         """What ``dispatch`` does, and what ``timer_moved`` had to tell about it."""
         next_us, told, now_us, *rows = self._dispatch(min(limit, MOST_TASKS))
-        moved = [Moved(rows[at].decode(), rows[at + 1] / US, rows[at + 2].decode()) for at in range(0, len(rows), 3)]
+        moved = [
+            Moved(rows[at].decode(errors=LENIENT), rows[at + 1] / US, rows[at + 2].decode(errors=LENIENT))
+            for at in range(0, len(rows), 3)
+        ]
         return Dispatched(moved, None if next_us < 0 else next_us / US, now_us=now_us), told
 
 
@@ -130,4 +133,4 @@ class TransactionalTimers(TimerZsets, TransactionalStrategy):
         return [("ZRANGE", self.timer(queue), 0, 0, "WITHSCORES") for queue in queues]
 
     def leads(self, reply: Any, entry: Entry) -> bool:
-        return bool(reply) and reply[0].decode() == entry.id
+        return bool(reply) and reply[0].decode(errors=LENIENT) == entry.id

@@ -18,7 +18,7 @@ import redis
 
 from ..core.bells import Command, ring_workers
 from ..core.clock import US, Clock
-from ..core.keys import Keys
+from ..core.keys import LENIENT, Keys
 from ..core.transactions import Session
 from .base import Dispatched, Entry, Moved, Needs
 from .due import Due, DueReader
@@ -60,16 +60,16 @@ class TmpsetStrategy(TransactionalTimers):
         all_ = bool(dispatcher) or not silent_for  # those of hosts whose clocks are ahead of ours, too
         latest = "+inf" if all_ else self.clock.now_us() - int(silent_for * US)
         [names] = self.transactions.trip([("ZRANGEBYSCORE", tmps, "-inf", latest, "LIMIT", 0, _SETS)])
-        sets = [name.decode() for name in names]
+        sets = [name.decode(errors=LENIENT) for name in names]
         return sum(len(self._deliver(name)) for name in sets if not dispatcher or name.startswith(f"{dispatcher}:"))
 
     def pages(self, queue: str) -> Iterator[list[str]]:
         yield from super().pages(queue)
         [names] = self.transactions.trip([("ZRANGE", self.keys.plain("tmps"), 0, _SETS - 1)])
-        for name in (raw.decode() for raw in names):
+        for name in (raw.decode(errors=LENIENT) for raw in names):
             if name.rpartition(":")[2] == queue:
                 [ids] = self.transactions.trip([("ZRANGE", self.keys.of("tmp", name), 0, -1)])
-                yield [raw_id.decode() for raw_id in ids]
+                yield [raw_id.decode(errors=LENIENT) for raw_id in ids]
 
     def clear(self, queues: Sequence[str]) -> None:
         self.recover()
@@ -105,7 +105,9 @@ class TmpsetStrategy(TransactionalTimers):
         def attempt(session: Session) -> list[Entry]:
             session.watch(tmp)
             [rows] = session.read([("ZRANGE", tmp, 0, -1, "WITHSCORES")])
-            entries = [Entry(queue, rows[at].decode(), int(float(rows[at + 1]))) for at in range(0, len(rows), 2)]
+            entries = [
+                Entry(queue, rows[at].decode(errors=LENIENT), int(float(rows[at + 1]))) for at in range(0, len(rows), 2)
+            ]
             commands: list[Command] = [("ZREM", self.keys.plain("tmps"), name)]
             if entries:
                 ready = ("LPUSH", self.keys.of("ready", queue), *(entry.id for entry in entries))

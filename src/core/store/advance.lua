@@ -137,7 +137,7 @@ if want > 0 then
         bytes = bytes + #raw
       else
         -- needs oddity, set_apart
-        local odd = not of and oddity(id, raw)
+        local odd = not ours and oddity(id, raw)
         redis.call('LREM', held, 1, id)
         if revoked then drop_revoked(id) end
         if ours then

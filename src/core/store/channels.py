@@ -10,9 +10,10 @@ from typing import Any
 import redis
 from redis.exceptions import ConnectionError, NoScriptError
 
-from ..codec import Record, decode_record
+from ..codec import Record, readable_record
 from ..connection import BLOCKING_S
 from ..doorbell import OVERDUE_S, Doorbell
+from ..keys import LENIENT
 from ..scripts import Script, Value
 from ..stop import readable
 from ..wire import Wire
@@ -202,17 +203,18 @@ def step_arguments(
 def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Advance:
     """What ``advance.lua`` replied; ``started`` is the held claim that was to be started, as it is if it was."""
     now, settled, dropped, start, holding, forgot, *claims = reply
-    records = [decode_record(task_id.decode(), raw) for task_id, raw in claims]
-    seen.saw(records)
+    found = [readable_record(task_id.decode(errors=LENIENT), raw) for task_id, raw in claims]
     if not start:
         started = None
     elif started is None:
-        started = records.pop(0)
-    queues = [item.decode() for item in dropped if isinstance(item, bytes)]
+        started = found.pop(0)
+    records = [record for record in found if record is not None]
+    seen.saw([started, *records] if started is not None else records)
+    queues = [item.decode(errors=LENIENT) for item in dropped if isinstance(item, bytes)]
     aside = [
         Aside(*(part.decode("utf-8", "surrogateescape") for part in item)) for item in dropped if isinstance(item, list)
     ]
-    return Advance(int(now), settled.decode(), queues, started, records, holding, bool(forgot), aside)
+    return Advance(int(now), settled.decode(errors=LENIENT), queues, started, records, holding, bool(forgot), aside)
 
 
 def misses_names(reply: list[Any]) -> bool:

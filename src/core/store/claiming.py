@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import ring_dispatcher
 from ..clock import Clock
-from ..codec import Record, is_newer, readable_record, task_of
-from ..keys import Keys
+from ..codec import ID, Record, is_newer, number, readable_record, task_of
+from ..keys import LENIENT, Keys
 from ..steps import first_step
 from ..transactions import Session
 from .base import Aside
 from .edit import Edit, entry_of
 from .names import NEWER, KnownNames
+from .quarantine import quarantine
 from .tokens import SeenTokens, first_token, has_lost
 from .unclaimed import put_aside
 
@@ -74,8 +75,8 @@ class Claiming:
             ours = record is not None and record.state == "S" and record.queue == entry.queue
             if record is not None and ours and record.due_us <= self.now_us:
                 token += self._claim(record, token, self.now_us + lease_us, start=start and not self.claims.records)
-            elif record is None and raw is not None and is_newer(raw):
-                self._put_aside(entry, NEWER)
+            elif odd := _oddity(entry.id, raw):
+                self._set_apart(entry, odd, raw or b"")
             else:
                 self._drop(entry, record if ours else None)
         put_aside(self.edit, self.claims.aside, self.now_us)
@@ -103,12 +104,14 @@ class Claiming:
             ]
         )
         keeping.require(self._keys, self._index.name, kept, settled=True)
-        if [raw.decode() for raw in reversed(newest)] != ids:
+        if [raw.decode(errors=LENIENT) for raw in reversed(newest)] != ids:
             return [], None
         if any(count is not None for count in replies[len(ids) :]):
             self._session.watch(revoked, self._keys.plain("guard"))
             counts = self._session.read([("HGET", revoked, task_id) for task_id in ids])
-            self._void = {task_id: int(count) for task_id, count in zip(ids, counts, strict=True) if count is not None}
+            self._void = {
+                task_id: number(count) for task_id, count in zip(ids, counts, strict=True) if count is not None
+            }
         return replies[: len(ids)], last
 
     def _claim(self, record: Record, token: int, until_us: int, *, start: bool) -> bool:
@@ -143,6 +146,16 @@ class Claiming:
             self.edit.add(waiting)  # it is not due yet, since this host's clock is behind another's: never lost
             self._readded = True
 
+    def _set_apart(self, entry: Taken, odd: Literal["newer", "record", "entry"], raw: bytes) -> None:
+        """What a newer dueq wrote is put aside; what is damaged goes into quarantine."""
+        if odd == "newer":
+            self._put_aside(entry, NEWER)
+            return
+        self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
+        if odd == "record":
+            self.edit.commands.append(("HDEL", self._keys.record(entry.id), entry.id))
+        self.edit.commands += quarantine(self._keys, odd, f"ready:{entry.queue}", entry.id, raw, self.now_us)
+
     def _put_aside(self, entry: Taken, name: str) -> None:
         self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
         self.claims.aside.append(Aside(entry.queue, name, entry.id))
@@ -150,3 +163,12 @@ class Claiming:
     def _drop_void(self, task_id: str) -> None:
         self.edit.one_less_revoked(task_id, self._void[task_id])
         self._void[task_id] -= 1
+
+
+def _oddity(task_id: str, raw: bytes | None) -> Literal["newer", "record", "entry", ""]:
+    """What is wrong with an entry, whose record is ``raw``: see quarantine.lua."""
+    if raw is None:
+        return "" if ID.fullmatch(task_id) else "entry"
+    if readable_record(task_id, raw) is not None:
+        return ""
+    return "newer" if is_newer(raw) else "record"

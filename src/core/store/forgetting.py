@@ -8,6 +8,7 @@ from itertools import islice
 
 from .. import keeping
 from ..bells import Command
+from ..codec import number
 from ..keys import Keys
 from ..transactions import Aborted, Session, Transactions, pauses
 
@@ -44,7 +45,7 @@ class Forgetting:
             ]
         )
         keeping.require(self._keys, self._strategy, kept, settled=True)
-        if int(told or 0) != scheduled or any(found):
+        if number(told) != scheduled or any(found):
             return False
         bell, busy, queues = self._keys.of("bell", queue), self._keys.plain("busy"), self._keys.plain("queues")
         done, _ = session.commit([("DEL", bell), ("ZREM", busy, queue), ("SREM", queues, queue)])
@@ -60,7 +61,7 @@ class Forgetting:
         session.watch(self._keys.plain("meta"), key)
         kept, *told = session.read([keeping.question(self._keys), *(("HGET", key, task_id) for task_id in counts)])
         keeping.require(self._keys, self._strategy, kept, settled=True)
-        gone = [task_id for (task_id, count), raw in zip(counts.items(), told, strict=True) if int(raw or 0) == count]
+        gone = [task_id for (task_id, count), raw in zip(counts.items(), told, strict=True) if number(raw) == count]
         commands: list[Command] = [("HDEL", key, task_id) for task_id in gone]
         session.commit(commands)
         return len(gone)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..bells import Command, ring_workers
-from ..keys import Keys
+from ..keys import LENIENT, Keys
 from ..transactions import Session, Transactions
 
 _LEASES = 100  # moved in one transaction
@@ -68,7 +68,7 @@ class Mending:
         before, leased = self._keys.of("leased_before", queue), self._keys.plain("leased")
         session.watch(before, leased)
         [rows] = session.read([("ZRANGE", before, 0, _LEASES - 1, "WITHSCORES")])
-        names = [raw.decode() for raw in rows[::2]]
+        names = [raw.decode(errors=LENIENT) for raw in rows[::2]]
         there = session.read([("ZSCORE", leased, self._keys.lease(queue, name)) for name in names])
         commands: list[Command] = []
         for name, end, newer in zip(names, rows[1::2], there, strict=True):

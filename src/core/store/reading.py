@@ -10,8 +10,8 @@ import redis
 
 from ..bells import Command
 from ..clock import Clock
-from ..codec import Record, decode_record, readable_record
-from ..keys import Keys
+from ..codec import Record, decode_record, number, readable_record
+from ..keys import LENIENT, Keys
 from ..paging import zset_pages
 from ..steps import steps
 from ..transactions import Transactions
@@ -65,19 +65,19 @@ class KeyedStore(Store):
         rows = self._client.zrange(self._keys.of("dead", queue), offset, offset + limit - 1, withscores=True)
         pipe = self._client.pipeline(transaction=False)
         for raw_id, _ in rows:
-            pipe.hget(self._keys.record(raw_id.decode()), raw_id)
+            pipe.hget(self._keys.record(raw_id.decode(errors=LENIENT)), raw_id)
             pipe.hget(self._keys.plain("reasons"), raw_id)
         replies = pipe.execute() if rows else []
         letters = []
         for at, (raw_id, died) in enumerate(rows):
             raw, reason = replies[2 * at], replies[2 * at + 1]
-            if raw is not None:  # revived or discarded since the first command
-                record = decode_record(raw_id.decode(), raw)
+            record = readable_record(raw_id.decode(errors=LENIENT), raw)
+            if record is not None:  # else it is damaged, or was revived or discarded since the first command
                 letters.append(DeadLetter(record, int(died), (reason or b"").decode("utf-8", "replace")))
         return letters
 
     def queues(self) -> list[str]:
-        return sorted(name.decode() for name in self._client.smembers(self._keys.plain("queues")))
+        return sorted(name.decode(errors=LENIENT) for name in self._client.smembers(self._keys.plain("queues")))
 
     def busy(self) -> list[str]:
         return sorted({queue for page in zset_pages(self._client, self._keys.plain("busy")) for queue in page})
@@ -90,7 +90,11 @@ class KeyedStore(Store):
             pipe = self._client.pipeline(transaction=False)
             for queue in some:
                 pipe.lindex(self._keys.of("ready", queue), -1)
-            heads = {queue: raw.decode() for queue, raw in zip(some, pipe.execute(), strict=True) if raw is not None}
+            heads = {
+                queue: raw.decode(errors=LENIENT)
+                for queue, raw in zip(some, pipe.execute(), strict=True)
+                if raw is not None
+            }
             for task_id in heads.values():
                 pipe.hget(self._keys.record(task_id), task_id)
             for (queue, task_id), raw in zip(heads.items(), pipe.execute(), strict=True):
@@ -111,7 +115,10 @@ class KeyedStore(Store):
         record = None
         if oldest is not None:
             # one that this version cannot read must not keep anybody from counting
-            record = readable_record(oldest.decode(), self._client.hget(self._keys.record(oldest.decode()), oldest))
+            record = readable_record(
+                oldest.decode(errors=LENIENT),
+                self._client.hget(self._keys.record(oldest.decode(errors=LENIENT)), oldest),
+            )
         return Depth(waiting, self.leases().get(queue, 0), dead, record.due_us if record else None)
 
     def depths(self, queues: Sequence[str]) -> dict[str, Depth]:
@@ -138,10 +145,10 @@ class KeyedStore(Store):
         for page in pages:
             pipe.hmget(self._keys.plain("stats"), [f"{what}:{queue}" for what, queue in page])
         counts = [raw for raws in (pipe.execute() if pages else []) for raw in raws]
-        return {name: int(raw) for name, raw in zip(names, counts, strict=True) if raw is not None}
+        return {name: number(raw) for name, raw in zip(names, counts, strict=True) if raw is not None}
 
     def shards(self, keys: Sequence[str]) -> dict[str, bytes]:
         pipe = self._client.pipeline(transaction=False)
         for key in keys:
             pipe.hgetall(key)
-        return {task_id.decode(): raw for hash_ in pipe.execute() for task_id, raw in hash_.items()}
+        return {task_id.decode(errors=LENIENT): raw for hash_ in pipe.execute() for task_id, raw in hash_.items()}

@@ -24,7 +24,12 @@ for at = 1, #expired, 2 do
     for _, item in ipairs({ id, queue, how }) do reply[#reply + 1] = item end
     bytes = bytes + #record.body
   else
-    redis.call('ZREM', key_leased(), expired[at])
+    if record and record.raw and is_newer(record.raw) then
+      redis.call('ZADD', key_leased(), whole(now + lease), expired[at]) -- for one to take back who can read it
+    else
+      redis.call('ZREM', key_leased(), expired[at])
+      if record and record.raw then set_apart('record', 'leased:' .. queue, id, record.raw) end
+    end
   end
   limit = bytes < STEP_BYTES and limit - 1 or 0
   if limit == 0 then break end

@@ -10,7 +10,7 @@ import redis
 from ..clock import US, Clock
 from ..codec import Record
 from ..errors import DueqError, StrategyMismatch
-from ..keys import Keys
+from ..keys import LENIENT, Keys
 from ..scripts import Script, Scripts, Value
 from ..steps import MOST_TASKS, steps
 from .base import ALIVE_S, EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
@@ -150,7 +150,9 @@ class ScriptedStore(KeyedStore):
 
     def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
         now, next_end, silent, *rows = self._reap(limit, lease_us, most_losses, latest_us)
-        return Reaped(int(now), int(next_end) if next_end else None, [name.decode() for name in silent], _lost(rows))
+        return Reaped(
+            int(now), int(next_end) if next_end else None, [name.decode(errors=LENIENT) for name in silent], _lost(rows)
+        )
 
     def alive(self, supervisor: str) -> bool:
         return bool(self._alive(supervisor, round(ALIVE_S * US)))
@@ -169,7 +171,7 @@ class ScriptedStore(KeyedStore):
         more = 1
         while more:
             more, *names = self._mend_queues(*queues)
-            unmarked += [name.decode() for name in names]
+            unmarked += [name.decode(errors=LENIENT) for name in names]
         return unmarked
 
     def ring_on(self, queues: Sequence[str]) -> None:
@@ -196,9 +198,9 @@ def _scheduled(reply: list[Any]) -> Iterator[Scheduled]:
 def _existing(state: bytes) -> Existing:
     if state == b"new":
         return ""
-    if state.decode() not in EXISTING:
+    if state.decode(errors=LENIENT) not in EXISTING:
         raise DueqError("a task's id is in use by a record that cannot be read: was it written by a newer dueq?")
-    return EXISTING[state.decode()]
+    return EXISTING[state.decode(errors=LENIENT)]
 
 
 def _size(claim: Record) -> int:
@@ -212,7 +214,10 @@ def _named(claims: Sequence[Record]) -> Iterator[Value]:
 
 
 def _lost(rows: list[Any]) -> list[Lost]:
-    return [Lost(rows[at].decode(), rows[at + 1].decode(), rows[at + 2].decode()) for at in range(0, len(rows), 3)]
+    return [
+        Lost(rows[at].decode(errors=LENIENT), rows[at + 1].decode(errors=LENIENT), rows[at + 2].decode(errors=LENIENT))
+        for at in range(0, len(rows), 3)
+    ]
 
 
 def _hundreds(items: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -19,7 +19,7 @@ from .. import keeping
 from ..bells import Command, ring_dispatcher, ring_workers
 from ..clock import Clock
 from ..codec import Record
-from ..keys import Keys
+from ..keys import LENIENT, Keys
 from ..steps import MOST_TASKS
 from ..transactions import Aborted, Session, Transactions
 from . import settling
@@ -274,4 +274,4 @@ def _note(step: _Step, picks: Sequence[str], replies: Sequence[Any]) -> None:
     """Note which of ``picks`` gave an entry; the first reply is that of the ZADD."""
     for queue, raw in zip(picks, replies[1:], strict=bool(picks)):
         if raw is not None:
-            step.taken.append(Taken(queue, raw.decode()))
+            step.taken.append(Taken(queue, raw.decode(errors=LENIENT)))

@@ -19,9 +19,9 @@ from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import Command, ring_dispatcher, ring_workers
 from ..clock import US, Clock
-from ..codec import Record, decode_record, readable_record, task_of
+from ..codec import Record, decode_record, is_newer, number, readable_record, task_of
 from ..errors import StrategyMismatch
-from ..keys import Keys
+from ..keys import LENIENT, Keys
 from ..steps import MOST_TASKS, first_step, steps
 from ..transactions import Aborted, Session, Transactions
 from .base import ALIVE_S, EXISTING, Advance, Aside, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
@@ -29,6 +29,7 @@ from .channels import PromptChannel
 from .edit import Edit, entry_of
 from .forgetting import Forgetting
 from .mending import Mending
+from .quarantine import quarantine
 from .reading import KeyedStore
 from .rerunning import Rerunning
 from .taking import Taking
@@ -272,7 +273,7 @@ class TransactionalStore(KeyedStore):
         if not ids:
             self._forget(session, worker)
             return None
-        names = [raw_id.decode() for raw_id in ids]
+        names = [raw_id.decode(errors=LENIENT) for raw_id in ids]
         session.watch(self._keys.plain("revoked"))
         revoked_key, again_key = self._keys.plain("revoked"), self._keys.plain("again")
         more: list[Command] = [*(("HGET", revoked_key, name) for name in names), ("HMGET", again_key, *names)]
@@ -294,13 +295,16 @@ class TransactionalStore(KeyedStore):
             if record is not None and record.state == "S":
                 edit.make_ready(record)  # taken, but the worker did not come to claim it
             elif revoked is not None:
-                edit.one_less_revoked(name, int(revoked))
+                edit.one_less_revoked(name, number(revoked))
         self._commit(session, edit)
         return lost
 
     def _forget(self, session: Session, worker: str) -> None:
         """A worker holds nothing any more: nobody whose silence matters. The rings that it took are rung again."""
-        busy = [queue.decode() for queue in session.read([("ZRANGE", self._keys.plain("busy"), 0, MOST_TASKS - 1)])[0]]
+        busy = [
+            queue.decode(errors=LENIENT)
+            for queue in session.read([("ZRANGE", self._keys.plain("busy"), 0, MOST_TASKS - 1)])[0]
+        ]
         # Redis may think it connected still: that takes one
         rings = [command for queue in busy for command in ring_workers(self._keys, queue, 2)]
         session.commit([("ZREM", self._keys.plain("workers"), worker), *rings, *ring_dispatcher(self._keys)])
@@ -319,7 +323,7 @@ class TransactionalStore(KeyedStore):
         found, names = self._transactions.trip(expired)
         lost = self._transactions.run(lambda session: self._take_back(session, found, lease_us, most_losses, now))
         heads = self._transactions.trip(first)
-        gone = [name for name in (raw.decode() for raw in names) if self._holds(name)]
+        gone = [name for name in (raw.decode(errors=LENIENT) for raw in names) if self._holds(name)]
         return Reaped(now, _first_end(heads), gone, lost)
 
     def _take_back(
@@ -327,7 +331,7 @@ class TransactionalStore(KeyedStore):
     ) -> list[Lost]:
         """Of leases, as they stand in the index, those that have run out, and those of which there is no claim."""
         leased = self._keys.plain("leased")
-        names = [lease.decode().partition(":") for lease in leases]
+        names = [lease.decode(errors=LENIENT).partition(":") for lease in leases]
         raws = self._load(session, [task_id for _, _, task_id in names])
         # read again, now that the records are watched: an owner that extends its lease writes its record
         ends = session.read([("ZSCORE", leased, lease) for lease in leases])
@@ -335,8 +339,13 @@ class TransactionalStore(KeyedStore):
         now_too = first_step(map(_length, raws))  # the others are expired still when the caller comes back
         for lease, (queue, _, task_id), raw, end in [*zip(leases, names, raws, ends, strict=True)][:now_too]:
             record = readable_record(task_id, raw)
-            if record is None or record.state != "L" or record.queue != queue:
+            if record is None and raw is not None and is_newer(raw):
+                edit.commands.append(("ZADD", leased, now + lease_us, lease))  # for one to take back who can read it
+            elif record is None or record.state != "L" or record.queue != queue:
                 edit.commands.append(("ZREM", leased, lease))
+                if record is None and raw is not None:
+                    edit.commands.append(("HDEL", self._keys.record(task_id), task_id))
+                    edit.commands += quarantine(self._keys, "record", f"leased:{queue}", task_id, raw, now)
             elif end is not None and float(end) <= now:
                 how = edit.lose(record, "lease_expired", int(float(end)) - lease_us, most_losses, now)
                 lost.append(Lost(record.id, record.queue, how))

@@ -17,7 +17,7 @@ from typing import Any
 import redis
 
 from ...core.clock import US, Clock, ServerClock
-from ...core.keys import Keys
+from ...core.keys import LENIENT, Keys
 from ...core.scripts import lua
 from ...core.stop import readable
 from ..base import Dispatched, Needs, WakeReason
@@ -114,7 +114,7 @@ class KeyspaceStrategy(ScriptedTimers):
 
     def _first(self, timer: str) -> list[str]:
         ids: Any = self.client.zrange(timer, 0, _PAGE - 1)
-        return [task.decode() for task in ids]
+        return [task.decode(errors=LENIENT) for task in ids]
 
     def _poked(self, wakeup_fd: int) -> bool:
         """Make the keys expire that are due; True if there is an event now, whoever made it."""

@@ -14,7 +14,7 @@ import redis
 from redis.exceptions import RedisError
 
 from ...core.connection import Patience, described, redact
-from ...core.keys import Keys
+from ...core.keys import LENIENT, Keys
 from ...core.notifications import SETTING, Subscription, add_flags
 from ...core.stop import readable
 
@@ -84,7 +84,7 @@ class Events:
         """This dispatcher has moved these tasks, and the events that will come of it are no news."""
         if len(self._echoes) > _MOST_ECHOES:
             self._echoes.clear()
-        self._echoes.update(task.decode() for task in tasks)
+        self._echoes.update(task.decode(errors=LENIENT) for task in tasks)
 
     def close(self) -> None:
         """Hang up; the next ``check_up`` subscribes again."""

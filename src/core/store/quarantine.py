@@ -1,0 +1,77 @@
+"""What could not be read and was put out of the way of everything else, its bytes kept whole.
+
+The scripts' own version: quarantine.lua. The hash ``quarantined`` has the bytes, and a zset for each kind has when and
+where each was found. A record that a newer dueq wrote is not damaged: it is put aside (see ``unclaimed``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import redis
+
+from ..bells import Command
+from ..codec import number
+from ..keys import LENIENT, Keys
+from ..transactions import Session, Transactions
+
+Kind = Literal["record", "entry"]
+KINDS: tuple[Kind, ...] = ("record", "entry")
+"""A damaged record; an entry of a list that can be the id of no task."""
+
+_PAGE = 100
+
+
+class Quarantined(NamedTuple):
+    """Something that could not be read: when it was found (epoch microseconds), where, its id, and its bytes."""
+
+    kind: Kind
+    at_us: int
+    place: str
+    id: str
+    raw: bytes
+
+
+def quarantine(keys: Keys, kind: Kind, place: str, id: str, raw: bytes, now_us: int) -> list[Command]:
+    """Commands that keep ``raw``; ``place`` has no spaces."""
+    what = f"{now_us} {place} {id}".encode(errors=LENIENT)
+    return [
+        ("HSET", keys.plain("quarantined"), kind.encode() + b" " + what, raw),
+        ("ZADD", keys.of("quarantine", kind), now_us, what),
+    ]
+
+
+def set_apart(transactions: Transactions, keys: Keys, place: str, task_id: str, raw: bytes, now_us: int) -> bool:
+    """Put a damaged record into quarantine; False, and nothing changed, if it is another by now."""
+
+    def attempt(session: Session) -> bool:
+        key = keys.record(task_id)
+        session.watch(key)
+        if session.read([("HGET", key, task_id)])[0] != raw:
+            return False
+        session.commit([("HDEL", key, task_id), *quarantine(keys, "record", place, task_id, raw, now_us)])
+        return True
+
+    return transactions.run(attempt)
+
+
+def counts(client: redis.Redis, keys: Keys) -> dict[str, int]:
+    """How many things of each kind are in quarantine."""
+    pipe: Any = client.pipeline(transaction=False)
+    for kind in KINDS:
+        pipe.zcard(keys.of("quarantine", kind))
+    return dict(zip(KINDS, pipe.execute(), strict=True))
+
+
+def quarantined(client: Any, keys: Keys) -> Iterator[Quarantined]:
+    """All that is in quarantine, by kind, what was found first first."""
+    for kind in KINDS:
+        at = 0
+        while rows := client.zrange(keys.of("quarantine", kind), at, at + _PAGE - 1):
+            raws = client.hmget(keys.plain("quarantined"), [kind.encode() + b" " + row for row in rows])
+            for row, raw in zip(rows, raws, strict=True):
+                found_at, _, rest = row.partition(b" ")
+                place, _, id = rest.decode(errors=LENIENT).partition(" ")
+                yield Quarantined(kind, number(found_at), place, id, raw or b"")
+            at += len(rows)

@@ -1,0 +1,185 @@
+"""Rubbish in Redis: everything else goes on, and what is damaged is kept, counted and shown."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from support.audits import Audits
+from support.world import LEASE_US, World
+
+from dueq.core.codec import is_newer, readable_record
+from dueq.core.store.base import Outcome
+from dueq.core.store.quarantine import Quarantined, counts, quarantined
+
+pytestmark = pytest.mark.leaves_keys
+
+SOUND = b'1|S|%d|q|0|0|0|||||["f",[]]'
+DAMAGED = {
+    "no record": b"rubbish",
+    "empty": b"",
+    "no text": b"\xff\xfe\x00|S|",
+    "truncated": b"1|S|17323",
+    "a cause that is none": b'1|S|1|q|0|0|0|z||||["f",[]]',
+    "a state that is none": b'1|X|1|q|0|0|0|||||["f",[]]',
+    "5,000 digits": b"1|S|" + b"9" * 5000 + b'|q|0|0|0|||||["f",[]]',
+    "5,000 digits of starts": b"1|S|1|q|" + b"9" * 5000 + b'|0|0|||||["f",[]]',
+    "no text in its queue": b'1|S|1|q\xff|0|0|0|||||["f",[]]',
+    "a number below zero": b'1|S|-1|q|0|0|0|||||["f",[]]',
+    "version zero": b'0|S|1|q|0|0|0|||||["f",[]]',
+}
+IDS = [b"\xff\xfe", b"two words", b"", b"x" * 200, "täglich".encode()]
+
+
+def in_quarantine(world: World) -> list[Quarantined]:
+    return list(quarantined(world.main.client, world.keys))
+
+
+def all_run(world: World) -> set[str]:
+    return {record.id for record in world.drain()}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_record_in_a_ready_list(world: World, name: str) -> None:
+    raw = DAMAGED[name]
+    assert readable_record("bad", raw) is None
+    assert not is_newer(raw)
+    world.ready("good1")
+    world.redis.hset(world.keys.record("bad"), "bad", raw)
+    world.redis.lpush(world.keys.of("ready", "q"), "bad")
+    world.ready("good2")
+    step = world.take(want=9)
+    assert [claim.id for claim in [step.started, *step.held] if claim] == ["good1", "good2"]
+    assert step.dropped == []  # it is no duplicate
+    [one] = in_quarantine(world)
+    assert (one.kind, one.place, one.id, one.raw) == ("record", "ready:q", "bad", raw)
+    assert one.at_us > 0
+    assert counts(world.main.client, world.keys) == {"record": 1, "entry": 0}
+    assert world.store.record("bad") is None
+
+
+def test_entries_that_are_no_ids(world: World) -> None:
+    world.ready("good1")
+    for raw in IDS:
+        world.redis.lpush(world.keys.of("ready", "q"), raw)
+    world.ready("good2")
+    assert all_run(world) == {"good1", "good2"}
+    found = in_quarantine(world)
+    assert sorted(one.id.encode(errors="surrogateescape") for one in found) == sorted(IDS)
+    assert {one.kind for one in found} == {"entry"}
+
+
+def test_newer_is_not_damaged(world: World) -> None:
+    """It stays in its hash, its entry is put aside, and it comes back to nobody who cannot read it."""
+    raw = b"2|S|whatever a newer dueq writes"
+    world.redis.hset(world.keys.record("newer"), "newer", raw)
+    world.redis.lpush(world.keys.of("ready", "q"), "newer")
+    world.ready("good")
+    for _ in range(3):
+        step = world.take(want=9)
+        assert step.dropped == []
+    assert world.redis.hget(world.keys.record("newer"), "newer") == raw
+    assert world.store.unclaimed() == {("q", '"newer"'): 1}
+    assert in_quarantine(world) == []
+    Audits(world).run()
+    assert world.redis.hget(world.keys.record("newer"), "newer") == raw
+
+
+def test_a_newer_record_whose_lease_ran_out_stays_leased(world: World) -> None:
+    lease = world.keys.lease("q", "newer")
+    world.redis.hset(world.keys.record("newer"), "newer", b"2|L|whatever")
+    world.redis.zadd(world.keys.plain("leased"), {lease: 1})
+    reaped = world.store.reap(100, LEASE_US, 3)
+    assert reaped.lost == []
+    assert reaped.next_us is not None
+    assert reaped.next_us > reaped.now_us  # or the reaper would spin
+    assert world.redis.zscore(world.keys.plain("leased"), lease) is not None
+
+
+def test_the_auditor_finds_damage_that_nobody_meets(world: World) -> None:
+    world.schedule("good")
+    for at, raw in enumerate(DAMAGED.values()):
+        world.redis.hset(world.keys.record(f"bad{at}"), f"bad{at}", raw)
+    Audits(world).run()
+    assert sorted(one.raw for one in in_quarantine(world)) == sorted(DAMAGED.values())
+    assert all_run(world) == {"good"}
+
+
+def test_one_bad_dead_letter_does_not_hide_the_good_ones(world: World) -> None:
+    world.ready("a", "b", "c")
+    for _ in range(3):
+        world.settle("w1", Outcome(world.started(), "dead", reason="why"))
+    world.redis.hset(world.keys.record("b"), "b", b"rubbish")
+    world.redis.zadd(world.keys.of("dead", "q"), {b"\xff": 1})
+    assert [letter.record.id for letter in world.store.dead("q", 0, 99)] == ["a", "c"]
+    assert world.store.revive(["a", "b", "c"]) == 2
+
+
+RUBBISH: dict[str, Callable[[World], object]] = {
+    "queues": lambda world: world.redis.sadd(world.keys.plain("queues"), b"\xff", "a b", ""),
+    "workers": lambda world: world.redis.zadd(world.keys.plain("workers"), {b"\xff\xfe": 1, b"a b": 2}),
+    "leased": lambda world: world.redis.zadd(
+        world.keys.plain("leased"), {b"\xff": 1, b"q:": 2, b":x": 3, b"q:\xff": 4}
+    ),
+    "stats": lambda world: world.redis.hset(world.keys.plain("stats"), b"\xff:\xff", b"\xff"),
+    "stats of ours": lambda world: world.redis.hset(world.keys.plain("stats"), "cancelled:elsewhere", "many"),
+    "audited": lambda world: world.redis.set(world.keys.plain("audited"), b"\xff"),
+    "recovered": lambda world: world.redis.set(world.keys.plain("recovered"), b"\xff"),
+    "revoked": lambda world: world.redis.hset(world.keys.plain("revoked"), b"\xff", b"\xff"),
+    "reasons": lambda world: world.redis.hset(world.keys.plain("reasons"), b"\xff", b"\xff"),
+    "aside": lambda world: world.redis.zadd(world.keys.plain("aside"), {b"\xff": 1, b"q:nothing": 2, b"q:\xff": 3}),
+    "busy": lambda world: world.redis.zadd(world.keys.plain("busy"), {b"\xff": 1}),
+    "held": lambda world: world.redis.lpush(world.keys.of("held", "w1"), b"\xff", "nobody"),
+    "dead": lambda world: world.redis.zadd(world.keys.of("dead", "q"), {b"\xff": 1}),
+    "journal": lambda world: world.redis.lpush(world.keys.journals()[0], b"\xff", "1|2|3"),
+    "token": lambda world: world.redis.set(world.keys.plain("token"), b"\xff"),
+    "wake": lambda world: world.redis.lpush(world.keys.plain("wake"), b"\xff"),
+}
+
+
+@pytest.mark.parametrize("where", RUBBISH)
+def test_rubbish_in(world: World, where: str) -> None:
+    """Schedule, dispatch, claim, give back, reap, audit, look: all of it goes on."""
+    world.ready("a", "b")
+    world.take("w1", want=2)
+    RUBBISH[where](world)
+    assert {one.id for one in world.store.give_back("w1", "worker_lost", 9)} == {"a", "b"}
+    world.schedule("c")
+    for _ in range(3):
+        for worker in world.store.reap(100, LEASE_US, 3).silent_workers:
+            world.store.give_back(worker, "lease_expired", 3)
+    assert world.store.reap(100, LEASE_US, 3).silent_workers == []  # or the reaper would come back to it for ever
+    queues = world.store.queues()
+    world.strategy.census(queues)
+    for queue in queues:
+        world.store.depth(queue)
+    world.store.producer_counts()
+    world.store.dead("q", 0, 99)
+    world.store.unclaimed()
+    Audits(world).run()
+    assert all_run(world) == {"a", "b", "c"}
+
+
+def test_whatever_bytes_a_record_has(world: World) -> None:
+    """What the scripts take for a task, Python can read; all else is in quarantine or put aside, none is lost."""
+    dice = random.Random(1)
+    sound = SOUND % world.now_us()
+    raws = {}
+    for at in range(200):
+        odd = bytearray(sound)
+        for _ in range(dice.randint(1, 4)):
+            place = dice.randrange(len(odd))
+            odd[place : place + dice.randint(0, 3)] = bytes(
+                dice.choices([*b'|SHLDU0129\xff"[]', dice.randrange(256)], k=2)
+            )
+        raws[f"t{at}"] = bytes(odd)
+        world.redis.hset(world.keys.record(f"t{at}"), f"t{at}", bytes(odd))
+        world.redis.lpush(world.keys.of("ready", "q"), f"t{at}")
+    world.ready("good")
+    assert "good" in all_run(world)
+    kept = {one.id: one.raw for one in in_quarantine(world)}
+    for task_id, raw in raws.items():
+        if readable_record(task_id, raw) is None and not is_newer(raw):
+            assert kept.pop(task_id) == raw
+    assert kept == {}
