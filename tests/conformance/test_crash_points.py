@@ -11,6 +11,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -21,6 +22,7 @@ from support.world import LEASE_US, World
 from dueq import strategies
 from dueq.core.codec import Record
 from dueq.core.namespace import Namespace
+from dueq.core.steps import steps
 from dueq.core.store.base import Outcome
 from dueq.strategies.base import TransactionalStrategy
 
@@ -271,7 +273,7 @@ def test_crash_points(
         if cold:
             pytest.skip("it has no scripts that could be forgotten")
         if name == "schedule batches":  # of few tasks, since every one of them is a few commands, not one of a script
-            monkeypatch.setattr("dueq.core.store.transactional._BATCH", 2)
+            monkeypatch.setattr("dueq.core.store.transactional.steps", partial(steps, most=2))
             act = schedule(5)
     numbers = itertools.count()
 
