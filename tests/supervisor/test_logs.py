@@ -137,7 +137,7 @@ def test_a_log_that_nobody_reads_stops_nothing(engine: Engine, app: ModuleType) 
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     supervisor = engine.run("--workers", "1", target="talkative:app", stderr=writing)
     os.close(writing)
-    app.says.after(0)("x" * 10_000, 300)
+    app.says.after(0)("x" * 10_000, 600)  # a line shows 4,000 of them: 2.4 MB, where there is room for 1 MiB
     done(engine, supervisor, 1)
     assert engine.total(supervisor, "dueq_log_lines_dropped_total") > 50
     for child in engine.children(supervisor):  # each death is a line or two, which nobody reads either
