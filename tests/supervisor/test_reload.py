@@ -118,7 +118,7 @@ def test_code_that_does_not_import_leaves_the_old_at_work(engine: Engine, shop: 
         wait_until(lambda: _said(engine, "the other children stay as they are", attempt), 10)  # noqa: B023
     log = engine.log.read_text()
     assert "importing changing_shop failed: SyntaxError" in log
-    assert "this worker cannot begin: no settings" in log
+    assert "importing changing_shop ended the program (sys.exit('no settings')" in log
     assert log.count("exited with status 78 before it was ready") == 2
     assert {child.pid for child in engine.children(supervisor)} == before
     first = shop.producer.work.after(0)(0.01)
