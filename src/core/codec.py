@@ -30,6 +30,7 @@ _NEWER = re.compile(rb"(?!0|1\|)\d{1,2}\|")
 _LONGEST = 180
 """No queue, due time and counters of a record take more bytes: the scripts read none that do."""
 _SHOWN = 40
+_CALL = re.compile(rb'\["[^"]*"')
 _COUNT = re.compile(rb"-?\d{1,18}")
 
 
@@ -164,6 +165,11 @@ def _unfit(
 def task_of(body: bytes, errors: str = "surrogateescape") -> str:
     """The name of the task that ``body``, which ``encode_body`` made, calls; of bytes that are no text, surrogates."""
     return body[2 : body.find(b'"', 2)].decode(errors=errors)
+
+
+def is_call(body: bytes) -> bool:
+    """Whether ``task_of`` finds a name in ``body``: what is no call at all is for a worker to bury."""
+    return _CALL.match(body) is not None
 
 
 def name_in_call(name: str) -> str:

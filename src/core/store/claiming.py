@@ -10,7 +10,7 @@ from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import ring_dispatcher
 from ..clock import Clock
-from ..codec import ID, Record, is_newer, number, readable_record, task_of
+from ..codec import ID, Record, is_call, is_newer, number, readable_record, task_of
 from ..keys import LENIENT, Keys
 from ..steps import first_step
 from ..transactions import Session
@@ -121,7 +121,7 @@ class Claiming:
             self.edit.withdraw(record, indexed=True)
             self._drop_void(record.id)
         name = task_of(record.body)
-        if name not in self._names:
+        if name not in self._names and is_call(record.body):
             self.edit.save(record._replace(state="U", token=0, worker=""))
             self._put_aside(Taken(record.queue, record.id), name)
             return False
