@@ -15,7 +15,7 @@ from typing import Protocol
 from redis.exceptions import ResponseError
 
 from . import registry
-from .connection import TRANSIENT, Patience, redact
+from .connection import TRANSIENT, Patience, described, redact
 from .errors import DueqError
 from .namespace import Namespace
 from .registry import Role, Served, about_me
@@ -151,6 +151,9 @@ class Presence:
             return False
         except (*TRANSIENT, DueqError) as error:
             log.debug("the supervisor's entry could not be written: %s", redact(str(error)))
+            return False
+        except Exception as error:  # whatever Redis holds in its place: the thread has other duties
+            log.warning("a duty beside the tasks failed, it is tried again: %s", described(error), exc_info=error)
             return False
         self._patience.succeeded()
         return True

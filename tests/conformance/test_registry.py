@@ -140,6 +140,17 @@ def test_what_stands_in_its_place_is_cleared_away(world: World, place: str) -> N
     assert world.leftovers() == []
 
 
+@pytest.mark.parametrize("damage", [b"\xff", b"7"])
+def test_rubbish_in_an_entry_does_not_end_what_keeps_it(world: World, damage: bytes) -> None:
+    world.redis.hset(world.keys.of("supervisor", "s1"), "served", damage)
+    presence = Presence(Entry(world.main, "s1", "1.2", SERVED, lambda: ROLES))
+    presence.start()
+    try:
+        wait_until(lambda: [one.served for one in registry.supervisors(world.main)] == [SERVED], 10)
+    finally:
+        presence.stop()
+
+
 def test_a_newer_dueq_may_add_fields(world: World) -> None:
     _enter(world)
     key = world.keys.of("supervisor", "s1")
