@@ -22,7 +22,7 @@ from typing import Any, Literal
 from .bells import Command
 from .errors import NamespaceMigrating, NamespaceTooNew, StrategyMismatch, StrategyYields, YieldUnderWay
 from .format import FEATURES, FORMAT, listed, require_known
-from .keys import Keys
+from .keys import SHOWN, Keys
 
 By = Literal["producer", "engine"]
 """Who chose a namespace's strategy."""
@@ -88,7 +88,7 @@ def look(client: Any, keys: Keys) -> Any:
 
 def kept_by(reply: Any) -> str | None:
     """The strategy that keeps the namespace, None if nobody does yet, from the reply to ``question``."""
-    return None if reply[0] is None else str(reply[0].decode())
+    return None if reply[0] is None else str(reply[0].decode(errors=SHOWN))
 
 
 def chosen_by_producer(reply: Any) -> bool:
@@ -122,7 +122,7 @@ def require(keys: Keys, strategy: str, reply: Any, *, settled: bool = False) -> 
     Raises StrategyYields if a producer chose the other one; NamespaceTooNew if this version must not write there. With
     ``settled``, raises NamespaceMigrating if tasks may still be in the index of another.
     """
-    kept, source, by, format_, features = (None if raw is None else str(raw.decode()) for raw in reply)
+    kept, source, by, format_, features = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply)
     require_known(keys.namespace, format_ or "", features or "")
     if kept is not None and kept != strategy:
         raise _not_ours(keys, kept, strategy, by)

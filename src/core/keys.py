@@ -21,6 +21,9 @@ NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LENIENT = "surrogateescape"
 """How bytes of Redis become text, and text bytes: also what is no text, such as damage, comes out as it went in."""
 
+SHOWN = "backslashreplace"
+"""How bytes of Redis that should be text become text for people, and to compare."""
+
 SHARD_DIGITS = 3
 """Hex digits of SHA-1(id) that choose a record's hash: 4,096 hashes, so that each stays small enough to be
 walked in one bounded command on every server (Redis 2.4 has no SCAN)."""

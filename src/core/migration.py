@@ -22,7 +22,7 @@ from . import keeping
 from .bells import Command, ring_dispatcher
 from .codec import readable_record
 from .keeping import By
-from .keys import unique_name
+from .keys import SHOWN, unique_name
 from .namespace import Namespace
 from .requirements import check
 from .store.edit import entry_of
@@ -53,7 +53,7 @@ def begin(namespace: Namespace, target: str, by: By = "engine") -> Migration | N
     def attempt(session: Session) -> str | None:
         session.watch(meta)
         [reply] = session.read([keeping.question(keys)])
-        kept_by, source, *_ = (None if raw is None else str(raw.decode()) for raw in reply)
+        kept_by, source, *_ = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply)
         fields = keeping.written(keys, target, store, by)
         if kept_by is None:
             session.commit(fields)

@@ -14,7 +14,7 @@ from .config import Settings
 from .connection import connect, explained
 from .embedded import EmbeddedServer, default_directory
 from .errors import ConfigurationError, StrategyYields
-from .keys import Keys, unique_name
+from .keys import SHOWN, Keys, unique_name
 from .store.base import Store
 from .store.scripted import ScriptedStore
 from .store.transactional import TransactionalStore
@@ -78,7 +78,7 @@ class Namespace:
             kept, [kept_store] = session.read([keeping.question(self.keys), ("HMGET", meta, "store")])
             keeping.require(self.keys, name, kept, settled=True)
             if kept_store not in (None, store.encode()):
-                raise keeping.other_store(self.keys.namespace, kept_store.decode(), store)
+                raise keeping.other_store(self.keys.namespace, kept_store.decode(errors=SHOWN), store)
             if None in (kept_store, kept[0], *kept[2:]) or keeping.chosen_by_producer(kept):
                 session.commit(keeping.written(self.keys, name, store, "engine"))
 

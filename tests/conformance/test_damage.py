@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from support.audits import Audits
 from support.world import LEASE_US, World
 
 from dueq.core.codec import is_newer, readable_record
-from dueq.core.store.base import Outcome
+from dueq.core.connection import TRANSIENT
+from dueq.core.errors import DueqError
+from dueq.core.reclaim import Reclaim
+from dueq.core.store import crowds
+from dueq.core.store.base import NewTask, Outcome
 from dueq.core.store.quarantine import Quarantined, counts, quarantined
 
 pytestmark = pytest.mark.leaves_keys
@@ -159,6 +164,40 @@ def test_rubbish_in(world: World, where: str) -> None:
     world.store.unclaimed()
     Audits(world).run()
     assert all_run(world) == {"a", "b", "c"}
+
+
+def test_what_is_no_call_at_all_is_for_a_worker_to_bury(world: World) -> None:
+    """Put aside, nobody would ever come who knows its name."""
+    world.store.knows(["f"])
+    world.store.schedule([NewTask(f"t{at}", "q", 0, body, True) for at, body in enumerate(NO_CALLS)])
+    world.dispatch_all()
+    steps = [world.take(f"w{at}") for at in range(len(NO_CALLS))]
+    assert [step.started.body for step in steps if step.started] == NO_CALLS
+    assert not any(step.aside for step in steps)
+
+
+NO_CALLS = [b"xyz", b"", b"[]", b'["', b'{"a": "b"}', b"\xff"]
+
+
+@pytest.mark.parametrize(
+    "field", ["strategy", "format", "features", "by", "from", "store", "crowds", "aside", "names:x"]
+)
+def test_what_is_no_text_in_meta_ends_no_loop(world: World, field: str) -> None:
+    """Whatever comes of it is an error that says so, and that loops go on after or end in order with."""
+    world.ready("a", "b")
+    world.redis.hset(world.keys.plain("meta"), field, b"\xff")
+    steps: list[Callable[[], object]] = [
+        lambda: world.schedule("c"),
+        lambda: world.dispatch_all(),
+        lambda: world.take(),
+        lambda: world.store.cancel("b"),
+        lambda: crowds.keys_of_all(world.main.client, world.keys),
+        lambda: [Reclaim(world.main).run_once() for _ in range(3)],
+        lambda: Audits(world).run(),
+    ]
+    for step in steps:
+        with suppress(*TRANSIENT, DueqError):
+            step()
 
 
 def test_whatever_bytes_a_record_has(world: World) -> None:

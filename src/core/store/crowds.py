@@ -20,7 +20,7 @@ from typing import Any
 
 import redis
 
-from ..keys import Keys
+from ..keys import SHOWN, Keys
 from ..scripts import Script, Value
 
 MOST_NAMED = 16
@@ -93,7 +93,7 @@ class Crowds:
 
 def keys_of_all(client: Any, keys: Keys) -> list[str]:
     """The keys of every set that ``meta`` names."""
-    names = (client.hget(keys.plain("meta"), "crowds") or b"").decode().split()
+    names = (client.hget(keys.plain("meta"), "crowds") or b"").decode(errors=SHOWN).split()
     return [key for name in names for key in (keys.of("serves", name), keys.of("bell", f"*{name}"))]
 
 
