@@ -27,6 +27,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     DataError,
+    InvalidResponse,
     MasterDownError,
     NoPermissionError,
     OutOfMemoryError,
@@ -61,12 +62,14 @@ _SCHEMES = ("redis://", "rediss://", "unix://")
 # greedy, since a password may hold an unescaped / or @; bounded, since a log line may be 100 kB without a single space
 _CREDENTIALS = re.compile(r"(?P<scheme>\b[\w+]{1,16}://)\S{0,1000}@")
 _UNESCAPED = re.compile(r"rediss?(?:\+sentinel)?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
+_NOT_CONNECTED = re.compile(r"Error -?\d+ connecting to ")  # as redis-py says it
 _NO_DATABASE = re.compile(r"invalid DB index|DB index is out of range", re.IGNORECASE)
 REDACTED_SPAN = 1100
 """Most characters of one address that ``redact`` looks at, so how far the end of one that was cut may be away."""
 _QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_|ssl_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
 _OF_CLUSTER = (AskError, ClusterDownError, ClusterCrossSlotError, TryAgainError)  # MOVED is an AskError, too
 _WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "peer did not return a certificate")
+_CUT_SHORT = "EOF occurred in violation of protocol"  # of TLS; a server's reason may be lost when it hangs up at once
 TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError, StrategyYields)
 """What a long-lived loop survives by waiting and trying again. The supervisor sees to a namespace that yields."""
 
@@ -291,8 +294,13 @@ def _explanation(error: RedisError | UnicodeDecodeError, where: str) -> DueqErro
             return ServerRefused(f"Redis at {where} is at its maxmemory; free some or raise it, then try again")
         case ConnectionError() | TimeoutError():
             return ServerUnavailable(
-                f"cannot reach Redis at {where}: {described(error)}; check that it runs and can be reached from here "
-                f"(redis-cli ping); a write that was under way may or may not have happened"
+                f"cannot reach Redis at {where}: {described(error).removesuffix('.')}; check that it runs and can be "
+                f"reached from here (redis-cli ping){_doubt(error)}"
+            )
+        case InvalidResponse():
+            return ServerUnavailable(
+                f"what answers at {where} does not speak Redis's protocol ({redact(str(error))}): check host and port, "
+                f"and whether it wants TLS (rediss://)"
             )
         case ResponseError():
             return _refusal(redact(str(error)), where)
@@ -302,6 +310,11 @@ def _explanation(error: RedisError | UnicodeDecodeError, where: str) -> DueqErro
                 f"writes to keys of this namespace, or one is damaged; dueq doctor looks at them"
             )
     return ServerUnavailable(f"Redis at {where}: {redact(str(error))}")
+
+
+def _doubt(error: RedisError) -> str:
+    """What to say of writes: nothing where no connection came about, since nothing was sent then."""
+    return "" if _NOT_CONNECTED.match(str(error)) else "; a write that was under way may or may not have happened"
 
 
 def _refusal(text: str, where: str) -> DueqError:
@@ -341,6 +354,11 @@ def described(error: BaseException) -> str:
         return (
             f"{text}: it lets in only who shows a certificate; name yours in the address, "
             f"?ssl_certfile=PATH&ssl_keyfile=PATH"
+        )
+    if _CUT_SHORT in text:
+        return (
+            f"{text}: it ended the TLS connection; if it lets in only who shows a certificate, name yours in the "
+            f"address, ?ssl_certfile=PATH&ssl_keyfile=PATH"
         )
     return text
 

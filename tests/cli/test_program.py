@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -84,6 +86,23 @@ def test_a_server_that_is_not_there(unreachable: str) -> None:
         assert result.stderr.startswith("dueq: cannot reach Redis at unix://***@")
         assert result.stderr.count("\n") == 1
         assert PASSWORD not in result.stderr
+        assert "a write" not in result.stderr  # there was none without a connection
+
+
+def test_a_server_of_another_kind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            asker, _ = listening.accept()
+            with asker:
+                asker.recv(100)
+                asker.sendall(b"<html>")
+
+        threading.Thread(target=answer, daemon=True).start()
+        where = f"redis://127.0.0.1:{listening.getsockname()[1]}"
+        answered = Cli({})("status", "--redis-url", where)
+    assert answered.code == 3
+    assert answered.err.startswith(f"dueq: what answers at {where} does not speak Redis's protocol")
 
 
 def test_a_wrong_password(secured_url: str) -> None:
