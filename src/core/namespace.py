@@ -47,9 +47,11 @@ class Namespace:
         ``clock`` is the time to go by instead of the strategy's own choice, for tests. ``engine`` says that this is a
         process of one, to whose strategy that of a producer yields.
         Raises StrategyMismatch if the namespace is kept by another strategy than ``settings`` asks for,
-        NamespaceTooNew if this version must not write there, ServerUnavailable or ServerRefused if Redis does not
-        answer.
+        NamespaceTooNew if this version must not write there, ConfigurationError if there is no such strategy,
+        ServerUnavailable or ServerRefused if Redis does not answer.
         """
+        if settings.strategy is not None:
+            strategies.find(settings.strategy)  # first: advice to move a namespace to one that is none leads nowhere
         settings = resolve(settings)
         assert settings.redis_url is not None
         keys = Keys(settings.namespace)

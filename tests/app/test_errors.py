@@ -11,7 +11,7 @@ import redis
 
 from dueq import Dueq, DueqError
 from dueq.core.connection import connect
-from dueq.core.errors import ServerRefused
+from dueq.core.errors import ConfigurationError, ServerRefused
 from dueq.core.keys import Keys
 
 _numbers = itertools.count()
@@ -67,6 +67,17 @@ def test_keys_of_another_program(redis_url: str, namespace: str, strategy_name: 
             client.delete(*client.keys(keys.prefix + "*"))
     assert said
     assert all("WRONGTYPE" in text and "namespace" in text for text in said)
+
+
+def test_a_strategy_that_is_none(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:
+    """Advice to move the namespace there would lead nowhere."""
+    _app(redis_url, namespace, strategy_name).schedule_task(4e9, 1, id=ID)
+    try:
+        with pytest.raises(ConfigurationError, match="there is no strategy 'wach': choose one of lua"):
+            _calls(_app(redis_url, namespace, "wach"))[call]()
+    finally:
+        client = connect(redis_url)
+        client.delete(*client.keys(Keys(namespace).prefix + "*"))
 
 
 def test_bytes_that_are_no_text(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:
