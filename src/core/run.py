@@ -65,6 +65,7 @@ def supervise(
         raise ConfigurationError(
             f"{options.target} defines no task: decorate a function with @app.task() or @app.handler"
         )
+    _doubt_queues(app, options)
     wanted = _settings(app, redis_url, namespace, strategy)
     opened = Namespace.open(wanted, timeout=_TIMEOUT_S, engine=True)
     with explained(opened.settings.redis_url or ""):
@@ -73,6 +74,17 @@ def supervise(
         bring_up_to_date(opened)
     logs.describe(strategy=opened.strategy.name)
     _Run(app, opened, options, _revival(opened.settings.redis_url), state_file).run()
+
+
+def _doubt_queues(app: Dueq, options: RunOptions) -> None:
+    """A mistyped queue would be served for ever, and nothing would come of it."""
+    if options.workers and (strange := [queue for queue in options.queues if queue not in app.queues]):
+        log.warning(
+            "--queues: no task of %s names %s; its queues are %s. It is right only if who schedules names the queue",
+            options.target,
+            ", ".join(strange),
+            ", ".join(app.queues),
+        )
 
 
 def _settings(app: Dueq, redis_url: str | None, namespace: str | None, strategy: str | None) -> Settings:

@@ -107,3 +107,10 @@ def test_what_hides_nothing_that_is_needed(here: Path) -> None:
         (here / name).parent.mkdir(exist_ok=True)
         (here / name).write_text("x = 1\n")
     assert load("shop:app").tasks
+
+
+def test_a_queue_that_no_task_names_is_doubted(here: Path) -> None:
+    """A mistyped one would be served without a word while its tasks wait."""
+    program = ("-P", "-m", "dueq", "run", "shop:app", "--metrics-port", "0", "--queues")
+    assert "no task of shop:app names defualt; its queues are default" in run(here, *program, "defualt,default").stderr
+    assert "no task of" not in run(here, *program, "default").stderr
