@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.app import Call, Dueq, Handle
+from ..core.app import DEFAULT_QUEUE, HANDLER, Call, Dueq, Handle
 from ..core.errors import InvalidTask
 from ..core.target import load
 from .known import KnownTasks, of_app, of_namespace
@@ -94,7 +94,8 @@ def schedule(
 
     A task goes to its own queue, and a name that is not known is refused: by
     the application, if --app gives it, else by what the supervisors of the
-    namespace serve, or have served today. With neither, any name is taken.
+    namespace serve, or served until they ended without a word today. With
+    neither, any name is taken, and a note says so.
 
     \b
     Examples:
@@ -126,6 +127,7 @@ def schedule(
     else:
         wanted = [call(entry, queue=queue, limit=limit, known=known)]
     if wanted:
+        _doubt_names(wanted, known, queue)
         logging.getLogger("dueq.producer").setLevel(logging.ERROR)  # what it warns of is said here, by _report
         _report(_send(producer, wanted, as_json), wanted, as_json)
 
@@ -141,6 +143,14 @@ def _producer(
     own = app.settings
     app.bind(replace(own, redis_url=address or own.redis_url, namespace=name or own.namespace))
     return app, of_app(app, target)
+
+
+def _doubt_names(wanted: list[Call], known: KnownTasks, queue: str | None) -> None:
+    """A name that nobody could check, and a queue that was guessed, are not to be taken for right ones."""
+    if known.queues is None and (names := {one.task for one in wanted} - {HANDLER}):
+        shown = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+        guessed = "" if queue else f"; queue {DEFAULT_QUEUE!r} where none is given"
+        note(f"not checked, since no supervisor is registered: {shown}{guessed} (--app MODULE:APP checks them)")
 
 
 def _entry(

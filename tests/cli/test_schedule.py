@@ -200,11 +200,16 @@ def test_the_app_s_own_namespace_yields_to_flags_only(cli: Cli, world: World, sh
 
 
 def test_the_namespace_says_queue_and_name(cli: Cli, world: World) -> None:
-    assert cli("schedule", "[]", "--task", "any.name", "--in", "1h").code == 0  # nobody knows
+    unchecked = cli("schedule", "[]", "--task", "any.name", "--in", "1h")  # nobody knows
+    assert unchecked.code == 0
+    assert unchecked.err.startswith("not checked, since no supervisor is registered: any.name; queue 'default'")
+    assert "--app MODULE:APP" in unchecked.err
+    assert "queue" not in cli("schedule", "[]", "--task", "any.name", "--in", "1h", "--queue", "mail").err
     served = registry.Served(("mail",), {"shop.remind": "mail", HANDLER: "default"})
     about = registry.about_me("0", "lua", world.now_us())
     registry.enter(world.main, "s1", about, {}, served)
-    assert cli("schedule", "[1]", "--task", "shop.remind", "--in", "1h", "--id", "a").code == 0
+    checked = cli("schedule", "[1]", "--task", "shop.remind", "--in", "1h", "--id", "a")
+    assert (checked.code, checked.err) == (0, "")
     assert record(world, "a").queue == "mail"
     assert cli("schedule", "1", "--in", "1h").code == 0
     answer = cli("schedule", "[1]", "--task", "shop.remnid", "--in", "1h")
