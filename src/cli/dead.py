@@ -11,6 +11,7 @@ import typer
 from ..core import housekeeping
 from ..core.codec import check_id, shown_call
 from ..core.connection import redact
+from ..core.errors import ConfigurationError
 from ..core.housekeeping import Told, dead_count, dead_letters
 from ..core.keys import check_name
 from ..core.namespace import Namespace
@@ -119,7 +120,7 @@ def agreed(question: str, yes: bool, *, because: str = "this cannot be undone") 
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"{because}, and there is no terminal to ask at: give --yes")
+        raise ConfigurationError(f"{because}, and there is no terminal to ask at: give --yes")
     if not typer.confirm(question, err=True):
         raise typer.Exit(Exit.NO)
 

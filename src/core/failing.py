@@ -52,7 +52,9 @@ def reason_of(error: BaseException) -> str:
         text = str.encode(str(error), "utf-8", "backslashreplace").decode()
     except BaseException as broken:  # noqa: BLE001  # the task's own exception class decides what happens here
         text = f"(its text raised {_class_name(broken)})"
-    return bounded(f"{kind}: {text}", _REASON_CHARACTERS)  # Redis's readers see no more than the log's
+    return bounded(
+        f"{kind}: {text}" if text else kind, _REASON_CHARACTERS
+    )  # Redis's readers see no more than the log's
 
 
 def delay_of(claim: Record, name: str, task: Task[..., Any] | None) -> float:

@@ -48,6 +48,7 @@ def task() -> Task[[], None]:
 # by name: pytest would ask them for theirs
 ERRORS: dict[str, tuple[BaseException, str]] = {
     "plain": (ValueError("boom"), "ValueError: boom"),
+    "empty": (TimeoutError(), "TimeoutError"),
     "sour": (hostile.Sour(), "Sour: (its text raised SystemExit)"),
     "nameless": (hostile.Nameless("x"), "Nameless: x"),
     "spiked": (hostile.Spiked(), "Spiked: spikes"),
