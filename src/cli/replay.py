@@ -35,7 +35,10 @@ MetricsPort = Annotated[
 
 def replay(
     trace: Annotated[
-        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="The trace; .gz is fine.")
+        Path,
+        typer.Argument(
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="The trace; .gz, .bz2 and .xz are fine."
+        ),
     ],
     speed: Annotated[float, _SPEED] = 1.0,
     strategy: Strategy = "lua",
