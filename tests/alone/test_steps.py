@@ -1,4 +1,4 @@
-"""No step holds Redis for longer than a millisecond of its CPU, at the worst input that it takes (CONTRACT.md, G7).
+"""No step holds Redis for longer than a millisecond of its CPU, at the worst input that it takes.
 
 A step is a script, a transaction or a command. Redis measures it (INFO commandstats); of several runs the quickest
 counts, since whatever else the machine does can only make a step look longer.

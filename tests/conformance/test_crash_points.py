@@ -1,8 +1,8 @@
 """Every operation, killed just before and just after each of its commands; another actor takes over.
 
-After the take-over: each task that was scheduled has run, been cancelled or been buried (G1), none before its due time
-(G2, checked at every start), under tokens that only rise, while the dead actor's own are refused (G3), and each start
-beyond the first has a cause (G4).
+After the take-over: each task that was scheduled has run, been cancelled or been buried, none before its due time
+(checked at every start), under tokens that only rise, while the dead actor's own are refused, and each start beyond the
+first has a cause.
 """
 
 from __future__ import annotations
