@@ -198,6 +198,21 @@ _COUNTS: dict[str, int] = {}
 
 
 @pytest.hookimpl(hookwrapper=True)
+def pytest_report_to_serializable(report: object) -> Iterator[None]:
+    # what tests make dueq log may hold bytes that are no text; between its processes xdist carries UTF-8 only
+    outcome: Any = yield
+    outcome.force_result(_as_utf_8(outcome.get_result()))
+
+
+def _as_utf_8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {name: _as_utf_8(item) for name, item in value.items()}
+    return [_as_utf_8(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+@pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
     # runs in the controller too, where xdist collects the reports of its workers
     for name, value in report.user_properties:
