@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
+import hiredis
 from redis.exceptions import RedisError
 
 from dueq.core.namespace import Namespace
-from support.waiting import wait_until
 
 When = Literal["before", "after"]
 
 _BLOCKING = ("BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE")
+_PATIENCE_S = 5.0
+_CHUNK = 1 << 16
 
 
 class Killed(BaseException):
@@ -47,30 +49,72 @@ def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namesp
     base: type[Any] = _renewed(namespace)
 
     class Interrupted(base):  # type: ignore[misc]
+        def _connect(self) -> _ReadingAhead:
+            return _ReadingAhead(super()._connect())
+
         def send_command(self, *args: Any, **kwargs: Any) -> None:
             meanwhile()
             super().send_command(*args, **kwargs)
 
         def pack_commands(self, commands: Any) -> Any:
             # one by one, each answered before the others act: the server could interleave them just so
-            for command in commands:
+            for number, command in enumerate(commands):
+                if number:
+                    self._sock.take_answer()
                 meanwhile()
-                before = self._unread()
                 super().send_packed_command(super().pack_commands([command]))
-                wait_until(partial(self._has_more_than, before), what="Redis has answered")
+                self._sock.await_answer()
             return []
 
-        def _has_more_than(self, unread: int) -> bool:
-            return self._unread() > unread
-
-        def _unread(self) -> int:
-            try:
-                return len(self._sock.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-            except (BlockingIOError, AttributeError):  # nothing, or not connected yet
-                return 0
+        def _die(self, replies: int) -> None:  # of one that is mortal, too
+            if replies:
+                self._sock.await_answer()  # to the last command; what is read may be kept answers to those before
+            super()._die(replies)
 
     namespace.client.connection_pool.connection_class = Interrupted
     return namespace
+
+
+class _ReadingAhead(socket.socket):
+    """A connected socket that keeps answers until somebody reads them, instead of the kernel.
+
+    The kernel keeps some hundred small answers of a server on the same host; then the server waits, too. The last
+    answer stays there, or nobody would notice, who polls the socket, that there is something to read.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        patience = connected.gettimeout()
+        super().__init__(connected.family, connected.type, connected.proto, connected.detach())
+        self.settimeout(patience)
+        self._kept = b""
+
+    def await_answer(self) -> None:
+        """Wait until Redis has begun to answer: it has done what it was told."""
+        if not select.select([self], [], [], _PATIENCE_S)[0]:
+            raise AssertionError(f"Redis has not answered within {_PATIENCE_S:g} s")
+
+    def take_answer(self) -> None:
+        """Keep the whole of the answer that has begun to come."""
+        answer = hiredis.Reader()
+        while answer.gets() is False:
+            self.await_answer()
+            if not (data := super().recv(_CHUNK)):
+                return  # closed: whoever reads will hear it from the kernel
+            answer.feed(data)
+            self._kept += data
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        if not self._kept:
+            return super().recv(bufsize, flags)
+        data, self._kept = self._kept[:bufsize], self._kept[bufsize:]
+        return data
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0, /) -> int:
+        if not self._kept:
+            return super().recv_into(buffer, nbytes, flags)
+        data = self.recv(nbytes or len(buffer))
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
 
 
 def _renewed(namespace: Namespace) -> type[Any]:
