@@ -51,6 +51,8 @@ def line(one: Supervisor, now_us: int) -> str:
     """One supervisor in a line."""
     about, quiet = one.about, max(0, now_us - one.seen_us) / US
     who = f"supervisor on {about.host}, pid {about.pid}, dueq {about.version}"
+    if about.ended():
+        return f"{who}: its process is gone; last sign of life {duration(quiet)} ago"
     if not one.alive(now_us):
         return f"{who}: no sign of life for {duration(quiet)}"
     roles = ", ".join(f"{_ready(role.processes)} of {role.wanted} {name}s ready" for name, role in one.roles.items())

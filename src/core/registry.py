@@ -53,6 +53,18 @@ class About:
     version: str
     strategy: str
 
+    def ended(self) -> bool:
+        """Whether its process is known to be gone. Only its own host can tell, where a pid means the same."""
+        if "" in (self.boot, self.pid_namespace) or (self.boot, self.pid_namespace) != _place():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # somebody else's
+            return False
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -102,21 +114,21 @@ class Supervisor:
 
     def alive(self, now_us: int) -> bool:
         """Whether it is taken to be alive."""
-        return self.until_us > now_us
+        return self.until_us > now_us and not self.about.ended()
 
 
 def about_me(version: str, strategy: str, started_us: int) -> About:
     """What there is to say of this process as a supervisor."""
+    return About(socket.gethostname(), *_place(), os.getpid(), started_us, version, strategy)
+
+
+def _place() -> tuple[str, str]:
+    """Within what a pid means the same: a boot, and a namespace of pids."""
     namespace = Path("/proc/self/ns/pid")
     boot = Path("/proc/sys/kernel/random/boot_id")
-    return About(
-        socket.gethostname(),
+    return (
         boot.read_text().strip() if boot.exists() else "",
         str(namespace.readlink()) if namespace.is_symlink() else "",
-        os.getpid(),
-        started_us,
-        version,
-        strategy,
     )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +54,25 @@ def test_who_serves_it(cli: Cli, world: World) -> None:
     assert (one["alive"], one["version"], one["queues"], one["tasks"]) == (True, "9.9", ["q"], 2)
     assert one["roles"]["worker"]["processes"][0] == {"name": "w7", "pid": 4711, "state": "ready"}
     assert found["warnings"] == []
+
+
+@pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="needs to know the boot")
+def test_one_that_was_killed_on_this_host_is_gone_at_once(cli: Cli, world: World) -> None:
+    """It cannot say that it has ended; for 45 s it would be shown with all its workers ready."""
+    engine(world)
+    world.schedule("a", delay_us=HOUR)
+    assert "warning" not in cli("status").out
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(30)
+    gone = replace(registry.about_me("9.9", "lua", world.now_us() - HOUR), pid=ended.pid)
+    there = {"worker": Role(1, (Process("w7", 4711, "ready"),))}
+    registry.enter(world.main, "supervisor.1", gone, there, Served(("q",), {"a": "q"}))
+    said = cli("status").out
+    assert "warning: no supervisor is alive" in said
+    assert f"pid {ended.pid}, dueq 9.9: its process is gone; last sign of life" in said
+    elsewhere = replace(gone, boot="another")  # there that pid is somebody else's
+    registry.enter(world.main, "supervisor.1", elsewhere, there, Served(("q",), {"a": "q"}))
+    assert cli("status", "--json").json["supervisors"][0]["alive"] is True
 
 
 def test_nobody_does(cli: Cli, world: World) -> None:
