@@ -214,6 +214,10 @@ class TransactionalStrategy(Strategy):
     def contains(self, session: Session, entry: Entry) -> bool:
         """Whether ``entry`` is in the index, as long as the guard, which the session watches, is not touched."""
 
+    def way_to(self, session: Session, entry: Entry) -> list[Command]:
+        """Commands that let dispatchers find ``entry``, which is in the index, again; none if they find it."""
+        return []
+
     @abstractmethod
     def head(self, entry: Entry) -> Command:
         """A command whose reply tells ``leads`` whether a task of this queue is due before ``entry``."""

@@ -217,6 +217,11 @@ class BucketsStrategy(TransactionalStrategy):
         pages = session.read([("LRANGE", key, at, at + PAGE - 1) for at in range(0, length, PAGE)])
         return any(entry.id.encode() in page for page in pages)
 
+    def way_to(self, session: Session, entry: Entry) -> list[Command]:
+        seconds, second = self.keys.of("seconds", entry.queue), _second(entry.due_us)
+        [listed] = session.read([("ZSCORE", seconds, second)])
+        return [("ZADD", seconds, second, second)] if listed is None else []
+
     def head(self, entry: Entry) -> Command:
         # what is due already keeps a dispatcher awake; empty buckets that linger must not keep it asleep; and one that
         # is due in a moment here may have been emptied there, by a dispatcher that sleeps again

@@ -204,6 +204,19 @@ def test_a_queue_that_is_not_listed_is_listed_again(world: World) -> None:
     assert everything(world) == before
 
 
+def test_tasks_of_which_only_the_way_to_them_is_lost_run(world: World) -> None:
+    """Redis may evict a small key, and keep what it led to."""
+    world.schedule("a", "b", delay_us=HOUR_US)
+    world.schedule("c", "d", queue="other", delay_us=HOUR_US)
+    world.redis.delete(world.keys.heads(world.strategy.name), *(world.keys.of("seconds", of) for of in ("q", "other")))
+    audits = Audits(world)
+    audits.run()
+    audits.run()
+    assert world.strategy.census(["q", "other"]) is not None
+    assert len([due for due in world.strategy.first_due(["q", "other"]) if due is not None]) == 2
+    assert world.strategy.earliest(lambda: ["other", "q"])
+
+
 def test_two_auditors_that_find_the_same_put_it_back_once(world: World) -> None:
     world.schedule(*(f"t{number}" for number in range(20)))
     world.strategy.clear(["q"])

@@ -423,10 +423,15 @@ class TransactionalStore(KeyedStore):
                 return False
             now, edit, added = self._clock.now_us(), Edit(self._keys, self._index), list[Record]()
             if record.state == "S":
-                if self._index.contains(session, entry_of(record)):
+                indexed = self._index.contains(session, entry_of(record))
+                lost_way = self._index.way_to(session, entry_of(record)) if indexed else []
+                if indexed and not lost_way:
                     return False
                 edit.save(record)  # so that another auditor, about to do the same, looks again
-                edit.add(record)
+                if indexed:
+                    edit.commands += lost_way
+                else:
+                    edit.add(record)
                 added = [record]
             elif record.state in ("H", "L"):
                 edit.lose(record, "lease_expired", now, 0, now)
