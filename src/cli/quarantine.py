@@ -22,8 +22,9 @@ def quarantine(
     """List what could not be read and was put out of the way: when, where it was found, and its bytes.
 
     record: a damaged record of a task. entry: something in a list of tasks
-    that is no id. With --json the bytes are whole, in base64, so that
-    what is in them can be scheduled again.
+    that is no id. key: a key that held another type than dueq's; its
+    bytes are the name that it has now. With --json the bytes are whole,
+    in base64, so that what is in them can be scheduled again.
 
     \b
     Examples:

@@ -19,6 +19,7 @@ from typing import Any
 from . import places
 from .bloom import BloomFilter
 from .codec import is_newer, number, readable_record
+from .foreign import put_apart
 from .keys import LENIENT
 from .layout import mended
 from .metrics import Repair
@@ -67,6 +68,10 @@ class Audit:
 
     def steps(self) -> Iterator[float]:
         """Do it; yields after each step, with the seconds to wait before the next."""
+        for names in put_apart(self._namespace, records=False):
+            for name in names:
+                self._repaired("key", f"key {harmless(name)} held another type than dueq's: it is in quarantine now")
+            yield 0.0
         scheduled = self._store.producer_counts()
         listed = self._queues = set(self._store.queues())
         self._void = self._notes_of_void_entries()

@@ -15,7 +15,7 @@ from .keys import LENIENT
 from .namespace import Namespace
 from .store import crowds
 from .store.base import DeadLetter
-from .store.quarantine import KINDS
+from .store.quarantine import KINDS, foreign
 from .store.unclaimed import list_of
 
 _KEYS_PER_TRIP = 100
@@ -128,6 +128,7 @@ def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], l
             *(key for queue in namespace.store.queues() for key in keys.of_queue(queue)),
             *_keys_of_names(namespace),
             *crowds.keys_of_all(namespace.client, keys),
+            *foreign(namespace.client, keys),
         ],
         list(keys.records()),
         [*(keys.of("held", worker) for worker in _workers(namespace)), *registry.keys_of_all(namespace)],

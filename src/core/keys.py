@@ -57,6 +57,7 @@ _PER_NAME = {
     "leased_before": "leased:",  # zset per queue, of the layout before: id -> when its lease expires
     "unclaimed": "unclaimed:",  # zset per queue and task name ("queue:name"): id -> when it was put aside
     "quarantine": "quarantine:",  # zset per kind of what could not be read: "at place id" -> at, microseconds
+    "foreign": "foreign:",  # of any type: what stood in the place of a key, by when it was found and that key's name
     "dead": "dead:",  # zset per queue: id -> when it died
     "seconds": "seconds:",  # zset per queue: second -> itself, for each that has or had a bucket
     "sizes": "sizes:",  # hash per queue: second -> how many tasks were put into its bucket, 'all' -> their sum

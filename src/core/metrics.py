@@ -19,8 +19,19 @@ PROCESS_STATES: tuple[ProcessState, ...] = ("booting", "ready", "draining")
 CHILD_ROLES = ("worker", "dispatcher", "reaper")
 SUPERVISOR = "supervisor"
 
-Repair = Literal["scheduled", "held", "leased", "unclaimed", "dead", "queue", "revoked", "busy", "head"]
-REPAIRS: tuple[Repair, ...] = ("scheduled", "held", "leased", "unclaimed", "dead", "queue", "revoked", "busy", "head")
+Repair = Literal["scheduled", "held", "leased", "unclaimed", "dead", "queue", "revoked", "busy", "head", "key"]
+REPAIRS: tuple[Repair, ...] = (
+    "scheduled",
+    "held",
+    "leased",
+    "unclaimed",
+    "dead",
+    "queue",
+    "revoked",
+    "busy",
+    "head",
+    "key",
+)
 
 _APP: tuple[str, ...] = ()  # the values of this label are known once the app is: strategy, queue, task
 _QUEUE = {"strategy": _APP, "queue": _APP}
@@ -118,8 +129,8 @@ _ALL = (
     Definition(
         "dueq_quarantined",
         "gauge",
-        "What could not be read and was put out of the way, by kind: damaged records, list entries that are no ids.",
-        {"kind": ("record", "entry")},
+        "What could not be read and was put out of the way: damaged records, entries that are no ids, strange keys.",
+        {"kind": ("record", "entry", "key")},
     ),
     Definition(
         "dueq_oldest_overdue_seconds",

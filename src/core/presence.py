@@ -139,15 +139,19 @@ class Presence:
                 self._renewed = False
             seconds = duty.run_once()
 
-        return seconds if self._tried(step) else self._patience.failed()
+        clear = self._entry.clear if duty is self._entry else None
+        return seconds if self._tried(step, clear) else self._patience.failed()
 
-    def _tried(self, step: Callable[[], None]) -> bool:
-        """Whether ``step`` was done. What keeps it from that is said by the children, louder: they cannot work."""
+    def _tried(self, step: Callable[[], None], clear: Callable[[], None] | None = None) -> bool:
+        """Whether ``step`` was done. What keeps it from that is said by the children, louder: they cannot work.
+
+        ``clear`` makes room where something else stands in its place.
+        """
         try:
             step()
         except ResponseError as error:
-            if str(error).startswith("WRONGTYPE"):
-                self._tried(self._entry.clear)
+            if clear is not None and str(error).startswith("WRONGTYPE"):
+                self._tried(clear)
             return False
         except (*TRANSIENT, DueqError) as error:
             log.debug("the supervisor's entry could not be written: %s", redact(str(error)))

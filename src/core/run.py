@@ -11,6 +11,7 @@ from dataclasses import replace
 from .. import __version__
 from . import log_output, logs
 from .app import Dueq
+from .clearing import Clearing
 from .config import RunOptions, Settings
 from .connection import explained, redact
 from .descriptors import open_missing
@@ -145,7 +146,7 @@ class _Run:
             reap=reap_orphans if os.getpid() == 1 else lambda: None,
         )
         entry = Entry(namespace, me, __version__, served(app, options), self._supervisor.roles)
-        self._presence = Presence(entry, [Reclaim(namespace, entry.doubt)])
+        self._presence = Presence(entry, [Reclaim(namespace, entry.doubt), Clearing(namespace, self._board.refused)])
         self._metrics_url: str | None = None
         self._ready = False
 

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from redis.exceptions import ResponseError
 from support.audits import Audits
 from support.world import LEASE_US, World
 
+from dueq.core import housekeeping
+from dueq.core.clearing import Clearing
 from dueq.core.codec import is_newer, readable_record
 from dueq.core.connection import TRANSIENT
 from dueq.core.errors import DueqError
+from dueq.core.foreign import SINGLES
+from dueq.core.keys import Keys
 from dueq.core.reclaim import Reclaim
 from dueq.core.store import crowds
 from dueq.core.store.base import NewTask, Outcome
@@ -60,7 +65,7 @@ def test_a_damaged_record_in_a_ready_list(world: World, name: str) -> None:
     [one] = in_quarantine(world)
     assert (one.kind, one.place, one.id, one.raw) == ("record", "ready:q", "bad", raw)
     assert one.at_us > 0
-    assert counts(world.main.client, world.keys) == {"record": 1, "entry": 0}
+    assert counts(world.main.client, world.keys) == {"record": 1, "entry": 0, "key": 0}
     assert world.store.record("bad") is None
 
 
@@ -222,3 +227,58 @@ def test_whatever_bytes_a_record_has(world: World) -> None:
         if readable_record(task_id, raw) is None and not is_newer(raw):
             assert kept.pop(task_id) == raw
     assert kept == {}
+
+
+OF_QUEUE = ("ready", "bell", "dead", "seconds", "sizes", "leased_before")
+BROKEN: dict[str, Callable[[World], set[str]]] = {
+    "all of which there is one": lambda world: {world.keys.plain(name) for name in SINGLES},
+    "a queue's": lambda world: {
+        *(world.keys.of(family, "q") for family in OF_QUEUE),
+        world.keys.timer(world.strategy.name, "q"),
+    },
+    "others": lambda world: {
+        world.keys.heads(world.strategy.name),
+        world.keys.journal("a"),
+        world.keys.of("held", "w1"),
+        world.keys.of("quarantine", "key"),
+        world.keys.record("b"),
+    },
+}
+
+
+def test_the_type_of_each_key_is_known() -> None:
+    assert {Keys("n").plain(name) for name in SINGLES} == {*Keys("n").singles()} - {Keys("n").plain("probe")}
+
+
+@pytest.mark.parametrize("which", BROKEN)
+def test_keys_of_another_type_make_room(world: World, which: str) -> None:
+    """Every step goes on, and no task is lost beside those whose records it was."""
+    world.store.knows(["f"])
+    world.ready("a", "b")
+    assert world.take("w1", lease_us=1).started
+    broken = BROKEN[which](world)
+    strings = {world.keys.plain(name) for name, kind in SINGLES.items() if kind == "string"}
+    for key in broken:
+        world.redis.delete(key)
+        _ = world.redis.sadd(key, "odd") if key in strings else world.redis.set(key, "odd")
+    for step in (lambda: world.schedule("c"), world.dispatch_all, lambda: world.take("w2")):
+        with suppress(ResponseError):
+            step()
+    refused = True
+    clearing = Clearing(world.main, lambda: refused)
+    clearing.run_once()
+    found = [one for one in in_quarantine(world) if one.kind == "key"]
+    assert {world.keys.prefix + one.id for one in found} == broken
+    assert all(world.redis.exists(one.raw) for one in found), "whole as they are"
+    world.main.claim()
+    world.schedule("c", "d")
+    world.store.give_back("w2", "worker_lost", 9)
+    for _ in range(2):
+        world.store.reap(100, LEASE_US, 9)
+        Audits(world).run()
+    lost = {"b"} if which == "others" else set()
+    assert all_run(world) == {"a", "b", "c", "d"} - lost
+    refused = False
+    assert clearing.run_once() > 0
+    housekeeping.purge(world.main)
+    assert not any(world.redis.exists(one.raw) for one in found)

@@ -109,3 +109,22 @@ def test_a_namespace_that_a_producer_began_yields_when_the_engine_starts(engine:
     wait_until(lambda: len(registry.supervisors(space)) == 1, 20, what="it is in the registry again")
     space.close()
     assert engine.stop(process) == 0
+
+
+@pytest.mark.parametrize("strategy", ["lua", "tmpset"])
+def test_a_key_of_another_type_makes_room_within_seconds(engine: Engine, tmp_path: Path, strategy: str) -> None:
+    (tmp_path / "shop_of_types.py").write_text(_CODE)
+    process = engine.run("--strategy", strategy, target="shop_of_types:app", apps=tmp_path)
+    children = {child.pid for child in engine.children(process)}
+    client, keys = connect(engine.url), Keys("default")
+    app = Dueq(engine.url)
+    write = app.task(name="shop_of_types.write")(_nothing)
+    for name in ("busy", "again", "leased"):
+        client.delete(keys.plain(name))
+        client.set(keys.plain(name), "odd")
+    write.after(0)("a")
+    wait_until(lambda: _lines(engine) == ["a"], 30, what="the task runs")
+    wait_until(lambda: engine.ask(process, "/readyz")[0] == 200, 30, what="nothing is refused any more")
+    assert client.zcard(keys.of("quarantine", "key")) == 3
+    assert {child.pid for child in engine.children(process)} == children
+    assert engine.stop(process) == 0

@@ -16,15 +16,18 @@ from ..codec import number
 from ..keys import LENIENT, Keys
 from ..transactions import Session, Transactions
 
-Kind = Literal["record", "entry"]
-KINDS: tuple[Kind, ...] = ("record", "entry")
-"""A damaged record; an entry of a list that can be the id of no task."""
+Kind = Literal["record", "entry", "key"]
+KINDS: tuple[Kind, ...] = ("record", "entry", "key")
+"""A damaged record; an entry of a list that can be the id of no task; a key that holds another type than dueq's."""
 
 _PAGE = 100
 
 
 class Quarantined(NamedTuple):
-    """Something that could not be read: when it was found (epoch microseconds), where, its id, and its bytes."""
+    """Something that could not be read: when it was found (epoch microseconds), where, its id, and its bytes.
+
+    Of a key: its name without the prefix of the namespace, where it should have held ``place``, and the key's name now.
+    """
 
     kind: Kind
     at_us: int
@@ -54,6 +57,31 @@ def set_apart(transactions: Transactions, keys: Keys, place: str, task_id: str, 
         return True
 
     return transactions.run(attempt)
+
+
+def set_key_apart(transactions: Transactions, keys: Keys, name: str, wanted: str, now_us: int) -> bool:
+    """Rename a key that does not hold the type ``wanted``; False, and nothing changed, if it is gone or does by now."""
+    key, kept = (f"{prefix}{name}".encode(errors=LENIENT) for prefix in (keys.prefix, keys.of("foreign", f"{now_us}:")))
+    notes = quarantine(keys, "key", wanted, name, kept, now_us)
+
+    def attempt(session: Session) -> bool:
+        session.watch(key)
+        if session.read([("TYPE", key)])[0] in (wanted.encode(), b"none"):
+            return False
+        session.commit([("RENAME", key, kept)])
+        return True
+
+    done = transactions.run(attempt)
+    if done:
+        transactions.trip(notes)  # afterwards: it may be one of those that these go into
+    return done
+
+
+def foreign(client: Any, keys: Keys) -> list[Any]:
+    """The names that keys in quarantine have now."""
+    rows = client.zrange(keys.of("quarantine", "key"), 0, -1)
+    names = client.hmget(keys.plain("quarantined"), [b"key " + row for row in rows]) if rows else []
+    return [name for name in names if name]
 
 
 def counts(client: redis.Redis, keys: Keys) -> dict[str, int]:

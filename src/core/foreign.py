@@ -1,0 +1,110 @@
+"""Keys of this namespace that hold another type than dueq keeps there: another program's, or damage.
+
+Redis refuses every step that needs such a key, and with it whatever else is done in that step. So it is renamed, out of
+the way and into quarantine, whole as it is; what dueq keeps there is made anew from the tasks' records. It is looked
+for when Redis refuses what some process needs, and by each audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from . import registry
+from .keys import LENIENT
+from .namespace import Namespace
+from .store import crowds
+from .store.quarantine import KINDS, set_key_apart
+from .store.unclaimed import list_of
+from .transactions import Transactions
+
+_TRIP = 500
+_MOST = 1000  # names of one kind, where they are not known to be few
+
+SINGLES = {
+    **dict.fromkeys(("meta", "stats", "revoked", "quarantined", "again", "reasons"), "hash"),
+    **dict.fromkeys(("workers", "leased", "busy", "chosen", "tmps", "supervisors", "aside"), "zset"),
+    **dict.fromkeys(("token", "guard", "audited", "recovered"), "string"),
+    "queues": "set",
+    "wake": "list",
+}
+"""The type of each key of which the namespace has one."""
+
+_OF_QUEUE = {
+    "ready": "list",
+    "bell": "list",
+    "leased_before": "zset",
+    "dead": "zset",
+    "seconds": "zset",
+    "sizes": "hash",
+}
+
+_Key = str | bytes
+_Typed = Iterator[tuple[_Key, str]]
+
+
+def put_apart(namespace: Namespace, *, records: bool = True) -> Iterator[list[str]]:
+    """Put such keys into quarantine, step by step; yields the names of those of each step, without the prefix.
+
+    Of those that stand for a name each, the first thousand are looked at. Without ``records``, those are left out:
+    there are thousands, and an audit reads them anyway.
+    """
+    for keys in (_singles, _of_queues, _of_names, *([_records] if records else [])):  # each finds names in those before
+        some = list(keys(namespace))
+        for at in range(0, len(some), _TRIP):
+            yield list(_put_apart(namespace, some[at : at + _TRIP]))
+
+
+def _put_apart(namespace: Namespace, some: list[tuple[_Key, str]]) -> Iterator[str]:
+    transactions, prefix = Transactions(namespace.client), namespace.keys.prefix
+    kinds = transactions.trip([("TYPE", key) for key, _ in some])
+    for (key, wanted), kind in zip(some, kinds, strict=True):
+        if kind not in (wanted.encode(), b"none"):
+            name = (key if isinstance(key, str) else key.decode(errors=LENIENT)).removeprefix(prefix)
+            if set_key_apart(transactions, namespace.keys, name, wanted, namespace.store.time_us()):
+                yield name
+
+
+def _singles(namespace: Namespace) -> _Typed:
+    keys = namespace.keys
+    yield from ((keys.of("quarantine", kind), "zset") for kind in KINDS)  # first: there the others are noted
+    yield keys.plain("quarantined"), "hash"
+    yield from ((keys.plain(name), kind) for name, kind in SINGLES.items())
+    yield from ((key, "list") for key in keys.journals())
+    yield keys.heads(namespace.strategy.name), "zset"
+
+
+def _of_queues(namespace: Namespace) -> _Typed:
+    keys, strategy = namespace.keys, namespace.strategy.name
+    for queue in {*namespace.store.queues(), *namespace.store.busy()}:
+        yield from ((keys.of(family, queue), kind) for family, kind in _OF_QUEUE.items())
+        yield keys.timer(strategy, queue), "zset"
+
+
+def _of_names(namespace: Namespace) -> _Typed:
+    keys, client = namespace.keys, namespace.client
+    for worker in _members(client.zrange(keys.plain("workers"), 0, _MOST - 1)):
+        yield keys.of("held", worker), "list"
+    for name in _members(client.zrange(keys.plain("tmps"), 0, _MOST - 1)):
+        yield keys.of("tmp", name), "zset"
+    for queue in namespace.store.queues():
+        for second in _members(client.zrange(keys.of("seconds", queue), 0, _TRIP - 1)):
+            yield keys.of("bucket", f"{queue}:{second}"), "list"
+    for row in _members(client.zrange(keys.plain("aside"), 0, _MOST - 1)):
+        queue, _, name = row.partition(":")
+        yield list_of(keys, queue, name), "zset"
+    for key in crowds.keys_of_all(client, keys):
+        yield key, "list" if key.startswith(keys.of("bell", "")) else "zset"
+    for key in registry.keys_of_all(namespace):
+        yield key, "hash"
+    for field in _members(client.hkeys(keys.plain("meta"))):
+        if field.startswith("names:"):
+            yield keys.of("bell", field), "list"
+
+
+def _records(namespace: Namespace) -> _Typed:
+    return ((key, "hash") for key in namespace.keys.records())
+
+
+def _members(raws: Any) -> Iterable[str]:
+    return (raw.decode(errors=LENIENT) for raw in raws)
