@@ -28,7 +28,10 @@ class KnownTasks:
         """Raises InvalidTask if ``task`` is not known, or known not to take these arguments."""
         if self.queues is not None and task not in self.queues:
             if task == HANDLER:
-                raise InvalidTask(f"{self.source} has no handler (@app.handler) for plain data: name a task, --task")
+                raise InvalidTask(
+                    f"{self.source} has no handler (@app.handler) for plain data: name a task, "
+                    'with --task or as "task" in its line of a file'
+                )
             raise InvalidTask(f"{self.source} knows no task {task}{_nearest(task, self.queues)}")
         if (signature := self.signatures.get(task)) is not None:
             signature.check(args, kwargs)

@@ -188,6 +188,8 @@ def test_the_app_says_queue_and_arguments(cli: Cli, world: World, shop: None) ->
     ):
         answer = cli("schedule", *arguments, *where)
         assert (answer.code, says in answer.err) == (2, True), answer.err
+    answer = cli("schedule", "--file", "-", *where, stdin='{"data": 1, "in": 3600}')
+    assert (answer.code, "line 1" in answer.err, '"task" in its line' in answer.err) == (2, True, True), answer.err
     world.redis.delete(*world.redis.keys("dueq:{of-the-app}:*") or ["none"])
 
 

@@ -34,6 +34,7 @@ from dueq.cli.app import app
 from dueq.core.app import Handle
 from dueq.core.commands import needed
 from dueq.core.connection import connect, server_version
+from dueq.core.keys import Keys
 
 HERE = {server.name: server for server in all_servers() if isinstance(server, Server)}
 NEW, OLD = "redis-8.2.3", "redis-2.8.17"
@@ -163,10 +164,12 @@ class Life:
         )
 
     def commands_are_given(self) -> None:
-        lines = self.directory / "tasks.jsonl"
-        lines.write_text("".join(json.dumps({"data": number, "in": "1h"}) + "\n" for number in range(120)))
+        lines, nap = self.directory / "tasks.jsonl", self.sample.nap.name
+        entry = json.dumps({"task": nap, "args": [0.001], "in": "1h"})
+        lines.write_text(f"{entry}\n" * 120)
         self.cli("schedule", "--file", str(lines))
-        self.cli("schedule", "1", "--in", "10m", "--id", "mine")
+        self.cli("schedule", "1", "--in", "10m", status=2)  # the registry is asked, and knows of no handler
+        self.cli("schedule", "--task", nap, "[0.001]", "--in", "10m", "--id", "mine")
         assert json.loads(self.cli("show", "mine", "--json"))["state"] == "scheduled"
         assert json.loads(self.cli("explain", "mine", "--json"))["events"][0]["event"] == "scheduled"
         self.cli("cancel", "mine")
@@ -179,7 +182,23 @@ class Life:
         self.cli("dead", "retry", found[0])
         wait_until(lambda: self.engine.total(self.supervisor, "dueq_tasks", state="dead") == 3, 30, what="dead again")
         self.cli("dead", "purge", "--all", "--yes")
+        self.damage_is_put_aside()
         self.doctor()
+
+    def damage_is_put_aside(self) -> None:
+        client, keys = connect(self.url), Keys("default")
+        client.hset(keys.record("damaged"), "damaged", b"rubbish")  # for the auditor
+        client.hset(keys.record("unreadable"), "unreadable", b"rubbish")
+        client.lpush(keys.of("ready", "default"), "unreadable")  # for a worker
+        client.close()
+        self.sample.nap.after(0)(0.001)  # it wakes one
+        wait_until(
+            lambda: self.engine.total(self.supervisor, "dueq_quarantined", kind="record") == 2,
+            30,
+            what="both are in quarantine",
+        )
+        found = [json.loads(line) for line in self.cli("quarantine", "--json").splitlines()]
+        assert {one["id"] for one in found} == {"damaged", "unreadable"}
 
     def doctor(self) -> None:
         told = json.loads(self.cli("doctor", "--strategy", self.strategy, "--json"))
