@@ -163,7 +163,9 @@ if want > 0 then
     local highest = tonumber(ARGV[11])
     least = math.max(now, highest + 1)
     local text = whole(least)
-    local last = tonumber(redis.pcall('GETSET', key_token(), text)) or 0 -- pcall: damaged, it is made anew
+    local last = redis.pcall('GETSET', key_token(), text)
+    if type(last) == 'table' then redis.call('SET', key_token(), text) end -- another type: it is made anew
+    last = tonumber(last) or 0
     if last < highest then forgot = 1 end
     token = last >= least and last < 2^53 - 1 and last + 1 or least
     return token == least and text or whole(token)
