@@ -83,7 +83,12 @@ def _of_queues(namespace: Namespace) -> _Typed:
 
 def _of_names(namespace: Namespace) -> _Typed:
     keys, client = namespace.keys, namespace.client
-    for worker in _members(client.zrange(keys.plain("workers"), 0, _MOST - 1)):
+    registered = {  # one that could never hold anything is not among those that do
+        process.name
+        for supervisor in registry.supervisors(namespace)
+        for process in supervisor.roles.get("worker", registry.Role(0)).processes
+    }
+    for worker in {*registered, *_members(client.zrange(keys.plain("workers"), 0, _MOST - 1))}:
         yield keys.of("held", worker), "list"
     for name in _members(client.zrange(keys.plain("tmps"), 0, _MOST - 1)):
         yield keys.of("tmp", name), "zset"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 from support.audits import Audits
-from support.world import LEASE_US, World
+from support.world import LEASE_US, SCRIPTED, World
 
-from dueq.core import housekeeping
+from dueq.core import housekeeping, registry
 from dueq.core.clearing import Clearing
 from dueq.core.codec import is_newer, readable_record
 from dueq.core.connection import TRANSIENT
@@ -282,3 +283,38 @@ def test_keys_of_another_type_make_room(world: World, which: str) -> None:
     assert clearing.run_once() > 0
     housekeeping.purge(world.main)
     assert not any(world.redis.exists(one.raw) for one in found)
+
+
+def test_keys_that_nothing_led_to_yet_make_room(world: World) -> None:
+    """What is refused the first time that it is needed is found, too."""
+    served = registry.Served((), {})
+    roles = {"worker": registry.Role(1, (registry.Process("idle", 1, "ready"),))}
+    registry.enter(world.main, "s1", registry.about_me("1", world.strategy.name, 0), roles, served)
+    world.store.knows(["f"])
+    world.ready("unknown", calls="g")
+    broken = {world.keys.of("held", "idle"), world.keys.of("unclaimed", "q:g")}
+    for key in broken:
+        world.redis.set(key, "odd")
+    with suppress(ResponseError):
+        world.take("w1")
+    Clearing(world.main, lambda: True).run_once()
+    assert {world.keys.prefix + one.id for one in in_quarantine(world) if one.kind == "key"} == broken
+    world.store.give_back("w1", "unstarted", 9)
+    Audits(world).run()
+    world.take("w1")
+    world.store.knows(["f", "g"])
+    assert all_run(world) == {"unknown"}
+
+
+def test_a_token_of_another_type_is_made_anew(world: World) -> None:
+    world.ready("a", "b")
+    world.redis.lpush(world.keys.plain("token"), "odd")
+    with suppress(ResponseError):
+        world.take("w1")
+    if world.strategy.name not in SCRIPTED:  # by the step itself, else
+        Clearing(world.main, lambda: True).run_once()
+    world.store.give_back("w1", "unstarted", 9)
+    first, second = world.started("w1"), world.started("w2")
+    assert first.token < second.token
+    last: Any = world.redis.get(world.keys.plain("token"))
+    assert int(last) == second.token

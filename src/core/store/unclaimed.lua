@@ -5,8 +5,8 @@
 -- Put tasks aside; `asides` has lists of times and ids by "queue:name".
 local function put_aside(asides)
   for list, members in pairs(asides) do
+    redis.call('ZADD', key_aside(), whole(now), list) -- first: who clears away what stands there instead finds it so
     redis.call('ZADD', key_unclaimed(list), unpack(members))
-    redis.call('ZADD', key_aside(), whole(now), list)
   end
   redis.call('HSETNX', key_meta(), 'aside', '1')
 end
