@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from redis.exceptions import ResponseError
+
 from .auditor import ask_for_audit
 from .clock import now_us
 from .connection import TRANSIENT, Patience, described
 from .namespace import Namespace
 from .telemetry import Telemetry
+from .transactions import Contention
 
 log = logging.getLogger("dueq.supervisor")
 
@@ -72,11 +75,7 @@ class Recovery:
         if (early := self._try_at - time.monotonic()) > 0 and self._dead:
             return early
         try:
-            while self._dead:
-                self._give_back(self._dead[0])
-                self._dead.popleft()
-                self._patience.succeeded()
-                self._telemetry.write_notes()  # the supervisor has no thread for that, and no other notes
+            self._give_back_all()
         except TRANSIENT as error:
             if self._patience.failures == 0:
                 log.warning("what %s held cannot be given back yet: %s", self._dead[0].name, described(error))
@@ -84,6 +83,24 @@ class Recovery:
             self._try_at = time.monotonic() + seconds
             return seconds
         return None
+
+    def _give_back_all(self) -> None:
+        """Give back what each of them had. What Redis refuses for one comes last, and keeps back no other's."""
+        refused: ResponseError | None = None
+        for _ in range(len(self._dead)):
+            try:
+                self._give_back(self._dead[0])
+            except Contention:  # which took seconds already
+                raise
+            except ResponseError as error:
+                refused = error
+                self._dead.rotate(-1)
+                continue
+            self._dead.popleft()
+            self._patience.succeeded()
+            self._telemetry.write_notes()  # the supervisor has no thread for that, and no other notes
+        if refused is not None:
+            raise refused
 
     def _give_back(self, dead: _Dead) -> None:
         if dead.role == "worker":

@@ -38,3 +38,21 @@ def test_redis_is_not_asked_again_at_each_turn(world: World, strategy_name: str)
     while (seconds := recovery.run_once()) is not None:
         time.sleep(seconds)
     assert world.started("w2").cause == "worker_lost"
+
+
+@pytest.mark.leaves_keys
+@pytest.mark.parametrize("strategy_name", ["lua", "watch"])
+def test_what_is_refused_for_one_keeps_back_no_other_s(world: World, strategy_name: str) -> None:
+    world.ready("a")
+    world.started("w1")
+    world.redis.set(world.keys.of("held", "odd"), "odd")
+    recovery = Recovery(world.main, Telemetry(Tally(), "supervisor", strategy_name), 3)
+    recovery.add("worker", "odd", how="was killed")
+    recovery.add("worker", "w1", how="was killed")
+    assert recovery.run_once() is not None
+    assert recovery.waiting
+    assert world.started("w2").cause == "worker_lost"
+    world.redis.delete(world.keys.of("held", "odd"))
+    while (seconds := recovery.run_once()) is not None:
+        time.sleep(seconds)
+    assert not recovery.waiting
