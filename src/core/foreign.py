@@ -8,9 +8,12 @@ for when Redis refuses what some process needs, and by each audit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
-from . import registry
+from redis.exceptions import ResponseError
+
+from . import keeping, registry
 from .keys import LENIENT
 from .namespace import Namespace
 from .store import crowds
@@ -47,8 +50,11 @@ def put_apart(namespace: Namespace, *, records: bool = True) -> Iterator[list[st
     """Put such keys into quarantine, step by step; yields the names of those of each step, without the prefix.
 
     Of those that stand for a name each, the first thousand are looked at. Without ``records``, those are left out:
-    there are thousands, and an audit reads them anyway.
+    there are thousands, and an audit reads them anyway. Raises NamespaceTooNew, and StrategyMismatch: what others keep
+    there is not for this dueq to judge.
     """
+    with suppress(ResponseError):  # `meta` may be such a key
+        keeping.require(namespace.keys, namespace.strategy.name, keeping.look(namespace.client, namespace.keys))
     for keys in (_singles, _of_queues, _of_names, *([_records] if records else [])):  # each finds names in those before
         some = list(keys(namespace))
         for at in range(0, len(some), _TRIP):

@@ -16,7 +16,7 @@ from dueq.core import housekeeping, registry
 from dueq.core.clearing import Clearing
 from dueq.core.codec import is_newer, readable_record
 from dueq.core.connection import TRANSIENT
-from dueq.core.errors import DueqError
+from dueq.core.errors import DueqError, NamespaceTooNew
 from dueq.core.foreign import SINGLES
 from dueq.core.keys import Keys
 from dueq.core.reclaim import Reclaim
@@ -318,3 +318,12 @@ def test_a_token_of_another_type_is_made_anew(world: World) -> None:
     assert first.token < second.token
     last: Any = world.redis.get(world.keys.plain("token"))
     assert int(last) == second.token
+
+
+def test_what_a_newer_dueq_keeps_is_left_alone(world: World) -> None:
+    world.ready("a")
+    world.redis.hset(world.keys.plain("meta"), "format", "2")
+    world.redis.set(world.keys.plain("tmps"), "of another type there")
+    with pytest.raises(NamespaceTooNew):
+        Clearing(world.main, lambda: True).run_once()
+    assert world.redis.get(world.keys.plain("tmps"))
