@@ -98,9 +98,7 @@ def _of_names(namespace: Namespace) -> _Typed:
         yield keys.of("held", worker), "list"
     for name in _members(client.zrange(keys.plain("tmps"), 0, _MOST - 1)):
         yield keys.of("tmp", name), "zset"
-    for queue in namespace.store.queues():
-        for second in _members(client.zrange(keys.of("seconds", queue), 0, _TRIP - 1)):
-            yield keys.of("bucket", f"{queue}:{second}"), "list"
+    yield from _buckets(namespace)
     for row in _members(client.zrange(keys.plain("aside"), 0, _MOST - 1)):
         queue, _, name = row.partition(":")
         yield list_of(keys, queue, name), "zset"
@@ -111,6 +109,17 @@ def _of_names(namespace: Namespace) -> _Typed:
     for field in _members(client.hkeys(keys.plain("meta"))):
         if field.startswith("names:"):
             yield keys.of("bell", field), "list"
+
+
+def _buckets(namespace: Namespace) -> _Typed:
+    """The first of each queue, a thousand of all; of many queues one each."""
+    keys, queues, trips = namespace.keys, namespace.store.queues(), Transactions(namespace.client)
+    last = max(0, _MOST // max(1, len(queues)) - 1)
+    for at in range(0, len(queues), _TRIP):
+        some = queues[at : at + _TRIP]
+        replies = trips.trip([("ZRANGE", keys.of("seconds", queue), 0, last) for queue in some])
+        for queue, seconds in zip(some, replies, strict=True):
+            yield from ((keys.of("bucket", f"{queue}:{second}"), "list") for second in _members(seconds))
 
 
 def _records(namespace: Namespace) -> _Typed:

@@ -23,6 +23,7 @@ from dueq.core.reclaim import Reclaim
 from dueq.core.store import crowds
 from dueq.core.store.base import NewTask, Outcome
 from dueq.core.store.quarantine import Quarantined, counts, quarantined
+from dueq.strategies.base import Entry
 
 pytestmark = pytest.mark.leaves_keys
 
@@ -243,6 +244,7 @@ BROKEN: dict[str, Callable[[World], set[str]]] = {
         world.keys.of("held", "w1"),
         world.keys.of("quarantine", "key"),
         world.keys.record("b"),
+        *(key.decode() for key in world.found() if b":bucket:far:" in key),
     },
 }
 
@@ -256,6 +258,7 @@ def test_keys_of_another_type_make_room(world: World, which: str) -> None:
     """Every step goes on, and no task is lost beside those whose records it was."""
     world.store.knows(["f"])
     world.ready("a", "b")
+    world.schedule("e", queue="far", delay_us=LEASE_US)
     assert world.take("w1", lease_us=1).started
     broken = BROKEN[which](world)
     strings = {world.keys.plain(name) for name, kind in SINGLES.items() if kind == "string"}
@@ -279,6 +282,8 @@ def test_keys_of_another_type_make_room(world: World, which: str) -> None:
         Audits(world).run()
     lost = {"b"} if which == "others" else set()
     assert all_run(world) == {"a", "b", "c", "d"} - lost
+    assert [census.scheduled for census in world.strategy.census(["far"])] == [1]
+    assert not world.strategy.missing([Entry("far", "e", record.due_us)] if (record := world.store.record("e")) else [])
     refused = False
     assert clearing.run_once() > 0
     housekeeping.purge(world.main)
