@@ -179,7 +179,9 @@ class Wires:
     """The idle wires of one client, for one command at a time. Any thread may use them."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client, self._idle = client, deque[Wire]()
+        self._client = client
+        # shared by all that use the client, and as long-lived as its pool, which counts a wire until it is closed
+        self._idle: deque[Wire] = client.connection_pool.__dict__.setdefault("dueq_idle", deque())
         _every.add(self)
 
     def ask(self, *command: Any) -> Any:
@@ -240,7 +242,7 @@ class Wires:
 
     def forget(self) -> None:
         """In a forked child: what was idle is the parent's."""
-        self._idle = deque()
+        self._idle.clear()
 
     def _borrowed(self) -> Wire:
         try:
@@ -253,10 +255,10 @@ class Wires:
 
 
 def _forget() -> None:
-    for wires in _every:
-        wires.forget()
-    for wire in _every_wire:
+    for wire in list(_every_wire):
         wire.forget()
+    for wires in list(_every):
+        wires.forget()
 
 
 os.register_at_fork(after_in_child=_forget)

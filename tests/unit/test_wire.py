@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -386,3 +387,11 @@ def test_an_answer_that_comes_when_nobody_asks_is_given_to_nobody() -> None:
         wait_until(lambda idle=idle: not idle.is_fresh, 30, what="the stray has come")  # type: ignore[misc]
     client.connection_pool.disconnect()
     talker.close()
+
+
+def test_however_many_are_made_and_dropped_they_take_no_connections_away(client: redis.Redis) -> None:
+    for _ in range(150):
+        assert Transactions(client).trip([("PING",)])
+        assert Wires(client).ask("PING")
+    found: Any = client.client_list()
+    assert len(found) < 10
