@@ -22,7 +22,7 @@ from typing import Any, Literal
 from .bells import Command
 from .errors import NamespaceMigrating, NamespaceTooNew, StrategyMismatch, StrategyYields, YieldUnderWay
 from .format import FEATURES, FORMAT, listed, require_known
-from .keys import SHOWN, Keys
+from .keys import NAME, SHOWN, Keys
 
 By = Literal["producer", "engine"]
 """Who chose a namespace's strategy."""
@@ -152,6 +152,11 @@ def refusal(keys: Keys, strategy: str, error: Exception) -> Exception:
 
 
 def _not_ours(keys: Keys, kept: str, strategy: str, by: str | None) -> StrategyMismatch:
+    if not NAME.fullmatch(kept):
+        return StrategyMismatch(
+            f"namespace {keys.namespace!r} holds bytes that dueq did not write where the name of its strategy stands "
+            f"({kept!r}): another program writes to keys of this namespace, or one is damaged; dueq doctor looks"
+        )
     return (yields if by == "producer" else mismatch)(keys.namespace, kept, strategy)
 
 
