@@ -209,7 +209,7 @@ def _as_utf_8(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
         return {name: _as_utf_8(item) for name, item in value.items()}
-    return [_as_utf_8(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return type(value)(map(_as_utf_8, value)) if isinstance(value, (list, tuple)) else value
 
 
 @pytest.hookimpl(hookwrapper=True)
