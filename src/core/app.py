@@ -31,6 +31,7 @@ from .errors import (
     StrategyMismatch,
     UnknownTask,
 )
+from .getting_on import answered, scheduled
 from .keys import check_name
 from .namespace import Namespace
 from .replication import confirm, primary
@@ -468,7 +469,7 @@ class Dueq:
             namespace = self._reached()
             try:
                 with explained(namespace.settings.redis_url or ""):
-                    return question(namespace)
+                    return answered(question, namespace)
             except NamespaceMigrating:
                 raise
             except StrategyMismatch:
@@ -479,7 +480,7 @@ class Dueq:
                     self._namespace = None
             namespace = self._reached()
             with explained(namespace.settings.redis_url or ""):
-                return question(namespace)
+                return answered(question, namespace)
 
     def _reached(self) -> Namespace:
         if (known := self._namespace) is not None:
@@ -502,7 +503,7 @@ def _schedule_all(namespace: Namespace, tasks: Sequence[NewTask], done: list[Sch
     """Schedule ``tasks`` and append what came of them; the one that is running here, for after its run."""
     own = _own_run(namespace)
     if own is None or all(task.id != own.id for task in tasks):
-        done.extend(namespace.store.schedule(tasks))
+        done.extend(scheduled(namespace, tasks))
         return
     for task in tasks:
         now = namespace.store.again(task, own.token) if task.id == own.id else None

@@ -37,12 +37,17 @@ class Contention(ResponseError):
     """Others changed the same keys at every attempt, for seconds."""
 
 
+Repair = Callable[[Command, ResponseError], Sequence[Command]]
+"""What puts right that EXEC has refused a command, and repeats it; none if it cannot be put right at once."""
+
+
 class Session:
     """One attempt: reads and watches first, then one commit. Made by ``Transactions``."""
 
-    def __init__(self, wire: Wire, *, careful: bool = False) -> None:
-        """``careful``: ask before EXEC whether every command was taken, for a server that would do the others."""
-        self._wire, self._careful = wire, careful
+    def __init__(self, wire: Wire, *, careful: bool = False, repair: Repair | None = None) -> None:
+        """``careful``: ask before EXEC whether every command was taken, for a server that would do the others.
+        ``repair`` is told of what EXEC refused of a step that it did otherwise."""
+        self._wire, self._careful, self._repair = wire, careful, repair
         self._to_watch: list[str | bytes] = []
         self._watching = False
 
@@ -55,7 +60,7 @@ class Session:
         watch: list[Command] = [("WATCH", *dict.fromkeys(self._to_watch))] if self._to_watch else []
         self._watching = self._watching or bool(watch)
         self._to_watch.clear()
-        replies = self._trip([*watch, *commands])
+        replies = self._repaired([*watch, *commands], self._trip([*watch, *commands]))
         return _sound(replies)[len(watch) :]
 
     def commit(self, commands: Sequence[Command], then: Sequence[Command] = ()) -> tuple[list[Any], list[Any]]:
@@ -81,7 +86,15 @@ class Session:
             raise done
         if done is None:
             raise Aborted(_sound(rest))
-        return _sound(done), _sound(rest)
+        return _sound(self._repaired(commands, done)), _sound(rest)
+
+    def _repaired(self, commands: Sequence[Command], done: list[Any]) -> list[Any]:
+        """``done``, with the answers of what was refused and could be repeated."""
+        for at, reply in enumerate(done):
+            again = self._repair(commands[at], reply) if self._repair and isinstance(reply, ResponseError) else []
+            if again:
+                done[at] = self._trip(again)[-1]
+        return done
 
     def let_go(self) -> None:
         """Stop watching, if anything is watched."""
@@ -104,8 +117,9 @@ class Session:
 class Transactions:
     """Transactions over the connections of one client. Any thread may use it."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._client, self._wires = client, Wires(client)
+    def __init__(self, client: redis.Redis, repair: Repair | None = None) -> None:
+        """``repair`` is for keys that must not stop a step half-way."""
+        self._client, self._wires, self._repair = client, Wires(client), repair
         self._careful: bool | None = None
 
     def run(self, attempt: Callable[[Session], T]) -> T:
@@ -125,7 +139,7 @@ class Transactions:
         # Whatever else is raised: the wire may still watch keys, or after READONLY its server was demoted. EXEC has
         # ended the watch of one that was aborted.
         with self._wires.lent(Aborted) as wire:
-            session = Session(wire, careful=self._is_careful())
+            session = Session(wire, careful=self._is_careful(), repair=self._repair)
             result = attempt(session)
             session.let_go()
             return result

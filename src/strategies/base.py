@@ -23,6 +23,7 @@ from ..core.clock import Clock
 from ..core.doorbell import Doorbell
 from ..core.keys import Keys
 from ..core.scripts import Scripts, Value
+from ..core.spared import repair
 from ..core.transactions import Session, Transactions
 
 WakeReason = Literal["due", "earlier", "event", "safety_net"]
@@ -204,7 +205,7 @@ class TransactionalStrategy(Strategy):
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
         self.clock = clock
-        self.transactions = Transactions(client)
+        self.transactions = Transactions(client, repair(keys))
 
     @abstractmethod
     def remove(self, entries: Sequence[Entry]) -> list[Command]:

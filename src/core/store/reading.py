@@ -13,6 +13,7 @@ from ..clock import Clock
 from ..codec import Record, decode_record, number, readable_record
 from ..keys import LENIENT, Keys
 from ..paging import zset_pages
+from ..spared import repair
 from ..steps import steps
 from ..transactions import Transactions
 from .again import decode_again
@@ -31,7 +32,7 @@ class KeyedStore(Store):
     """The reading half of ``Store``, with commands of Redis 2.4."""
 
     def __init__(self, client: redis.Redis, keys: Keys, clock: Clock) -> None:
-        self._trips = Transactions(client)
+        self._trips = Transactions(client, repair(keys))
         self._client: Any = client  # redis-py types every reply as text or bytes; ours are bytes
         self._keys, self._clock, self._names = keys, clock, KnownNames(keys)
 

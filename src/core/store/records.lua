@@ -88,8 +88,23 @@ local function erase(id) redis.call('HDEL', key_record(id), id) end
 -- is running must be able to end, and to stay its owner's until then.
 local function allow_when_full() redis.call('ZREM', key_workers(), '') end
 
+-- Whether what is kept beside the tasks refused the write whose `reply` this is (by redis.pcall); it is to be repeated. If
+-- it was of a wrong type, it is dropped first, or only its `field` that is no number: it must not stop a step half-way.
+local function refused_by(key, reply, field)
+  if type(reply) ~= 'table' or not reply.err then return false end
+  if string.find(reply.err, 'wrong kind', 1, true) then
+    redis.call('DEL', key)
+  elseif field and (string.find(reply.err, 'not an integer', 1, true) or string.find(reply.err, 'overflow', 1, true)) then
+    redis.call('HDEL', key, field)
+  end
+  return true
+end
+
 local function count(what, queue, by)
-  if by > 0 then redis.call('HINCRBY', key_stats(), what .. ':' .. queue, by) end
+  if by <= 0 then return end
+  local key, field = key_stats(), what .. ':' .. queue
+  local reply = redis.pcall('HINCRBY', key, field, by)
+  if refused_by(key, reply, field) then redis.call('HINCRBY', key, field, by) end
 end
 
 -- The error to return if this strategy does not keep the namespace, or a newer dueq does; nil if it may go on, and whether
@@ -116,13 +131,17 @@ end
 -- goes what frees memory. `at` is the time as text, if there is one already.
 local function note(kind, id, facts, at)
   local entry = (at or whole(now)) .. '|' .. kind .. '|0|producer|' .. id .. ' ' .. (facts or '')
+  local key = key_journal(id)
+  local length = redis.pcall('LPUSH', key, entry)
+  if refused_by(key, length) then length = redis.call('LPUSH', key, entry) end
   -- now and then: a thousand are to be there, and a hundred more do not matter
-  if redis.call('LPUSH', key_journal(id), entry) > 1100 then redis.call('LTRIM', key_journal(id), 0, 999) end
+  if length > 1100 then redis.call('LTRIM', key, 0, 999) end
 end
 
 -- One ring is enough for a dispatcher: whoever wakes up looks at everything that is due.
 local function ring_dispatcher()
-  if redis.call('LLEN', key_wake()) == 0 then redis.call('LPUSH', key_wake(), '1') end
+  local rings = redis.pcall('LLEN', key_wake())
+  if rings == 0 or refused_by(key_wake(), rings) then redis.call('LPUSH', key_wake(), '1') end
 end
 
 -- `heads` has, of every queue in the index of a strategy that keeps due times in `timer` zsets, when its first task is due:
@@ -159,7 +178,9 @@ end
 -- more than 16 rings wait. `for_set` if it is such a set that is rung for.
 local function ring(queue, rings, for_set)
   local bell = key_bell(queue)
-  for _ = redis.call('LLEN', bell) + 1, math.min(rings, 16) do redis.call('LPUSH', bell, '1') end
+  local rung = redis.pcall('LLEN', bell)
+  if refused_by(bell, rung) then rung = redis.call('LLEN', bell) end
+  for _ = rung + 1, math.min(rings, 16) do redis.call('LPUSH', bell, '1') end
   if for_set then return end
   if crowds == nil then crowds = redis.call('HGET', key_meta(), 'crowds') end
   if crowds then
@@ -172,7 +193,7 @@ end
 -- Whatever pushes to a ready list calls this in the same step: the queue is busy, and its workers are rung for. Up to one
 -- ring per new task: a worker that finds more work than it takes rings again.
 local function ring_workers(queue, tasks)
-  redis.call('ZADD', key_busy(), 0, queue)
+  if refused_by(key_busy(), redis.pcall('ZADD', key_busy(), 0, queue)) then redis.call('ZADD', key_busy(), 0, queue) end
   ring(queue, tasks)
 end
 
@@ -180,5 +201,6 @@ local function bury(id, record, reason)
   record.state, record.token, record.worker, record.since = 'D', '', '', ''
   save(id, record)
   redis.call('ZADD', key_dead(record.queue), whole(now), id)
-  redis.call('HSET', key_reasons(), id, reason)
+  local key = key_reasons()
+  if refused_by(key, redis.pcall('HSET', key, id, reason)) then redis.call('HSET', key, id, reason) end
 end

@@ -22,6 +22,7 @@ from ..clock import US, Clock
 from ..codec import Record, decode_record, is_newer, number, readable_record, task_of
 from ..errors import StrategyMismatch
 from ..keys import LENIENT, Keys
+from ..spared import repair
 from ..steps import MOST_TASKS, first_step, steps
 from ..transactions import Aborted, Session, Transactions
 from .base import ALIVE_S, EXISTING, Advance, Aside, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
@@ -49,7 +50,7 @@ class TransactionalStore(KeyedStore):
 
     def __init__(self, client: redis.Redis, keys: Keys, index: TransactionalStrategy, clock: Clock) -> None:
         super().__init__(client, keys, clock)
-        self._index, self._transactions = index, Transactions(client)
+        self._index, self._transactions = index, Transactions(client, repair(keys))
         self._unclaimed = Unclaimed(self._transactions, keys, index, self._names)
         self._taking = Taking(self._transactions, keys, index, clock, self._names, self._unclaimed)
         self._mending = Mending(self._transactions, keys)
