@@ -13,10 +13,6 @@ from dueq.core.store.quarantine import counts
 
 pytestmark = pytest.mark.leaves_keys
 
-QUEUES = ("q", "other")
-WORKER = "w1"
-DEADLINE_S = 60.0
-
 
 @pytest.mark.parametrize("name", ["stats", "wake", "busy", "reasons", "bell", "journal", "guard"])
 def test_what_is_kept_beside_the_tasks_stops_no_step_half_way(world: World, name: str) -> None:
