@@ -118,6 +118,13 @@ def _resources() -> list[Panel]:
             ),
         ),
         lines(
+            "Quarantine",
+            "Records, entries and keys that could not be read and were put out of the way, by kind. Above 0: look at "
+            "them with 'dueq quarantine', and find out what wrote to this Redis.",
+            Look(COUNT),
+            Query(f"max by (kind) ({of_supervisors('dueq_quarantined')})", "{{kind}}"),
+        ),
+        lines(
             "Clock skew",
             "By how much Redis's clock and the host's differ. Above half a second, check the time service on both "
             "(runbook DueqClockSkew). Not shown under strategies that go by the host's clock.",

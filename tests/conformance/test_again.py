@@ -208,7 +208,8 @@ def test_the_auditor_finds_one_whose_task_is_gone(world: World) -> None:
     raw = world.redis.hget(world.keys.plain("again"), "a")
     ended(world, claim, "ack")
     world.drain()
-    world.redis.hset(world.keys.plain("again"), mapping={"a": raw, "junk": b"x"})  # type: ignore[dict-item]
+    world.redis.hset(world.keys.plain("again"), "a", raw)
+    world.redis.hset(world.keys.plain("again"), "junk", b"x")
     assert world.store.mend_again("a")
     assert not world.store.mend_again("a")
     assert not world.store.mend_again("junk")

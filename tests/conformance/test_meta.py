@@ -71,7 +71,8 @@ def test_a_claim_of_what_is_claimed_writes_nothing(world: World) -> None:
 
 
 def test_what_a_producer_chose_is_called_so(world: World) -> None:
-    world.redis.hset(world.keys.plain("meta"), mapping={"strategy": "other", "by": "producer"})
+    for name, value in (("strategy", "other"), ("by", "producer")):  # HSET took one field before Redis 4
+        world.redis.hset(world.keys.plain("meta"), name, value)
     for step in (lambda: world.schedule("a"), world.main.claim, world.actor, lambda: world.store.cancel("a")):
         with pytest.raises(StrategyYields, match="kept by strategy 'other'"):
             step()
@@ -86,7 +87,8 @@ def test_a_newer_namespace_is_left_alone(world: World, step: str, fields: dict[A
     world.settle("w1", Outcome(claim, "dead"))
     claim = world.started()
     world.schedule("waits", delay_us=3600_000_000)
-    world.redis.hset(world.keys.plain("meta"), mapping=fields)
+    for name, value in fields.items():
+        world.redis.hset(world.keys.plain("meta"), name, value)
     before = world.redis.dbsize(), meta_of(world), world.states()
     with pytest.raises(NamespaceTooNew, match=f"{named}.*upgrade dueq"):
         _STEPS[step](world)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from support.world import World
 
+from dueq import strategies
 from dueq.core.clock import US
 from dueq.core.config import Settings
-from dueq.core.errors import DueqError, StrategyMismatch
+from dueq.core.errors import ConfigurationError, DueqError, StrategyMismatch
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import NewTask, Outcome
 
@@ -102,7 +103,10 @@ def test_mismatch_is_refused_by_the_store(world: World, count: int) -> None:
 
 def test_mismatch_is_refused_at_start(world: World) -> None:
     world.schedule("a")
+    other = next(name for name in strategies.names() if name != world.strategy.name)
     with pytest.raises(StrategyMismatch, match="is kept by"):
+        Namespace.open(replace(world.settings, strategy=other))
+    with pytest.raises(ConfigurationError, match="there is no strategy 'other'"):
         Namespace.open(replace(world.settings, strategy="other"))
     producer = world.adopt(Namespace.open(replace(world.settings, strategy=None)))
     assert producer.strategy.name == world.strategy.name

@@ -19,7 +19,7 @@ _WRITE: dict[bytes, Callable[[Any, bytes, Any], Any]] = {
     b"list": lambda redis, key, value: redis.rpush(key, *value),
     b"set": lambda redis, key, value: redis.sadd(key, *value),
     b"zset": lambda redis, key, value: redis.zadd(key, dict(value)),
-    b"hash": lambda redis, key, value: redis.hset(key, mapping=value),
+    b"hash": lambda redis, key, value: [redis.hset(key, *field) for field in value.items()],
 }
 
 Copy = dict[bytes, tuple[bytes, Any]]
