@@ -30,7 +30,7 @@ end
 
 Value = str | bytes | int
 
-_QUOTED = re.compile(r"Error running script .*?: -(?P<code>[A-Z]+) (?P<text>.*)", re.DOTALL)
+_QUOTED = re.compile(r"Error running script .*?: -?(?P<code>[A-Z]{2,}) (?P<text>.*)", re.DOTALL)
 _KINDS: dict[str, type[ResponseError]] = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
 
 
