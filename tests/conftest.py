@@ -26,6 +26,7 @@ _FIRST_ONLY = {
     "test_rivals",
     "test_migration_cuts",
     "test_yields",
+    "test_mistyped",
     "test_migration_under_load",
     "test_auditor_busy",
     "test_auditor_due",
