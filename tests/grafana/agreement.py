@@ -120,7 +120,7 @@ def _overview(scene: Scene) -> dict[str, Expected]:
         "Duplicates by cause/A": {by(cause=cause): found for cause, found in duplicates.items()},
         "Tasks by state/A": {
             by(state=state): exactly(dead if state == "dead" else 0)
-            for state in ("scheduled", "ready", "leased", "dead")
+            for state in DEFINITIONS["dueq_tasks"].labels["state"]
         },
         "Throughput/A": {by(): counted(sum(fact.scheduled for fact in facts)).over(span)},
         "Throughput/B": {by(): counted(starts, 1).over(span)},

@@ -93,7 +93,8 @@ def misspelt_queries_are_found_out(scene: Scene, subtests: pytest.Subtests) -> N
 def rules_give_finite_numbers(scene: Scene, subtests: pytest.Subtests) -> None:
     for name, rule in _RULES.items():
         with subtests.test("finite", rule=name):
-            parts = [rule["expr"]] if "record" in rule else list(operands(rule["expr"]))
+            # what was hours ago, before the run, has no value
+            parts = [rule["expr"]] if "record" in rule else [e for e in operands(rule["expr"]) if " offset " not in e]
             assert parts
             for expr in parts:
                 assert troubles(scene.prometheus, expr, scene.window, instant=True) == [], expr
@@ -135,8 +136,8 @@ def alerts_fire_for_what_happened_and_for_nothing_else(scene: Scene) -> None:
     facts = scene.facts.values()
     assert max(sum(late > 1 for late in fact.late) / len(fact.late) for fact in facts) > 0.0144, "not enough was late"
     assert sum(fact.kills for fact in facts) > 5
-    burns = {"DueqLatenessBurnFast", "DueqLatenessBurnSlow", "DueqLatenessBurnLong"}
-    assert scene.alerts == {*burns, "DueqDeadLetters", "DueqCrashLoop"}
+    # those that speak of six hours and of three days wait until Prometheus has seen that long
+    assert scene.alerts == {"DueqLatenessBurnFast", "DueqDeadLetters", "DueqCrashLoop"}
     assert scene.alerts < set(alerts())
 
 

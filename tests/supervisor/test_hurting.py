@@ -141,7 +141,7 @@ def test_whatever_fights_back_when_it_fails_is_buried_and_kills_nobody(case: Cas
     worker = case.worker()
     reasons = {
         "sour": "Sour: (its text raised SystemExit)",
-        "nameless": "Nameless: ",
+        "nameless": "Nameless",
         "spiked": "Spiked: spikes",
         "noted": "Noted: ",
     }

@@ -125,6 +125,8 @@ def test_a_key_of_another_type_makes_room_within_seconds(engine: Engine, tmp_pat
     write.after(0)("a")
     wait_until(lambda: _lines(engine) == ["a"], 30, what="the task runs")
     wait_until(lambda: engine.ask(process, "/readyz")[0] == 200, 30, what="nothing is refused any more")
-    assert client.zcard(keys.of("quarantine", "key")) == 3
+    # `busy` only repeats what the ready lists say: a step that meets it makes it anew, unless it is put apart before
+    kept = [name.decode() for name in client.zrange(keys.of("quarantine", "key"), 0, -1)]
+    assert {"again", "leased"} <= {name.rpartition(":")[2] for name in kept} <= {"again", "leased", "busy"}, kept
     assert {child.pid for child in engine.children(process)} == children
     assert engine.stop(process) == 0
