@@ -143,7 +143,7 @@ def test_whatever_fights_back_when_it_fails_is_buried_and_kills_nobody(case: Cas
         "sour": "Sour: (its text raised SystemExit)",
         "nameless": "Nameless",
         "spiked": "Spiked: spikes",
-        "noted": "Noted: ",
+        "noted": "Noted",
     }
     for which, reason in reasons.items():
         before = len(case.said())
