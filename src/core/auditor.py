@@ -10,10 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
-
-from redis.exceptions import OutOfMemoryError
 
 from . import keeping
 from .audit import Audit
@@ -35,12 +32,6 @@ _SPACING_S = 600.0
 _REST = 3
 """How many times as long as a step took nothing is done after it: others use Redis, too."""
 _LONGEST_REST_S = 1.0
-
-
-def ask_for_audit(namespace: Namespace) -> None:
-    """Something was recovered: what a process did as it died may have left something behind. For any process."""
-    with suppress(OutOfMemoryError):  # what was recovered matters more
-        namespace.client.set(namespace.keys.plain("recovered"), _now_s(namespace))
 
 
 class Auditor:

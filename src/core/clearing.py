@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from .auditor import ask_for_audit
+from .audit_request import ask_for_audit
 from .foreign import put_apart
 from .layout import mended
 from .namespace import Namespace

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
 
-from .auditor import ask_for_audit
+from .audit_request import ask_for_audit
 from .clock import US
 from .codec import readable_record
 from .foreign import put_apart

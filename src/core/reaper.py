@@ -6,7 +6,7 @@ import logging
 import time
 from typing import NamedTuple
 
-from .auditor import ask_for_audit
+from .audit_request import ask_for_audit
 from .clock import US
 from .connection import TRANSIENT
 from .namespace import Namespace

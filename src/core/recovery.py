@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import ResponseError
 
-from .auditor import ask_for_audit
+from .audit_request import ask_for_audit
 from .clock import now_us
 from .connection import TRANSIENT, Patience, described
 from .namespace import Namespace

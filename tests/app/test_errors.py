@@ -47,7 +47,7 @@ def test_a_database_that_is_not_there(redis_url: str, namespace: str, strategy_n
 
 
 def test_keys_of_another_program(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:
-    """Each key that a producer touches is of a wrong type, one after the other."""
+    """Each key that a producer touches is of a wrong type in turn: the call makes room and gets on, or says why not."""
     client, keys = connect(redis_url), Keys(namespace)
     wrong = [*keys.singles(), keys.record(ID), keys.journal(ID), keys.timer(strategy_name, "default")]
     said = []
@@ -65,7 +65,6 @@ def test_keys_of_another_program(redis_url: str, namespace: str, strategy_name: 
             said.append(str(error))
         finally:
             client.delete(*client.keys(keys.prefix + "*"))
-    assert said
     assert all("WRONGTYPE" in text and "namespace" in text for text in said)
 
 

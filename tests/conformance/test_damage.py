@@ -272,7 +272,13 @@ def test_keys_of_another_type_make_room(world: World, which: str) -> None:
     clearing = Clearing(world.main, lambda: refused)
     clearing.run_once()
     found = [one for one in in_quarantine(world) if one.kind == "key"]
-    assert {world.keys.prefix + one.id for one in found} == broken
+    # what only stands beside the tasks is dropped by the step that meets it, and made anew
+    beside = {
+        world.keys.journal("a"),
+        *(world.keys.plain(name) for name in ("stats", "wake", "guard", "busy", "reasons")),
+    }
+    apart = {world.keys.prefix + one.id for one in found}
+    assert broken - beside - {world.keys.of("bell", "q")} <= apart <= broken
     assert all(world.redis.exists(one.raw) for one in found), "whole as they are"
     world.main.claim()
     world.schedule("c", "d")
