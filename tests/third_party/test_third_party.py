@@ -26,7 +26,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(tmp_path)}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_it_passes_the_conformance_suite(environment: dict[str, str]) -> None:
     # what it does not promise: that no queue holds up another; names that are no text; an index of another type
     odd = "(rubbish_in and queues) and not engine_goes_on"
