@@ -202,9 +202,8 @@ class Wires:
 
     def ask_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
         """The answers to ``commands``, of which each is sent as soon as it is made; errors among them as values."""
-        wire = self._borrowed()
         answers: list[Any] = []
-        try:
+        with self.lent() as wire:
             sent = 0
             for command in commands:
                 wire.send(*command)
@@ -217,13 +216,7 @@ class Wires:
             for answer in answers:
                 if isinstance(answer, ResponseError):
                     _leave_replica(wire, answer)
-            return answers
-        except BaseException:
-            wire.close()
-            raise
-        finally:
-            if wire.is_open:
-                self._idle.append(wire)
+        return answers
 
     @contextmanager
     def lent(self, *fine: type[Exception]) -> Iterator[Wire]:
