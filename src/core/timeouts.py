@@ -8,6 +8,9 @@ from types import FrameType
 from typing import Any
 
 from .errors import TaskTimeout
+from .insist import Insistence
+
+_AGAIN_S = 0.001  # after a finalizer in which a timeout was ignored
 
 
 class Alarm:
@@ -17,6 +20,7 @@ class Alarm:
         self._seconds = 0.0
         self._armed = False
         self._handler = self._ring
+        self._insistence = Insistence(self._ring_again)
 
     def run(
         self, seconds: float | None, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -31,8 +35,9 @@ class Alarm:
         try:
             self._arm(seconds)
             try:
-                result = function(*args, **kwargs)
-                returned = True
+                with self._insistence:
+                    result = function(*args, **kwargs)
+                    returned = True
             finally:
                 self._disarm()
         except TaskTimeout:
@@ -58,4 +63,10 @@ class Alarm:
     def _ring(self, number: int, frame: FrameType | None) -> None:
         if self._armed:
             self._armed = False
-            raise TaskTimeout(f"the task ran longer than its soft timeout of {self._seconds:g} s")
+            late = TaskTimeout(f"the task ran longer than its soft timeout of {self._seconds:g} s")
+            self._insistence.raised = late
+            raise late
+
+    def _ring_again(self) -> None:
+        self._armed = True
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)

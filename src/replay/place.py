@@ -16,9 +16,11 @@ from ..core.config import Settings
 from ..core.connection import explained
 from ..core.embedded import EmbeddedServer
 from ..core.housekeeping import purge
+from ..core.insist import Insistence
 from ..core.namespace import Namespace
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_S = 0.001  # after a finalizer in which the end was ignored
 
 
 @contextlib.contextmanager
@@ -69,18 +71,24 @@ def terminable() -> Iterator[None]:
         yield
         return
 
-    told = False
+    told = 0
 
     def leave(number: int, frame: FrameType | None) -> None:
         nonlocal told
         if told:
             return
-        told = True
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + number)
+        told = number
+        insistence.raised = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        raise insistence.raised
 
-    with _handled(leave):
+    def again() -> None:
+        nonlocal told
+        number, told = told, 0
+        main = threading.get_ident()
+        threading.Timer(_AGAIN_S, signal.pthread_kill, (main, number)).start()
+
+    insistence = Insistence(again)
+    with _handled(leave), insistence:
         yield
 
 

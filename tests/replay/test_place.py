@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from support.finalizing import PLACES
 
 from dueq.replay.place import temporary_directory, terminable, undisturbed
+
+LONG_S = 20.0  # that it passes would fail the test
 
 
 @contextmanager
@@ -78,3 +82,19 @@ def test_the_directory_goes_although_a_signal_comes_meanwhile(monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt), terminable(), temporary_directory() as directory:
         pass
     assert not directory.exists()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_where_python_ignores_the_end_it_comes_again(
+    number: signal.Signals, kind: type[BaseException], place: Callable[[Callable[[], object]], None]
+) -> None:
+    def told_in_a_bad_place() -> None:
+        with terminable():
+            place(lambda: signal.raise_signal(number))
+            time.sleep(LONG_S)
+
+    began = time.monotonic()
+    with pytest.raises(kind):
+        told_in_a_bad_place()
+    assert time.monotonic() - began < LONG_S

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from support.finalizing import PLACES, in_del
 
 from dueq.core.app import Dueq
 from dueq.core.errors import ConfigurationError, TaskTimeout
@@ -125,3 +127,24 @@ def test_a_tasks_own_timeouts_outrank_the_apps() -> None:
 
     assert plain.timeouts == Timeouts(60, 90)
     assert own.timeouts == Timeouts(None, 5)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_where_python_ignores_it_it_comes_again(alarm: Alarm, place: Callable[[Callable[[], object]], None]) -> None:
+    def in_a_bad_place_at_the_time() -> None:
+        place(lambda: time.sleep(0.1))
+        time.sleep(LONG_S)
+
+    hook, began = sys.unraisablehook, time.monotonic()
+    for _ in range(2):
+        with pytest.raises(TaskTimeout):
+            alarm.run(0.03, in_a_bad_place_at_the_time, (), {})
+    assert time.monotonic() - began < LONG_S
+    assert sys.unraisablehook is hook
+
+
+def test_other_things_that_python_ignores_are_reported_as_ever(alarm: Alarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: reported.append(what.exc_type))
+    alarm.run(LONG_S, in_del, (lambda: 1 / 0,), {})
+    assert reported == [ZeroDivisionError]
