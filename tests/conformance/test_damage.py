@@ -109,6 +109,63 @@ def test_a_newer_record_whose_lease_ran_out_stays_leased(world: World) -> None:
     assert world.redis.zscore(world.keys.plain("leased"), lease) is not None
 
 
+def test_scheduling_onto_damaged_records(world: World) -> None:
+    """Their bytes go into quarantine, and the tasks are scheduled like any others."""
+    raws = {f"bad{at}": raw for at, raw in enumerate(DAMAGED.values())}
+    for id, raw in raws.items():
+        world.redis.hset(world.keys.record(id), id, raw)
+    new = [NewTask(id, "q", 0, b'["f",[]]', True) for id in ("a", *raws, "b", "bad0")]
+    assert [one.existing for one in world.store.schedule(new)] == [""] * (len(new) - 1) + ["scheduled"]
+    found = in_quarantine(world)
+    assert {one.id: one.raw for one in found} == raws
+    assert {one.kind for one in found} == {"record"}
+    assert all(world.keys.prefix + one.place == world.keys.record(one.id) for one in found)
+    assert all_run(world) == {"a", *raws, "b"}
+
+
+def test_scheduling_onto_a_newer_record_is_refused(world: World) -> None:
+    raw = b"2|S|whatever a newer dueq writes"
+    world.redis.hset(world.keys.record("newer"), "newer", raw)
+    with pytest.raises(DueqError, match="a newer dueq wrote"):
+        world.schedule("newer")
+    assert world.redis.hget(world.keys.record("newer"), "newer") == raw
+
+
+def test_what_a_worker_held_and_nobody_can_read_is_kept(world: World) -> None:
+    """Newer is set aside, damaged goes into quarantine; the rest is given back."""
+    newer, damaged = b"2|L|whatever a newer dueq writes", b"1|L|rubbish"
+    world.ready("good")
+    assert world.started("w1").id == "good"
+    for id, raw in (("newer", newer), ("bad", damaged)):
+        world.redis.hset(world.keys.record(id), id, raw)
+        world.redis.lpush(world.keys.of("held", "w1"), id)
+    world.redis.lpush(world.keys.of("held", "w1"), b"\xff", "gone")
+    assert [one.id for one in world.store.give_back("w1", "worker_lost", 9)] == ["good"]
+    assert world.redis.exists(world.keys.of("held", "w1")) == 0
+    assert world.store.unclaimed() == {("?", '"newer"'): 1}
+    assert world.redis.hget(world.keys.record("newer"), "newer") == newer
+    assert {(one.kind, one.place, one.raw) for one in in_quarantine(world)} == {
+        ("record", "held:w1", damaged),
+        ("entry", "held:w1", b""),
+    }
+    assert all_run(world) == {"good"}
+
+
+def test_what_was_put_aside_and_nobody_can_read_any_more_is_kept(world: World) -> None:
+    world.store.knows(["f"])
+    world.ready("newer", "bad", "good", calls="g")
+    world.take(want=9)
+    assert world.store.unclaimed() == {("q", "g"): 3}
+    newer, damaged = b"2|S|whatever a newer dueq writes", b""
+    world.redis.hset(world.keys.record("newer"), "newer", newer)
+    world.redis.hset(world.keys.record("bad"), "bad", damaged)
+    world.store.knows(["f", "g"])
+    assert all_run(world) == {"good"}
+    assert world.store.unclaimed() == {("q", '"newer"'): 1}
+    assert world.redis.hget(world.keys.record("newer"), "newer") == newer
+    assert [(one.kind, one.place, one.raw) for one in in_quarantine(world)] == [("record", "unclaimed:q", damaged)]
+
+
 def test_the_auditor_finds_damage_that_nobody_meets(world: World) -> None:
     world.schedule("good")
     for at, raw in enumerate(DAMAGED.values()):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 from ..codec import Record
+from ..errors import DueqError
 
 ALIVE_S = 45.0
 """How long after its last sign of life a supervisor is taken to be alive; it gives three in that time."""
@@ -37,6 +38,16 @@ Existing = Literal["", "scheduled", "leased", "dead"]
 
 EXISTING: dict[str, Existing] = {"S": "scheduled", "U": "scheduled", "H": "scheduled", "L": "leased", "D": "dead"}
 """The same for each state of a record."""
+
+
+def existing(state: str) -> Existing:
+    """What has an id, by the state of its record. Raises DueqError if only a newer dueq knows the state."""
+    if state not in EXISTING:
+        raise DueqError(
+            "a task's id is in use by a record that a newer dueq wrote, which was left as it is: upgrade dueq here, or "
+            "take another id"
+        )
+    return EXISTING[state]
 
 
 class NewTask(NamedTuple):

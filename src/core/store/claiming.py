@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import ring_dispatcher
 from ..clock import Clock
-from ..codec import ID, Record, is_call, is_newer, number, readable_record, task_of
+from ..codec import Record, is_call, number, readable_record, task_of
 from ..keys import LENIENT, Keys
 from ..steps import first_step
 from ..transactions import Session
 from .base import Aside
 from .edit import Edit, entry_of
 from .names import NEWER, KnownNames
-from .quarantine import quarantine
+from .quarantine import Oddity, oddity, put_away
 from .tokens import SeenTokens, first_token, has_lost
 from .unclaimed import put_aside
 
@@ -75,8 +75,8 @@ class Claiming:
             ours = record is not None and record.state == "S" and record.queue == entry.queue
             if record is not None and ours and record.due_us <= self.now_us:
                 token += self._claim(record, token, self.now_us + lease_us, start=start and not self.claims.records)
-            elif odd := _oddity(entry.id, raw):
-                self._set_apart(entry, odd, raw or b"")
+            elif odd := oddity(entry.id, raw):
+                self._set_apart(entry, odd, raw)
             else:
                 self._drop(entry, record if ours else None)
         put_aside(self.edit, self.claims.aside, self.now_us)
@@ -146,15 +146,13 @@ class Claiming:
             self.edit.add(waiting)  # it is not due yet, since this host's clock is behind another's: never lost
             self._readded = True
 
-    def _set_apart(self, entry: Taken, odd: Literal["newer", "record", "entry"], raw: bytes) -> None:
+    def _set_apart(self, entry: Taken, odd: Oddity, raw: bytes | None) -> None:
         """What a newer dueq wrote is put aside; what is damaged goes into quarantine."""
         if odd == "newer":
             self._put_aside(entry, NEWER)
-            return
-        self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
-        if odd == "record":
-            self.edit.commands.append(("HDEL", self._keys.record(entry.id), entry.id))
-        self.edit.commands += quarantine(self._keys, odd, f"ready:{entry.queue}", entry.id, raw, self.now_us)
+        elif odd:
+            self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
+            self.edit.commands += put_away(self._keys, odd, f"ready:{entry.queue}", entry.id, raw, self.now_us)
 
     def _put_aside(self, entry: Taken, name: str) -> None:
         self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
@@ -163,12 +161,3 @@ class Claiming:
     def _drop_void(self, task_id: str) -> None:
         self.edit.one_less_revoked(task_id, self._void[task_id])
         self._void[task_id] -= 1
-
-
-def _oddity(task_id: str, raw: bytes | None) -> Literal["newer", "record", "entry", ""]:
-    """What is wrong with an entry, whose record is ``raw``: see quarantine.lua."""
-    if raw is None:
-        return "" if ID.fullmatch(task_id) else "entry"
-    if readable_record(task_id, raw) is not None:
-        return ""
-    return "newer" if is_newer(raw) else "record"

@@ -1,6 +1,7 @@
 -- give_back: a worker is gone, or disowns what it holds: all of it can be run again at once.
 -- Guarantee: no more tasks a call than a short step can; every task leaves the held list together with its claim. A worker taken for
---   silent that has been heard of since keeps what it holds. The rings that the worker took with it are rung again.
+--   silent that has been heard of since keeps what it holds. The rings that the worker took with it are rung again. What a newer
+--   dueq wrote is put aside, and what is damaged goes into quarantine.
 -- KEYS[1] prefix
 -- ARGV    now, worker, cause ('w' worker lost, 'e' its life expired, 'u' it disowns what it never ran),
 --         most losses before a task is buried, since (microseconds; when the worker was lost),
@@ -18,7 +19,7 @@ end
 for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, STEP_TASKS - 1)) do
   local record = load(id)
   if bytes >= STEP_BYTES then break end
-  bytes = bytes + (record and record.body and #record.body or 0)
+  bytes = bytes + (record and #(record.body or record.raw) or 0)
   if record and record.worker == worker and (record.state == 'H' or record.state == 'L') then
     if record.state == 'H' and begun[record.token] then
       record.state, record.starts = 'L', record.starts + 1 -- word of it is still on its way, or lost
@@ -28,12 +29,18 @@ for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, STEP_TASKS - 1)) d
     local how = lose(id, record, forgotten and 'e' or cause, ARGV[5], innocent and 0 or tonumber(ARGV[4]), ARGV[6])
     for _, item in ipairs({ id, record.queue, how }) do reply[#reply + 1] = item end
   else
+    -- needs oddity, set_apart, put_aside
     redis.call('LREM', key_held(worker), 1, id)
+    local odd = (not record or record.raw) and oddity(id, record and record.raw)
     -- the store without scripts takes an entry first, and claims its task then: cut off in between, it leaves this, and
     -- the namespace may have been moved to a strategy with scripts since
     if record and record.state == 'S' then
       redis.call('RPUSH', key_ready(record.queue), id)
       ring_workers(record.queue, 1)
+    elseif odd == 'newer' then
+      put_aside({ ['?:"newer"'] = { whole(now), id } }) -- who can read it knows its queue
+    elseif odd then
+      set_apart(odd, 'held:' .. worker, id, record and record.raw)
     elseif is_revoked(id) then
       drop_revoked(id)
     end

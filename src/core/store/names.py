@@ -17,6 +17,8 @@ from ..keys import Keys
 
 NEWER = '"newer"'
 """Stands for the name of a record that a newer dueq wrote: no name has quotes in it."""
+NOWHERE = "?"
+"""Stands for the queue of such a record, where only the record says it: no queue is called so."""
 
 _FIELD = b"names:"
 _OLD_S = 86_400

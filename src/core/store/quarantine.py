@@ -12,10 +12,12 @@ from typing import Any, Literal, NamedTuple
 import redis
 
 from ..bells import Command
-from ..codec import number
+from ..codec import ID, is_newer, number, readable_record
 from ..keys import LENIENT, Keys
 from ..transactions import Session, Transactions
 
+Oddity = Literal["newer", "record", "entry", ""]
+"""A newer dueq wrote it; its record is damaged; no task can have this id; nothing is wrong."""
 Kind = Literal["record", "entry", "key"]
 KINDS: tuple[Kind, ...] = ("record", "entry", "key")
 """A damaged record; an entry of a list that can be the id of no task; a key that holds another type than dueq's."""
@@ -43,6 +45,23 @@ def quarantine(keys: Keys, kind: Kind, place: str, id: str, raw: bytes, now_us: 
         ("HSET", keys.plain("quarantined"), kind.encode() + b" " + what, raw),
         ("ZADD", keys.of("quarantine", kind), now_us, what),
     ]
+
+
+def oddity(task_id: str, raw: bytes | None) -> Oddity:
+    """What is wrong with an entry, whose record is ``raw``: see quarantine.lua."""
+    if raw is None:
+        return "" if ID.fullmatch(task_id) else "entry"
+    if readable_record(task_id, raw) is not None:
+        return ""
+    return "newer" if is_newer(raw) else "record"
+
+
+def put_away(
+    keys: Keys, odd: Literal["record", "entry"], place: str, task_id: str, raw: bytes | None, now_us: int
+) -> list[Command]:
+    """Commands for an entry that was taken out of ``place`` and cannot be read; its record, if any, is watched."""
+    erased: list[Command] = [("HDEL", keys.record(task_id), task_id)] if odd == "record" else []
+    return [*erased, *quarantine(keys, odd, place, task_id, raw or b"", now_us)]
 
 
 def set_apart(transactions: Transactions, keys: Keys, place: str, task_id: str, raw: bytes, now_us: int) -> bool:

@@ -1,5 +1,6 @@
 -- schedule: write new tasks' records and index them, or report those whose id is in use.
--- Guarantee: a record and its place in the timer index appear together; an id in use is left untouched.
+-- Guarantee: a record and its place in the timer index appear together; an id in use is left untouched, unless it is in use
+--   by a damaged record only: that goes into quarantine.
 -- KEYS[1] prefix
 -- ARGV    now, then per task: id, due ('+n' counts from now, in microseconds), queue, body
 -- Returns {now, then per task: 'new', or the state of the task that has the id}; of the first tasks only, where others have
@@ -17,7 +18,19 @@ for at = 2, #ARGV, 4 do
   local id, due, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
   local written = whole(due)
-  if redis.call('HSETNX', key_record(id), id, fresh(written, queue, ARGV[at + 3])) == 1 then
+  local record = fresh(written, queue, ARGV[at + 3])
+  local new, found = redis.call('HSETNX', key_record(id), id, record) == 1, nil
+  if not new then
+    -- needs oddity, set_apart
+    found = redis.call('HGET', key_record(id), id)
+    bytes = bytes + #found
+    if oddity(id, found) == 'record' then
+      set_apart('record', string.sub(key_record(id), #P + 1), id, found)
+      redis.call('HSET', key_record(id), id, record)
+      new = true
+    end
+  end
+  if new then
     if queue ~= last then
       count('scheduled', last, tasks) -- once per run of tasks of the same queue
       redis.call('SADD', key_queues(), queue)
@@ -28,11 +41,9 @@ for at = 2, #ARGV, 4 do
     note('scheduled', id, '{"due_us":' .. written .. '}', noted)
     reply[#reply + 1] = 'new'
   else
-    local found = redis.call('HGET', key_record(id), id)
-    reply[#reply + 1] = string.match(found, FIELDS) or '?' -- a record that this version cannot read
-    bytes = bytes + #found
-    if bytes >= STEP_BYTES then break end
+    reply[#reply + 1] = string.match(found, FIELDS) or '?' -- of a newer dueq
   end
+  if bytes >= STEP_BYTES then break end
 end
 count('scheduled', last, tasks)
 if earlier then ring_dispatcher() end

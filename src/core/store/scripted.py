@@ -9,11 +9,11 @@ import redis
 
 from ..clock import US, Clock
 from ..codec import Record
-from ..errors import DueqError, StrategyMismatch
+from ..errors import StrategyMismatch
 from ..keys import LENIENT, Keys
 from ..scripts import Script, Scripts, Value
 from ..steps import MOST_TASKS, steps
-from .base import ALIVE_S, EXISTING, Advance, Channel, Existing, Lost, NewTask, Outcome, Reaped, Scheduled
+from .base import ALIVE_S, Advance, Channel, Lost, NewTask, Outcome, Reaped, Scheduled, existing
 from .channels import ScriptedChannel, advanced, misses_names, publish, step_arguments
 from .crowds import Crowd, Crowds
 from .reading import KeyedStore
@@ -192,15 +192,7 @@ class ScriptedStore(KeyedStore):
 def _scheduled(reply: list[Any]) -> Iterator[Scheduled]:
     """What ``schedule.lua`` replied."""
     now = int(reply[0])
-    return (Scheduled(now, _existing(state)) for state in reply[1:])
-
-
-def _existing(state: bytes) -> Existing:
-    if state == b"new":
-        return ""
-    if state.decode(errors=LENIENT) not in EXISTING:
-        raise DueqError("a task's id is in use by a record that cannot be read: was it written by a newer dueq?")
-    return EXISTING[state.decode(errors=LENIENT)]
+    return (Scheduled(now, "" if state == b"new" else existing(state.decode(errors=LENIENT))) for state in reply[1:])
 
 
 def _size(claim: Record) -> int:

@@ -19,18 +19,19 @@ from ...strategies.base import TransactionalStrategy
 from .. import keeping
 from ..bells import Command, ring_dispatcher, ring_workers
 from ..clock import US, Clock
-from ..codec import Record, decode_record, is_newer, number, readable_record, task_of
+from ..codec import Record, is_newer, number, readable_record, task_of
 from ..errors import StrategyMismatch
 from ..keys import LENIENT, Keys
 from ..spared import repair
 from ..steps import MOST_TASKS, first_step, steps
 from ..transactions import Aborted, Session, Transactions
-from .base import ALIVE_S, EXISTING, Advance, Aside, Channel, Lost, NewTask, Outcome, Reaped, Scheduled
+from .base import ALIVE_S, Advance, Aside, Channel, Lost, NewTask, Outcome, Reaped, Scheduled, existing
 from .channels import PromptChannel
 from .edit import Edit, entry_of
 from .forgetting import Forgetting
 from .mending import Mending
-from .quarantine import quarantine
+from .names import NEWER, NOWHERE
+from .quarantine import oddity, put_away
 from .reading import KeyedStore
 from .rerunning import Rerunning
 from .taking import Taking
@@ -51,7 +52,7 @@ class TransactionalStore(KeyedStore):
     def __init__(self, client: redis.Redis, keys: Keys, index: TransactionalStrategy, clock: Clock) -> None:
         super().__init__(client, keys, clock)
         self._index, self._transactions = index, Transactions(client, repair(keys))
-        self._unclaimed = Unclaimed(self._transactions, keys, index, self._names)
+        self._unclaimed = Unclaimed(self._transactions, keys, index, clock, self._names)
         self._taking = Taking(self._transactions, keys, index, clock, self._names, self._unclaimed)
         self._mending = Mending(self._transactions, keys)
         self._forgetting = Forgetting(self._transactions, keys, index.name)
@@ -90,7 +91,11 @@ class TransactionalStore(KeyedStore):
         new: dict[str, Record] = {}
         results = []
         for task, raw in zip(tasks, raws, strict=True):
-            if raw is None and task.id not in new:
+            damaged = oddity(task.id, raw) == "record"
+            if (raw is None or damaged) and task.id not in new:
+                if damaged:
+                    place = self._keys.record(task.id).removeprefix(self._keys.prefix)
+                    edit.commands += put_away(self._keys, "record", place, task.id, raw, now)
                 due = max(now, now + task.due if task.relative else task.due)
                 record = Record(task.id, "S", due, task.queue, 0, 0, 0, "", 0, 0, "", task.body)
                 edit.save(record)
@@ -99,8 +104,9 @@ class TransactionalStore(KeyedStore):
                 new[task.id] = record
                 results.append(Scheduled(now, ""))
             else:
-                state = "S" if raw is None else decode_record(task.id, raw).state
-                results.append(Scheduled(now, EXISTING[state]))
+                record_now = readable_record(task.id, raw)
+                state = "S" if task.id in new else record_now.state if record_now else "?"
+                results.append(Scheduled(now, existing(state)))
         if new:
             if free:
                 edit.commands += keeping.written(self._keys, self._index.name, self._index.store, "producer")
@@ -281,7 +287,7 @@ class TransactionalStore(KeyedStore):
         *replies, agains = self._load(session, names, more)
         raws, voids = replies[: len(names)], replies[len(names) :]
         count = first_step(map(_length, raws))
-        lost = []
+        lost, asides = list[Lost](), list[Aside]()
         for name, raw, revoked, again in [*zip(names, raws, voids, agains, strict=True)][:count]:
             record = readable_record(name, raw)
             if record is not None and record.worker == worker and record.state in ("H", "L"):
@@ -295,8 +301,13 @@ class TransactionalStore(KeyedStore):
             edit.commands.append(("LREM", held, 1, name))
             if record is not None and record.state == "S":
                 edit.make_ready(record)  # taken, but the worker did not come to claim it
+            elif (odd := oddity(name, raw)) == "newer":
+                asides.append(Aside(NOWHERE, NEWER, name))
+            elif odd:
+                edit.commands += put_away(self._keys, odd, f"held:{worker}", name, raw, now)
             elif revoked is not None:
                 edit.one_less_revoked(name, number(revoked))
+        put_aside(edit, asides, now)
         self._commit(session, edit)
         return lost
 
@@ -345,8 +356,7 @@ class TransactionalStore(KeyedStore):
             elif record is None or record.state != "L" or record.queue != queue:
                 edit.commands.append(("ZREM", leased, lease))
                 if record is None and raw is not None:
-                    edit.commands.append(("HDEL", self._keys.record(task_id), task_id))
-                    edit.commands += quarantine(self._keys, "record", f"leased:{queue}", task_id, raw, now)
+                    edit.commands += put_away(self._keys, "record", f"leased:{queue}", task_id, raw, now)
             elif end is not None and float(end) <= now:
                 how = edit.lose(record, "lease_expired", int(float(end)) - lease_us, most_losses, now)
                 lost.append(Lost(record.id, record.queue, how))

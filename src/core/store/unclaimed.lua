@@ -56,7 +56,8 @@ local function take_aside(queue, names, lists, held)
     if of == queue and string.byte(name) ~= 34 and (not names or string.find(names, '"' .. name .. '"', 1, true)) then
       for _, id in ipairs(redis.call('ZRANGE', key_unclaimed(list), 0, 9)) do
         redis.call('ZREM', key_unclaimed(list), id)
-        local raw = redis.call('HGET', key_record(id), id) or ''
+        local found = redis.call('HGET', key_record(id), id)
+        local raw, odd = found or '', oddity(id, found)
         local due, in_queue, before, after = waiting((string.gsub(raw, '^1|U|', '1|S|')))
         if string.sub(raw, 1, 4) == '1|U|' and in_queue == queue then
           if due <= now then
@@ -66,6 +67,10 @@ local function take_aside(queue, names, lists, held)
           end
           redis.call('HSET', key_record(id), id, '1|S|' .. before .. '|' .. after) -- this server's clock is behind
           if timer_add(queue, id, due) then ring_dispatcher() end
+        elseif odd == 'newer' then
+          put_aside({ [queue .. ':"newer"'] = { whole(now), id } })
+        elseif odd then
+          set_apart(odd, 'unclaimed:' .. queue, id, found)
         end
       end
       tidy_aside(list)

@@ -11,12 +11,14 @@ from typing import Any
 
 from ...strategies.base import TransactionalStrategy
 from ..bells import Command, ring
+from ..clock import Clock
 from ..codec import Record, readable_record, task_of
-from ..keys import Keys
+from ..keys import LENIENT, Keys
 from ..transactions import Session, Transactions
 from .base import Aside
 from .edit import Edit
 from .names import NEWER, KnownNames, ring_knowing
+from .quarantine import oddity, put_away
 
 _LISTS = 1000
 
@@ -68,8 +70,16 @@ def leave_aside(edit: Edit, record: Record) -> None:
 class Unclaimed:
     """What was put aside, for the workers of a server without scripts."""
 
-    def __init__(self, transactions: Transactions, keys: Keys, index: TransactionalStrategy, names: KnownNames) -> None:
+    def __init__(
+        self,
+        transactions: Transactions,
+        keys: Keys,
+        index: TransactionalStrategy,
+        clock: Clock,
+        names: KnownNames,
+    ) -> None:
         self._transactions, self._keys, self._index, self._names = transactions, keys, index, names
+        self._clock = clock
 
     def take_back(self, queues: Sequence[str], most: int) -> None:
         """Make ready what was put aside in ``queues`` under names that this process knows, ``most`` tasks at most.
@@ -79,25 +89,33 @@ class Unclaimed:
         aside = self._keys.plain("aside")
         [rows] = self._transactions.trip([("ZRANGE", aside, 0, _LISTS - 1)])
         for queue, name in pairs(rows):
-            if most > 0 and queue in queues and name in self._names:
-                most -= self._transactions.run(
+            more = queue in queues and name in self._names
+            while more and most > 0:
+                ready, more = self._transactions.run(
                     lambda session, queue=queue, name=name, most=most: self._take(session, queue, name, most)  # type: ignore[misc]
                 )
+                most -= ready
 
-    def _take(self, session: Session, queue: str, name: str, most: int) -> int:
+    def _take(self, session: Session, queue: str, name: str, most: int) -> tuple[int, bool]:
+        """How many became ready, and whether there are more."""
         aside, key = self._keys.plain("aside"), list_of(self._keys, queue, name)
         session.watch(key, aside)
         ids, lists = session.read([("ZRANGE", key, 0, most), ("ZCARD", aside)])
-        taken = [raw.decode("utf-8", "backslashreplace") for raw in ids[:most]]
+        taken = [raw.decode(errors=LENIENT) for raw in ids[:most]]
         shards = [self._keys.record(task_id) for task_id in taken]
         session.watch(*shards)
         raws = session.read([("HGET", shard, task_id) for shard, task_id in zip(shards, taken, strict=True)])
-        edit = Edit(self._keys, self._index)
+        now, edit, newer, ready = self._clock.now_us(), Edit(self._keys, self._index), list[Aside](), 0
         for task_id, raw in reversed(list(zip(taken, raws, strict=True))):
             record = readable_record(task_id, raw)
             if record is not None and record.state == "U" and record.queue == queue:
                 edit.save(record._replace(state="S"))
                 edit.make_ready(record)
+                ready += 1
+            elif (odd := oddity(task_id, raw)) == "newer":
+                newer.append(Aside(queue, NEWER, task_id))
+            elif odd:
+                edit.commands += put_away(self._keys, odd, f"unclaimed:{queue}", task_id, raw, now)
         edit.commands += [("ZREM", key, raw) for raw in ids[:most]]
         if len(ids) <= most:
             edit.commands.append(("ZREM", aside, entry_in_aside(queue, name)))
@@ -105,8 +123,9 @@ class Unclaimed:
                 edit.commands.append(("HDEL", self._keys.plain("meta"), "aside"))
         elif self._names.field:
             edit.commands += ring(self._keys, self._names.field, 1)  # there is more, for another
+        put_aside(edit, newer, now)
         session.commit([*edit.commands, *edit.rings()])
-        return len(taken)
+        return ready, len(ids) > most
 
     def tidy(self, queue: str, name: str) -> None:
         """A list may be empty by now: then it is not listed any more."""
