@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import os
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from .arguments import Signature
 from .clock import Delay, When, datetime_of, delay_us, due_us
 from .codec import check_id, encode_body
 from .config import Settings, from_environment
-from .connection import explained
-from .context import Context, asked_again, running
-from .deadline import within
 from .definition import check_function, check_policy, name_of
 from .errors import (
     ConfigurationError,
     DueqError,
     InvalidTask,
-    NamespaceMigrating,
     ServerRefused,
     ServerUnavailable,
-    StrategyMismatch,
     UnknownTask,
 )
-from .getting_on import answered, scheduled
 from .keys import check_name
-from .namespace import Namespace
-from .replication import confirm, primary
 from .retry import Backoff, Timeouts, check_seconds
+from .shadowed import imports_of_ours
 from .store.base import NewTask, Scheduled
+
+if TYPE_CHECKING:
+    from .producer import Producer
 
 log = logging.getLogger("dueq.producer")
 
@@ -198,6 +195,8 @@ def _renew_locks() -> None:
     # a fork copies a lock as it is, also if a thread held it that the child does not have
     for app in _apps:
         app._lock = threading.Lock()
+        if app._producer is not None:
+            app._producer.renew_lock()
 
 
 os.register_at_fork(after_in_child=_renew_locks)
@@ -226,11 +225,11 @@ class Dueq:
         ``redis_timeout`` is how many seconds a call may wait for Redis, for each thousand tasks that it schedules; each
         call can have its own. Once they are over it raises ServerUnavailable, whose ``ids`` make asking again safe.
         """
-        self.settings = from_environment(redis_url, namespace, strategy, max_payload)
+        self._settings = from_environment(redis_url, namespace, strategy, max_payload)
         self.redis_timeout = check_seconds("redis_timeout", redis_timeout)
         self.timeouts = Timeouts(soft_timeout, hard_timeout)
         self._tasks: dict[str, Task[..., Any]] = {}
-        self._namespace: Namespace | None = None
+        self._producer: Producer | None = None
         self._lock = threading.Lock()
         _apps.add(self)
 
@@ -383,12 +382,12 @@ class Dueq:
         check_seconds("replicas_within", replicas_within)
         handles: list[Handle] = []
         try:
-            asked = self._asked(lambda space: primary(space.client), redis_timeout) if replicas > 0 else ""
+            asked = self._asking().primary(self._limit(redis_timeout)) if replicas > 0 else ""
             for at in range(0, len(wanted), _PER_TRIP):
                 self._schedule(wanted[at : at + _PER_TRIP], handles, redis_timeout)
             if replicas > 0:
                 limit = max(self._limit(redis_timeout), replicas_within + _REPLY_S)
-                self._asked(lambda space: confirm(space.client, space.keys, replicas, replicas_within, asked), limit)
+                self._asking().confirm(replicas, replicas_within, asked, limit)
         except DueqError as error:
             raise _with_ids(error, wanted, handles) from error.__cause__
         return handles
@@ -397,16 +396,8 @@ class Dueq:
         """Schedule as many as go in one round trip, and append their handles."""
         new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in calls]
         done: list[Scheduled] = []
-
-        def rest(namespace: Namespace) -> None:
-            try:
-                _schedule_all(namespace, new[len(done) :], done)
-            except StrategyMismatch as error:
-                done.extend(error.scheduled)  # or they would look like others' tasks, asked again
-                raise
-
         try:
-            self._asked(rest, redis_timeout)
+            self._asking().schedule(new, done, self._limit(redis_timeout))
         finally:
             for call, result in zip(calls, done, strict=False):
                 due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
@@ -422,7 +413,8 @@ class Dueq:
         If Redis fails or does not answer in ``redis_timeout`` seconds, nobody knows: asking again is safe.
         """
         check_id(task_id)
-        return self._of_one(task_id, lambda namespace: _cancel(namespace, task_id), redis_timeout)
+        with self._of_one(task_id):
+            return self._asking().cancel(task_id, self._limit(redis_timeout))
 
     def reschedule(
         self,
@@ -437,14 +429,14 @@ class Dueq:
         if (at is None) == (after is None):
             raise InvalidTask("reschedule needs either at= or after=")
         due, relative = (due_us(at), False) if at is not None else (delay_us(after or 0), True)
-        moved = self._of_one(
-            task_id, lambda namespace: namespace.store.reschedule(task_id, due, relative=relative), redis_timeout
-        )
-        return moved is not None
+        with self._of_one(task_id):
+            return self._asking().reschedule(task_id, due, relative, self._limit(redis_timeout))
 
-    def _of_one(self, task_id: str, question: Callable[[Namespace], R], redis_timeout: float | None) -> R:
+    @contextlib.contextmanager
+    def _of_one(self, task_id: str) -> Iterator[None]:
+        """What is done here is about ``task_id``, and its errors say so."""
         try:
-            return self._asked(question, redis_timeout)
+            yield
         except DueqError as error:
             error.ids = (task_id,)
             raise
@@ -457,66 +449,27 @@ class Dueq:
         That is read from Redis: tasks that schedule tasks can do so, too, when the namespace is moved to another one.
         """
         with self._lock:
-            self.settings = replace(settings, strategy=None, max_payload=self.settings.max_payload)
-            self._namespace = None
+            self._settings = replace(settings, strategy=None, max_payload=self.settings.max_payload)
+            self._producer = None
 
     def _limit(self, redis_timeout: float | None) -> float:
         return self.redis_timeout if redis_timeout is None else check_seconds("redis_timeout", redis_timeout)
 
-    def _asked(self, question: Callable[[Namespace], R], redis_timeout: float | None) -> R:
-        """The answer to ``question``, asked again if the namespace was moved to another strategy meanwhile."""
-        with within(self._limit(redis_timeout)):
-            namespace = self._reached()
-            try:
-                with explained(namespace.settings.redis_url or ""):
-                    return answered(question, namespace)
-            except NamespaceMigrating:
-                raise
-            except StrategyMismatch:
-                if self.settings.strategy is not None:
-                    raise
-            with self._lock:
-                if self._namespace is namespace:
-                    self._namespace = None
-            namespace = self._reached()
-            with explained(namespace.settings.redis_url or ""):
-                return answered(question, namespace)
+    @property
+    def settings(self) -> Settings:
+        """Where the tasks are scheduled; with the address of the server that was started for them, once one was."""
+        return self._settings if self._producer is None else self._producer.settings
 
-    def _reached(self) -> Namespace:
-        if (known := self._namespace) is not None:
+    def _asking(self) -> Producer:
+        if (known := self._producer) is not None:
             return known
+        with imports_of_ours():
+            from .producer import Producer  # what speaks to Redis takes longer to import than all the rest
+
         with self._lock:
-            if self._namespace is None:
-                self._namespace = Namespace.open(self.settings)
-                # the address stays, be it that of a server started for this; the strategy may be another one later
-                self.settings = replace(self.settings, redis_url=self._namespace.settings.redis_url)
-            return self._namespace
-
-
-def _own_run(namespace: Namespace) -> Context | None:
-    """The task of this namespace that is running here, if any is."""
-    context = running.get(None)
-    return context if context is not None and context.namespace == namespace.keys.namespace else None
-
-
-def _schedule_all(namespace: Namespace, tasks: Sequence[NewTask], done: list[Scheduled]) -> None:
-    """Schedule ``tasks`` and append what came of them; the one that is running here, for after its run."""
-    own = _own_run(namespace)
-    if own is None or all(task.id != own.id for task in tasks):
-        done.extend(scheduled(namespace, tasks))
-        return
-    for task in tasks:
-        now = namespace.store.again(task, own.token) if task.id == own.id else None
-        if now is not None:
-            asked_again.add(own.token)
-        done += namespace.store.schedule([task]) if now is None else [Scheduled(now, "", again=True)]
-
-
-def _cancel(namespace: Namespace, task_id: str) -> bool:
-    own = _own_run(namespace)
-    if own is not None and own.id == task_id and namespace.store.forget_again(task_id, own.token):
-        return True
-    return namespace.store.cancel(task_id)
+            if self._producer is None:
+                self._producer = Producer(self._settings)
+            return self._producer
 
 
 def _warn_of(handles: Sequence[Handle]) -> None:

@@ -9,11 +9,12 @@ import math
 import time
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
-
-import redis
+from typing import TYPE_CHECKING, ClassVar
 
 from .errors import InvalidTask, NaiveDatetime
+
+if TYPE_CHECKING:
+    import redis
 
 US = 1_000_000
 """Microseconds in a second."""

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 
 class Insistence:
-    """Inside the ``with``, ``again`` is called when ``raised`` was ignored. For the main thread, where handlers run."""
+    """Inside the ``with``, what a handler raises by ``insist`` is asked for again by ``again`` if it was ignored.
+
+    For the main thread, where handlers run.
+    """
 
     def __init__(self, again: Callable[[], object]) -> None:
-        """``again`` has to see to it that the signal comes once more, later: it is itself called where nothing can be
-        raised."""
+        """``again`` has to see to it that the signal comes once more, a little later."""
         self._again = again
         self._hook = self._ignored  # one object, so that it is known again
-        self.raised: BaseException | None = None
-        """What the handler has raised last."""
+        self._raised: BaseException | None = None
 
     def __enter__(self) -> None:
-        self.raised = None
+        self._raised = None
         if sys.unraisablehook is not self._hook:  # it is, if what was raised left by way of __exit__ before its end
             self._before, sys.unraisablehook = sys.unraisablehook, self._hook
 
@@ -33,10 +34,23 @@ class Insistence:
     ) -> None:
         if sys.unraisablehook is self._hook:  # else somebody else's, who may call ours
             sys.unraisablehook = self._before
-        self.raised = None
+        self._raised = None
+
+    def insist(self, error: BaseException, frame: FrameType | None) -> None:
+        """Raise ``error`` in what the signal has interrupted, which ``frame`` is. For the handler."""
+        while frame is not None:
+            if frame.f_code is _HOOK:  # what is raised there is ignored, too, and nobody is told
+                self._again()
+                return
+            frame = frame.f_back
+        self._raised = error
+        raise error
 
     def _ignored(self, what: Any) -> None:
-        if self.raised is not None and what.exc_value is self.raised:
+        if self._raised is not None and what.exc_value is self._raised:
             self._again()
         else:
             self._before(what)
+
+
+_HOOK = Insistence._ignored.__code__

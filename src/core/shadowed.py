@@ -1,19 +1,31 @@
 """Modules of the user's that hide ones that dueq, or Python itself, needs: a file called queue.py, or redis.py.
 
-Imports nothing but what Python has loaded anyway: it is asked when an import has failed.
+Imports next to nothing: it is needed when an import has failed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
 import sys
+from collections.abc import Iterator
 
 _NEEDED = frozenset(
     {"redis", "hiredis", "multiprocess", "dill", "prometheus_client", "psutil", "setproctitle", "typer", "rich"}
 )
 _CHILDREN_IMPORT = "import dueq.core.roles, dueq.core.process, dueq.core.worker, dueq.core.dispatcher"
 _TRIAL_S = 30.0
+
+
+@contextlib.contextmanager
+def imports_of_ours() -> Iterator[None]:
+    """What is imported here is ours: if that fails for such a file, the ImportError names it."""
+    try:
+        yield
+    except (ImportError, AttributeError) as error:
+        if files := hiding_loaded():
+            raise ImportError(complaint(files)) from error
+        raise
 
 
 def hiding(directory: str) -> list[str]:
@@ -39,6 +51,8 @@ def hiding_loaded() -> list[str]:
 
 def breaks_children(directory: str) -> bool:
     """Whether a child process, which looks for modules in ``directory`` first, cannot import what it needs."""
+    import subprocess
+
     program = f"import sys; sys.path.insert(0, {directory!r}); {_CHILDREN_IMPORT}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place != directory)}
     tried = subprocess.run(

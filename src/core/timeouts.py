@@ -10,7 +10,8 @@ from typing import Any
 from .errors import TaskTimeout
 from .insist import Insistence
 
-_AGAIN_S = 0.001  # after a finalizer in which a timeout was ignored
+_AGAIN_S = 0.05  # an alarm just before a call that blocks does not interrupt it: the next one does
+_SOON_S = 0.001  # after a finalizer in which a timeout was ignored
 
 
 class Alarm:
@@ -48,7 +49,7 @@ class Alarm:
     def _arm(self, seconds: float) -> None:
         signal.signal(signal.SIGALRM, self._handler)  # each time: the last task may have set one of its own
         self._seconds, self._armed = seconds, True
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
 
     def _disarm(self) -> None:
         self._armed = False
@@ -62,11 +63,10 @@ class Alarm:
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         if self._armed:
-            self._armed = False
+            self._disarm()
             late = TaskTimeout(f"the task ran longer than its soft timeout of {self._seconds:g} s")
-            self._insistence.raised = late
-            raise late
+            self._insistence.insist(late, frame)
 
     def _ring_again(self) -> None:
         self._armed = True
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        signal.setitimer(signal.ITIMER_REAL, _SOON_S, _AGAIN_S)

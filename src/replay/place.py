@@ -78,8 +78,8 @@ def terminable() -> Iterator[None]:
         if told:
             return
         told = number
-        insistence.raised = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
-        raise insistence.raised
+        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        insistence.insist(error, frame)
 
     def again() -> None:
         nonlocal told

@@ -99,6 +99,7 @@ def test_a_module_that_hides_one(name: str, here: Path) -> None:
     (here / name).write_text("x = 1\n")
     with pytest.raises(ConfigurationError, match=f"{here / name} hides a module"):
         load("shop:app")
+    (here / "shop.py").write_text(f"{APP}\nf.after(1)()\n")
     assert f"{here / name} hides a module" in run(here, "shop.py").stderr.splitlines()[-1]
 
 

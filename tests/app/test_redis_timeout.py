@@ -104,8 +104,8 @@ def test_of_many_the_error_says_which(own_server: str, strategy_name: str) -> No
     task = app.task(name="f")(lambda n: None)
     calls = [task.call_after(3600, id=f"t{n}")(n) for n in range(3500)]
     app.schedule_many(calls[:1])  # connected
-    assert app._namespace is not None
-    schedule, trips = app._namespace.store.schedule, list[int]()
+    store = app._asking().reached().store
+    schedule, trips = store.schedule, list[int]()
 
     def schedule_until(tasks: Any) -> Any:
         trips.append(len(tasks))
@@ -114,7 +114,7 @@ def test_of_many_the_error_says_which(own_server: str, strategy_name: str) -> No
         with frozen(own_server):
             return schedule(tasks)
 
-    app._namespace.store.schedule = schedule_until  # type: ignore[method-assign]
+    store.schedule = schedule_until  # type: ignore[method-assign]
     with pytest.raises(ServerUnavailable) as caught:
         app.schedule_many(calls, redis_timeout=2)
     error = caught.value
@@ -123,7 +123,7 @@ def test_of_many_the_error_says_which(own_server: str, strategy_name: str) -> No
     assert list(error.ids) == [f"t{n}" for n in range(3500)]
     assert "2,000 of 3,500 tasks are scheduled" in str(error)
     assert "of the 1,000 after them" in str(error)
-    app._namespace.store.schedule = schedule  # type: ignore[method-assign]
+    store.schedule = schedule  # type: ignore[method-assign]
     again = app.schedule_many(calls, redis_timeout=60)
     assert {handle.state for handle in again} == {"scheduled"}
     assert sum(handle.created for handle in again[2000:]) >= 500

@@ -143,6 +143,19 @@ def test_where_python_ignores_it_it_comes_again(alarm: Alarm, place: Callable[[C
     assert sys.unraisablehook is hook
 
 
+def test_it_comes_again_after_a_report_of_something_else(alarm: Alarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: time.sleep(0.1))
+
+    def reported_at_the_time() -> None:
+        in_del(lambda: 1 / 0)
+        time.sleep(LONG_S)
+
+    began = time.monotonic()
+    with pytest.raises(TaskTimeout):
+        alarm.run(0.03, reported_at_the_time, (), {})
+    assert time.monotonic() - began < LONG_S
+
+
 def test_other_things_that_python_ignores_are_reported_as_ever(alarm: Alarm, monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda what: reported.append(what.exc_type))
