@@ -374,6 +374,36 @@ def test_a_start_lost_after_something_was_taken_is_not_taken_for_done(world: Wor
     other.leave()
 
 
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_a_start_lost_after_redis_lost_data_is_not_taken_for_done(world: World) -> None:
+    """A Redis that forgot may have given others what this worker holds, although the number is right."""
+    world.ready(*[f"t{number}" for number in range(TASKS)])
+    worker, other = Hired(world.actor(), prefetch=5), Hired(world.actor(), prefetch=1, name="w2")
+    while not worker.hands._taking or not worker.starts:
+        world.redis.set(world.keys.plain("token"), 1)
+        assert worker.turn() is not None
+    wire = worker.hands._channel._wire  # type: ignore[attr-defined]
+    assert wire.readable(5), "that Redis lost data is on its way"
+    server = int(world.redis.info()["process_id"])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        begun = worker.turn()
+        assert begun is not None, "begun on trust"
+        worker.hands._hear(1)
+        wire._connection.disconnect()  # and word of that start, or its answer, is lost
+    finally:
+        os.kill(server, signal.SIGCONT)
+    while begun.id not in other.starts:  # the word of the start may get there late
+        world.store.give_back(WORKER, "worker_lost", 99)
+        other.turns()
+    before = worker.counted("dueq_duplicates_total", cause="stale_ack")
+    worker.turns()
+    assert worker.counted("dueq_duplicates_total", cause="stale_ack") > before
+    worker.leave()
+    other.leave()
+
+
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_what_is_given_back_is_not_begun_by_a_late_answer(world: World) -> None:
     count = 20
