@@ -15,6 +15,8 @@ from ..core.connection import redact
 from ..core.housekeeping import holders
 from ..core.namespace import Namespace
 from ..core.registry import Supervisor
+from ..core.store.names import NEWER
+from ..core.store.quarantine import Kind, counts
 from ..core.store.unclaimed import legible, list_of
 from . import engines
 from .output import timestamp
@@ -58,6 +60,13 @@ class Overview:
     workers: dict[str, int]
     unclaimed: dict[tuple[str, str], int]
     """How many tasks were put aside, by queue and by the name that they call."""
+    quarantined: dict[Kind, int]
+    """How many things of each kind could not be read and are in quarantine."""
+
+    @property
+    def newer(self) -> int:
+        """How many tasks were put aside because a newer dueq wrote them."""
+        return sum(tasks for (_, name), tasks in self.unclaimed.items() if name == NEWER)
 
     @property
     def warnings(self) -> list[str]:
@@ -93,6 +102,8 @@ class Overview:
                 {"queue": queue, "task": legible(name), "tasks": tasks}
                 for (queue, name), tasks in self.unclaimed.items()
             ],
+            "quarantined": self.quarantined,
+            "newer": self.newer,
         }
 
 
@@ -108,8 +119,8 @@ def overview(namespace: Namespace) -> Overview:
         waiting = [due for due in (census.oldest_due_us, depth.oldest_ready_us) if due is not None]
         overdue = max(0, now - min(waiting)) / US if waiting else 0.0
         due = census.oldest_due_us
-        counts = census.scheduled, depth.ready, depth.leased, put_aside[name], depth.dead
-        queues.append(QueueView(name, *counts, due, overdue))
+        numbers = census.scheduled, depth.ready, depth.leased, put_aside[name], depth.dead
+        queues.append(QueueView(name, *numbers, due, overdue))
     info = _info(namespace)
     return Overview(
         redact(namespace.settings.redis_url or ""),
@@ -122,6 +133,7 @@ def overview(namespace: Namespace) -> Overview:
         registry.supervisors(namespace),
         holders(namespace),
         aside,
+        counts(namespace.client, namespace.keys),
     )
 
 

@@ -23,7 +23,8 @@ def quarantine(
 
     record: a damaged record of a task. entry: something in a list of tasks
     that is no id. key: a key that held another type than dueq's; its
-    bytes are the name that it has now. With --json the bytes are whole,
+    bytes are the name that it has now. field: what stood in meta, where
+    no dueq writes such a thing. With --json the bytes are whole,
     in base64, so that what is in them can be scheduled again.
 
     \b

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..core.clock import US
+from ..core.store.names import NEWER
 from ..core.store.unclaimed import legible
 from . import engines
 from .options import Json, NamespaceName, RedisUrl, opened
@@ -40,7 +41,8 @@ def status(
     scheduled: not due yet. ready: due, waiting for a worker. leased: running.
     unclaimed: due, but no worker that met it knows its task's name: put aside,
     not started. dead: given up after its retries (dueq dead list). overdue: how late the
-    oldest task is that is due and has not started.
+    oldest task is that is due and has not started. What could not be read, and
+    tasks that a newer dueq wrote, are said below, with what to do next.
 
     \b
     Examples:
@@ -81,10 +83,24 @@ def _drawn(view: Overview, every: bool) -> Group:
     aside = [
         words(f"{tasks:,} of queue {queue} call {legible(name)}: put aside, until a worker comes that knows it")
         for (queue, name), tasks in view.unclaimed.items()
+        if name != NEWER
     ]
     engine = supervisors or [Text("no supervisor is registered")]
     held = workers or [Text("no worker holds a task")]
-    return Group(head, *warnings, Text(), queues, *aside, Text(), *engine, *held)
+    return Group(head, *warnings, Text(), queues, *aside, *_unreadable(view), Text(), *engine, *held)
+
+
+def _unreadable(view: Overview) -> list[Text]:
+    """What this dueq cannot read, and what to do about it."""
+    lines: list[Text] = []
+    if view.newer:
+        tasks = "1 task" if view.newer == 1 else f"{view.newer:,} tasks"
+        lines.append(words(f"{tasks} set aside, written by a newer dueq: upgrade dueq here to run them", "yellow"))
+    if any(view.quarantined.values()):
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in view.quarantined.items() if count)
+        text = f"in quarantine, since nothing could read it: {kinds}; dueq quarantine shows what, and where it was"
+        lines.append(words(text, "yellow"))
+    return lines
 
 
 def _deepest(queues: Sequence[QueueView]) -> list[QueueView]:

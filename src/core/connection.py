@@ -44,6 +44,7 @@ from .addresses import options_of
 from .errors import (
     ConfigurationError,
     DueqError,
+    NamespaceDamaged,
     ServerRefused,
     ServerUnavailable,
     StrategyUnavailable,
@@ -70,8 +71,9 @@ _QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_|ssl_)?(?:password|username
 _OF_CLUSTER = (AskError, ClusterDownError, ClusterCrossSlotError, TryAgainError)  # MOVED is an AskError, too
 _WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "peer did not return a certificate")
 _CUT_SHORT = "EOF occurred in violation of protocol"  # of TLS; a server's reason may be lost when it hangs up at once
-TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError, StrategyYields)
-"""What a long-lived loop survives by waiting and trying again. The supervisor sees to a namespace that yields."""
+TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError, StrategyYields, NamespaceDamaged)
+"""What a long-lived loop survives by waiting and trying again. The supervisor sees to a namespace that yields, or is
+damaged."""
 
 
 def redact(text: str) -> str:

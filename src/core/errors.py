@@ -95,6 +95,10 @@ class NamespaceTooNew(DueqError):
     """The namespace has a record format, a record feature or a store that this version of dueq does not know."""
 
 
+class NamespaceDamaged(DueqError):
+    """What says who keeps the namespace is no such thing. An engine that serves it puts that right within seconds."""
+
+
 class EmbeddedServerError(DueqError):
     """The Redis server that dueq starts by itself could not be started, found or stopped."""
 

@@ -1,4 +1,4 @@
-"""How a producer gets on where a key of a wrong type stood in its way: it is put right, then asked anew."""
+"""How a producer gets on where a key of a wrong type, or damage in ``meta``, stood in its way: it asks once more."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from redis.exceptions import ResponseError
 from .audit_request import ask_for_audit
 from .clock import US
 from .codec import readable_record
+from .damaged_meta import put_damage_apart
+from .errors import NamespaceDamaged
 from .foreign import put_apart
 from .layout import mended
 from .namespace import Namespace
@@ -25,7 +27,7 @@ def answered(question: Callable[[Namespace], R], namespace: Namespace) -> R:
     """The answer to ``question``, which may be asked again."""
     try:
         return question(namespace)
-    except ResponseError as error:
+    except (ResponseError, NamespaceDamaged) as error:
         if not _made_room(namespace, error):
             raise
     return question(namespace)
@@ -35,7 +37,7 @@ def scheduled(namespace: Namespace, tasks: Sequence[NewTask]) -> list[Scheduled]
     """What comes of scheduling ``tasks``. What was cut short, written but in no place, gets there."""
     try:
         return namespace.store.schedule(tasks)
-    except ResponseError as error:
+    except (ResponseError, NamespaceDamaged) as error:
         if not _made_room(namespace, error):
             raise
     now_us, results = namespace.store.time_us(), namespace.store.schedule(tasks)
@@ -60,7 +62,10 @@ def _was_written_just_now(namespace: Namespace, task: NewTask, now_us: int) -> b
     return True
 
 
-def _made_room(namespace: Namespace, error: ResponseError) -> bool:
+def _made_room(namespace: Namespace, error: Exception) -> bool:
+    if isinstance(error, NamespaceDamaged):
+        put_damage_apart(namespace.client, namespace.keys)
+        return True
     if not is_of_type(error) or not [name for names in put_apart(namespace) for name in names]:
         return False
     for _ in mended(namespace, namespace.store.queues()):

@@ -17,10 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import redis
+from redis.exceptions import ResponseError
 
 from .bells import Command
 from .connection import TRANSIENT
 from .keys import Keys
+from .spared import is_of_type, repair
+from .transactions import Transactions
 
 Kind = Literal[
     "scheduled",
@@ -144,11 +147,17 @@ class Journal:
             events.append(self._notes.popleft())
         if not events:
             return
+        commands = append(self._keys, events)
         pipe: Any = self._client.pipeline(transaction=False)
-        for command in append(self._keys, events):
+        for command in commands:
             pipe.execute_command(*command)
         try:
-            pipe.execute()
+            try:
+                pipe.execute()
+            except ResponseError as error:
+                if not is_of_type(error):
+                    raise
+                Transactions(self._client, repair(self._keys)).trip(commands)  # those written twice are read once
         except TRANSIENT:  # roles report that Redis is away
             if room := _BUFFER - len(self._notes):
                 self._notes.extendleft(reversed(events[-room:]))

@@ -17,15 +17,61 @@ store/records.lua.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from .bells import Command
-from .errors import NamespaceMigrating, NamespaceTooNew, StrategyMismatch, StrategyYields, YieldUnderWay
+from .errors import (
+    DueqError,
+    NamespaceDamaged,
+    NamespaceMigrating,
+    NamespaceTooNew,
+    StrategyMismatch,
+    StrategyYields,
+    YieldUnderWay,
+)
 from .format import FEATURES, FORMAT, listed, require_known
 from .keys import NAME, SHOWN, Keys
 
 By = Literal["producer", "engine"]
 """Who chose a namespace's strategy."""
+
+_LIST = re.compile(rf"(?:{NAME.pattern}(?:,{NAME.pattern})*)?")
+_WRITTEN = {
+    "strategy": NAME,
+    "from": NAME,
+    "by": re.compile("producer|engine"),
+    "format": re.compile(r"[1-9][0-9]{0,8}"),
+    "features": _LIST,
+    "store": NAME,
+}
+"""What some dueq may have written into each field."""
+
+FIELDS = tuple(_WRITTEN)
+
+
+def damaged(values: Mapping[str, bytes | None]) -> list[str]:
+    """The fields of ``meta`` that hold what no dueq writes; none of a newer format, which this version cannot judge."""
+    texts = {name: raw.decode(errors=SHOWN) for name, raw in values.items() if raw is not None}
+    format_ = texts.get("format", FORMAT)
+    if format_ != FORMAT and _WRITTEN["format"].fullmatch(format_):
+        return []
+    return [name for name, text in texts.items() if not _WRITTEN[name].fullmatch(text)]
+
+
+def damage(keys: Keys, values: Mapping[str, bytes | None]) -> NamespaceDamaged | None:
+    """The error for fields of ``meta``, if one of those that a step goes by is damaged."""
+    names = [name for name in damaged(values) if name != "by"]
+    return (
+        NamespaceDamaged(
+            f"namespace {keys.namespace!r} holds bytes that dueq did not write where its {names[0]} stands in meta "
+            f"({values[names[0]]!r}): another program writes to keys of this namespace, or one is damaged; an engine "
+            f"that serves it puts them into quarantine within seconds: try again, or look with dueq doctor"
+        )
+        if names
+        else None
+    )
 
 
 def mismatch(namespace: str, kept_by: str, asked: str) -> StrategyMismatch:
@@ -82,8 +128,8 @@ def question(keys: Keys) -> Command:
 
 
 def look(client: Any, keys: Keys) -> Any:
-    """The reply to ``question``, asked now."""
-    return client.execute_command(*question(keys))
+    """The reply to ``question``, with the store behind it, asked now."""
+    return client.execute_command("HMGET", keys.plain("meta"), *FIELDS)
 
 
 def kept_by(reply: Any) -> str | None:
@@ -99,7 +145,8 @@ def chosen_by_producer(reply: Any) -> bool:
 def is_engines(reply: Any, strategy: str) -> bool:
     """Whether an engine keeps the namespace with ``strategy``, with nothing left to do or to fill in."""
     kept, source, by, *rest = reply
-    return kept == strategy.encode() and source is None and by == b"engine" and None not in rest
+    ours = kept == strategy.encode() and source is None and by == b"engine" and None not in rest
+    return ours and not damaged(dict(zip(FIELDS, reply, strict=False)))
 
 
 def written(keys: Keys, strategy: str, store: str, by: By) -> list[Command]:
@@ -119,10 +166,18 @@ def lua_constants() -> str:
 def require(keys: Keys, strategy: str, reply: Any, *, settled: bool = False) -> bool:
     """Whether nobody keeps the namespace yet; raises StrategyMismatch if another than ``strategy`` does.
 
-    Raises StrategyYields if a producer chose the other one; NamespaceTooNew if this version must not write there. With
-    ``settled``, raises NamespaceMigrating if tasks may still be in the index of another.
+    Raises StrategyYields if a producer chose the other one; NamespaceTooNew if this version must not write there;
+    NamespaceDamaged if what stands there is neither. With ``settled``, raises NamespaceMigrating if tasks may still be
+    in the index of another.
     """
-    kept, source, by, format_, features = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply)
+    try:
+        return _required(keys, strategy, reply, settled=settled)
+    except DueqError as error:
+        raise damage(keys, dict(zip(FIELDS, reply, strict=False))) or error from None
+
+
+def _required(keys: Keys, strategy: str, reply: Any, *, settled: bool) -> bool:
+    kept, source, by, format_, features = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply[:5])
     require_known(keys.namespace, format_ or "", features or "")
     if kept is not None and kept != strategy:
         raise _not_ours(keys, kept, strategy, by)
@@ -136,14 +191,16 @@ def refusal(keys: Keys, strategy: str, error: Exception) -> Exception:
     _, found, rest = str(error).partition("DUEQMISMATCH ")
     if found:
         kept, by = rest.split(" ", 2)[:2]
-        return _not_ours(keys, kept, strategy, by)
+        return damage(keys, {"strategy": kept.encode()}) or _not_ours(keys, kept, strategy, by)
     _, found, rest = str(error).partition("DUEQMIGRATING ")
     if found:
         source, by = rest.split(" ", 2)[:2]
-        return _not_yet(keys, source, strategy, by)
+        return damage(keys, {"from": source.encode()}) or _not_yet(keys, source, strategy, by)
     _, found, rest = str(error).partition("DUEQTOONEW ")
     if found:
         format_, features = rest.split(" ", 2)[:2]
+        if wrong := damage(keys, {"format": format_.encode(), "features": features.encode()}):
+            return wrong
         try:
             require_known(keys.namespace, format_, features)
         except NamespaceTooNew as too_new:
@@ -152,11 +209,6 @@ def refusal(keys: Keys, strategy: str, error: Exception) -> Exception:
 
 
 def _not_ours(keys: Keys, kept: str, strategy: str, by: str | None) -> StrategyMismatch:
-    if not NAME.fullmatch(kept):
-        return StrategyMismatch(
-            f"namespace {keys.namespace!r} holds bytes that dueq did not write where the name of its strategy stands "
-            f"({kept!r}): another program writes to keys of this namespace, or one is damaged; dueq doctor looks"
-        )
     return (yields if by == "producer" else mismatch)(keys.namespace, kept, strategy)
 
 

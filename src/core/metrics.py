@@ -130,7 +130,7 @@ _ALL = (
         "dueq_quarantined",
         "gauge",
         "What could not be read and was put out of the way: damaged records, entries that are no ids, strange keys.",
-        {"kind": ("record", "entry", "key")},
+        {"kind": ("record", "entry", "key", "field")},
     ),
     Definition(
         "dueq_oldest_overdue_seconds",

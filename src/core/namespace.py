@@ -12,6 +12,7 @@ from . import keeping
 from .clock import Clock, HostClock, RedisClock
 from .config import Settings
 from .connection import connect, explained
+from .damaged_meta import put_damage_apart
 from .embedded import EmbeddedServer, default_directory
 from .errors import ConfigurationError, StrategyYields
 from .keys import SHOWN, Keys, unique_name
@@ -58,6 +59,9 @@ class Namespace:
         client = connect(settings.redis_url) if timeout is None else connect(settings.redis_url, timeout=timeout)
         with explained(settings.redis_url):
             kept = keeping.look(client, keys)
+            if keeping.damaged(dict(zip(keeping.FIELDS, kept, strict=False))):
+                put_damage_apart(client, keys)
+                kept = keeping.look(client, keys)
             chosen = settings.strategy or keeping.kept_by(kept) or strategies.DEFAULT
             try:
                 keeping.require(keys, chosen, kept)
@@ -77,11 +81,12 @@ class Namespace:
 
         def attempt(session: Session) -> None:
             session.watch(meta)
-            kept, [kept_store] = session.read([keeping.question(self.keys), ("HMGET", meta, "store")])
+            [kept] = session.read([("HMGET", meta, *keeping.FIELDS)])
             keeping.require(self.keys, name, kept, settled=True)
+            kept_store = kept[-1]
             if kept_store not in (None, store.encode()):
                 raise keeping.other_store(self.keys.namespace, kept_store.decode(errors=SHOWN), store)
-            if None in (kept_store, kept[0], *kept[2:]) or keeping.chosen_by_producer(kept):
+            if None in (kept[0], *kept[2:]) or keeping.chosen_by_producer(kept):
                 session.commit(keeping.written(self.keys, name, store, "engine"))
 
         Transactions(self.client).run(attempt)

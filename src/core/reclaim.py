@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import keeping, migration
+from .damaged_meta import put_damage_apart
 from .errors import NamespaceMigrating, StrategyYields, YieldUnderWay
 from .namespace import Namespace
 
@@ -66,6 +67,7 @@ class Reclaim:
         kept = keeping.look(space.client, space.keys)
         if self.settled and keeping.is_engines(kept, space.strategy.name):
             return _LOOK_S
+        put_damage_apart(space.client, space.keys)
         had, self.settled = self.settled, False
         try:
             space.claim()

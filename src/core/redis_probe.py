@@ -24,7 +24,7 @@ from .connection import described
 from .errors import DueqError
 from .labels import MOST, OTHER
 from .namespace import Namespace
-from .store.quarantine import counts
+from .store.quarantine import Kind, counts
 
 ANSWER_S = 1.0
 """How long an answer may take until Redis is taken to be away."""
@@ -107,7 +107,7 @@ class RedisView:
     tasks: dict[tuple[str, str], int]
     overdue: dict[str, float]
     writable: bool | None
-    quarantined: dict[str, int]
+    quarantined: Mapping[Kind, int]
 
 
 class RedisProbe:
@@ -175,7 +175,7 @@ def _bounded(
     skew: float | None,
     rows: Mapping[str, tuple[Mapping[str, int], float]],
     writable: bool | None,
-    quarantined: dict[str, int],
+    quarantined: Mapping[Kind, int],
 ) -> RedisView:
     """The deepest queues one by one, the rest as one."""
     deepest = rows.keys()

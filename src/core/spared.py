@@ -5,6 +5,7 @@ The scripts' own version is ``refused_by`` in store/records.lua.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from redis.exceptions import ResponseError
@@ -14,8 +15,9 @@ from .keys import Keys
 from .transactions import Repair
 
 _SIGNS = ("wrong kind of value", "not an integer", "would overflow")
-_ONE = ("stats", "wake", "busy", "guard", "reasons")
+_ONE = ("stats", "wake", "busy", "guard", "reasons", "token")
 _FAMILIES = ("journal", "bell")
+_COUNTED = ("revoked",), ("sizes",)  # hashes of which only a field that is no number is dropped
 
 
 def is_of_type(error: Exception) -> bool:
@@ -26,14 +28,19 @@ def is_of_type(error: Exception) -> bool:
 
 def repair(keys: Keys) -> Repair:
     """How the transactions of a namespace put this right."""
-    beginnings = (*(keys.plain(name) for name in _ONE), *(keys.of(family, "") for family in _FAMILIES))
-    return partial(_begun_anew, beginnings)
+    return partial(_begun_anew, _beginnings(keys, _ONE, _FAMILIES), _beginnings(keys, *_COUNTED))
 
 
-def _begun_anew(beginnings: tuple[str, ...], command: Command, error: ResponseError) -> list[Command]:
+def _beginnings(keys: Keys, singles: Sequence[str], families: Sequence[str]) -> tuple[str, ...]:
+    return (*(keys.plain(name) for name in singles), *(keys.of(family, "") for family in families))
+
+
+def _begun_anew(
+    beginnings: tuple[str, ...], counted: tuple[str, ...], command: Command, error: ResponseError
+) -> list[Command]:
     name, key, *rest = command
-    if not (isinstance(key, str) and key.startswith(beginnings) and is_of_type(error)):
+    if not isinstance(key, str) or not is_of_type(error):
         return []
     if name == "HINCRBY" and "wrong kind" not in str(error):
-        return [("HDEL", key, rest[0]), command]  # it is one field
-    return [("DEL", key), command]
+        return [("HDEL", key, rest[0]), command] if key.startswith((*beginnings, *counted)) else []
+    return [("DEL", key), command] if key.startswith(beginnings) else []

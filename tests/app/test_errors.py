@@ -13,6 +13,7 @@ from dueq import Dueq, DueqError
 from dueq.core.connection import connect
 from dueq.core.errors import ConfigurationError, ServerRefused
 from dueq.core.keys import Keys
+from dueq.core.store.quarantine import counts
 
 _numbers = itertools.count()
 ID = "one"
@@ -82,14 +83,22 @@ def test_a_strategy_that_is_none(redis_url: str, namespace: str, strategy_name: 
         client.delete(*client.keys(Keys(namespace).prefix + "*"))
 
 
-def test_bytes_that_are_no_text(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:
-    client, meta = connect(redis_url), Keys(namespace).plain("meta")
-    client.hset(meta, "strategy", b"\xff\xfe")
+@pytest.mark.parametrize("used", [False, True])
+def test_bytes_that_are_no_text_in_meta(
+    redis_url: str, namespace: str, strategy_name: str, call: str, used: bool
+) -> None:
+    """They make room, be it that the namespace was in use before."""
+    client, keys = connect(redis_url), Keys(namespace)
+    app = _app(redis_url, namespace, strategy_name)
+    if used:
+        app.schedule_task(4e9, 1, id=f"{ID}-before")
     try:
-        with pytest.raises(DueqError, match="bytes that dueq did not write"):
-            _calls(_app(redis_url, namespace, strategy_name))[call]()
+        for field in ("strategy", "format", "features"):
+            client.hset(keys.plain("meta"), field, b"\xff\xfe")
+            _calls(app)[call]()
+        assert counts(client, keys)["field"] == 3
     finally:
-        client.delete(meta)
+        client.delete(*client.keys(keys.prefix + "*"))
 
 
 def test_a_user_who_may_not(redis_url: str, namespace: str, strategy_name: str, call: str) -> None:

@@ -56,6 +56,25 @@ def test_who_serves_it(cli: Cli, world: World) -> None:
     assert found["warnings"] == []
 
 
+@pytest.mark.leaves_keys
+def test_what_nobody_could_read(cli: Cli, world: World) -> None:
+    found = cli("status", "--json").json
+    assert (found["newer"], found["quarantined"]) == (0, {"record": 0, "entry": 0, "key": 0, "field": 0})
+    said = cli("status").out
+    assert "quarantine" not in said
+    assert "newer" not in said
+    for id, raw in (("newer", b"2|S|whatever"), ("bad1", b"rubbish"), ("bad2", b"")):
+        world.redis.hset(world.keys.record(id), id, raw)
+        world.redis.lpush(world.keys.of("ready", "q"), id)
+    world.redis.lpush(world.keys.of("ready", "q"), b"\xff")
+    world.take(want=9)
+    found = cli("status", "--json").json
+    assert (found["newer"], found["quarantined"]) == (1, {"record": 2, "entry": 1, "key": 0, "field": 0})
+    said = " ".join(cli("status").out.split())
+    assert "1 task set aside, written by a newer dueq: upgrade dueq here to run them" in said
+    assert "in quarantine, since nothing could read it: record 2, entry 1; dueq quarantine shows what" in said
+
+
 @pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="needs to know the boot")
 def test_one_that_was_killed_on_this_host_is_gone_at_once(cli: Cli, world: World) -> None:
     """It cannot say that it has ended; for 45 s it would be shown with all its workers ready."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 from support.audits import Audits
-from support.world import LEASE_US, SCRIPTED, World
+from support.world import LEASE_US, World
 
 from dueq.core import housekeeping, registry
 from dueq.core.clearing import Clearing
@@ -18,6 +18,7 @@ from dueq.core.codec import is_newer, readable_record
 from dueq.core.connection import TRANSIENT
 from dueq.core.errors import DueqError, NamespaceTooNew
 from dueq.core.foreign import SINGLES
+from dueq.core.keeping import FIELDS
 from dueq.core.keys import Keys
 from dueq.core.reclaim import Reclaim
 from dueq.core.store import crowds
@@ -67,7 +68,7 @@ def test_a_damaged_record_in_a_ready_list(world: World, name: str) -> None:
     [one] = in_quarantine(world)
     assert (one.kind, one.place, one.id, one.raw) == ("record", "ready:q", "bad", raw)
     assert one.at_us > 0
-    assert counts(world.main.client, world.keys) == {"record": 1, "entry": 0, "key": 0}
+    assert counts(world.main.client, world.keys) == {"record": 1, "entry": 0, "key": 0, "field": 0}
     assert world.store.record("bad") is None
 
 
@@ -196,6 +197,14 @@ RUBBISH: dict[str, Callable[[World], object]] = {
     "audited": lambda world: world.redis.set(world.keys.plain("audited"), b"\xff"),
     "recovered": lambda world: world.redis.set(world.keys.plain("recovered"), b"\xff"),
     "revoked": lambda world: world.redis.hset(world.keys.plain("revoked"), b"\xff", b"\xff"),
+    "revoked of ours": lambda world: world.redis.hset(
+        world.keys.plain("revoked"), mapping={"a": "many", "b": "9" * 400}
+    ),
+    "revoked, in a ready list": lambda world: (
+        world.redis.hset(world.keys.plain("revoked"), b"\xff", "9" * 400),
+        world.redis.lpush(world.keys.of("ready", "q"), b"\xff"),
+    ),
+    "sizes": lambda world: world.redis.hset(world.keys.of("sizes", "q"), mapping={"all": "many", "5": b"\xff"}),
     "reasons": lambda world: world.redis.hset(world.keys.plain("reasons"), b"\xff", b"\xff"),
     "aside": lambda world: world.redis.zadd(world.keys.plain("aside"), {b"\xff": 1, b"q:nothing": 2, b"q:\xff": 3}),
     "busy": lambda world: world.redis.zadd(world.keys.plain("busy"), {b"\xff": 1}),
@@ -203,6 +212,8 @@ RUBBISH: dict[str, Callable[[World], object]] = {
     "dead": lambda world: world.redis.zadd(world.keys.of("dead", "q"), {b"\xff": 1}),
     "journal": lambda world: world.redis.lpush(world.keys.journals()[0], b"\xff", "1|2|3"),
     "token": lambda world: world.redis.set(world.keys.plain("token"), b"\xff"),
+    "token, of 5,000 digits": lambda world: world.redis.set(world.keys.plain("token"), b"9" * 5000),
+    "token, below zero": lambda world: world.redis.set(world.keys.plain("token"), b"-7"),
     "wake": lambda world: world.redis.lpush(world.keys.plain("wake"), b"\xff"),
 }
 
@@ -230,6 +241,16 @@ def test_rubbish_in(world: World, where: str) -> None:
     assert all_run(world) == {"a", "b", "c"}
 
 
+def test_a_cancel_where_the_count_of_void_entries_is_rubbish(world: World) -> None:
+    world.ready("a", "b", "c")
+    world.redis.hset(world.keys.plain("revoked"), mapping={"a": "many", "b": "9" * 400})
+    assert world.store.cancel("a")
+    assert world.store.reschedule("b", LEASE_US, relative=True)
+    step = world.take(want=9)
+    assert [step.started and step.started.id, step.held, step.dropped] == ["c", [], []]
+    assert world.redis.hgetall(world.keys.plain("revoked")) == {}
+
+
 def test_what_is_no_call_at_all_is_for_a_worker_to_bury(world: World) -> None:
     """Put aside, nobody would ever come who knows its name."""
     world.store.knows(["f"])
@@ -243,9 +264,45 @@ def test_what_is_no_call_at_all_is_for_a_worker_to_bury(world: World) -> None:
 NO_CALLS = [b"xyz", b"", b"[]", b'["', b'{"a": "b"}', b"\xff"]
 
 
-@pytest.mark.parametrize(
-    "field", ["strategy", "format", "features", "by", "from", "store", "crowds", "aside", "names:x"]
-)
+@pytest.mark.parametrize("field", FIELDS)
+def test_rubbish_in_meta_is_put_away_by_an_engine(world: World, field: str) -> None:
+    """Loops take it for trouble that passes; the engine claims the namespace anew, and everything goes on."""
+    meta, reclaim = world.keys.plain("meta"), Reclaim(world.main)
+    reclaim.settle()
+    right = world.redis.hgetall(meta)
+    values = [b"\xff", b"two words", b"DUEQTOONEW 2 x ", b"?" * 400]
+    for at, value in enumerate(values):
+        world.ready(f"before{at}")
+        world.redis.hset(meta, field, value)
+        for step in (lambda at=at: world.schedule(f"then{at}"), world.dispatch_all, lambda: world.take("w1")):
+            with suppress(*TRANSIENT):
+                step()
+        reclaim.run_once()
+        assert reclaim.settled
+        assert world.redis.hgetall(meta) == right
+        world.store.give_back("w1", "unstarted", 9)
+        assert f"before{at}" in all_run(world)
+    found = in_quarantine(world)
+    assert {(one.kind, one.place, one.id) for one in found} == {("field", "meta", field)}
+    assert [one.raw for one in found] == values
+
+
+@pytest.mark.parametrize(("field", "value"), [("format", "2"), ("format", "10"), ("features", "limits,flows")])
+def test_what_a_newer_dueq_wrote_into_meta_stays(world: World, field: str, value: str) -> None:
+    meta = world.keys.plain("meta")
+    world.main.claim()
+    world.redis.hset(meta, field, value)
+    if field == "format":  # then this version cannot tell what is rubbish there
+        world.redis.hset(meta, "features", b"\xff")
+    before = world.redis.hgetall(meta)
+    for step in (world.main.claim, Reclaim(world.main).run_once, lambda: world.schedule("a"), lambda: world.take()):
+        with pytest.raises(NamespaceTooNew, match="newer dueq"):
+            step()
+    assert world.redis.hgetall(meta) == before
+    assert in_quarantine(world) == []
+
+
+@pytest.mark.parametrize("field", [*FIELDS, "crowds", "aside", "names:x"])
 def test_what_is_no_text_in_meta_ends_no_loop(world: World, field: str) -> None:
     """Whatever comes of it is an error that says so, and that loops go on after or end in order with."""
     world.ready("a", "b")
@@ -377,11 +434,6 @@ def test_keys_that_nothing_led_to_yet_make_room(world: World) -> None:
 def test_a_token_of_another_type_is_made_anew(world: World) -> None:
     world.ready("a", "b")
     world.redis.lpush(world.keys.plain("token"), "odd")
-    with suppress(ResponseError):
-        world.take("w1")
-    if world.strategy.name not in SCRIPTED:  # by the step itself, else
-        Clearing(world.main, lambda: True).run_once()
-    world.store.give_back("w1", "unstarted", 9)
     first, second = world.started("w1"), world.started("w2")
     assert first.token < second.token
     last: Any = world.redis.get(world.keys.plain("token"))

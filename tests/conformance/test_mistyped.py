@@ -83,9 +83,11 @@ class Engine:
         self.journal.flush()
 
     def finish(self, ids: set[str]) -> None:
-        """Go on until all of these tasks have run."""
-        until = time.monotonic() + DEADLINE_S
+        """Go on until all of these tasks have run, of which one is to run within any minute."""
+        until, left = time.monotonic() + DEADLINE_S, len(ids)
         while missing := ids - set(self.ran):
+            if len(missing) < left:
+                until, left = time.monotonic() + DEADLINE_S, len(missing)
             assert time.monotonic() < until, f"these never ran: {missing}"
             self.clear()
             self.audits.run()
@@ -204,6 +206,6 @@ def test_an_engine_goes_on(world: World, request: pytest.FixtureRequest) -> None
     if request.config.getoption("--all-of-it"):
         seed = random.randrange(1 << 32)
         print(f"seed {seed}")
-        run_under_corruption(world, seed, 80)
+        run_under_corruption(world, seed, 40)
     else:
         run_under_corruption(world, 1, 8)

@@ -17,6 +17,7 @@ from dueq.core.connection import connect
 from dueq.core.errors import DueqError
 from dueq.core.keys import Keys
 from dueq.core.namespace import Namespace
+from dueq.core.store.quarantine import counts
 
 _CODE = """
 import os
@@ -130,4 +131,24 @@ def test_a_key_of_another_type_makes_room_within_seconds(engine: Engine, tmp_pat
     kept = {name.decode().split()[-1] for name in names}
     assert {"again", "leased"} <= kept <= {"again", "leased", "busy"}
     assert {child.pid for child in engine.children(process)} == children
+    assert engine.stop(process) == 0
+
+
+@pytest.mark.parametrize("strategy", ["lua", "tmpset"])
+def test_rubbish_in_meta_makes_room_within_seconds(engine: Engine, tmp_path: Path, strategy: str) -> None:
+    """No child ends, and what was scheduled before is run; nobody else comes along who would put it right."""
+    (tmp_path / "shop_of_rubbish.py").write_text(_CODE)
+    process = engine.run("--strategy", strategy, target="shop_of_rubbish:app", apps=tmp_path)
+    children = {child.pid for child in engine.children(process)}
+    client, keys = connect(engine.url), Keys("default")
+    task = Dueq(engine.url).task(name="shop_of_rubbish.write")(_nothing)
+    for number in range(20):
+        task.after(0.2 * number)(f"t{number}")
+    for field in ("strategy", "format", "features"):
+        client.hset(keys.plain("meta"), field, b"\xffrubbish")
+    wait_until(lambda: len(_lines(engine)) == 20, 20, what="all tasks ran")
+    assert {child.pid for child in engine.children(process)} == children
+    assert counts(client, keys)["field"] == 3
+    assert "held what no dueq writes: it is in quarantine now" in engine.log.read_text()
+    client.close()
     assert engine.stop(process) == 0

@@ -14,7 +14,7 @@ local function oddity(id, raw)
   if not parsed(raw) then return is_newer(raw) and 'newer' or 'record' end
 end
 
--- `kind` is 'record', 'entry' or 'key'; `place` is where it was found, without spaces.
+-- `kind` is 'record' or 'entry'; `place` is where it was found, without spaces.
 local function quarantine(kind, place, id, bytes)
   local what = whole(now) .. ' ' .. place .. ' ' .. id
   redis.call('HSET', key_quarantined(), kind .. ' ' .. what, bytes)

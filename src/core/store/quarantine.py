@@ -18,9 +18,10 @@ from ..transactions import Session, Transactions
 
 Oddity = Literal["newer", "record", "entry", ""]
 """A newer dueq wrote it; its record is damaged; no task can have this id; nothing is wrong."""
-Kind = Literal["record", "entry", "key"]
-KINDS: tuple[Kind, ...] = ("record", "entry", "key")
-"""A damaged record; an entry of a list that can be the id of no task; a key that holds another type than dueq's."""
+Kind = Literal["record", "entry", "key", "field"]
+KINDS: tuple[Kind, ...] = ("record", "entry", "key", "field")
+"""A damaged record; an entry of a list that can be the id of no task; a key that holds another type than dueq's; a
+field of ``meta`` that holds what no dueq writes."""
 
 _PAGE = 100
 
@@ -103,7 +104,7 @@ def foreign(client: Any, keys: Keys) -> list[Any]:
     return [name for name in names if name]
 
 
-def counts(client: redis.Redis, keys: Keys) -> dict[str, int]:
+def counts(client: redis.Redis, keys: Keys) -> dict[Kind, int]:
     """How many things of each kind are in quarantine."""
     pipe: Any = client.pipeline(transaction=False)
     for kind in KINDS:

@@ -121,9 +121,13 @@ local function refused(settled, also)
       known = known and string.find(FEATURES, ',' .. name .. ',', 1, true)
     end
   end
-  if not known then return redis.error_reply('DUEQTOONEW ' .. format .. ' ' .. features .. ' ') end
-  if kept[1] and kept[1] ~= STRATEGY then return redis.error_reply('DUEQMISMATCH ' .. kept[1] .. ' ' .. by .. ' ') end
-  if settled and kept[2] then return redis.error_reply('DUEQMIGRATING ' .. kept[2] .. ' ' .. by .. ' ') end
+  local why = not known and { 'DUEQTOONEW', format, features }
+    or kept[1] and kept[1] ~= STRATEGY and { 'DUEQMISMATCH', kept[1], by }
+    or settled and kept[2] and { 'DUEQMIGRATING', kept[2], by }
+  if why then -- in words of an error: without spaces and what is not to be seen, which would be damage
+    for at = 2, 3 do why[at] = string.gsub(why[at], '[^!-~]', '?') end
+    return redis.error_reply(table.concat(why, ' ') .. ' ')
+  end
   return nil, not kept[1], kept[6], kept[8]
 end
 
@@ -166,12 +170,20 @@ end
 
 -- A ready list's entry is void once its task is cancelled or rescheduled; whoever meets it drops it. Counted, since an
 -- id can be used again and have several: without the count a dropped one would look like a task dispatched twice.
-local function revoke(id) redis.call('HINCRBY', key_revoked(), id, 1) end
+local function revoke(id)
+  local reply = redis.pcall('HINCRBY', key_revoked(), id, 1)
+  if type(reply) == 'table' then redis.call('HSET', key_revoked(), id, 1) end -- what stood there was no number
+end
 
 local function is_revoked(id) return redis.call('HEXISTS', key_revoked(), id) == 1 end
 
 local function drop_revoked(id)
-  if redis.call('HINCRBY', key_revoked(), id, -1) <= 0 then redis.call('HDEL', key_revoked(), id) end
+  local entries = redis.call('HGET', key_revoked(), id) or '' -- rubbish counts as one
+  if entries ~= '1' and #entries < 16 and string.find(entries, '^[1-9]%d*$') then
+    redis.call('HINCRBY', key_revoked(), id, -1)
+  else
+    redis.call('HDEL', key_revoked(), id)
+  end
 end
 
 -- Ring for workers of a queue that is busy already, and for those that serve more queues than they name (crowds.py): never

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..codec import Record
+from ..codec import Record, number
 
 END = 2**53
 """Tokens are below this: a double holds them exactly."""
@@ -30,10 +30,10 @@ class SeenTokens:
 
 def first_token(last: bytes | None, now_us: int, highest: int) -> int:
     """The next token. ``last`` is what Redis has as the last one given, None or damaged if it does not know."""
-    given = int(last) if last is not None and last.isdigit() else 0
-    return max(given + 1 if given < END - 1 else 0, now_us, highest + 1)
+    given = number(last)
+    return max(given + 1 if 0 <= given < END - 1 else 0, now_us, highest + 1)
 
 
 def has_lost(last: bytes | None, highest: int) -> bool:
     """Whether Redis has lost data: the last token that it knows of is below one that it gave this process."""
-    return (int(last) if last is not None and last.isdigit() else 0) < highest
+    return number(last) < highest

@@ -1,0 +1,45 @@
+"""Fields of ``meta`` that hold what no dueq writes: they go into quarantine, and the namespace is claimed anew.
+
+What another dueq may have written stays: the name of another strategy, a newer format, features unknown here. Then the
+namespace is refused, as ever.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import redis
+
+from . import keeping
+from .bells import Command
+from .clock import HostClock
+from .keys import Keys
+from .store.quarantine import quarantine
+from .texts import harmless
+from .transactions import Session, Transactions
+
+log = logging.getLogger("dueq.namespace")
+
+
+def put_damage_apart(client: redis.Redis, keys: Keys) -> list[str]:
+    """Put such fields into quarantine, in one step; returns their names. Nothing of them is in the way then."""
+    meta, now_us = keys.plain("meta"), HostClock().now_us()
+
+    def attempt(session: Session) -> list[str]:
+        session.watch(meta)
+        [values] = session.read([("HMGET", meta, *keeping.FIELDS)])
+        found = dict(zip(keeping.FIELDS, values, strict=True))
+        damaged, commands = keeping.damaged(found), list[Command]()
+        for name in damaged:
+            commands += [("HDEL", meta, name), *quarantine(keys, "field", "meta", name, found[name], now_us)]
+        session.commit(commands)
+        return damaged
+
+    names = Transactions(client).run(attempt)
+    for name in names:
+        log.error(
+            "field %s of meta of namespace %s held what no dueq writes: it is in quarantine now, see dueq quarantine",
+            harmless(name),
+            keys.namespace,
+        )
+    return names
