@@ -17,8 +17,6 @@ from .embedded import EmbeddedServer, default_directory
 from .errors import ConfigurationError, StrategyYields
 from .keys import SHOWN, Keys, unique_name
 from .store.base import Store
-from .store.scripted import ScriptedStore
-from .store.transactional import TransactionalStore
 from .transactions import Session, Transactions
 
 
@@ -112,12 +110,19 @@ def resolve(settings: Settings) -> Settings:
 def _built(
     strategy: type[Strategy], client: redis.Redis, keys: Keys, owner: str, clock: Clock | None
 ) -> tuple[Strategy, Store, Clock]:
-    """The strategy, the store that its kind of index needs, and the clock that both go by."""
+    """The strategy, the store that its kind of index needs, and the clock that both go by.
+
+    A process needs one of the stores, and imports only that.
+    """
     if issubclass(strategy, ScriptedStrategy):
+        from .store.scripted import ScriptedStore
+
         scripted = strategy(client, keys, owner, clock)
         clock = clock or RedisClock(client)
         return scripted, ScriptedStore(client, keys, scripted.scripts, clock), clock
     if issubclass(strategy, TransactionalStrategy):
+        from .store.transactional import TransactionalStore
+
         clock = clock or HostClock()
         transactional = strategy(client, keys, owner, clock)
         return transactional, TransactionalStore(client, keys, transactional, clock), clock

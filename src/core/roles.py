@@ -1,4 +1,4 @@
-"""What each kind of child process runs."""
+"""What each kind of child process runs. Each imports what it needs itself: none waits for the others' modules."""
 
 from __future__ import annotations
 
@@ -7,23 +7,15 @@ from typing import Protocol
 
 from . import registry
 from .app import Dueq
-from .auditor import Auditor
-from .chores import Chore, Chores
 from .config import RunOptions, Settings
 from .descriptors import Standard
-from .dispatcher import Dispatcher
 from .journal import Journal
-from .limits import Limits
 from .namespace import Namespace
-from .prctl import wake_precisely
-from .reaper import Reaper
 from .registry import Served
 from .signals import Signals
 from .tally import Tally
 from .target import load
 from .telemetry import DispatcherTelemetry, ReaperTelemetry, WorkerTelemetry
-from .waker import Waker
-from .worker import Worker
 
 ROLES = ("worker", "dispatcher", "reaper")
 
@@ -63,6 +55,9 @@ Builder = Callable[[str, Settings, RunOptions, Tally, Signals], Duty]
 
 
 def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
+    from .limits import Limits
+    from .worker import Worker
+
     app = load(options.target)
     app.bind(settings)
     namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
@@ -99,6 +94,9 @@ def _renewal(signals: Signals) -> Callable[[], None]:
 
 
 def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
+    from .dispatcher import Dispatcher
+    from .prctl import wake_precisely
+
     wake_precisely()
     namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
@@ -108,6 +106,11 @@ def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally
 
 
 def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
+    from .auditor import Auditor
+    from .chores import Chore, Chores
+    from .reaper import Reaper
+    from .waker import Waker
+
     namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
     telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name, journal, options.named)

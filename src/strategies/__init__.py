@@ -6,23 +6,23 @@ subclass of ``base.Strategy``. The names of dueq's own cannot be taken.
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import entry_points
 
 from ..core.errors import ConfigurationError
 from .base import Strategy
-from .buckets import BucketsStrategy
-from .keyspace import KeyspaceStrategy
-from .lua import LuaStrategy
-from .tmpset import TmpsetStrategy
-from .watch import WatchStrategy
 
 GROUP = "dueq.strategies"
-DEFAULT = LuaStrategy.name
+DEFAULT = "lua"
 
-_OWN: dict[str, type[Strategy]] = {
-    strategy.name: strategy
-    for strategy in (LuaStrategy, KeyspaceStrategy, TmpsetStrategy, BucketsStrategy, WatchStrategy)
+_OWN = {
+    "lua": "LuaStrategy",
+    "keyspace": "KeyspaceStrategy",
+    "tmpset": "TmpsetStrategy",
+    "buckets": "BucketsStrategy",
+    "watch": "WatchStrategy",
 }
+"""The class of each, in the module of its name. That is imported when it is chosen: a process needs one."""
 
 
 def names() -> list[str]:
@@ -33,7 +33,8 @@ def names() -> list[str]:
 def find(name: str) -> type[Strategy]:
     """The strategy called ``name``. Raises ConfigurationError if there is none, or if it is no Strategy."""
     if name in _OWN:
-        return _OWN[name]
+        own: type[Strategy] = getattr(import_module(f".{name}", __package__), _OWN[name])
+        return own
     for entry in entry_points(group=GROUP, name=name):
         found = entry.load()
         if isinstance(found, type) and issubclass(found, Strategy):
