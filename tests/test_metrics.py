@@ -21,13 +21,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from dueq.core.clock import US, now_us
-from dueq.core.codec import encode_body
 from dueq.core.config import Settings
 from dueq.core.connection import COMMANDS
 from dueq.core.embedded import EmbeddedServer
 from dueq.core.exposition import Board
 from dueq.core.metrics import DEFINITIONS
 from dueq.core.namespace import Namespace
+from dueq.core.payload import encode_body
 from dueq.core.store.base import NewTask
 from dueq.core.tally import Tally
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .. import strategies
-from ..chaos.markdown import put
 from ..core.errors import ConfigurationError
+from ..replay.markdown import put
 from . import plots
 from .figures import spell
 from .report import Report, asides, columns, find, rows, troubles

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..replay.account import Account, Planned
 from ..replay.ledger import Entry, Failure, Start
-from .plot import Point
 
 UNEXPLAINED = "unexplained"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One start of a task, as the ledger outside of dueq has it."""
+
+    at_s: float
+    """Seconds since the first task was due."""
+    late_ms: float
+    """Start minus due time in milliseconds; negative if the task started early."""
+    again: bool
+    """True for each start of a task beyond its first."""
 
 
 class Book(Account):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..replay.markdown import put
 from .report import Report
 from .scenarios import SCENARIOS
 
@@ -54,15 +55,6 @@ def _failures(report: Report) -> list[str]:
     ]
 
 
-def put(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
-    """``page`` with ``text`` between its markers. Raises ValueError if it has none."""
-    head, found_begin, rest = page.partition(begin)
-    _, found_end, tail = rest.partition(end)
-    if not found_begin or not found_end:
-        raise ValueError(f"the page has no line {begin} … {end}")
-    return f"{head}{begin}\n\n{text}\n\n{end}{tail}"
-
-
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns its exit status."""
     if len(arguments) != 2:
@@ -70,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     runs, page = map(Path, arguments)
     reports = [json.loads(line) for line in runs.read_text(encoding="utf-8").splitlines()]
-    page.write_text(put(page.read_text(encoding="utf-8"), table(reports)), encoding="utf-8")
+    page.write_text(put(page.read_text(encoding="utf-8"), table(reports), BEGIN, END), encoding="utf-8")
     return 0
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from .. import strategies
 from ..core.app import Call, Dueq, Task
 from ..core.clock import US
-from ..core.codec import encode_body
 from ..core.config import RunOptions
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace
+from ..core.payload import encode_body
 from ..core.target import load
 from ..replay.account import Planned
 from ..replay.place import temporary_directory, terminable

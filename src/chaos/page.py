@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .plot import Mark, Point, draw, in_order, spell_ms, spell_when, text
+from .book import Point
+from .plot import Mark, draw, in_order, spell_ms, spell_when, text
 
 TITLE = "dueq under faults"
 LISTED_OPEN = 10  # a longer list of faults is folded

@@ -14,17 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One start of a task, as the ledger outside of dueq has it."""
-
-    at_s: float
-    """Seconds since the first task was due."""
-    late_ms: float
-    """Start minus due time in milliseconds; negative if the task started early."""
-    again: bool
-    """True for each start of a task beyond its first."""
+from .book import Point
 
 
 @dataclass(frozen=True, slots=True)

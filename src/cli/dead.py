@@ -9,16 +9,18 @@ from typing import Annotated
 import typer
 
 from ..core import housekeeping
-from ..core.codec import check_id, shown_call
+from ..core.codec import check_id
+from ..core.config import check_name
 from ..core.connection import redact
 from ..core.errors import ConfigurationError
 from ..core.housekeeping import Told, dead_count, dead_letters
-from ..core.keys import check_name
 from ..core.namespace import Namespace
+from ..core.payload import shown_call
 from ..core.store.base import DeadLetter
 from .exits import Exit
+from .format import timestamp
 from .options import All, Json, NamespaceName, OneQueue, RedisUrl, SomeTaskIds, Yes, opened
-from .output import complain, console, note, progress, say, say_json, table, timestamp
+from .output import complain, console, note, progress, say, say_json, table
 
 commands = typer.Typer(no_args_is_help=True, help="Dead letters: tasks given up after their retries, or after losses.")
 

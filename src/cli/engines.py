@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ..core.clock import US
 from ..core.registry import Process, Supervisor
-from .output import duration, timestamp
+from .format import duration, timestamp
 
 _NAMED = 5  # queues in one line
 

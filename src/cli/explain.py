@@ -10,8 +10,9 @@ from ..core.codec import check_id
 from ..core.journal import events_of
 from ..core.story import story, words
 from .exits import Exit
+from .format import timestamp
 from .options import Json, NamespaceName, RedisUrl, opened
-from .output import complain, console, say, say_json, table, timestamp
+from .output import complain, console, say, say_json, table
 from .overview import task_view
 
 

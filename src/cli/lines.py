@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.app import HANDLER, Call
-from ..core.codec import check_id, encode_body
-from ..core.config import Settings
+from ..core.codec import check_id
+from ..core.config import Settings, check_name
 from ..core.definition import check_task_name
 from ..core.errors import DueqError, InvalidTask
-from ..core.keys import check_name
+from ..core.payload import encode_body
 from .known import KnownTasks
 from .times import due
 

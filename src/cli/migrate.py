@@ -10,8 +10,9 @@ import typer
 from ..core import housekeeping, migration
 from ..core.migration import Migration
 from ..core.namespace import Namespace
+from .format import duration
 from .options import Json, NamespaceName, RedisUrl, opened
-from .output import duration, note, progress, say, say_json
+from .output import note, progress, say, say_json
 
 
 def migrate(

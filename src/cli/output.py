@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core import log_output
-from ..core.clock import datetime_of
 from ..core.texts import harmless, harmless_lines
 
 _PIPED_WIDTH = 250  # into a pipe, rich would fold every table at 80 columns
@@ -72,20 +71,3 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[obj
 def words(text: object, style: str = "") -> Text:
     """``text`` for tables and other drawings, taken literally."""
     return Text(harmless(str(text)), style=style)
-
-
-def timestamp(micros: int | None) -> str | None:
-    """Epoch microseconds as ISO 8601 in UTC."""
-    return None if micros is None else datetime_of(micros).isoformat()
-
-
-def duration(seconds: float) -> str:
-    """``seconds`` for people: 0.25 s, 42 s, 3 m 20 s, 2 h 5 m, 4 d 1 h."""
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    whole = round(seconds)
-    for big, big_s, small, small_s in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if whole >= big_s:
-            rest = whole % big_s // small_s
-            return f"{whole // big_s} {big}" + (f" {rest} {small}" if rest else "")
-    return f"{whole} s"

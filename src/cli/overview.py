@@ -10,16 +10,17 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from ..core import registry
 from ..core.clock import US
-from ..core.codec import Record, shown_call, task_of
+from ..core.codec import Record, task_of
 from ..core.connection import redact
 from ..core.housekeeping import holders
 from ..core.namespace import Namespace
+from ..core.payload import shown_call
 from ..core.registry import Supervisor
 from ..core.store.names import NEWER
 from ..core.store.quarantine import Kind, counts
 from ..core.store.unclaimed import legible, list_of
 from . import engines
-from .output import timestamp
+from .format import timestamp
 
 _STATES = {"H": "held", "L": "leased", "U": "unclaimed", "D": "dead"}
 

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from ..core.store.quarantine import counts, quarantined
+from .format import timestamp
 from .options import Json, NamespaceName, RedisUrl, opened
-from .output import console, note, say, say_json, table, timestamp
+from .output import console, note, say, say_json, table
 
 
 def quarantine(

@@ -15,10 +15,11 @@ import typer
 from ..core.app import DEFAULT_QUEUE, HANDLER, Call, Dueq, Handle
 from ..core.errors import InvalidTask
 from ..core.target import load
+from .format import timestamp
 from .known import KnownTasks, of_app, of_namespace
 from .lines import call, calls, parsed
 from .options import Json, NamespaceName, RedisUrl, given
-from .output import note, progress, say, say_json, timestamp
+from .output import note, progress, say, say_json
 from .times import AT_HELP, IN_HELP
 
 _PER_TRIP = 1000

@@ -15,8 +15,9 @@ from ..core.clock import US
 from ..core.store.names import NEWER
 from ..core.store.unclaimed import legible
 from . import engines
+from .format import duration
 from .options import Json, NamespaceName, RedisUrl, opened
-from .output import console, duration, say_json, table, words
+from .output import console, say_json, table, words
 from .overview import Overview, QueueView, overview
 
 _EVERY_S = 1.0

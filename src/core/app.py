@@ -16,18 +16,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from .arguments import Signature
 from .clock import Delay, When, datetime_of, delay_us, due_us
-from .codec import check_id, encode_body
-from .config import Settings, from_environment
+from .codec import check_id
+from .config import Settings, check_name, from_environment
 from .definition import check_function, check_policy, name_of
-from .errors import (
-    ConfigurationError,
-    DueqError,
-    InvalidTask,
-    ServerRefused,
-    ServerUnavailable,
-    UnknownTask,
-)
-from .keys import check_name
+from .errors import ConfigurationError, DueqError, InvalidTask, ServerRefused, ServerUnavailable, UnknownTask
+from .payload import encode_body
 from .retry import Backoff, Timeouts, check_seconds
 from .shadowed import imports_of_ours
 from .store.base import NewTask, Scheduled

@@ -20,10 +20,10 @@ from . import places
 from .bloom import BloomFilter
 from .codec import is_newer, number, readable_record
 from .foreign import put_apart
-from .keys import LENIENT
 from .layout import mended
 from .metrics import Repair
 from .namespace import Namespace
+from .protocol import LENIENT
 from .store.names import outdated
 from .store.quarantine import set_apart
 from .telemetry import ReaperTelemetry

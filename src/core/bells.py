@@ -6,9 +6,7 @@ The scripts' own versions of these stand in store/records.lua.
 from __future__ import annotations
 
 from .keys import Keys
-
-Command = tuple[str | bytes | int, ...]
-"""One Redis command: its name and arguments."""
+from .protocol import Command
 
 _MOST_RINGS = 16
 

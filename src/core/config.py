@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from .errors import ConfigurationError
-from .keys import check_name
 
 REDIS_URL_VARIABLE = "DUEQ_REDIS_URL"
 NAMESPACE_VARIABLE = "DUEQ_NAMESPACE"
@@ -15,6 +15,16 @@ _REPLY_S = 10.0
 
 MOST_PAYLOAD = 256 * 1024
 """The largest ``max_payload``: Redis is held for a millisecond at most, also by the largest task."""
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What a namespace, queue, strategy or worker may be called: no separators of key names or records."""
+
+
+def check_name(kind: str, name: object) -> str:
+    """Return ``name`` if it may be used in key names, else raise ConfigurationError."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ConfigurationError(f"{kind} {name!r} is not allowed: use 1 to 64 of the characters A-Z a-z 0-9 _ . -")
+    return name
 
 
 @dataclass(frozen=True, slots=True)

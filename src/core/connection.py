@@ -50,7 +50,7 @@ from .errors import (
     StrategyUnavailable,
     StrategyYields,
 )
-from .keys import LENIENT
+from .protocol import LENIENT
 from .sentinel import SCHEMES, sentinel_pool
 from .tls import secured
 

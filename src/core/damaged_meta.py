@@ -11,9 +11,9 @@ import logging
 import redis
 
 from . import keeping
-from .bells import Command
 from .clock import HostClock
 from .keys import Keys
+from .protocol import Command
 from .store.quarantine import quarantine
 from .texts import harmless
 from .transactions import Session, Transactions

@@ -14,8 +14,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from . import keeping, registry
-from .keys import LENIENT
 from .namespace import Namespace
+from .protocol import LENIENT
 from .store import crowds
 from .store.quarantine import KINDS, set_key_apart
 from .store.unclaimed import list_of

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..strategies.base import Strategy
 from . import registry
-from .keys import LENIENT
 from .namespace import Namespace
+from .protocol import LENIENT
 from .store import crowds
 from .store.base import DeadLetter
 from .store.quarantine import KINDS, foreign

@@ -19,9 +19,9 @@ from typing import Any, Literal, NamedTuple
 import redis
 from redis.exceptions import ResponseError
 
-from .bells import Command
 from .connection import TRANSIENT
 from .keys import Keys
+from .protocol import Command
 from .spared import is_of_type, repair
 from .transactions import Transactions
 

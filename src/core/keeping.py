@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .bells import Command
+from .config import NAME
 from .errors import (
     DueqError,
     NamespaceDamaged,
@@ -32,7 +32,8 @@ from .errors import (
     YieldUnderWay,
 )
 from .format import FEATURES, FORMAT, listed, require_known
-from .keys import NAME, SHOWN, Keys
+from .keys import Keys
+from .protocol import SHOWN, Command
 
 By = Literal["producer", "engine"]
 """Who chose a namespace's strategy."""

@@ -7,22 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .errors import ConfigurationError
-
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""What a namespace, queue, strategy or worker may be called: no separators of key names or records."""
-
-LENIENT = "surrogateescape"
-"""How bytes of Redis become text, and text bytes: also what is no text, such as damage, comes out as it went in."""
-
-SHOWN = "backslashreplace"
-"""How bytes of Redis that should be text become text for people, and to compare."""
+from .config import check_name
+from .protocol import LENIENT
 
 SHARD_DIGITS = 3
 """Hex digits of SHA-1(id) that choose a record's hash: 4,096 hashes, so that each stays small enough to be
@@ -72,13 +63,6 @@ _PER_NAME = {
 }
 _HEADS = "heads:"  # zset per strategy: queue -> when its first task is due, of queues with tasks in the index
 _TIMER = "timer:"  # zset per strategy (`buckets` has another index) and queue ("strategy:queue"): id -> due_at
-
-
-def check_name(kind: str, name: object) -> str:
-    """Return ``name`` if it may be used in key names, else raise ConfigurationError."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ConfigurationError(f"{kind} {name!r} is not allowed: use 1 to 64 of the characters A-Z a-z 0-9 _ . -")
-    return name
 
 
 def unique_name(role: str) -> str:

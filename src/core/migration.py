@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from .. import strategies
 from ..strategies.base import Entry
 from . import keeping
-from .bells import Command, ring_dispatcher
+from .bells import ring_dispatcher
 from .codec import readable_record
 from .keeping import By
-from .keys import SHOWN, unique_name
+from .keys import unique_name
 from .namespace import Namespace
+from .protocol import SHOWN, Command
 from .requirements import check
 from .store.edit import entry_of
 from .transactions import Session, Transactions

@@ -15,7 +15,8 @@ from .connection import connect, explained
 from .damaged_meta import put_damage_apart
 from .embedded import EmbeddedServer, default_directory
 from .errors import ConfigurationError, StrategyYields
-from .keys import SHOWN, Keys, unique_name
+from .keys import Keys, unique_name
+from .protocol import SHOWN
 from .store.base import Store
 from .transactions import Session, Transactions
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from .keys import LENIENT
+from .protocol import LENIENT
 
 PAGE = 1000
 """Entries read by one command."""

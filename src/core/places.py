@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .codec import Record, task_of
-from .keys import LENIENT, Keys
+from .keys import Keys
 from .namespace import Namespace
 from .paging import list_pages, zset_pages
+from .protocol import LENIENT
 from .store.unclaimed import list_of
 
 _WORKERS = 20  # whose held lists are read in one round trip

@@ -13,11 +13,11 @@ import redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from . import keeping
-from .bells import Command
 from .connection import server_version
 from .errors import DueqError
 from .keys import Keys, lua_names
 from .linking import inlined, linked, with_needs, without_seldom
+from .protocol import Command
 from .wire import Wire, Wires
 
 _HEAD = """local P = KEYS[1]

@@ -10,8 +10,8 @@ from functools import partial
 
 from redis.exceptions import ResponseError
 
-from .bells import Command
 from .keys import Keys
+from .protocol import Command
 from .transactions import Repair
 
 _SIGNS = ("wrong kind of value", "not an integer", "would overflow")

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from .bells import Command
 from .connection import server_version
+from .protocol import Command
 from .wire import Wire, Wires
 
 T = TypeVar("T")

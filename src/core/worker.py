@@ -12,7 +12,7 @@ from . import forks
 from .app import Dueq, Task
 from .calls import misfit, unfinished
 from .clock import ServerClock
-from .codec import Record, decode_body
+from .codec import Record
 from .connection import TRANSIENT, described
 from .context import STAGE, Context
 from .doorbell import OVERDUE_S
@@ -22,6 +22,7 @@ from .hands import Hands
 from .keeper import Keeper
 from .limits import NO_LIMITS, Limits
 from .namespace import Namespace
+from .payload import decode_body
 from .prefetch import Prefetch
 from .pulse import Pulse
 from .statuses import RECYCLED, STOPPED

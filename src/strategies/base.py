@@ -18,10 +18,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import redis
 
-from ..core.bells import Command
 from ..core.clock import Clock
 from ..core.doorbell import Doorbell
 from ..core.keys import Keys
+from ..core.protocol import Command
 from ..core.scripts import Scripts, Value
 from ..core.spared import repair
 from ..core.transactions import Session, Transactions

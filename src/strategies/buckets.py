@@ -21,11 +21,12 @@ from typing import Any
 import redis
 
 from ..core import keeping
-from ..core.bells import Command, ring_workers
+from ..core.bells import ring_workers
 from ..core.clock import US, Clock
 from ..core.codec import number, readable_record
-from ..core.keys import LENIENT, Keys
+from ..core.keys import Keys
 from ..core.paging import PAGE, list_pages
+from ..core.protocol import LENIENT, Command
 from ..core.transactions import Aborted, Session
 from .base import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
 from .due import Turns, bounded

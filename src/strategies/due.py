@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import keeping
-from ..core.bells import Command
 from ..core.clock import US
-from ..core.keys import LENIENT, Keys
+from ..core.keys import Keys
+from ..core.protocol import LENIENT, Command
 from ..core.steps import MOST_TASKS
 from ..core.transactions import Session
 from .base import Entry

@@ -7,10 +7,10 @@ from typing import Any
 
 import redis
 
-from ..core.bells import Command
 from ..core.clock import US, Clock
-from ..core.keys import LENIENT, Keys
+from ..core.keys import Keys
 from ..core.paging import zset_pages
+from ..core.protocol import LENIENT, Command
 from ..core.steps import MOST_TASKS
 from ..core.transactions import Session, Transactions
 from .base import Census, Dispatched, Entry, Moved, ScriptedStrategy, Strategy, TransactionalStrategy

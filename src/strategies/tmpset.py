@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 
 import redis
 
-from ..core.bells import Command, ring_workers
+from ..core.bells import ring_workers
 from ..core.clock import US, Clock
-from ..core.keys import LENIENT, Keys
+from ..core.keys import Keys
+from ..core.protocol import LENIENT, Command
 from ..core.transactions import Session
 from .base import Dispatched, Entry, Moved, Needs
 from .due import Due, DueReader

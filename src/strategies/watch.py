@@ -13,9 +13,10 @@ from itertools import islice
 
 import redis
 
-from ..core.bells import Command, ring_workers
+from ..core.bells import ring_workers
 from ..core.clock import US, Clock
 from ..core.keys import Keys
+from ..core.protocol import Command
 from ..core.transactions import Aborted, Session, pauses
 from .base import Dispatched, Moved, Needs
 from .due import Due, DueReader

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from dueq import Dueq, DueqError
 from dueq.core.arguments import MOST_LEVELS
-from dueq.core.codec import decode_body, encode_body
 from dueq.core.errors import InvalidTask
+from dueq.core.payload import decode_body, encode_body
 
 app = Dueq("redis://127.0.0.1:1/0")  # nobody listens there: what is refused is refused before anything is sent
 

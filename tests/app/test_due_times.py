@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dueq import Dueq, Handle
-from dueq.cli.output import timestamp
+from dueq.cli.format import timestamp
 from dueq.core.clock import US, datetime_of, due_us
 from dueq.core.context import Context
 from dueq.core.errors import InvalidTask

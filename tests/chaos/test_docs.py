@@ -9,6 +9,7 @@ import pytest
 
 from dueq.chaos import markdown, report
 from dueq.chaos.scenarios import SCENARIOS
+from dueq.replay.markdown import put
 
 PAGE = (Path(__file__).parents[2] / "docs" / "chaos.md").read_text()
 
@@ -27,13 +28,13 @@ def test_every_key_of_a_report_is_told() -> None:
 
 def test_the_table_takes_the_place_of_the_one_before() -> None:
     page = f"head\n{markdown.BEGIN}\nold\n{markdown.END}\ntail"
-    once = markdown.put(page, "new")
+    once = put(page, "new", markdown.BEGIN, markdown.END)
     assert "old" not in once
     assert once.startswith("head\n")
     assert once.endswith("\ntail")
-    assert markdown.put(once, "new") == once
+    assert put(once, "new", markdown.BEGIN, markdown.END) == once
     with pytest.raises(ValueError, match="has no line"):
-        markdown.put("nothing", "new")
+        put("nothing", "new", markdown.BEGIN, markdown.END)
 
 
 def test_a_table_says_what_was_not_met() -> None:

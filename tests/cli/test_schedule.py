@@ -12,7 +12,8 @@ from support.world import World
 
 from dueq.core import registry
 from dueq.core.app import HANDLER
-from dueq.core.codec import Record, decode_body
+from dueq.core.codec import Record
+from dueq.core.payload import decode_body
 
 from .conftest import Cli
 

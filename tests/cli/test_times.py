@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dueq.cli.output import duration
+from dueq.cli.format import duration
 from dueq.cli.times import at_us, due, in_us
 from dueq.core.errors import InvalidTask, NaiveDatetime
 from dueq.core.texts import harmless

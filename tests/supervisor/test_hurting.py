@@ -19,9 +19,9 @@ from support.engine import APPS, Engine
 from support.waiting import wait_until
 
 from dueq.core.app import Call, Handle
-from dueq.core.codec import encode_body
 from dueq.core.errors import ConfigurationError
 from dueq.core.namespace import Namespace
+from dueq.core.payload import encode_body
 
 
 @pytest.fixture

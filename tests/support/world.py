@@ -7,11 +7,12 @@ from typing import Any
 
 from dueq import strategies
 from dueq.core.clock import US, Clock, now_us
-from dueq.core.codec import Record, encode_body
+from dueq.core.codec import Record
 from dueq.core.config import Settings
 from dueq.core.connection import connect
 from dueq.core.doorbell import Doorbell
 from dueq.core.namespace import Namespace
+from dueq.core.payload import encode_body
 from dueq.core.store.base import Advance, NewTask, Outcome, Scheduled, Store
 from dueq.strategies.base import Dispatched, Moved, ScriptedStrategy, Strategy
 

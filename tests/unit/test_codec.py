@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dueq.core.codec import check_id, decode_body, decode_record, encode_body
+from dueq.core.codec import check_id, decode_record
 from dueq.core.errors import DueqError, InvalidTask, PayloadTooLarge
+from dueq.core.payload import decode_body, encode_body
 
 RECORD = b"1|S|123|q|1|2|3|w|9|7|w1|"
 text = st.text(st.characters(codec="utf-8"))

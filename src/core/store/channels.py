@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError, NoScriptError
 from ..codec import Record, readable_record
 from ..connection import BLOCKING_S
 from ..doorbell import OVERDUE_S, Doorbell
-from ..keys import LENIENT
+from ..protocol import LENIENT
 from ..scripts import Script, Value
 from ..stop import readable
 from ..wire import Wire

@@ -11,7 +11,8 @@ from .. import keeping
 from ..bells import ring_dispatcher
 from ..clock import Clock
 from ..codec import Record, is_call, number, readable_record, task_of
-from ..keys import LENIENT, Keys
+from ..keys import Keys
+from ..protocol import LENIENT
 from ..steps import first_step
 from ..transactions import Session
 from .base import Aside

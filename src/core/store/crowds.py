@@ -20,7 +20,8 @@ from typing import Any
 
 import redis
 
-from ..keys import SHOWN, Keys
+from ..keys import Keys
+from ..protocol import SHOWN
 from ..scripts import Script, Value
 
 MOST_NAMED = 16

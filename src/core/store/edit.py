@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...strategies.base import Entry, TransactionalStrategy
-from ..bells import Command, ring_workers
+from ..bells import ring_workers
 from ..codec import Record, encode_record
 from ..journal import Event, Kind, append
 from ..keys import Keys
+from ..protocol import Command
 from .again import decode_again
 from .base import LostHow, NewTask
 

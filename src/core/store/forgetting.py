@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from itertools import islice
 
 from .. import keeping
-from ..bells import Command
 from ..codec import number
 from ..keys import Keys
+from ..protocol import Command
 from ..transactions import Aborted, Session, Transactions, pauses
 
 _ATTEMPTS = 8

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..bells import Command, ring_workers
-from ..keys import LENIENT, Keys
+from ..bells import ring_workers
+from ..keys import Keys
+from ..protocol import LENIENT, Command
 from ..transactions import Session, Transactions
 
 _LEASES = 100  # moved in one transaction

@@ -11,9 +11,10 @@ import hashlib
 import time
 from collections.abc import Iterable
 
-from ..bells import Command, ring
+from ..bells import ring
 from ..codec import name_in_call
 from ..keys import Keys
+from ..protocol import Command
 
 NEWER = '"newer"'
 """Stands for the name of a record that a newer dueq wrote: no name has quotes in it."""

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import redis
 
-from ..bells import Command
 from ..codec import ID, is_newer, number, readable_record
-from ..keys import LENIENT, Keys
+from ..keys import Keys
+from ..protocol import LENIENT, Command
 from ..transactions import Session, Transactions
 
 Oddity = Literal["newer", "record", "entry", ""]

@@ -8,11 +8,11 @@ from typing import Any
 
 import redis
 
-from ..bells import Command
 from ..clock import Clock
 from ..codec import Record, decode_record, number, readable_record
-from ..keys import LENIENT, Keys
+from ..keys import Keys
 from ..paging import zset_pages
+from ..protocol import LENIENT, Command
 from ..spared import repair
 from ..steps import steps
 from ..transactions import Transactions

@@ -7,10 +7,11 @@ from typing import Any
 
 from ...strategies.base import TransactionalStrategy
 from .. import keeping
-from ..bells import Command, ring_dispatcher
+from ..bells import ring_dispatcher
 from ..clock import Clock
 from ..codec import Record, readable_record
 from ..keys import Keys
+from ..protocol import Command
 from ..transactions import Session, Transactions
 from .again import decode_again, encode_again
 from .base import NewTask

@@ -10,7 +10,8 @@ import redis
 from ..clock import US, Clock
 from ..codec import Record
 from ..errors import StrategyMismatch
-from ..keys import LENIENT, Keys
+from ..keys import Keys
+from ..protocol import LENIENT
 from ..scripts import Script, Scripts, Value
 from ..steps import MOST_TASKS, steps
 from .base import ALIVE_S, Advance, Channel, Lost, NewTask, Outcome, Reaped, Scheduled, existing

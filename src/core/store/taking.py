@@ -16,10 +16,11 @@ from redis.exceptions import OutOfMemoryError
 
 from ...strategies.base import TransactionalStrategy
 from .. import keeping
-from ..bells import Command, ring_dispatcher, ring_workers
+from ..bells import ring_dispatcher, ring_workers
 from ..clock import Clock
 from ..codec import Record
-from ..keys import LENIENT, Keys
+from ..keys import Keys
+from ..protocol import LENIENT, Command
 from ..steps import MOST_TASKS
 from ..transactions import Aborted, Session, Transactions
 from . import settling

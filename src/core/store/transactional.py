@@ -17,11 +17,12 @@ import redis
 
 from ...strategies.base import TransactionalStrategy
 from .. import keeping
-from ..bells import Command, ring_dispatcher, ring_workers
+from ..bells import ring_dispatcher, ring_workers
 from ..clock import US, Clock
 from ..codec import Record, is_newer, number, readable_record, task_of
 from ..errors import StrategyMismatch
-from ..keys import LENIENT, Keys
+from ..keys import Keys
+from ..protocol import LENIENT, Command
 from ..spared import repair
 from ..steps import MOST_TASKS, first_step, steps
 from ..transactions import Aborted, Session, Transactions

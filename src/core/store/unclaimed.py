@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...strategies.base import TransactionalStrategy
-from ..bells import Command, ring
+from ..bells import ring
 from ..clock import Clock
 from ..codec import Record, readable_record, task_of
-from ..keys import LENIENT, Keys
+from ..keys import Keys
+from ..protocol import LENIENT, Command
 from ..transactions import Session, Transactions
 from .base import Aside
 from .edit import Edit

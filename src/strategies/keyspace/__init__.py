@@ -17,7 +17,8 @@ from typing import Any
 import redis
 
 from ...core.clock import US, Clock, ServerClock
-from ...core.keys import LENIENT, Keys
+from ...core.keys import Keys
+from ...core.protocol import LENIENT
 from ...core.scripts import lua
 from ...core.stop import readable
 from ..base import Dispatched, Needs, WakeReason

@@ -14,8 +14,9 @@ import redis
 from redis.exceptions import RedisError
 
 from ...core.connection import Patience, described, redact
-from ...core.keys import LENIENT, Keys
+from ...core.keys import Keys
 from ...core.notifications import SETTING, Subscription, add_flags
+from ...core.protocol import LENIENT
 from ...core.stop import readable
 
 log = logging.getLogger("dueq.dispatcher")
