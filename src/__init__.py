@@ -7,6 +7,10 @@ with _imports_of_ours():
     from .core.context import Context, current
     from .core.errors import DueqError, TaskTimeout
     from .core.retry import Backoff
+    from .core.store.registry import register as _register
+
+for _name in ("lua", "keyspace", "tmpset", "buckets", "watch"):
+    _register(_name, f"dueq.strategies.{_name}", f"{_name.capitalize()}Strategy")
 
 __all__ = ["Backoff", "Call", "Context", "Dueq", "DueqError", "Handle", "Task", "TaskTimeout", "current"]
 __version__ = "0.1.0"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from .. import strategies
 from ..strategies.base import Entry
 from . import keeping
 from .bells import ring_dispatcher
@@ -26,6 +25,7 @@ from .keys import unique_name
 from .namespace import Namespace
 from .protocol import SHOWN, Command
 from .requirements import check
+from .store import registry
 from .store.edit import entry_of
 from .transactions import Session, Transactions
 
@@ -47,9 +47,9 @@ def begin(namespace: Namespace, target: str, by: By = "engine") -> Migration | N
     Raises ConfigurationError if there is no such strategy, StrategyUnavailable if the server cannot carry it,
     NamespaceMigrating if a migration to another one is not over.
     """
-    check(namespace.client, strategies.find(target), namespace.keys)
+    check(namespace.client, registry.find(target), namespace.keys)
     keys, me = namespace.keys, unique_name("migration")
-    meta, store = keys.plain("meta"), strategies.find(target).store
+    meta, store = keys.plain("meta"), registry.find(target).store
 
     def attempt(session: Session) -> str | None:
         session.watch(meta)

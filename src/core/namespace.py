@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import redis
 
-from .. import strategies
 from ..strategies.base import ScriptedStrategy, Strategy, TransactionalStrategy
 from . import keeping
 from .clock import Clock, HostClock, RedisClock
@@ -17,6 +16,7 @@ from .embedded import EmbeddedServer, default_directory
 from .errors import ConfigurationError, StrategyYields
 from .keys import Keys, unique_name
 from .protocol import SHOWN
+from .store import registry
 from .store.base import Store
 from .transactions import Session, Transactions
 
@@ -51,7 +51,7 @@ class Namespace:
         ServerUnavailable or ServerRefused if Redis does not answer.
         """
         if settings.strategy is not None:
-            strategies.find(settings.strategy)  # first: advice to move a namespace to one that is none leads nowhere
+            registry.find(settings.strategy)  # first: advice to move a namespace to one that is none leads nowhere
         settings = resolve(settings)
         assert settings.redis_url is not None
         keys = Keys(settings.namespace)
@@ -61,13 +61,13 @@ class Namespace:
             if keeping.damaged(dict(zip(keeping.FIELDS, kept, strict=False))):
                 put_damage_apart(client, keys)
                 kept = keeping.look(client, keys)
-            chosen = settings.strategy or keeping.kept_by(kept) or strategies.DEFAULT
+            chosen = settings.strategy or keeping.kept_by(kept) or registry.DEFAULT
             try:
                 keeping.require(keys, chosen, kept)
             except StrategyYields:
                 if not engine:
                     raise
-        strategy = strategies.find(chosen)
+        strategy = registry.find(chosen)
         return cls(replace(settings, strategy=chosen), client, strategy, owner or unique_name("process"), clock)
 
     def claim(self) -> None:
@@ -93,7 +93,7 @@ class Namespace:
     def under(self, strategy: str) -> Namespace:
         """The same namespace, over the same connections, as seen by the strategy of this name."""
         settings = replace(self.settings, strategy=strategy)
-        return Namespace(settings, self.client, strategies.find(strategy), self.strategy.owner, None)
+        return Namespace(settings, self.client, registry.find(strategy), self.strategy.owner, None)
 
     def close(self) -> None:
         """Close every connection."""
