@@ -39,7 +39,9 @@ def complain(text: str) -> None:
     """Say what went wrong, if stderr takes it; it must not hold up the end of an engine whose log nobody reads."""
     line = harmless_lines(f"dueq: {text}")
     with suppress(OSError):
-        if sys.stderr is not sys.__stderr__ or not log_output.say(line):  # as lines of the log go, if there is one
+        if sys.stderr is not sys.__stderr__ or not log_output.say(
+            text, line
+        ):  # as lines of the log go, if there is one
             typer.echo(line, err=True)
 
 

@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -68,7 +67,7 @@ def _status(error: BaseException | None) -> int:
     if error is None:
         return 0
     if not issubclass(type(error), SystemExit):
-        traceback.print_exception(error)
+        sys.excepthook(type(error), error, error.__traceback__)  # one line of the log, where this process has one
         return _INTERRUPTED if issubclass(type(error), KeyboardInterrupt) else 1
     code = getattr(error, "code", None)
     if code is None or isinstance(code, int):

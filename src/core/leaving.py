@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 log = logging.getLogger("dueq.process")
@@ -30,9 +30,16 @@ def leave(status: int) -> NoReturn:
     end = time.monotonic() + _ALL_S
     with contextlib.suppress(RuntimeError):  # no room for a thread: the supervisor sees to it, in its time
         threading.Thread(target=_cut_short, args=(status, end), name="leaving", daemon=True).start()
-    _wait_for_threads(end - _ALL_S + _THREADS_S)
-    _set_aside_children()
-    atexit._run_exitfuncs()
+    parts: list[Callable[[], object]] = [
+        lambda: _wait_for_threads(end - _ALL_S + _THREADS_S),
+        _set_aside_children,
+        atexit._run_exitfuncs,
+    ]
+    for part in parts:
+        try:
+            part()
+        except BaseException as error:  # noqa: BLE001  # threads and children may be of other people's classes
+            _warn("what this process left could not all be waited for: an error came of it", exc_info=error)
     _end(status)
 
 
@@ -89,9 +96,9 @@ def _cut_short(status: int, end: float) -> None:
     _end(status)
 
 
-def _warn(text: str, *arguments: object) -> None:
+def _warn(text: str, *arguments: object, exc_info: BaseException | None = None) -> None:
     with contextlib.suppress(Exception):  # a handler of the application's, a stream that a task has closed
-        log.warning(text, *arguments)
+        log.warning(text, *arguments, exc_info=exc_info)
 
 
 def _end(status: int) -> NoReturn:

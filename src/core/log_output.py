@@ -286,6 +286,7 @@ def _nowhere(data: bytes) -> int:
 
 
 _current: Output | None = None
+_form: Callable[[str], str] | None = None
 
 
 def stderr(notice: Callable[[int], str]) -> Output:
@@ -303,12 +304,21 @@ def stderr(notice: Callable[[int], str]) -> Output:
     return _current
 
 
-def say(line: str) -> bool:
-    """Write ``line`` the way that log lines go, if this process has one; False if not."""
+def say(text: str, line: str) -> bool:
+    """Write ``text`` the way that log lines go, if this process has one; False if not.
+
+    It is written as ``line``, unless the log has a form of its own.
+    """
     if _current is None:
         return False
-    _current.write(line)
+    _current.write(line if _form is None else _form(text))
     return True
+
+
+def say_as(form: Callable[[str], str] | None) -> None:
+    """What is said beside the log, too, is to become a line as ``form`` makes it; None: as whoever says it."""
+    global _form
+    _form = form
 
 
 def count_dropped(count: Callable[[float], object]) -> None:

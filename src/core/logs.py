@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from . import app_logs
 from .codec import Record
 from .context import running
-from .log_output import stderr
+from .log_output import say_as, stderr
 from .texts import bounded, harmless, traceback_of
 
 _FIELDS = ("task_id", "token", "queue")
@@ -84,14 +84,20 @@ class _Handler(logging.Handler):
             line = self.format(record)
         except Exception as error:  # noqa: BLE001  # arguments that do not fit, a broken __str__: whoever logs goes on
             why = type(error).__name__
-            line = self._about("a log line of %s:%d cannot be shown: %s", record.pathname, record.lineno, why)
+            line = self._about(
+                logging.WARNING, "a log line of %s:%d cannot be shown: %s", record.pathname, record.lineno, why
+            )
         self.output.write(line)
 
     def _notice(self, lost: int) -> str:
-        return self._about("%d log lines were dropped here, since nobody read them in time", lost)
+        return self._about(logging.WARNING, "%d log lines were dropped here, since nobody read them in time", lost)
 
-    def _about(self, message: str, *arguments: object) -> str:
-        made = logging.LogRecord("dueq.logs", logging.WARNING, __file__, 0, message, arguments, None)
+    def last_words(self, text: str) -> str:
+        """The line of a program that ends with ``text``."""
+        return self._about(logging.CRITICAL, "%s", text)
+
+    def _about(self, level: int, message: str, *arguments: object) -> str:
+        made = logging.LogRecord("dueq.logs", level, __file__, 0, message, arguments, None)
         self.filter(made)
         return self.format(made)
 
@@ -104,6 +110,7 @@ def set_up(log_format: str, **process: str) -> None:
     _process.clear()
     describe(**process)
     handler = _Handler(_Json() if log_format == "json" else _Text())
+    say_as(handler.last_words if log_format == "json" else None)
     logger = logging.getLogger("dueq")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)

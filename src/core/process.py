@@ -12,19 +12,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import multiprocess
 import setproctitle
+from multiprocess import connection
+from multiprocess import process as multiprocess_process
 
 from . import forks, log_output, logs
 from .config import RunOptions, Settings
 from .connection import Patience
 from .descriptors import read_nothing
 from .errors import DueqError, NamespaceTooNew, ServerRefused, ServerUnavailable, StrategyMismatch
+from .first_words import FirstWords
 from .leaving import leave
 from .lifetime import end_with_parent
 from .roles import BUILDERS, Duty
 from .room import wants_room
 from .signals import Signals
+from .spawning import Spawned
 from .stacks import StackFile
 from .statuses import BOOT_FAILED, DISPLACED, NO_ROOM, STOPPED
 from .stop import Stop
@@ -34,10 +37,6 @@ from .uncaught import log_what_nobody_catches
 log = logging.getLogger("dueq.process")
 
 _FAILED = 1
-
-# A fresh interpreter per child: a fork would copy the supervisor's threads' locks and its Redis connections.
-_spawn = multiprocess.get_context("spawn")
-
 
 # These would end a process that has not got so far as to say what it does with them.
 _HELD_BACK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -63,6 +62,7 @@ class Order:
     options: RunOptions
     tally: Tally
     stacks: StackFile
+    first_words: FirstWords
     lifeline: Any
     supervisor_pid: int
     ignored: frozenset[signal.Signals] = frozenset()
@@ -88,9 +88,11 @@ class Child:
         with contextlib.ExitStack() as undo:
             self.tally = undo.enter_context(contextlib.closing(Tally()))
             self._stacks = undo.enter_context(contextlib.closing(StackFile()))
-            theirs, self._lifeline = (undo.enter_context(end) for end in _spawn.Pipe(duplex=False))
-            order = Order(role, name, settings, options, self.tally, self._stacks, theirs, os.getpid(), ignored)
-            self._process = _spawn.Process(target=main, args=(order,), name=f"dueq-{role}", daemon=False)
+            self._first_words = undo.enter_context(contextlib.closing(FirstWords()))
+            theirs, self._lifeline = (undo.enter_context(end) for end in connection.Pipe(duplex=False))
+            shared = (self.tally, self._stacks, self._first_words, theirs)
+            order = Order(role, name, settings, options, *shared, os.getpid(), ignored)
+            self._process = Spawned(main, (order,), f"dueq-{role}", self._first_words)
             with _held_back():
                 self._process.start()
             undo.pop_all()
@@ -120,9 +122,13 @@ class Child:
         """
         return self._stacks.read(over=over)
 
+    def first_words(self) -> str:
+        """What it wrote to stderr before it could log, as one line; empty if that was nothing, or is in the log."""
+        return self._first_words.read()
+
     def abandon(self) -> None:
         """Do not wait for it at this program's end, as multiprocess does: it may never end."""
-        multiprocess.process._children.discard(self._process)
+        multiprocess_process._children.discard(self._process)
 
     def close(self) -> None:
         """Give back what the supervisor kept for a process that is gone; its tally is closed by whoever reads it."""
@@ -130,13 +136,17 @@ class Child:
         self._process.close()
         self._lifeline.close()
         self._stacks.close()
+        self._first_words.close()
 
 
 def main(order: Order) -> None:
-    """The main function of every child. It does not return."""
-    logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
-    log_output.count_dropped(order.tally.counter("dueq_log_lines_dropped_total").inc)
-    log_what_nobody_catches()
+    """The main function of every child. It does not return, unless it fails before the log is there."""
+    with order.first_words.over() as written:
+        logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
+        log_output.count_dropped(order.tally.counter("dueq_log_lines_dropped_total").inc)
+        log_what_nobody_catches()
+    if written:
+        log.warning("written to stderr while this %s began: %s", order.role, written)
     leave(_status(order))
 
 

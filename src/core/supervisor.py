@@ -155,6 +155,8 @@ class Supervisor:
         by_itself = child.tally.state == "draining" and not running
         how = ending.how if ending else f"was killed by {_name(-code)}" if code < 0 else f"exited with status {code}"
         self._log_stacks(member, over=True)
+        if written := child.first_words():
+            log.error("%s %d %s before it could log; it wrote: %s", child.role, child.pid, how, written)
         # what outlasts the time that a stop or a reload leaves it is killed by us: that is not held against it
         in_order = by_itself and code in (STOPPED, DISPLACED, RECYCLED)
         blame = ending.blame if ending else not in_order

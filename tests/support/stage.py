@@ -61,6 +61,9 @@ class FakeChild:
         told, self.stack = self.stack, ""
         return told
 
+    def first_words(self) -> str:
+        return ""
+
     def abandon(self) -> None:
         self.abandoned = True
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from typing import Any
 
 import psutil
 import pytest
 
-from dueq.core import process
 from dueq.core.config import RunOptions, Settings
 from dueq.core.process import Child
 
@@ -18,15 +18,11 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> list[set[signal.Signals]]:
     """What signals were held back at each attempt to start a process; all fail."""
     held: list[set[signal.Signals]] = []
 
-    class Refused:
-        def __init__(self, **options: Any) -> None:
-            pass
+    def refused(*args: Any, **options: Any) -> None:
+        held.append({signal.Signals(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])})
+        raise OSError(11, "Resource temporarily unavailable")
 
-        def start(self) -> None:
-            held.append({signal.Signals(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])})
-            raise OSError(11, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(process._spawn, "Process", Refused)
+    monkeypatch.setattr(subprocess, "Popen", refused)
     return held
 
 

@@ -28,6 +28,9 @@ class Child:
     def stacks(self, *, over: bool = False) -> str:
         return ""
 
+    def first_words(self) -> str:
+        return ""
+
     def close(self) -> None:
         self.tally.close()
 
