@@ -44,7 +44,7 @@ def doctor(
       dueq doctor --json | jq .can_run
       dueq doctor --acl --strategy lua --namespace shop
     """
-    with opened(redis_url, namespace, strategy) as space:
+    with opened(redis_url, namespace, strategy, writes=False) as space:
         if acl:
             _print_rule(space, as_json)
             return

@@ -13,8 +13,8 @@ from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, from_environme
 from ..core.connection import explained
 from ..core.namespace import Namespace
 
-REDIS_TIMEOUT_S = 10.0
-"""How long a command that a person waits for waits for Redis."""
+REDIS_TIMEOUT_S = 5.0
+"""How long a command that a person waits for waits for an answer of Redis. The first that is missing ends it."""
 
 _WHERE = "Where"
 
@@ -86,11 +86,14 @@ def given(context: typer.Context, name: str) -> str | None:
 
 
 @contextmanager
-def opened(redis_url: str | None, namespace: str | None, strategy: str | None = None) -> Iterator[Namespace]:
-    """The namespace that the flags name; inside, Redis's errors become dueq's."""
-    space = Namespace.open(from_environment(redis_url, namespace, strategy), timeout=REDIS_TIMEOUT_S)
+def opened(
+    redis_url: str | None, namespace: str | None, strategy: str | None = None, *, writes: bool = True
+) -> Iterator[Namespace]:
+    """The namespace that the flags name; inside, Redis's errors become dueq's. ``writes``: see ``explained``."""
+    settings = from_environment(redis_url, namespace, strategy)
+    space = Namespace.open(settings, timeout=REDIS_TIMEOUT_S, silence=REDIS_TIMEOUT_S)
     try:
-        with explained(space.settings.redis_url or ""):
+        with explained(space.settings.redis_url or "", writes=writes):
             yield space
     finally:
         space.close()

@@ -51,7 +51,7 @@ def status(
       dueq status --watch
       dueq status --json | jq '.queues[] | {queue, ready}'
     """
-    with opened(redis_url, namespace) as space:
+    with opened(redis_url, namespace, writes=False) as space:
         if as_json:
             say_json(overview(space).as_json())
             while watch:

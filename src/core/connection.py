@@ -266,20 +266,21 @@ class explained:  # used like a function; contextlib's would cost a producer mor
     """Turn redis-py's errors, and answers that are no text of dueq's, into DueqErrors that name the server and the next
     step: nothing else leaves the Python API."""
 
-    __slots__ = ("_url",)
+    __slots__ = ("_url", "_writes")
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, *, writes: bool = True) -> None:
+        """``writes`` is whether anything here may be a write: then its outcome can be in doubt."""
+        self._url, self._writes = url, writes
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
         if isinstance(error, (RedisError, UnicodeDecodeError)):
-            raise _explanation(error, redact(self._url)) from error
+            raise _explanation(error, redact(self._url), self._writes) from error
 
 
-def _explanation(error: RedisError | UnicodeDecodeError, where: str) -> DueqError:
+def _explanation(error: RedisError | UnicodeDecodeError, where: str, writes: bool) -> DueqError:
     if is_of_cluster(error):
         return ServerRefused(f"Redis at {where}: {described(error)}")
     match error:
@@ -297,7 +298,7 @@ def _explanation(error: RedisError | UnicodeDecodeError, where: str) -> DueqErro
         case ConnectionError() | TimeoutError():
             return ServerUnavailable(
                 f"cannot reach Redis at {where}: {described(error).removesuffix('.')}; check that it runs and can be "
-                f"reached from here (redis-cli ping){_doubt(error)}"
+                f"reached from here (redis-cli ping){_doubt(error) if writes else ''}"
             )
         case InvalidResponse():
             return ServerUnavailable(

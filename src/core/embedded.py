@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
 
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError, TimeoutError
 
 from . import private
 from .connection import connect
@@ -110,20 +110,24 @@ class EmbeddedServer:
         """The server's address, whether it runs or not."""
         return f"unix://{quote(os.fsencode(self._socket))}?db=0"
 
-    def start(self) -> str:
+    def start(self, *, silence: float | None = None) -> str:
         """Start the server unless it runs, wait until it serves, and return its address.
 
         However many processes call this at once, one server starts. It outlives them all and gets none of their
         signals. Raises EmbeddedServerError if the directory is not private to this user, or if the server exits,
-        hangs or still loads its data after 30 seconds (it goes on loading then).
+        hangs or still loads its data after 30 seconds (it goes on loading then); or, if ``silence`` is given, as soon
+        as it has said nothing for so many seconds.
         """
-        deadline = time.monotonic() + _START_S
+        began = heard = time.monotonic()
+        answer = ""
         self._own_directory()
         launched = False
         log_start = 0
-        while time.monotonic() < deadline:
-            if self._answer() == "ready":
+        while (now := time.monotonic()) < began + _START_S and now < heard + (silence or _START_S):
+            if (answer := self._answer()) == "ready":
                 return self.url
+            if answer != "silent":
+                heard = time.monotonic()
             lock = self._take_lock(create=True)
             if lock is None:  # held by a server that is not ready yet, or by another starter
                 time.sleep(_POLL_S)
@@ -138,9 +142,9 @@ class EmbeddedServer:
                 raise EmbeddedServerError(f"cannot start a Redis server in {self.directory}: {error}") from error
             finally:
                 os.close(lock)
-        state = "still loads its data" if self._answer() == "loading" else "does not answer"
+        state = "still loads its data" if answer == "loading" else "does not answer"
         raise EmbeddedServerError(
-            f"the Redis server in {self.directory} (pid {self.pid() or 'unknown'}) {state} after {_START_S:.0f} s; "
+            f"the Redis server in {self.directory} (pid {self.pid() or 'unknown'}) {state} after {now - began:.0f} s; "
             f"see {self._log}, then try again, or end that process"
         )
 
@@ -337,8 +341,8 @@ class EmbeddedServer:
             lines.append(" ".join([name, *(_quoted(word) for word in shlex.split(value) or [""])]))
         return "\n".join(lines) + "\n"
 
-    def _answer(self) -> Literal["ready", "loading", "none"]:
-        """What the server says to PING."""
+    def _answer(self) -> Literal["ready", "loading", "silent", "none"]:
+        """What the server says to PING: silent is one that lets us connect, and says nothing."""
         socket = self._socket
         if not socket.exists():
             return "none"
@@ -351,6 +355,8 @@ class EmbeddedServer:
             return "loading"
         except ResponseError:
             pass  # a script or a full disk keeps it from saying PONG, but it serves
+        except TimeoutError:
+            return "silent"
         except (RedisError, OSError):
             return "none"
         finally:

@@ -40,23 +40,25 @@ class Namespace:
         owner: str | None = None,
         clock: Clock | None = None,
         engine: bool = False,
+        silence: float | None = None,
     ) -> Namespace:
         """Connect, starting the embedded server if no address is given, and settle which strategy it is.
 
         ``owner`` is the unique name of the process, which whoever sees it die knows, too (see ``Strategy.recover``).
         ``clock`` is the time to go by instead of the strategy's own choice, for tests. ``engine`` says that this is a
-        process of one, to whose strategy that of a producer yields.
+        process of one, to whose strategy that of a producer yields. ``silence`` is for how many seconds an embedded
+        server may say nothing.
         Raises StrategyMismatch if the namespace is kept by another strategy than ``settings`` asks for,
         NamespaceTooNew if this version must not write there, ConfigurationError if there is no such strategy,
         ServerUnavailable or ServerRefused if Redis does not answer.
         """
         if settings.strategy is not None:
             registry.find(settings.strategy)  # first: advice to move a namespace to one that is none leads nowhere
-        settings = resolve(settings)
+        settings = resolve(settings, silence)
         assert settings.redis_url is not None
         keys = Keys(settings.namespace)
         client = connect(settings.redis_url) if timeout is None else connect(settings.redis_url, timeout=timeout)
-        with explained(settings.redis_url):
+        with explained(settings.redis_url, writes=False):
             kept = keeping.look(client, keys)
             if keeping.damaged(dict(zip(keeping.FIELDS, kept, strict=False))):
                 put_damage_apart(client, keys)
@@ -101,11 +103,11 @@ class Namespace:
         self.client.connection_pool.disconnect()
 
 
-def resolve(settings: Settings) -> Settings:
-    """``settings`` with an address: the embedded server's, started if need be, if none is given."""
+def resolve(settings: Settings, silence: float | None = None) -> Settings:
+    """``settings`` with an address: if none is given, the embedded server's, started if need be (see its ``start``)."""
     if settings.redis_url:
         return settings
-    return replace(settings, redis_url=EmbeddedServer(default_directory()).start())
+    return replace(settings, redis_url=EmbeddedServer(default_directory()).start(silence=silence))
 
 
 def _built(
