@@ -479,14 +479,16 @@ def _with_ids(error: DueqError, wanted: Sequence[Call], handles: Sequence[Handle
         return error  # all are scheduled: it says what is wrong with that
     if len(wanted) == 1:
         known = f"whether task {wanted[0].id} is scheduled is not known" if _is_in_doubt(error) else ""
+        if error.untouched:
+            known = f"task {wanted[0].id} is not scheduled, nothing was written"
         again = f"with id={wanted[0].id!r} it is safe to ask again"
     else:
         unsent = max(0, len(wanted) - len(handles) - _PER_TRIP)
-        known = f"{len(handles):,} of {len(wanted):,} tasks are scheduled (error.handles)" + (
-            f", of the {len(wanted) - len(handles) - unsent:,} after them that is not known"
-            if _is_in_doubt(error)
-            else ""
-        )
+        known = f"{len(handles):,} of {len(wanted):,} tasks are scheduled (error.handles)"
+        if error.untouched:
+            known += ", of the others none" if handles else ", nothing was written"
+        elif _is_in_doubt(error):
+            known += f", of the {len(wanted) - len(handles) - unsent:,} after them that is not known"
         again = "with the same ids (error.ids) it is safe to ask for all again"
     error.args = (f"{error}; {known}: {again}" if known else str(error),)
     return error

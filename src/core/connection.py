@@ -50,6 +50,7 @@ from .errors import (
     StrategyUnavailable,
     StrategyYields,
 )
+from .partly import is_doubtful
 from .protocol import LENIENT
 from .sentinel import SCHEMES, sentinel_pool
 from .tls import secured
@@ -69,6 +70,8 @@ REDACTED_SPAN = 1100
 """Most characters of one address that ``redact`` looks at, so how far the end of one that was cut may be away."""
 _QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_|ssl_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
 _OF_CLUSTER = (AskError, ClusterDownError, ClusterCrossSlotError, TryAgainError)  # MOVED is an AskError, too
+_BEFORE_ALL = (ReadOnlyError, OutOfMemoryError, BusyLoadingError, MasterDownError, AuthenticationError)
+_STOPPED_WRITES = ("MISCONF", "NOREPLICAS")
 _WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "peer did not return a certificate")
 _CUT_SHORT = "EOF occurred in violation of protocol"  # of TLS; a server's reason may be lost when it hangs up at once
 TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError, StrategyYields, NamespaceDamaged)
@@ -277,7 +280,21 @@ class explained:  # used like a function; contextlib's would cost a producer mor
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
         if isinstance(error, (RedisError, UnicodeDecodeError)):
-            raise _explanation(error, redact(self._url), self._writes) from error
+            explanation = _explanation(error, redact(self._url), self._writes)
+            explanation.untouched = _is_before_all(error)
+            raise explanation from error
+
+
+def _is_before_all(error: RedisError | UnicodeDecodeError) -> bool:
+    """Whether Redis was not reached, or refused before it did anything of a script or a transaction.
+
+    It asks once, before the first write, whether it takes writes. What it may refuse later (a permission, a key of
+    another type) leaves done what was done before.
+    """
+    if is_doubtful(error):
+        return False
+    code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
+    return isinstance(error, _BEFORE_ALL) or code in _STOPPED_WRITES or bool(_NOT_CONNECTED.match(str(error)))
 
 
 def _explanation(error: RedisError | UnicodeDecodeError, where: str, writes: bool) -> DueqError:

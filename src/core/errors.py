@@ -15,11 +15,13 @@ class DueqError(Exception):
 
     If Redis failed while tasks were scheduled, cancelled or rescheduled, ``ids`` are those of all the tasks that were
     asked for, in order: asking for them again, by these ids, is safe. ``handles`` are of those that were scheduled
-    before it failed: the first ones.
+    before it failed: the first ones. ``untouched`` says that it is certain that nothing else was done: Redis was not
+    reached, or refused before all.
     """
 
     ids: Sequence[str] = ()
     handles: Sequence[Any] = ()
+    untouched: bool = False
 
 
 class ConfigurationError(DueqError):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
 
+from . import partly
 from .audit_request import ask_for_audit
 from .clock import US
 from .codec import readable_record
@@ -40,7 +41,12 @@ def scheduled(namespace: Namespace, tasks: Sequence[NewTask]) -> list[Scheduled]
     except (ResponseError, NamespaceDamaged) as error:
         if not _made_room(namespace, error):
             raise
-    now_us, results = namespace.store.time_us(), namespace.store.schedule(tasks)
+    now_us = namespace.store.time_us()
+    try:
+        results = namespace.store.schedule(tasks)
+    except Exception as error:
+        partly.note(error, (), doubtful=True)  # what the first attempt has written would be taken for others'
+        raise
     return [
         result._replace(existing="")
         if result.existing == "scheduled" and _was_written_just_now(namespace, task, now_us)

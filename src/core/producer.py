@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from . import partly
 from .config import Settings
 from .connection import explained
 from .context import Context, asked_again, running
@@ -42,8 +43,8 @@ class Producer:
         def rest(namespace: Namespace) -> None:
             try:
                 _schedule_all(namespace, tasks[len(done) :], done)
-            except StrategyMismatch as error:
-                done.extend(error.scheduled)  # or they would look like others' tasks, asked again
+            except Exception as error:
+                done.extend(partly.scheduled(error))  # or they would look like others' tasks, asked again
                 raise
 
         self.ask(rest, seconds)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import redis
 
+from .. import partly
 from ..clock import US, Clock
 from ..codec import Record
-from ..errors import StrategyMismatch
 from ..keys import Keys
 from ..protocol import LENIENT
 from ..scripts import Script, Scripts, Value
@@ -50,8 +50,8 @@ class ScriptedStore(KeyedStore):
         try:
             for trip in range(0, len(tasks), _TRIP):
                 self._schedule_trip(tasks[trip : trip + _TRIP], results)
-        except StrategyMismatch as error:
-            error.scheduled = results
+        except Exception as error:
+            partly.note(error, results)
             raise
         return results
 
@@ -61,15 +61,25 @@ class ScriptedStore(KeyedStore):
         else:
             batches = [*steps(tasks, lambda task: len(task.body))]
             replies = self._schedule.many(map(self._batch, batches))
-        for batch, reply in zip(batches, replies, strict=True):
+        for at, (batch, reply) in enumerate(zip(batches, replies, strict=True)):
+            try:
+                self._schedule_rest(batch, reply, results)
+            except Exception as error:
+                # the batches after it were sent, too, and Redis may have answered them otherwise
+                partly.note(error, results, doubtful=any(repr(later) != repr(error) for later in replies[at + 1 :]))
+                raise
+
+    def _schedule_rest(self, batch: Sequence[NewTask], reply: Any, results: list[Scheduled]) -> None:
+        """What came of ``batch``, and of those of it that one step could not look at: large tasks have their ids."""
+        left = batch
+        while True:
             if isinstance(reply, Exception):
                 raise reply
             results += _scheduled(reply)
-            left = batch[len(reply) - 1 :]
-            while left:  # one step could not look at all that large tasks have the ids of
-                reply = self._schedule(*self._batch(left))
-                results += _scheduled(reply)
-                left = left[len(reply) - 1 :]
+            left = left[len(reply) - 1 :]
+            if not left:
+                return
+            reply = self._schedule(*self._batch(left))
 
     def _batch(self, tasks: Sequence[NewTask]) -> list[Value]:
         arguments: list[Value] = []

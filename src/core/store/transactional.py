@@ -16,11 +16,10 @@ from typing import Any, Literal
 import redis
 
 from ...strategies.base import TransactionalStrategy
-from .. import keeping
+from .. import keeping, partly
 from ..bells import ring_dispatcher, ring_workers
 from ..clock import US, Clock
 from ..codec import Record, is_newer, number, readable_record, task_of
-from ..errors import StrategyMismatch
 from ..keys import Keys
 from ..protocol import LENIENT, Command
 from ..spared import repair
@@ -66,8 +65,8 @@ class TransactionalStore(KeyedStore):
         try:
             for some in steps(tasks, lambda task: len(task.body)):
                 self._schedule(some, results)
-        except StrategyMismatch as error:
-            error.scheduled = results
+        except Exception as error:
+            partly.note(error, results)
             raise
         return results
 
