@@ -13,7 +13,10 @@ from collections.abc import Iterator
 _NEEDED = frozenset(
     {"redis", "hiredis", "multiprocess", "dill", "prometheus_client", "psutil", "setproctitle", "typer", "rich"}
 )
-_CHILDREN_IMPORT = "import dueq.core.roles, dueq.core.process, dueq.core.worker, dueq.core.dispatcher"
+_CHILDREN_IMPORT = (
+    "import dueq.core.roles, dueq.core.process; "
+    "import dueq.core.worker, dueq.core.dispatcher"
+)  # fmt: skip
 _TRIAL_S = 30.0
 
 

@@ -17,6 +17,7 @@ from dueq.core.codec import Record
 from dueq.core.housekeeping import purge
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import NewTask, Outcome
+from dueq.strategies.base import TransactionalStrategy
 
 HOUR_US = 3600 * 1_000_000
 NEXT = b'["next",[2]]'
@@ -265,7 +266,7 @@ def test_crash_points(
         finally:
             world.close()
 
-    if not issubclass(strategies.find(strategy_name), strategies.base.TransactionalStrategy):
+    if not issubclass(strategies.find(strategy_name), TransactionalStrategy):
         at(Fate())  # the server may see these scripts for the first time, which costs commands more
     whole = Fate()
     at(whole)
