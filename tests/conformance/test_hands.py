@@ -60,6 +60,12 @@ class Hired:
             self._outcome = Outcome(claim, "ack")
         return claim
 
+    def begin(self) -> Record:
+        """The next task that begins: what this process stood still over, it rightly gives back, and takes anew."""
+        while (claim := self.turn()) is None:
+            continue
+        return claim
+
     def turns(self, patience: int = 5) -> None:
         """Until there is nothing to do."""
         while True:
@@ -226,7 +232,7 @@ def test_a_start_that_comes_too_late_is_counted(world: World, hired: Hired) -> N
 def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_lately(world: World) -> None:
     world.ready("a", "b", "c")
     worker = Hired(world.actor(), prefetch=3, lease=0.2)
-    assert worker.turn() is not None
+    worker.begin()
     time.sleep(0.25)
     [silent] = world.store.reap(100, 200_000, 99).silent_workers
     assert len(world.store.give_back(silent, "lease_expired", 99)) >= 2
@@ -326,8 +332,8 @@ def test_it_trusts_nothing_once_something_was_taken_from_it(world: World) -> Non
     ids = [f"t{number}" for number in range(TASKS)]
     world.ready(*ids)
     worker = Hired(world.actor(), prefetch=4, lease=0.4)
-    assert worker.turn() is not None
-    assert worker.turn() is not None
+    worker.begin()
+    worker.begin()
     time.sleep(0.45)
     for silent in world.store.reap(100, 400_000, 99).silent_workers:
         world.store.give_back(silent, "lease_expired", 99)
