@@ -75,6 +75,14 @@ def test_a_ring_for_one_queue_is_not_lost_on_a_worker_of_two(world: World) -> No
         assert doorbell.wait(AT_ONCE_S)  # a worker of b alone must be told
 
 
+def test_rings_that_nobody_hears_are_few(world: World) -> None:
+    world.ready(*[f"t{number}" for number in range(40)])
+    for _ in range(3):
+        world.take("w1", want=5)
+        world.store.give_back("w1", "worker_lost", 9)
+    assert world.redis.llen(world.keys.of("bell", "q")) == 16
+
+
 @pytest.mark.parametrize("how", ["give_back", "release", "reap", "lost_before_taking"])
 def test_what_comes_back_rings(world: World, how: str) -> None:
     world.ready("a", "b")

@@ -14,6 +14,7 @@ from support.world import LEASE_US, TRANSACTIONAL, World
 
 from dueq.core.clock import US
 from dueq.core.namespace import Namespace
+from dueq.core.store.base import Outcome
 from dueq.core.store.edit import Edit
 from dueq.core.store.settling import ack_when_full
 from dueq.core.transactions import Transactions
@@ -97,6 +98,18 @@ def test_an_owner_that_extends_its_lease_while_it_is_taken_back_keeps_it_or_is_t
         if not kept:
             assert k > 5
             return
+
+
+def test_the_reaper_comes_back_for_a_worker_that_has_begun_nothing_it_holds(world: World) -> None:
+    """No lease tells of it, only its life."""
+    world.ready("a", "b")
+    first = world.take("w1", want=2).started
+    assert first is not None
+    last = world.take("w1", want=0, outcome=Outcome(first, "ack"))
+    assert last.holding == 1
+    next_us = world.store.reap(100, LEASE_US, 9).next_us
+    assert next_us is not None
+    assert abs(next_us - last.now_us - LEASE_US) < US
 
 
 @pytest.mark.parametrize("strategy_name", TRANSACTIONAL)

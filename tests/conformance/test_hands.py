@@ -251,7 +251,10 @@ def test_the_keeper_gives_what_waits_to_others_and_settles_what_is_in_doubt(worl
     second = hired.turn()
     assert first is not None
     assert second is not None
+    hired.hands.tidy(release=False)
+    waiting = hired.hands.loose_ends
     hired.hands.tidy(release=True)
+    assert waiting, "tasks that were held, though all was answered"
     assert not hired.hands.loose_ends
     assert world.store.record(first.id) is None
     others = [record.id for record in world.drain("w2")]
@@ -348,6 +351,24 @@ def test_it_trusts_nothing_once_something_was_taken_from_it(world: World) -> Non
     assert all(len(claims) == 1 for claims in (*worker.starts.values(), *other.starts.values()))
     assert worker.starts.keys() | other.starts.keys() == set(ids)
     worker.leave()
+    other.leave()
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_it_trusts_nothing_once_redis_counts_fewer_than_it_holds(world: World) -> None:
+    """Its own start got there first: only the number tells that others were given what is behind it."""
+    world.ready(*[f"t{number}" for number in range(TASKS)])
+    worker, other = Hired(world.actor(), prefetch=5), Hired(world.actor(), prefetch=1, name="w2")
+    assert worker.turn() is not None
+    assert world.store.release(WORKER, list(worker.hands._held)[2:]) == 2  # behind its back
+    other.turns()
+    assert worker.turn() is not None
+    worker.hands.tidy(release=False)  # as its keeper does, while the task runs
+    worker.turns()
+    worker.leave()
+    assert not worker.starts.keys() & other.starts.keys()
+    assert (worker.done + other.done, worker.duplicates) == (TASKS, 0)
     other.leave()
 
 

@@ -200,12 +200,14 @@ def test_names_that_were_lost_while_a_worker_sleeps(world: World) -> None:
     world.redis.hdel(world.keys.plain("meta"), *_fields(world))
     world.ready("f1")
     found: list[str] = []
+    began = time.monotonic()
     for _ in range(2):
         assert channel.sleep("w", ["q"], 60 * US, 1, 20.0) == "asked"
         found += ids(channel.answer())
         if found:
             break
     assert found == ["f1"]
+    assert time.monotonic() - began < 15, "rung for, not found at the end of its sleep"
     channel.close()
     world.store.give_back("w", "unstarted", 9)
 

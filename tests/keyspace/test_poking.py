@@ -21,9 +21,9 @@ from .conftest import IN_TIME_S, Make, Start
 each_server = pytest.mark.parametrize("server", server_parameters())
 
 
-def _poke(world: World) -> int:
+def _poke(world: World, limit: int = 100) -> int:
     assert isinstance(world.strategy, KeyspaceStrategy)
-    return int(world.strategy.scripts.load("dueq.strategies.keyspace", "poke")(100))
+    return int(world.strategy.scripts.load("dueq.strategies.keyspace", "poke")(limit))
 
 
 @each_server
@@ -49,6 +49,17 @@ def test_a_poke_expires_what_is_due_and_tells_how_many_events_that_made(make: Ma
         assert subscription.read() == []
     assert events >= 20, "Redis comes to few of them by itself"
     subscription.close()
+
+
+def test_a_poke_looks_at_no_more_than_it_may(make: Make) -> None:
+    world = make("hz 1", f"{SETTING} Kx")
+    for round_number in range(5):  # in one of them Redis may come to it by itself
+        due = world.now_us() + 20_000
+        for queue in ("a", "b", "c"):
+            world.schedule(*[f"{queue}{round_number}.{number}" for number in range(4)], queue=queue, due_us=due)
+        wait_until(lambda due=due: world.now_us() >= due + 1000)  # type: ignore[misc]
+        assert _poke(world, 5) <= 5
+        assert len(world.dispatch_all()) == 12
 
 
 @each_server
