@@ -62,10 +62,11 @@ def _glance() -> list[Panel]:
         ),
         number(
             "Supervisors cut off from Redis",
-            "Supervisors whose last scrape got no answer from Redis. Nothing is lost while it is away, but nothing "
-            "starts: check Redis and the network (runbook DueqRedisDown).",
+            "Supervisors whose last scrape got no answer from Redis, or found that it refuses writes. Nothing is lost, "
+            "but nothing starts: check Redis and the network (runbook DueqRedisDown, runbook DueqRedisRefusesWrites).",
             Look(COUNT, 4, _SMALL, bad_from=1),
-            Query(f"sum (1 - ({of_supervisors('dueq_redis_up')}))", "cut off"),
+            Query(f"sum (1 - ({of_supervisors('dueq_redis_up')}))", "no answer"),
+            Query(f"sum (1 - ({of_supervisors('dueq_redis_writable')}))", "no writes"),
         ),
     ]
 

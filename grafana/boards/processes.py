@@ -26,15 +26,25 @@ def _alive() -> list[Panel]:
             "Processes by role and state",
             "Over all supervisors. No dispatcher ready: nothing becomes due (runbook DueqNoDispatcher). booting that "
             "stays: the app does not import or Redis is away. draining that stays: tasks outlast a stop.",
-            Look(COUNT, 16),
+            Look(COUNT, 12),
             Query(f"sum by (role, state) ({of_supervisors('dueq_processes')})", "{{role}} {{state}}"),
         ),
         number(
             "Redis reachable",
             "Whether Redis answered each supervisor at its last scrape. Off: check Redis, then the network between the "
             "two (runbook DueqRedisDown). Processes reconnect by themselves.",
-            Look(ON_OFF, 8),
+            Look(ON_OFF, 6),
             Query(f"min by (namespace, instance) ({of_supervisors('dueq_redis_up')})", "{{namespace}} {{instance}}"),
+        ),
+        number(
+            "Redis takes writes",
+            "Whether the Redis that answers takes writes, too. Off: no memory left, a replica, a full disk; nothing is "
+            "scheduled or starts (runbook DueqRedisRefusesWrites). Not shown where Redis is away or keeps LPUSHX "
+            "from dueq.",
+            Look(ON_OFF, 6),
+            Query(
+                f"min by (namespace, instance) ({of_supervisors('dueq_redis_writable')})", "{{namespace}} {{instance}}"
+            ),
         ),
     ]
 

@@ -106,6 +106,7 @@ def _overview(scene: Scene) -> dict[str, Expected]:
         "Early starts/A": {by(): counted(sum(fact.early for fact in facts))},
         "Restarts/A": {by(): counted(kills)},
         "Supervisors cut off from Redis/A": {by(): exactly(0)},
+        "Supervisors cut off from Redis/B": {by(): exactly(0)},
         **{
             f"Lateness/{ref}": {by(): in_bucket_of(quantile(late, share), "dueq_task_lateness_seconds")}
             for ref, share in (("A", 0.5), ("B", 0.95), ("C", 0.99))
@@ -214,8 +215,11 @@ def _processes(scene: Scene) -> dict[str, Expected]:
             for role, count in counts.items()
             for state in ("booting", "ready", "draining")
         },
-        "Redis reachable/A": {
-            by(namespace="chaos", instance=name): exactly(1) for fact in facts for name in fact.instances
+        **{
+            f"{panel}/A": {
+                by(namespace="chaos", instance=name): exactly(1) for fact in facts for name in fact.instances
+            }
+            for panel in ("Redis reachable", "Redis takes writes")
         },
         "Restarts by role and cause/A": {
             by(role=role, cause=cause): counted(kills if (role, cause) == ("worker", "signal") else 0)

@@ -148,6 +148,17 @@ def test_every_metric_is_of_use() -> None:
     } == set()
 
 
+def test_what_an_alert_goes_by_is_on_a_panel() -> None:
+    """Whoever is woken by it wants to see it."""
+    shown = {
+        metric_of(selector.name)
+        for query in _QUERIES
+        for selector in selectors(filled(query.expr, step="5m", whole="1h"))
+    }
+    asked = {metric_of(selector.name) for rule in alerts().values() for selector in selectors(rule["expr"])}
+    assert (asked & set(DEFINITIONS)) - shown == set()
+
+
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     for name, rule in alerts().items():
