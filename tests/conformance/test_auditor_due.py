@@ -13,10 +13,13 @@ from support.world import World
 from dueq.core import audit as audit_module
 from dueq.core import auditor as auditor_module
 from dueq.core.audit_request import ask_for_audit
+from dueq.core.auditor import Auditor
 from dueq.core.connection import COMMANDS
 from dueq.core.errors import StrategyMismatch
 from dueq.core.foreign import SINGLES
 from dueq.core.store.quarantine import KINDS
+from dueq.core.tally import Tally
+from dueq.core.telemetry import ReaperTelemetry
 
 # -- when it runs
 
@@ -34,6 +37,14 @@ def test_an_audit_is_due_once_an_interval_for_all_auditors(world: World) -> None
         other = Audits(world).auditor
         other.run_once()
         assert other.busy is busy
+
+
+@pytest.mark.parametrize(("first_in", "interval"), [(50.0, 3600.0), (3600.0, 50.0)])
+def test_the_first_look_has_time_but_no_more_than_an_interval(world: World, first_in: float, interval: float) -> None:
+    telemetry = ReaperTelemetry(Tally(), "reaper", world.strategy.name)
+    auditor = Auditor(world.main, telemetry, interval=interval, grace=1.0, first_in=first_in)
+    assert 0 < auditor.run_once() <= 50
+    assert not auditor.busy
 
 
 @pytest.mark.parametrize("moment", range(8))

@@ -83,6 +83,15 @@ def test_rings_that_nobody_hears_are_few(world: World) -> None:
     assert world.redis.llen(world.keys.of("bell", "q")) == 16
 
 
+def test_taking_and_settling_wake_no_dispatcher(world: World) -> None:
+    world.ready("a", "b")
+    world.redis.delete(world.keys.plain("wake"))
+    claim = world.started()
+    claim = world.take(outcome=Outcome(claim, "ack")).started or claim
+    assert world.settle("w1", Outcome(claim, "ack")) == "done"
+    assert world.redis.llen(world.keys.plain("wake")) == 0
+
+
 @pytest.mark.parametrize("how", ["give_back", "release", "reap", "lost_before_taking"])
 def test_what_comes_back_rings(world: World, how: str) -> None:
     world.ready("a", "b")
