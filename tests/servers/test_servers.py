@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +11,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from redis.exceptions import ResponseError
+from support import short
 from support.servers import Server, all_servers, running, server_parameters
 
 from dueq.core.connection import connect, server_version
@@ -70,3 +73,20 @@ def test_a_stopped_server_is_ended_too(tmp_path: Path) -> None:
 
 def test_the_embedded_server_is_among_them() -> None:
     assert _packaged_binary() in [server.binary for server in all_servers() if isinstance(server, Server)]
+
+
+def test_what_a_killed_test_left_goes_with_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "dueq-t-left"
+    left.mkdir()
+    (left / "s").touch()
+    others = tmp_path / "dueq-other"
+    others.mkdir()
+    with short.short_directory() as mine:
+        fresh = tmp_path / "dueq-t-fresh"
+        fresh.mkdir()
+        for old in (left, others, mine):
+            os.utime(old, (0, 0))
+        short.sweep()
+        assert {*tmp_path.iterdir()} == {others, mine, fresh}
+    assert {*tmp_path.iterdir()} == {others, fresh}

@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from redis.exceptions import RedisError
 from dueq.core.connection import connect
 from dueq.core.lifetime import stop_with_parent
 from support.get_servers import PACKAGES, Missing, Server, fetched, installed
+from support.short import short_directory
 from support.waiting import wait_until
 
 __all__ = ["Load", "Missing", "Server", "all_servers", "running", "server_parameters"]
@@ -94,8 +94,8 @@ def running(server: Server, directory: Path, *options: str) -> Iterator[str]:
     what is kept is found by the next start in the same directory. The server ends with the thread that starts it,
     so that none is left if the tests are killed.
     """
-    with tempfile.TemporaryDirectory(prefix="dueq-") as private:  # pytest's own are too long for a socket's path
-        path = Path(private, "s")
+    with short_directory() as private:
+        path = private / "s"
         url = f"unix://{quote(str(path))}?db=0"
         process = _launch(server, directory, path, (*server.options, *options))
         try:
