@@ -10,7 +10,7 @@ from contextlib import suppress
 from .clock import US
 from .codec import Record
 from .connection import TRANSIENT
-from .errors import StrategyMismatch
+from .errors import NamespaceTooNew, StrategyMismatch
 from .hands import Hands
 from .logs import about
 from .namespace import Namespace
@@ -19,6 +19,8 @@ log = logging.getLogger("dueq.worker")
 
 _HOLD_S = 0.05
 """How long held tasks wait behind a running one before other workers may have them."""
+_REFUSED = (*TRANSIENT, StrategyMismatch, NamespaceTooNew)
+"""What may come of any step; nothing of it may end the thread while a task runs."""
 
 
 class Keeper:
@@ -73,12 +75,12 @@ class Keeper:
                 seen, extended_at, released_at = running, now + first_s - self._lease / 3, now
                 continue
             # What fails is tried again at the next look. The worker itself reports that Redis is away, and leaves if
-            # another strategy keeps the namespace by now; until then its task is to stay its own.
+            # another strategy, or a newer dueq, keeps the namespace by now; until then its task is to stay its own.
             if now - extended_at >= self._lease / 3 - self._period / 2:
-                with suppress(*TRANSIENT, StrategyMismatch):
+                with suppress(*_REFUSED):
                     self._extend(running)
                     extended_at = now
-            with suppress(*TRANSIENT, StrategyMismatch):
+            with suppress(*_REFUSED):
                 self._hands.tidy(release=now - released_at >= _HOLD_S)
 
     def _extend(self, running: Record) -> None:

@@ -495,8 +495,9 @@ def test_a_connection_that_is_closed_while_a_task_runs_is_no_trouble(world: Worl
     assert (hired.done, hired.duplicates) == (TASKS, 0)
 
 
+@pytest.mark.parametrize("change", [{"strategy": "another"}, {"format": "99"}], ids=["moved", "newer"])
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_the_keeper_goes_on_when_the_namespace_is_moved(world: World) -> None:
+def test_the_keeper_goes_on_when_the_namespace_is_another_s(world: World, change: Any) -> None:
     """What has begun is to stay its own until it ends, though the step that said so is refused."""
     world.ready("a", "b", "c", "d")
     actor = world.actor()
@@ -505,8 +506,8 @@ def test_the_keeper_goes_on_when_the_namespace_is_moved(world: World) -> None:
     keeper.start()
     worker.begin()
     meta = world.keys.plain("meta")
-    kept = world.redis.hget(meta, "strategy")
-    world.redis.hset(meta, "strategy", "another")
+    kept: Any = world.redis.hgetall(meta)
+    world.redis.hset(meta, "by", "engine", mapping=change)
     try:
         worker.hands._trusted = time.monotonic() + 60  # Redis has just been heard, however busy this machine is
         second = worker.turn()
@@ -517,7 +518,7 @@ def test_the_keeper_goes_on_when_the_namespace_is_moved(world: World) -> None:
         life: Any = world.redis.zscore(world.keys.plain("workers"), WORKER)
         assert life > world.now_us(), "or others are given what runs"
     finally:
-        world.redis.hset(meta, "strategy", kept)
+        world.redis.hset(meta, mapping=kept)
         keeper.stop()
     worker.turns()
     worker.leave()

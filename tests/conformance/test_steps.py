@@ -95,6 +95,7 @@ def test_all_leases_that_ran_out_are_taken_back(world: World, names_and_body: tu
     for _ in names:
         reaped = world.store.reap(100, LEASE_US, 99)
         lost += [one.id for one in reaped.lost]
+        assert (len(reaped.lost) - 1) * len(body) <= MOST_BYTES, "a short step"
         if reaped.next_us is None or reaped.next_us > reaped.now_us:
             break
     assert sorted(lost) == sorted(names)
