@@ -56,7 +56,11 @@ class _Suspect:
 class Audit:
     """One walk over all records. ``steps`` takes one step at a time, none of them long."""
 
-    def __init__(self, namespace: Namespace, telemetry: ReaperTelemetry, grace: float) -> None:
+    def __init__(
+        self, namespace: Namespace, telemetry: ReaperTelemetry, grace: float, *, keys_are_odd: bool = False
+    ) -> None:
+        """``keys_are_odd``: first make room where keys of another type stand, of which the last audit met one."""
+        self._keys_are_odd = keys_are_odd
         self._namespace, self._telemetry, self._grace = namespace, telemetry, grace
         self._store, self._client, self._keys = namespace.store, namespace.client, namespace.keys
         self.records = self.repairs = self.unreadable = 0
@@ -68,10 +72,8 @@ class Audit:
 
     def steps(self) -> Iterator[float]:
         """Do it; yields after each step, with the seconds to wait before the next."""
-        for names in put_apart(self._namespace, records=False):
-            for name in names:
-                self._repaired("key", f"key {harmless(name)} held another type than dueq's: it is in quarantine now")
-            yield 0.0
+        if self._keys_are_odd:
+            yield from self._make_room()
         scheduled = self._store.producer_counts()
         listed = self._queues = set(self._store.queues())
         self._void = self._notes_of_void_entries()
@@ -97,6 +99,12 @@ class Audit:
         for queue in sorted(listed - self._used):
             if self._store.forget_queue(queue, scheduled.get(("scheduled", queue), 0)):
                 log.info("queue %s has no task any more: it is not listed until it gets one", queue)
+            yield 0.0
+
+    def _make_room(self) -> Iterator[float]:
+        for names in put_apart(self._namespace):
+            for name in names:
+                self._repaired("key", f"key {harmless(name)} held another type than dueq's: it is in quarantine now")
             yield 0.0
 
     def _mend_names(self) -> None:

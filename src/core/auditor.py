@@ -19,6 +19,7 @@ from .codec import number
 from .connection import TRANSIENT
 from .errors import NamespaceMigrating
 from .namespace import Namespace
+from .spared import is_of_type
 from .telemetry import ReaperTelemetry
 from .trouble import Trouble
 
@@ -54,6 +55,7 @@ class Auditor:
         self._began = 0.0
         self._last: bytes | None = None  # when the last audit began, as it stands in Redis
         self._owed = False  # an audit that was begun could not be finished
+        self._odd = False  # since it met a key of another type
         self._resume_at = time.monotonic() + min(first_in, interval)
         self._trouble = Trouble(log, telemetry, first=1.0, most=_LOOK_S)
 
@@ -79,6 +81,7 @@ class Auditor:
             self._cut_short()
             return self._look_in()
         except TRANSIENT as error:
+            self._odd = self._odd or is_of_type(error)
             self._cut_short()
             return self._trouble.suffered(error)
 
@@ -115,7 +118,7 @@ class Auditor:
         last: Any = namespace.client.getset(keys.plain("audited"), now)
         if not self._owed and last != self._last:
             return False
-        self._audit = Audit(namespace, self._telemetry, self._grace)
+        self._audit = Audit(namespace, self._telemetry, self._grace, keys_are_odd=self._odd)
         self._steps, self._began = self._audit.steps(), time.monotonic()
         return True
 
@@ -123,7 +126,7 @@ class Auditor:
         if self._audit is not None:
             seconds = time.monotonic() - self._began
             log.info("audited %d tasks in %.1f s: %d repairs", self._audit.records, seconds, self._audit.repairs)
-        self._audit, self._owed = None, False
+        self._audit, self._owed, self._odd = None, False, False
         self._trouble.passed()
 
     def _cut_short(self) -> None:

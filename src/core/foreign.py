@@ -2,7 +2,7 @@
 
 Redis refuses every step that needs such a key, and with it whatever else is done in that step. So it is renamed, out of
 the way and into quarantine, whole as it is; what dueq keeps there is made anew from the tasks' records. It is looked
-for when Redis refuses what some process needs, and by each audit.
+for when Redis refuses what some process needs, an audit among others.
 """
 
 from __future__ import annotations
@@ -46,16 +46,15 @@ _Key = str | bytes
 _Typed = Iterator[tuple[_Key, str]]
 
 
-def put_apart(namespace: Namespace, *, records: bool = True) -> Iterator[list[str]]:
+def put_apart(namespace: Namespace) -> Iterator[list[str]]:
     """Put such keys into quarantine, step by step; yields the names of those of each step, without the prefix.
 
-    Of those that stand for a name each, the first thousand are looked at. Without ``records``, those are left out:
-    there are thousands, and an audit reads them anyway. Raises NamespaceTooNew, and StrategyMismatch: what others keep
-    there is not for this dueq to judge.
+    Of those that stand for a name each, the first thousand are looked at. Raises NamespaceTooNew, and StrategyMismatch:
+    what others keep there is not for this dueq to judge.
     """
     with suppress(ResponseError):  # `meta` may be such a key
         keeping.require(namespace.keys, namespace.strategy.name, keeping.look(namespace.client, namespace.keys))
-    for keys in (_singles, _of_queues, _of_names, *([_records] if records else [])):  # each finds names in those before
+    for keys in (_singles, _of_queues, _of_names, _records):  # each finds names in those before
         some = list(keys(namespace))
         for at in range(0, len(some), _TRIP):
             yield list(_put_apart(namespace, some[at : at + _TRIP]))

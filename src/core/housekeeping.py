@@ -13,10 +13,11 @@ from ..strategies.base import Strategy
 from . import registry
 from .namespace import Namespace
 from .protocol import LENIENT
-from .store import crowds
+from .store import crowds, shards
 from .store.base import DeadLetter
 from .store.quarantine import KINDS, foreign
 from .store.unclaimed import list_of
+from .transactions import Transactions
 
 _KEYS_PER_TRIP = 100
 _ENTRIES = 250  # of a long list or zset, removed by one command
@@ -52,7 +53,7 @@ def purge(namespace: Namespace, told: Told = lambda _: None) -> int:
     _forget_reasons(namespace)
     for key in queue_keys:
         _drain(namespace, key)
-    tasks = sum(_delete(namespace, record_keys, told, count=True))
+    tasks = _forget_records(namespace, record_keys, told)
     for names in (queue_keys, held_keys, singles):
         _delete(namespace, names, told)
     return tasks
@@ -166,15 +167,19 @@ def _drain(namespace: Namespace, key: str) -> None:
                 client.ltrim(key, _ENTRIES, -1)
 
 
-def _delete(namespace: Namespace, names: Sequence[str], told: Told, *, count: bool = False) -> list[int]:
-    """Delete keys; with ``count``, return how many fields each hash had."""
-    counts: list[int] = []
+def _forget_records(namespace: Namespace, names: Sequence[str], told: Told) -> int:
+    """Empty hashes of records; returns how many there were."""
+    count, transactions = 0, Transactions(namespace.client)
     for some in _chunks(names):
-        if count:
-            counts += _all(namespace, "HLEN", some)
+        count += shards.erase(transactions, some)
+        told(len(some))
+    return count
+
+
+def _delete(namespace: Namespace, names: Sequence[str], told: Told) -> None:
+    for some in _chunks(names):
         _all(namespace, "DEL", some)
         told(len(some))
-    return counts
 
 
 def _all(namespace: Namespace, command: str, names: Sequence[str]) -> list[int]:

@@ -25,7 +25,7 @@ _PLAIN = {
     "token": "token",  # counter: the last fencing token given
     "stats": "stats",  # hash: counters of what producers did (they have no metrics page)
     "workers": "workers",  # zset: worker -> until when it is taken to be alive, while it holds anything
-    "revoked": "revoked",  # hash: id -> how many of its entries in ready lists are void (cancelled, rescheduled)
+    "revoked": "revoked",  # hash: id -> how many of its entries in lists are void (cancelled, rescheduled)
     "quarantined": "quarantined",  # hash: "kind at place id" of what could not be read -> its bytes
     "again": "again",  # hash: id -> the call that its task made, while it ran, for after that run: due|queue|body
     "reasons": "reasons",  # hash: id -> why a dead letter died
@@ -51,7 +51,9 @@ _PER_NAME = {
     "foreign": "foreign:",  # of any type: what stood in the place of a key, by when it was found and that key's name
     "dead": "dead:",  # zset per queue: id -> when it died
     "seconds": "seconds:",  # zset per queue: second -> itself, for each that has or had a bucket
-    "sizes": "sizes:",  # hash per queue: second -> how many tasks were put into its bucket, 'all' -> their sum
+    # hash per queue: second -> how many tasks were put into its bucket and not withdrawn, 'all' -> their sum,
+    # 'void:second' -> how many of the bucket's entries are void
+    "sizes": "sizes:",
     "bucket": "bucket:",  # list per queue and second ("queue:second"): ids, pushed on the left, taken on the right
     "alarm": "alarm:",  # string per queue and task ("queue:id") that expires when the task is due
     "wanted": "wanted:",  # zset per tmp set, within one transaction only: ids that the dispatcher would like

@@ -201,6 +201,9 @@ class TransactionalStrategy(Strategy):
     """
 
     store = "transactional"
+    lazy: ClassVar[bool] = False
+    """Whether ``remove`` leaves the entry where it is: the store then counts it void, like one in a ready list, and
+    whoever meets it drops it."""
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
@@ -213,7 +216,14 @@ class TransactionalStrategy(Strategy):
 
     @abstractmethod
     def contains(self, session: Session, entry: Entry) -> bool:
-        """Whether ``entry`` is in the index, as long as the guard, which the session watches, is not touched."""
+        """Whether ``entry`` is in the index, as long as the guard, which the session watches, is not touched.
+
+        Of a lazy index, a void entry counts, too.
+        """
+
+    def counts(self, session: Session, entry: Entry) -> bool:
+        """The same for a task that is to be removed. A lazy index may guess, where only its census is at stake."""
+        return self.contains(session, entry)
 
     def way_to(self, session: Session, entry: Entry) -> list[Command]:
         """Commands that let dispatchers find ``entry``, which is in the index, again; none if they find it."""

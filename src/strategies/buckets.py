@@ -8,12 +8,18 @@ them.
 A bucket that is empty stays in the zset of seconds for a moment, since clocks differ and a producer may still push into
 it. It is removed only if it is empty and stays so: it is watched, and a push adds the second to the zset again.
 
-How many tasks a queue has is kept in a hash: ``sizes`` has how many were put into each bucket, and their sum. A bucket
-that is being drained still counts whole there, so what has left it is taken off when somebody asks.
+Nothing is searched for in a bucket, however many tasks are due in that second: what is cancelled or gets another time
+stays there as a void entry (the store's ``revoked`` counts them by id). A dispatcher that comes to it drops it, so many
+a step; one that it did not see is dropped by who claims.
+
+How many tasks a queue has is kept in a hash: ``sizes`` has how many were put into each bucket and not withdrawn, their
+sum, and how many void entries each bucket has. A bucket that is being drained still counts whole there, so what has
+left it is taken off when somebody asks.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +33,7 @@ from ..core.codec import number, readable_record
 from ..core.keys import Keys
 from ..core.paging import PAGE, list_pages
 from ..core.protocol import LENIENT, Command
+from ..core.steps import MOST_TASKS
 from ..core.transactions import Aborted, Session
 from .base import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
 from .due import Turns, bounded
@@ -52,11 +59,23 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What a dispatcher sees: due buckets, the next ones, and whether there may be others that must not wait."""
+    """What a dispatcher sees: due buckets, the next ones, whether there may be others that must not wait, and whether
+    any entry is void."""
 
     due: list[_Bucket]
     later: list[_Bucket]
     more: bool
+    void: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Pop:
+    """An entry to take out of a bucket, from its right end: its id, and how many entries of that id are void, if it is
+    known that any is."""
+
+    bucket: _Bucket
+    id: str = ""
+    void: int = 0
 
 
 def _second(due_us: int) -> int:
@@ -70,6 +89,7 @@ class BucketsStrategy(TransactionalStrategy):
     summary = "a list per second; up to a second late, runs on Redis 2.4, any number of dispatchers"
     needs = Needs(version=(2, 4))
     resolution = 1.0
+    lazy = True
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
@@ -80,10 +100,10 @@ class BucketsStrategy(TransactionalStrategy):
 
     def dispatch(self, limit: int) -> Dispatched:
         now = self.clock.now_us()
-        look, moved = self.transactions.run(lambda session: self._move(session, now, limit))
+        look, popped, moved = self.transactions.run(lambda session: self._move(session, now, limit))
         # an empty bucket may have hidden an earlier task from its producer, who then did not ring: look once more
         hiding = not self._clean(look, now) or any(not bucket.length for bucket in look.later)
-        left = hiding or look.more or sum(bucket.length for bucket in look.due) > len(moved)
+        left = hiding or look.more or sum(bucket.length for bucket in look.due) > popped
         nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
         next_in = 0.0 if left else None if nearest is None else max(0, nearest * US - now) / US
         return Dispatched(self._lateness(moved, now), next_in, now_us=now)
@@ -91,22 +111,79 @@ class BucketsStrategy(TransactionalStrategy):
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         return 0  # tasks are moved in one step each
 
-    def _move(self, session: Session, now_us: int, limit: int) -> tuple[_Look, list[tuple[str, str]]]:
-        """Move up to about ``limit`` tasks to READY; returns what was seen, and the queue and id of each task moved."""
+    def _move(self, session: Session, now_us: int, limit: int) -> tuple[_Look, int, list[tuple[str, str]]]:
+        """Move up to about ``limit`` tasks to READY; returns what was seen, how many entries were taken out of buckets,
+        and the queue and id of each task moved."""
         session.watch(self.keys.plain("meta"))
         look = self._look(session, now_us // US)
-        pops, rings = self._pops(look.due, bounded(limit, len(self._queues))[0])
+        pops = self._pops(look.due, bounded(limit, len(self._queues))[0])
+        if look.void:
+            pops = self._judged(session, pops)
         if not pops:
-            return look, []
-        done, _ = session.commit([*(pop for _, pop in pops), *rings, self.touch_guard()])
-        return look, [
-            (queue, raw.decode(errors=LENIENT)) for (queue, _), raw in zip(pops, done, strict=False) if raw is not None
+            return look, 0, []
+        live = [pop for pop in pops if not pop.void]
+        moves: list[Command] = [
+            ("RPOPLPUSH", self._key(pop.bucket), self.keys.of("ready", pop.bucket.queue)) for pop in live
+        ]
+        void = [command for pop in pops if pop.void for command in self._dropped(pop)]
+        tasks = Counter(pop.bucket.queue for pop in live)
+        rings = [command for queue, count in tasks.items() for command in ring_workers(self.keys, queue, count)]
+        done, _ = session.commit([*void, *moves, *rings, self.touch_guard()])
+        moved = [
+            (pop.bucket.queue, raw.decode(errors=LENIENT))
+            for pop, raw in zip(live, done[len(void) :], strict=False)
+            if raw is not None
+        ]
+        return look, len(moved) + len(pops) - len(live), moved
+
+    def _judged(self, session: Session, pops: Sequence[_Pop]) -> list[_Pop]:
+        """``pops`` by what is there now: those of void entries come to nothing but that. If there are any, nobody else
+        may take from these buckets, nor change what is void, until they are done."""
+        found = self._void_among(session, pops)
+        if any(pop.void for pop in found):
+            session.watch(self.keys.plain("revoked"), *{self._key(pop.bucket) for pop in pops})
+            found = self._void_among(session, pops)
+        return found
+
+    def _void_among(self, session: Session, pops: Sequence[_Pop]) -> list[_Pop]:
+        wanted = Counter(pop.bucket for pop in pops)
+        rows = session.read([("LRANGE", self._key(bucket), -count, -1) for bucket, count in wanted.items()])
+        found = [
+            _Pop(bucket, raw.decode(errors=LENIENT))
+            for bucket, row in zip(wanted, rows, strict=True)
+            for raw in reversed(row)
+        ]
+        if not found:
+            return []
+        [counts] = session.read([("HMGET", self.keys.plain("revoked"), *(pop.id for pop in found))])
+        left = {pop.id: number(raw) for pop, raw in zip(found, counts, strict=True) if raw is not None}
+        raws = session.read([("HGET", self.keys.record(task_id), task_id) for task_id in left])
+        records = {task_id: readable_record(task_id, raw) for task_id, raw in zip(left, raws, strict=True)}
+        judged: list[_Pop] = []
+        for pop in found:
+            record = records.get(pop.id)
+            if record and record.state == "S" and (record.queue, _second(record.due_us)) == _place(pop.bucket):
+                records[pop.id] = None  # this is the entry that is not void; of several here, all others are
+                judged.append(pop)
+                continue
+            judged.append(replace(pop, void=left.get(pop.id, 0)))
+            left[pop.id] = max(0, left.get(pop.id, 0) - 1)
+        return judged
+
+    def _dropped(self, pop: _Pop) -> list[Command]:
+        """Drop a void entry: it is the last of its bucket that is neither moved nor dropped yet."""
+        revoked, sizes = self.keys.plain("revoked"), self.keys.of("sizes", pop.bucket.queue)
+        return [
+            ("LREM", self._key(pop.bucket), -1, pop.id),
+            ("HINCRBY", revoked, pop.id, -1) if pop.void > 1 else ("HDEL", revoked, pop.id),
+            ("HINCRBY", sizes, _void(pop.bucket.second), -1),
         ]
 
     def _look(self, session: Session, second: int) -> _Look:
-        replies = self._ask(session, second)
-        while replies is None:  # there are queues that it did not know of
-            replies = self._ask(session, second)
+        answer = self._ask(session, second)
+        while answer is None:  # there are queues that it did not know of
+            answer = self._ask(session, second)
+        void, *replies = answer
         names = [queue for queue in self._queues for _ in range(2)]
         found = [_Bucket(queue, number(raw)) for queue, rows in zip(names, replies, strict=True) for raw in rows]
         lengths = session.read([("LLEN", self._key(bucket)) for bucket in found])
@@ -115,11 +192,13 @@ class BucketsStrategy(TransactionalStrategy):
         # where all that was looked at is empty, what comes after it is not known yet
         full = {queue for queue, rows in zip(names[::2], replies[1::2], strict=True) if len(rows) == _LATER}
         hidden = full - {bucket.queue for bucket in later if bucket.length}
-        return _Look(due, later, bool(hidden) or any(len(rows) == _SECONDS for rows in replies[::2]))
+        more = bool(hidden) or any(len(rows) == _SECONDS for rows in replies[::2])
+        return _Look(due, later, more, bool(void))
 
     def _ask(self, session: Session, second: int) -> list[Any] | None:
-        """Per queue, its due seconds and its next ones. Raises StrategyMismatch."""
+        """Whether any entry is void; per queue, its due seconds and its next ones. Raises StrategyMismatch."""
         questions: list[Command] = [keeping.question(self.keys), ("SMEMBERS", self.keys.plain("queues"))]
+        questions.append(("EXISTS", self.keys.plain("revoked")))
         for queue in self._queues:
             key = self.keys.of("seconds", queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", second, "LIMIT", 0, _SECONDS))
@@ -129,21 +208,19 @@ class BucketsStrategy(TransactionalStrategy):
         known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
         return replies if known == self._queues else None
 
-    def _pops(self, due: Sequence[_Bucket], limit: int) -> tuple[list[tuple[str, Command]], list[Command]]:
-        """Pops of about ``limit`` tasks, each with its queue, and the rings for them."""
+    def _pops(self, due: Sequence[_Bucket], limit: int) -> list[_Pop]:
+        """Pops of about ``limit`` tasks."""
         waiting: dict[str, int] = {}
         for bucket in due:
             waiting[bucket.queue] = waiting.get(bucket.queue, 0) + bucket.length
         shares = self._turns.shares(limit, {queue: tasks for queue, tasks in waiting.items() if tasks})
-        rings = [command for queue, tasks in shares.items() for command in ring_workers(self.keys, queue, tasks)]
-        pops: list[tuple[str, Command]] = []
+        pops: list[_Pop] = []
         for bucket in due:
-            pop: Command = ("RPOPLPUSH", self._key(bucket), self.keys.of("ready", bucket.queue))
             take = min(bucket.length, shares.get(bucket.queue, 0))
             if take:
                 shares[bucket.queue] -= take
-                pops += [(bucket.queue, pop)] * take
-        return pops, rings
+                pops += [_Pop(bucket)] * take
+        return pops
 
     def _lateness(self, moved: Sequence[tuple[str, str]], now_us: int) -> list[Moved]:
         """A bucket knows the second only: the records know when exactly each task was due."""
@@ -180,7 +257,7 @@ class BucketsStrategy(TransactionalStrategy):
         fields: tuple[str | int, ...] = (*empty, "all")
         put = session.read([("HGET", sizes, name) for name in fields])
         *counts, total = [number(size) for size in put]
-        commands: list[Command] = [("ZREM", seconds, *empty), ("HDEL", sizes, *empty)]
+        commands: list[Command] = [("ZREM", seconds, *empty), ("HDEL", sizes, *empty, *map(_void, empty))]
         if total == sum(counts):
             session.watch(sizes)  # the last of this queue: nothing may be left, and nobody may be adding
             [all_] = session.read([("HGET", sizes, "all")])
@@ -209,8 +286,18 @@ class BucketsStrategy(TransactionalStrategy):
         commands: list[Command] = []
         for entry in entries:
             bucket = _Bucket(entry.queue, _second(entry.due_us))
-            commands += [("LREM", self._key(bucket), 1, entry.id), *self._resize(bucket, -1)]
+            commands += [
+                *self._resize(bucket, -1),
+                ("HINCRBY", self.keys.of("sizes", bucket.queue), _void(bucket.second), 1),
+            ]
         return commands
+
+    def counts(self, session: Session, entry: Entry) -> bool:
+        if _second(entry.due_us) > self.clock.now_us() // US + _SKEW_S:
+            return True  # nobody has come to it
+        key = self._key(_Bucket(entry.queue, _second(entry.due_us)))
+        page, rest = session.read([("LRANGE", key, 0, PAGE - 1), ("LINDEX", key, PAGE)])
+        return rest is not None or entry.id.encode() in page
 
     def contains(self, session: Session, entry: Entry) -> bool:
         key = self._key(_Bucket(entry.queue, _second(entry.due_us)))
@@ -257,8 +344,13 @@ class BucketsStrategy(TransactionalStrategy):
         }
         every = [bucket for some in buckets.values() for bucket in some]
         lengths = self.transactions.trip([("LLEN", self._key(bucket)) for bucket in every])
-        sizes = self.transactions.trip([("HGET", self.keys.of("sizes", one.queue), one.second) for one in every])
-        counted = {bucket: (length, number(size)) for bucket, length, size in zip(every, lengths, sizes, strict=True)}
+        sizes = self.transactions.trip(
+            [("HMGET", self.keys.of("sizes", one.queue), one.second, _void(one.second)) for one in every]
+        )
+        counted = {
+            bucket: (max(0, length - number(void)), number(size))
+            for bucket, length, (size, void) in zip(every, lengths, sizes, strict=True)
+        }
         return [
             _summed(number(put), {bucket.second: counted[bucket] for bucket in some})
             for put, some in zip(replies[::3], buckets.values(), strict=True)
@@ -296,11 +388,14 @@ class BucketsStrategy(TransactionalStrategy):
         seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
         after, group = "-inf", list[_Bucket]()  # by their times: the removal of one must not hide another
         while rows := self.transactions.trip([("ZRANGEBYSCORE", seconds, after, "+inf", "LIMIT", 0, _READ)])[0]:
-            for raw, size in zip(rows, self.transactions.trip([("HMGET", sizes, *rows)])[0], strict=True):
-                if group and sum(bucket.length for bucket in group) + number(size) > PAGE:
+            voids = [_void(number(raw)) for raw in rows]
+            put, void = self.transactions.trip([("HMGET", sizes, *rows), ("HMGET", sizes, *voids)])
+            for raw, *parts in zip(rows, put, void, strict=True):
+                size = sum(map(number, parts))
+                if group and sum(bucket.length for bucket in group) + size > PAGE:
                     yield group
                     group = []
-                group.append(_Bucket(queue, number(raw), number(size)))
+                group.append(_Bucket(queue, number(raw), size))
             yield group
             after, group = f"({number(rows[-1])}", []
         yield group
@@ -310,12 +405,31 @@ class BucketsStrategy(TransactionalStrategy):
             seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
             while rows := self.transactions.trip([("ZRANGE", seconds, 0, _STALE - 1)])[0]:
                 keys = [self._key(_Bucket(queue, number(raw))) for raw in rows]
+                voids = [_void(number(raw)) for raw in rows]
+                for raw, void in zip(rows, self.transactions.trip([("HMGET", sizes, *voids)])[0], strict=True):
+                    if number(void) > 0:
+                        self._forget_void(_Bucket(queue, number(raw)))
                 self._shorten(keys)
                 self.transactions.trip(
-                    [*(("DEL", key) for key in keys), ("ZREM", seconds, *rows), ("HDEL", sizes, *rows)]
+                    [*(("DEL", key) for key in keys), ("ZREM", seconds, *rows), ("HDEL", sizes, *rows, *voids)]
                 )
             # with the guard: whoever is about to take what was in an empty bucket off the sum must look again
             self.transactions.run(lambda session, sizes=sizes: session.commit([("DEL", sizes), self.touch_guard()]))  # type: ignore[misc]
+
+    def _forget_void(self, bucket: _Bucket) -> None:
+        """Empty a bucket that has void entries: they are noted no more."""
+
+        def attempt(session: Session) -> bool:
+            session.watch(self.keys.plain("revoked"))
+            found = self._void_among(session, [_Pop(bucket)] * MOST_TASKS)
+            dropped = [command for pop in found if pop.void for command in self._dropped(pop)]
+            live = sum(not pop.void for pop in found)
+            cut: list[Command] = [("LTRIM", self._key(bucket), 0, -live - 1)] if live else []
+            session.commit([*dropped, *cut])
+            return bool(found)
+
+        while self.transactions.run(attempt):
+            pass
 
     def _shorten(self, keys: Sequence[str]) -> None:
         """Cut lists down to what can be deleted at once."""
@@ -332,8 +446,18 @@ class BucketsStrategy(TransactionalStrategy):
         return [("HINCRBY", sizes, bucket.second, by), ("HINCRBY", sizes, "all", by)]
 
 
+def _place(bucket: _Bucket) -> tuple[str, int]:
+    return bucket.queue, bucket.second
+
+
+def _void(second: int) -> str:
+    """The field of ``sizes`` that has how many void entries are in the bucket of ``second``."""
+    return f"void:{second}"
+
+
 def _summed(put: int, seconds: Mapping[int, tuple[int, int]]) -> Census:
-    """From how many tasks were put into a queue's buckets, and how many of those of some seconds are there still."""
+    """From how many tasks are in a queue's buckets, or were moved from there, and how many of those of some seconds are
+    there still."""
     gone = sum(max(0, size - length) for length, size in seconds.values())
     waiting = [second * US for second, (length, _) in seconds.items() if length]
     return Census(max(0, put - gone), min(waiting, default=None))

@@ -1,230 +1,62 @@
 """No step holds Redis for longer than a millisecond of its CPU, at the worst input that it takes.
 
 A step is a script, a transaction or a command. Redis measures it (INFO commandstats); of several runs the quickest
-counts, since whatever else the machine does can only make a step look longer.
+counts, since whatever else the machine does can only make a step look longer. The name of a case begins with that of
+the script, or of the method of Store or Strategy, that it is for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.world import LEASE_US, SCRIPTED, World
+from support.world import SCRIPTED, World
 
+import dueq
 from dueq import strategies
-from dueq.core.clock import US
-from dueq.core.codec import Record
-from dueq.core.housekeeping import purge
-from dueq.core.store.base import NewTask, Outcome
+from dueq.core.store.base import Store
+from dueq.strategies.base import ScriptedStrategy, TransactionalStrategy
+
+from . import steps_of_tasks, steps_of_upkeep
 
 MOST_US = 1000
 RUNS = 10
-MANY, FEW = 400, 20
-QUEUES = [f"queue{number}" for number in range(2000)]
-SMALL = b'["f",[]]'
-LARGE = b'["f",["' + b"x" * 60_000 + b'"]]'
-LONGEST = b'["f",["' + b"x" * (256 * 1024 - 20) + b'"]]'
 
-Step = Callable[[World, str], Callable[[], object]]
-"""Prepares the worst input, with ids that begin with the text; returns what is measured."""
+STEPS = steps_of_tasks.STEPS | steps_of_upkeep.STEPS
 
+_NO_STEPS = {"channel", "time_us", "close", "timers", "add", "remove", "head", "leads", "contains"}
+"""They send nothing by themselves, or go by a script, or stand in a step, that has a case under another name."""
 
-def ids(run: str, count: int = MANY) -> list[str]:
-    return [f"{run}-{number}-{'x' * 40}" for number in range(count)]
-
-
-def scheduled(world: World, names: list[str], *, body: bytes = SMALL, delay_us: int = 0) -> None:
-    world.store.schedule([NewTask(name, "q", delay_us, body, True) for name in names])
-
-
-def held(world: World, run: str, count: int, *, body: bytes = SMALL) -> list[Record]:
-    """So many claims of one worker, one of them started."""
-    scheduled(world, ids(run, count), body=body)
-    world.dispatch_all()
-    found: list[Record] = []
-    while len(found) < count:
-        step = world.take("w1", want=count - len(found))
-        found += [claim for claim in (step.started, *step.held) if claim is not None]
-    return found
+_OF_INDEX = (
+    "schedule",
+    "dispatch",
+    "clear",
+    "purge",
+    "revive",
+    "cancel",
+    "reschedule",
+    "mend",
+    "census",
+    "pages",
+    "missing",
+    "recover",
+)
+_SCRIPTS_ONLY = ("keep_crowd", "mend_heads")
 
 
-def schedule(body: bytes, delay_us: int = 3600 * US) -> Step:
-    return lambda world, run: lambda: scheduled(world, ids(run), body=body, delay_us=delay_us)
-
-
-def dispatch(world: World, run: str) -> Callable[[], object]:
-    scheduled(world, ids(run))
-    return lambda: world.strategy.dispatch(1000)
-
-
-def take(body: bytes, count: int = MANY) -> Step:
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        scheduled(world, ids(run, count), body=body)
-        world.dispatch_all()
-        return lambda: world.take("w1", want=1000)
-
-    return prepare
-
-
-def take_void(world: World, run: str) -> Callable[[], object]:
-    """A ready list of which everything has been cancelled."""
-    scheduled(world, ids(run, 2000))
-    world.dispatch_all()
-    for name in ids(run, 2000):
-        assert world.store.cancel(name)
-    return lambda: world.take("w1", want=1)
-
-
-def take_half_void(world: World, run: str) -> Callable[[], object]:
-    scheduled(world, ids(run, 2000))
-    world.dispatch_all()
-    for name in ids(run, 2000)[::2]:
-        assert world.store.cancel(name)
-    return lambda: world.take("w1", want=1000)
-
-
-def settle(body: bytes, count: int) -> Step:
-    """One of many that the worker holds, in the middle."""
-
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        claims = held(world, run, count, body=body)
-        return lambda: world.settle("w1", Outcome(claims[count // 2], "retry", delay_us=US))
-
-    return prepare
-
-
-def extend(body: bytes, count: int) -> Step:
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        claims = held(world, run, count, body=body)
-        return lambda: world.store.extend("w1", claims, LEASE_US)
-
-    return prepare
-
-
-def release(body: bytes, count: int) -> Step:
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        claims = held(world, run, count, body=body)
-        return lambda: world.store.release("w1", claims)
-
-    return prepare
-
-
-def give_back(body: bytes, count: int) -> Step:
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        claims = held(world, run, count, body=body)
-        begun = [*(claim.token for claim in claims), *range(1000 - count)]
-        return lambda: world.store.give_back("w1", "worker_lost", 1, 5, "was killed", begun)
-
-    return prepare
-
-
-def reap(body: bytes, count: int) -> Step:
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        scheduled(world, ids(run, count), body=body)
-        world.dispatch_all()
-        for number in range(count):
-            world.take(f"w{number % 50}", lease_us=1)
-        return lambda: world.store.reap(100, LEASE_US, 3)
-
-    return prepare
-
-
-def dead(world: World, run: str, body: bytes, count: int) -> list[str]:
-    for claim in held(world, run, count, body=body):
-        world.settle("w1", Outcome(claim, "dead", reason="why" * 600))
-    return ids(run, count)
-
-
-def revive(body: bytes, count: int) -> Step:
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        names = dead(world, run, body, count)
-        return lambda: world.store.revive(names)
-
-    return prepare
-
-
-def discard(body: bytes, count: int) -> Step:
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        names = dead(world, run, body, count)
-        return lambda: world.store.discard(names)
-
-    return prepare
-
-
-def schedule_again(world: World, run: str) -> Callable[[], object]:
-    """Small tasks, under ids that large ones have."""
-    scheduled(world, ids(run), body=LARGE, delay_us=3600 * US)
-    return lambda: scheduled(world, ids(run))
-
-
-def clear(world: World, run: str) -> Callable[[], object]:
-    scheduled(world, ids(run, 4000), delay_us=3600 * US)
-    return lambda: world.strategy.clear(["q"])
-
-
-def forget(world: World, run: str) -> Callable[[], object]:
-    dead(world, run, SMALL, MANY)
-    scheduled(world, ids(f"{run}-ready", 4000))
-    world.dispatch_all()
-    return lambda: purge(world.main)
-
-
-STEPS: dict[str, Step] = {
-    "schedule small": schedule(SMALL),
-    "schedule due": schedule(SMALL, 0),
-    "schedule large": schedule(LARGE),
-    "schedule largest": lambda world, run: lambda: scheduled(world, ids(run, 3), body=LONGEST, delay_us=US * 3600),
-    "dispatch": dispatch,
-    "take small": take(SMALL),
-    "take large": take(LARGE, FEW),
-    "take largest": take(LONGEST, 3),
-    "take void": take_void,
-    "take half void": take_half_void,
-    "schedule again": schedule_again,
-    "clear": clear,
-    "purge": forget,
-}
-for _name, _make in {
-    "settle": settle,
-    "extend": extend,
-    "release": release,
-    "give_back": give_back,
-    "reap": reap,
-    "revive": revive,
-    "discard": discard,
-}.items():
-    STEPS |= {f"{_name} small": _make(SMALL, MANY), f"{_name} large": _make(LARGE, FEW)}
-    STEPS |= {f"{_name} largest": _make(LONGEST, 2)}
-
-
-def many_queues(of: Step) -> Step:
-    """The same beside 2,000 queues that have nothing to do yet."""
-
-    def prepare(world: World, run: str) -> Callable[[], object]:
-        world.store.schedule([NewTask(f"far-{queue}", queue, 3600 * US, SMALL, True) for queue in QUEUES])
-        return of(world, run)
-
-    return prepare
-
-
-def count(world: World, run: str) -> Callable[[], object]:
-    return world.store.producer_counts
-
-
-for _name in ("dispatch", "take small", "give_back small", "reap small", "schedule due"):
-    STEPS[f"{_name}, many queues"] = many_queues(STEPS[_name])
-STEPS["count, many queues"] = many_queues(count)
-
-
-_OF_INDEX = ("schedule", "dispatch", "clear", "purge", "revive")
+def _step(name: str) -> str:
+    return name.replace(",", " ").split()[0]
 
 
 def _matters(strategy: str, name: str) -> bool:
     """Not what is the same script, or transaction, under another strategy; many queues are for where scripts are."""
-    if name.endswith("many queues") and strategy not in SCRIPTED:
+    if _step(name) == "poke":
+        return strategy == "keyspace"
+    if (name.endswith("many queues") or _step(name) in _SCRIPTS_ONLY) and strategy not in SCRIPTED:
         return False
-    return strategy in ("lua", "watch") or name.startswith(_OF_INDEX)
+    return strategy in ("lua", "watch") or _step(name) in _OF_INDEX
 
 
 CASES = [(strategy, name) for strategy in strategies.names() for name in STEPS if _matters(strategy, name)]
@@ -244,7 +76,22 @@ def longest_us(world: World, act: Callable[[], object]) -> float:
         name: (calls - before.get(name, (0, 0))[0], us - before.get(name, (0, 0))[1])
         for name, (calls, us) in usec(world).items()
     }
-    return max(us / calls for name, (calls, us) in spent.items() if calls and name != "info")
+    return max((us / calls for name, (calls, us) in spent.items() if calls and name != "info"), default=0.0)
+
+
+def test_every_step_has_a_case() -> None:
+    """Whoever writes a script, or a step of a store or strategy, says here what its worst input is."""
+    scripts = {
+        path.stem
+        for path in Path(dueq.__file__).parent.rglob("*.lua")
+        if "-- KEYS[1] prefix" in path.read_text("utf-8").splitlines()
+    }
+    methods = (
+        Store.__abstractmethods__ | ScriptedStrategy.__abstractmethods__ | TransactionalStrategy.__abstractmethods__
+    )
+    cases = {name.replace(",", " ").split()[0] for name in STEPS}
+    assert len(scripts) > 20
+    assert (scripts - {"add"}) | (methods - _NO_STEPS) <= cases
 
 
 @pytest.mark.alone

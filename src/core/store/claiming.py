@@ -118,9 +118,10 @@ class Claiming:
     def _claim(self, record: Record, token: int, until_us: int, *, start: bool) -> bool:
         """Claim a task; or put it aside, if this process does not know the name that it calls: False."""
         # after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
-        if self._void.get(record.id) and self._index.contains(self._session, entry_of(record)):
-            self.edit.withdraw(record, indexed=True)
-            self._drop_void(record.id)
+        if self._void.get(record.id) and self._index.counts(self._session, entry_of(record)):
+            self.edit.leave_index(record)
+            if not self._index.lazy:  # else it stays there, and is the void one from now on
+                self._drop_void(record.id)
         name = task_of(record.body)
         if name not in self._names and is_call(record.body):
             self.edit.save(record._replace(state="U", token=0, worker=""))

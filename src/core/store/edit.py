@@ -41,11 +41,15 @@ class Edit:
         self.commands += self._index.add([entry_of(record)])
 
     def withdraw(self, record: Record, indexed: bool) -> None:
-        """Take a task that waits out of the index, or void its entry in the ready list."""
+        """Take a task that waits out of the index, or void its entry there (if that is lazy) or in the ready list."""
         if indexed:
-            self.commands += [*self._index.remove([entry_of(record)]), self._index.touch_guard()]
-        else:
+            self.leave_index(record)
+        if not indexed or self._index.lazy:
             self.commands.append(("HINCRBY", self.keys.plain("revoked"), record.id, 1))
+
+    def leave_index(self, record: Record) -> None:
+        """The index does not count a task any more; if it is lazy, it still has the entry."""
+        self.commands += [*self._index.remove([entry_of(record)]), self._index.touch_guard()]
 
     def one_less_revoked(self, task_id: str, revoked: int) -> None:
         """One void entry of a ready list is dropped, of ``revoked`` that there are, which is watched."""

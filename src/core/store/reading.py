@@ -16,6 +16,7 @@ from ..protocol import LENIENT, Command
 from ..spared import repair
 from ..steps import steps
 from ..transactions import Transactions
+from . import shards
 from .again import decode_again
 from .base import DeadLetter, Depth, NewTask, Store
 from .names import KnownNames
@@ -149,7 +150,4 @@ class KeyedStore(Store):
         return {name: number(raw) for name, raw in zip(names, counts, strict=True) if raw is not None}
 
     def shards(self, keys: Sequence[str]) -> dict[str, bytes]:
-        pipe = self._client.pipeline(transaction=False)
-        for key in keys:
-            pipe.hgetall(key)
-        return {task_id.decode(errors=LENIENT): raw for hash_ in pipe.execute() for task_id, raw in hash_.items()}
+        return shards.read(self._trips, keys)

@@ -179,7 +179,7 @@ class TransactionalStore(KeyedStore):
         record = readable_record(task_id, raw)
         if record is None or record.state not in ("S", "U"):
             return None
-        return _Found(record, record.state == "S" and self._index.contains(session, entry_of(record)))
+        return _Found(record, record.state == "S" and self._index.counts(session, entry_of(record)))
 
     # -- by workers
 

@@ -57,7 +57,7 @@ local function take_aside(queue, names, lists, held)
       for _, id in ipairs(redis.call('ZRANGE', key_unclaimed(list), 0, 9)) do
         redis.call('ZREM', key_unclaimed(list), id)
         local found = redis.call('HGET', key_record(id), id)
-        local raw, odd = found or '', oddity(id, found)
+        local raw = found or ''
         local due, in_queue, before, after = waiting((string.gsub(raw, '^1|U|', '1|S|')))
         if string.sub(raw, 1, 4) == '1|U|' and in_queue == queue then
           if due <= now then
@@ -67,10 +67,13 @@ local function take_aside(queue, names, lists, held)
           end
           redis.call('HSET', key_record(id), id, '1|S|' .. before .. '|' .. after) -- this server's clock is behind
           if timer_add(queue, id, due) then ring_dispatcher() end
-        elseif odd == 'newer' then
-          put_aside({ [queue .. ':"newer"'] = { whole(now), id } })
-        elseif odd then
-          set_apart(odd, 'unclaimed:' .. queue, id, found)
+        else
+          local odd = oddity(id, found)
+          if odd == 'newer' then
+            put_aside({ [queue .. ':"newer"'] = { whole(now), id } })
+          elseif odd then
+            set_apart(odd, 'unclaimed:' .. queue, id, found)
+          end
         end
       end
       tidy_aside(list)
