@@ -113,6 +113,22 @@ def test_the_reaper_comes_back_for_a_worker_that_has_begun_nothing_it_holds(worl
 
 
 @pytest.mark.parametrize("strategy_name", TRANSACTIONAL)
+def test_many_tasks_are_scheduled_although_a_hash_of_theirs_changes_all_the_time(world: World) -> None:
+    """What the others need is not held up by one of them, and each is answered for in its turn."""
+    ids, busy = [f"t{number}" for number in range(5)], world.keys.record("t1")
+    world.schedule("t3", delay_us=US)
+
+    def meanwhile() -> None:
+        if world.store.record("t0") is None:
+            world.redis.hincrby(busy, "another", 1)
+
+    results = world.schedule(*ids, delay_us=US, store=interrupted(world.actor(), meanwhile).store)
+    world.redis.hdel(busy, "another")
+    assert [result.existing for result in results] == ["", "", "", "scheduled", ""]
+    assert world.states()["scheduled"] == len(ids)
+
+
+@pytest.mark.parametrize("strategy_name", TRANSACTIONAL)
 def test_a_worker_holds_nothing_before_the_reaper_looks_after_it(world: World) -> None:
     for k, when in points():
         world.ready("a")
