@@ -14,6 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from . import keeping, registry
+from .key_types import FAMILIES, PLAIN
 from .namespace import Namespace
 from .protocol import LENIENT
 from .store import crowds
@@ -24,23 +25,7 @@ from .transactions import Transactions
 _TRIP = 500
 _MOST = 1000  # names of one kind, where they are not known to be few
 
-SINGLES = {
-    **dict.fromkeys(("meta", "stats", "revoked", "quarantined", "again", "reasons"), "hash"),
-    **dict.fromkeys(("workers", "leased", "busy", "chosen", "tmps", "supervisors", "aside"), "zset"),
-    **dict.fromkeys(("token", "guard", "audited", "recovered"), "string"),
-    "queues": "set",
-    "wake": "list",
-}
-"""The type of each key of which the namespace has one."""
-
-_OF_QUEUE = {
-    "ready": "list",
-    "bell": "list",
-    "leased_before": "zset",
-    "dead": "zset",
-    "seconds": "zset",
-    "sizes": "hash",
-}
+_OF_QUEUE = ("ready", "bell", "leased_before", "dead", "seconds", "sizes")
 
 _Key = str | bytes
 _Typed = Iterator[tuple[_Key, str]]
@@ -72,18 +57,20 @@ def _put_apart(namespace: Namespace, some: list[tuple[_Key, str]]) -> Iterator[s
 
 def _singles(namespace: Namespace) -> _Typed:
     keys = namespace.keys
-    yield from ((keys.of("quarantine", kind), "zset") for kind in KINDS)  # first: there the others are noted
-    yield keys.plain("quarantined"), "hash"
-    yield from ((keys.plain(name), kind) for name, kind in SINGLES.items())
-    yield from ((key, "list") for key in keys.journals())
-    yield keys.heads(namespace.strategy.name), "zset"
+    yield from (
+        (keys.of("quarantine", kind), _type("quarantine")) for kind in KINDS
+    )  # first: there the others are noted
+    names = sorted(PLAIN, key=lambda name: name != "quarantined")
+    yield from ((keys.plain(name), PLAIN[name].type) for name in names)
+    yield from ((key, _type("journal")) for key in keys.journals())
+    yield keys.heads(namespace.strategy.name), _type("heads")
 
 
 def _of_queues(namespace: Namespace) -> _Typed:
     keys, strategy = namespace.keys, namespace.strategy.name
     for queue in {*namespace.store.queues(), *namespace.store.busy()}:
-        yield from ((keys.of(family, queue), kind) for family, kind in _OF_QUEUE.items())
-        yield keys.timer(strategy, queue), "zset"
+        yield from ((keys.of(family, queue), _type(family)) for family in _OF_QUEUE)
+        yield keys.timer(strategy, queue), _type("timer")
 
 
 def _of_names(namespace: Namespace) -> _Typed:
@@ -94,20 +81,20 @@ def _of_names(namespace: Namespace) -> _Typed:
         for process in supervisor.roles.get("worker", registry.Role(0)).processes
     }
     for worker in {*registered, *_members(client.zrange(keys.plain("workers"), 0, _MOST - 1))}:
-        yield keys.of("held", worker), "list"
+        yield keys.of("held", worker), _type("held")
     for name in _members(client.zrange(keys.plain("tmps"), 0, _MOST - 1)):
-        yield keys.of("tmp", name), "zset"
+        yield keys.of("tmp", name), _type("tmp")
     yield from _buckets(namespace)
     for row in _members(client.zrange(keys.plain("aside"), 0, _MOST - 1)):
         queue, _, name = row.partition(":")
-        yield list_of(keys, queue, name), "zset"
+        yield list_of(keys, queue, name), _type("unclaimed")
     for key in crowds.keys_of_all(client, keys):
-        yield key, "list" if key.startswith(keys.of("bell", "")) else "zset"
+        yield key, _type("bell" if key.startswith(keys.of("bell", "")) else "serves")
     for key in registry.keys_of_all(namespace):
-        yield key, "hash"
+        yield key, _type("supervisor")
     for field in _members(client.hkeys(keys.plain("meta"))):
         if field.startswith("names:"):
-            yield keys.of("bell", field), "list"
+            yield keys.of("bell", field), _type("bell")
 
 
 def _buckets(namespace: Namespace) -> _Typed:
@@ -118,12 +105,16 @@ def _buckets(namespace: Namespace) -> _Typed:
         some = queues[at : at + _TRIP]
         replies = trips.trip([("ZRANGE", keys.of("seconds", queue), 0, last) for queue in some])
         for queue, seconds in zip(some, replies, strict=True):
-            yield from ((keys.of("bucket", f"{queue}:{second}"), "list") for second in _members(seconds))
+            yield from ((keys.of("bucket", f"{queue}:{second}"), _type("bucket")) for second in _members(seconds))
 
 
 def _records(namespace: Namespace) -> _Typed:
-    return ((key, "hash") for key in namespace.keys.records())
+    return ((key, _type("record")) for key in namespace.keys.records())
 
 
 def _members(raws: Any) -> Iterable[str]:
     return (raw.decode(errors=LENIENT) for raw in raws)
+
+
+def _type(family: str) -> str:
+    return FAMILIES[family].type

@@ -1,23 +1,21 @@
 """What is kept beside the tasks never stops a step half-way: refused for its type, it is dropped and begun anew.
 
-The scripts' own version is ``refused_by`` in store/records.lua.
+Which keys these are stands in key_types.py. The scripts' own version is ``refused_by`` in store/records.lua.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 
 from redis.exceptions import ResponseError
 
+from .key_types import FAMILIES, PLAIN, Holds
 from .keys import Keys
 from .protocol import Command
 from .transactions import Repair
 
 _SIGNS = ("wrong kind of value", "not an integer", "would overflow")
-_ONE = ("stats", "wake", "busy", "guard", "reasons", "token")
-_FAMILIES = ("journal", "bell")
-_COUNTED = ("revoked",), ("sizes",)  # hashes of which only a field that is no number is dropped
 
 
 def is_of_type(error: Exception) -> bool:
@@ -28,19 +26,24 @@ def is_of_type(error: Exception) -> bool:
 
 def repair(keys: Keys) -> Repair:
     """How the transactions of a namespace put this right."""
-    return partial(_begun_anew, _beginnings(keys, _ONE, _FAMILIES), _beginnings(keys, *_COUNTED))
+    return partial(
+        _begun_anew,
+        _beginnings(keys, lambda holds: holds.beside),
+        _beginnings(keys, lambda holds: holds.counts),
+    )
 
 
-def _beginnings(keys: Keys, singles: Sequence[str], families: Sequence[str]) -> tuple[str, ...]:
-    return (*(keys.plain(name) for name in singles), *(keys.of(family, "") for family in families))
+def _beginnings(keys: Keys, wanted: Callable[[Holds], bool]) -> tuple[str, ...]:
+    singles = (keys.plain(name) for name, holds in PLAIN.items() if wanted(holds))
+    return (*singles, *(keys.of(family, "") for family, holds in FAMILIES.items() if wanted(holds)))
 
 
 def _begun_anew(
-    beginnings: tuple[str, ...], counted: tuple[str, ...], command: Command, error: ResponseError
+    beside: tuple[str, ...], counted: tuple[str, ...], command: Command, error: ResponseError
 ) -> list[Command]:
     name, key, *rest = command
     if not isinstance(key, str) or not is_of_type(error):
         return []
     if name == "HINCRBY" and "wrong kind" not in str(error):
-        return [("HDEL", key, rest[0]), command] if key.startswith((*beginnings, *counted)) else []
-    return [("DEL", key), command] if key.startswith(beginnings) else []
+        return [("HDEL", key, rest[0]), command] if key.startswith(counted) else []
+    return [("DEL", key), command] if key.startswith(beside) else []

@@ -17,9 +17,8 @@ from dueq.core.clearing import Clearing
 from dueq.core.codec import is_newer, readable_record
 from dueq.core.connection import TRANSIENT
 from dueq.core.errors import DueqError, NamespaceTooNew
-from dueq.core.foreign import SINGLES
 from dueq.core.keeping import FIELDS
-from dueq.core.keys import Keys
+from dueq.core.key_types import PLAIN
 from dueq.core.reclaim import Reclaim
 from dueq.core.store import crowds
 from dueq.core.store.base import NewTask, Outcome
@@ -347,7 +346,7 @@ def test_whatever_bytes_a_record_has(world: World) -> None:
 
 OF_QUEUE = ("ready", "bell", "dead", "seconds", "sizes", "leased_before")
 BROKEN: dict[str, Callable[[World], set[str]]] = {
-    "all of which there is one": lambda world: {world.keys.plain(name) for name in SINGLES},
+    "all of which there is one": lambda world: {world.keys.plain(name) for name in PLAIN},
     "a queue's": lambda world: {
         *(world.keys.of(family, "q") for family in OF_QUEUE),
         world.keys.timer(world.strategy.name, "q"),
@@ -363,10 +362,6 @@ BROKEN: dict[str, Callable[[World], set[str]]] = {
 }
 
 
-def test_the_type_of_each_key_is_known() -> None:
-    assert {Keys("n").plain(name) for name in SINGLES} == {*Keys("n").singles()} - {Keys("n").plain("probe")}
-
-
 @pytest.mark.parametrize("which", BROKEN)
 def test_keys_of_another_type_make_room(world: World, which: str) -> None:
     """Every step goes on, and no task is lost beside those whose records it was."""
@@ -375,7 +370,7 @@ def test_keys_of_another_type_make_room(world: World, which: str) -> None:
     world.schedule("e", queue="far", delay_us=LEASE_US)
     assert world.take("w1", lease_us=1).started
     broken = BROKEN[which](world)
-    strings = {world.keys.plain(name) for name, kind in SINGLES.items() if kind == "string"}
+    strings = {world.keys.plain(name) for name, holds in PLAIN.items() if holds.type == "string"}
     for key in broken:
         world.redis.delete(key)
         _ = world.redis.sadd(key, "odd") if key in strings else world.redis.set(key, "odd")

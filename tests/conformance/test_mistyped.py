@@ -17,8 +17,8 @@ from dueq import Dueq
 from dueq.core import registry
 from dueq.core.clearing import Clearing
 from dueq.core.dispatcher import Dispatcher
-from dueq.core.foreign import SINGLES
 from dueq.core.journal import Journal
+from dueq.core.key_types import FAMILIES, PLAIN
 from dueq.core.reaper import Reaper
 from dueq.core.stop import Stop
 from dueq.core.store.quarantine import counts, quarantined
@@ -98,7 +98,7 @@ class Engine:
 def places(world: World, ids: list[str], dice: random.Random) -> dict[str, str]:
     """A key of each family, as far as this strategy may have one."""
     keys, queue, second = world.keys, "q", int(time.time()) + 1
-    found = {name: keys.plain(name) for name in SINGLES}
+    found = {name: keys.plain(name) for name in PLAIN}
     for family in ("ready", "bell", "leased_before", "dead", "seconds", "sizes"):
         found[family] = keys.of(family, queue)
     return found | {
@@ -112,13 +112,6 @@ def places(world: World, ids: list[str], dice: random.Random) -> dict[str, str]:
         "quarantine": keys.of("quarantine", "key"),
     }
 
-
-TYPES = {
-    **dict.fromkeys(("ready", "bell", "bucket", "held", "journal"), "list"),
-    **dict.fromkeys(("leased_before", "dead", "seconds", "heads", "timer", "quarantine"), "zset"),
-    **dict.fromkeys(("sizes", "record"), "hash"),
-    "alarm": "string",
-}
 
 Write = Callable[[Any, str], object]
 WRITES: dict[str, Write] = {
@@ -156,7 +149,7 @@ class Corruption:
         self.world, self.lost = world, set[str]()
 
     def of_type(self, family: str, key: str, dice: random.Random) -> None:
-        wanted = {**SINGLES, **TYPES}[family]
+        wanted = (PLAIN | FAMILIES)[family].type
         kind = dice.choice([name for name in WRITES if name != wanted])
         pipe: Any = self.world.redis.pipeline(transaction=True)
         if family == "record":
