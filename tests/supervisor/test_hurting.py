@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from support.engine import APPS, Engine
+from support.short import short_directory
 from support.waiting import wait_until
 
 from dueq.core.app import Call, Handle
@@ -90,7 +91,14 @@ def unharmed(case: Case, worker: psutil.Process) -> None:
     assert [each.pid for each in workers] == [worker.pid]
 
 
-def test_forks_are_not_workers_and_children_are_children(case: Case, hurting: ModuleType) -> None:
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    with short_directory() as mine:
+        yield mine
+
+
+def test_forks_are_not_workers_and_children_are_children(engine: Engine, hurting: ModuleType, temporary: Path) -> None:
+    case = Case(engine, hurting, environment={"TMPDIR": str(temporary)})
     worker = case.worker()
     expected = {"exit": 3, "return": 0, "raise": 1, "base": 1, "sour": 1, "nested": 0, "thread": 0, "pty": 0}
     for how, status in expected.items():
@@ -110,6 +118,9 @@ def test_forks_are_not_workers_and_children_are_children(case: Case, hurting: Mo
     assert case.run(hurting.preexec) == "done"
     assert case.said()[-1]["status"] == -signal.SIGTERM
     unharmed(case, worker)
+    assert case.engine.stop(case.supervisor) == 0
+    assert [*temporary.iterdir()] == [], "the fork server's directory goes with its worker"
+    case.close()
 
 
 def test_a_fork_has_nothing_of_the_workers(case: Case, hurting: ModuleType) -> None:
