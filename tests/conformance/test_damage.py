@@ -185,6 +185,11 @@ def test_one_bad_dead_letter_does_not_hide_the_good_ones(world: World) -> None:
     assert world.store.revive(["a", "b", "c"]) == 2
 
 
+def fill(world: World, key: str, **fields: str) -> None:
+    for name, value in fields.items():  # one by one: so does Redis 2.4
+        world.redis.hset(key, name, value)
+
+
 RUBBISH: dict[str, Callable[[World], object]] = {
     "queues": lambda world: world.redis.sadd(world.keys.plain("queues"), b"\xff", "a b", ""),
     "workers": lambda world: world.redis.zadd(world.keys.plain("workers"), {b"\xff\xfe": 1, b"a b": 2}),
@@ -196,14 +201,12 @@ RUBBISH: dict[str, Callable[[World], object]] = {
     "audited": lambda world: world.redis.set(world.keys.plain("audited"), b"\xff"),
     "recovered": lambda world: world.redis.set(world.keys.plain("recovered"), b"\xff"),
     "revoked": lambda world: world.redis.hset(world.keys.plain("revoked"), b"\xff", b"\xff"),
-    "revoked of ours": lambda world: world.redis.hset(
-        world.keys.plain("revoked"), mapping={"a": "many", "b": "9" * 400}
-    ),
+    "revoked of ours": lambda world: fill(world, world.keys.plain("revoked"), a="many", b="9" * 400),
     "revoked, in a ready list": lambda world: (
         world.redis.hset(world.keys.plain("revoked"), b"\xff", "9" * 400),
         world.redis.lpush(world.keys.of("ready", "q"), b"\xff"),
     ),
-    "sizes": lambda world: world.redis.hset(world.keys.of("sizes", "q"), mapping={"all": "many", "5": b"\xff"}),
+    "sizes": lambda world: fill(world, world.keys.of("sizes", "q"), all="many", second="none"),
     "reasons": lambda world: world.redis.hset(world.keys.plain("reasons"), b"\xff", b"\xff"),
     "aside": lambda world: world.redis.zadd(world.keys.plain("aside"), {b"\xff": 1, b"q:nothing": 2, b"q:\xff": 3}),
     "busy": lambda world: world.redis.zadd(world.keys.plain("busy"), {b"\xff": 1}),
@@ -242,7 +245,7 @@ def test_rubbish_in(world: World, where: str) -> None:
 
 def test_a_cancel_where_the_count_of_void_entries_is_rubbish(world: World) -> None:
     world.ready("a", "b", "c")
-    world.redis.hset(world.keys.plain("revoked"), mapping={"a": "many", "b": "9" * 400})
+    fill(world, world.keys.plain("revoked"), a="many", b="9" * 400)
     assert world.store.cancel("a")
     assert world.store.reschedule("b", LEASE_US, relative=True)
     step = world.take(want=9)
