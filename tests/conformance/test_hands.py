@@ -542,3 +542,15 @@ def test_nothing_waits_behind_a_task_that_is_not_known_to_be_short(world: World)
     worker.turns()
     worker.leave()
     assert len(worker.starts) == worker.done == count
+
+
+def test_a_name_that_is_not_known_is_told_of_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.ready("g1", "g2", calls="g")
+    world.ready("h1", calls="h")
+    worker = Hired(world.actor())
+    worker.hands.know(["f"])
+    worker.turns()
+    worker.leave()
+    said = [record.getMessage() for record in caplog.records if "put aside" in record.getMessage()]
+    assert [[f"calls {name!r}" in text for name in "gh"] for text in said] == [[True, False], [False, True]]
+    assert world.unclaimed() == 3
