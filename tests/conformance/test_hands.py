@@ -289,6 +289,22 @@ def test_scripts_that_are_forgotten_meanwhile_do_no_harm(world: World, hired: Hi
     assert all(len(claims) == 1 for claims in hired.starts.values())
 
 
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_no_more_is_asked_for_than_it_may_hold(world: World, hired: Hired) -> None:
+    """What is on its way counts."""
+    assert hired.turn() is not None
+    server = int(world.redis.info()["process_id"])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        while hired.hands._held:
+            assert hired.turn() is not None
+        assert 0 < sum(asked.want for asked in hired.hands._asked) < 5
+    finally:
+        os.kill(server, signal.SIGCONT)
+    hired.turns()
+
+
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_no_more_is_taken_than_may_still_be_run(world: World, hired: Hired, most: int) -> None:
     ran = 0

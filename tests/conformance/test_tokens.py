@@ -15,10 +15,11 @@ from support.world import LEASE_US, SCRIPTED, World
 
 from dueq.core.clock import US, now_us
 from dueq.core.codec import Record
+from dueq.core.journal import Journal, events_of
 from dueq.core.store.base import Outcome
 from dueq.core.store.tokens import END
 
-from .test_hands import Hired
+from .test_hands import WORKER, Hired
 
 HOUR_US = 3600 * US
 
@@ -115,15 +116,19 @@ def test_an_end_that_redis_has_lost_is_counted_when_the_task_runs_again(
     before = copied(world)
     assert worker.turn() is not None  # the first is settled, the second begins
     put_back(world, before)  # the first is claimed still, and the second nobody's
+    worker.telemetry.journal = Journal(world.redis, world.keys, WORKER)
     with caplog.at_level(logging.WARNING):
         worker.turns()
     worker.leave()
+    worker.telemetry.journal.flush()
     assert {task_id: len(starts) for task_id, starts in worker.starts.items()} == {"a": 2, "b": 2}
     assert worker.starts["a"][1].cause == "lease_expired"
     tokens = [claim.token for starts in worker.starts.values() for claim in starts]
     assert len(set(tokens)) == len(tokens)
     said = [record for record in caplog.records if "Redis has lost data" in record.getMessage()]
     assert len(said) == 1, "once an event"
+    [lost] = [event for event in events_of(world.redis, world.keys, "a") if event.kind == "lost"]
+    assert lost.facts == {"cause": "lease_expired", "worker": WORKER}
 
 
 @pytest.mark.leaves_keys
