@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +108,31 @@ def _all_said(engine: Engine) -> str:
     return " ".join(f"{line['message']} {line.get('error', '')}" for line in _lines(engine))
 
 
-@pytest.mark.parametrize("name", _BEFORE_MAIN)
-def test_of_what_fails_before_its_main_function(engine: Engine, tmp_path: Path, name: str) -> None:
+def _fails_early(engine: Engine, tmp_path: Path, name: str, log_format: str) -> str:
+    """Run an engine whose children do so; returns what is to be in the log."""
     fails, said = _BEFORE_MAIN[name]
     (tmp_path / "sitecustomize.py").write_text(_SITE.replace("{fails}", fails.strip()))
-    flags = ("--log-format", "json", "--workers", "1", "--max-restarts", "0")
+    flags = ("--log-format", log_format, "--workers", "1", "--max-restarts", "0")
     environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{APPS}"}
     supervisor = engine.run(*flags, apps=tmp_path, environment=environment, wait=False)
     wait_until(lambda: engine.is_ready(supervisor) or supervisor.poll() is not None, 30)
     status = engine.stop(supervisor) if supervisor.poll() is None else supervisor.returncode
     assert status == (0 if "goes on" in name else 4)
+    return said
+
+
+@pytest.mark.parametrize("name", _BEFORE_MAIN)
+def test_of_what_fails_before_its_main_function(engine: Engine, tmp_path: Path, name: str) -> None:
+    said = _fails_early(engine, tmp_path, name, "json")
     assert said in _all_said(engine)
+
+
+def test_of_what_fails_early_in_text(engine: Engine, tmp_path: Path) -> None:
+    said = _fails_early(engine, tmp_path, "a module of dueq cannot be imported", "text")
+    *lines, last = engine.log.read_text().splitlines()
+    assert [line for line in lines if not re.match(r"\d{4}-\d\d-\d\d .* \[\d+\] dueq\.", line)] == []
+    assert last.startswith("dueq: ")
+    assert any(said in line for line in lines)
 
 
 @pytest.mark.parametrize("name", _AT_IMPORT)
