@@ -287,7 +287,9 @@ if (child := os.fork()) == 0:
     os._exit(len(counted))
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), number, flush=True)
 """
-    writer = subprocess.Popen([sys.executable, "-c", program], stderr=pipe.writing, stdout=subprocess.PIPE, text=True)
+    # from Python 3.12 on, it warns of a fork beside threads on that very pipe, and waits for who reads it
+    python = [sys.executable, "-W", "ignore::DeprecationWarning"]
+    writer = subprocess.Popen([*python, "-c", program], stderr=pipe.writing, stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     status, number = map(int, writer.stdout.readline().split())
     assert status == 0, "it has not counted its line, which found no room"
