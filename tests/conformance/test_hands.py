@@ -512,9 +512,9 @@ def test_a_connection_that_is_closed_while_a_task_runs_is_no_trouble(world: Worl
     assert (hired.done, hired.duplicates) == (TASKS, 0)
 
 
-@pytest.mark.parametrize("change", [{"strategy": "another"}, {"format": "99"}], ids=["moved", "newer"])
+@pytest.mark.parametrize("change", [("strategy", "another"), ("format", "99")], ids=["moved", "newer"])
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_the_keeper_goes_on_when_the_namespace_is_another_s(world: World, change: Any) -> None:
+def test_the_keeper_goes_on_when_the_namespace_is_another_s(world: World, change: tuple[str, str]) -> None:
     """What has begun is to stay its own until it ends, though the step that said so is refused."""
     world.ready("a", "b", "c", "d")
     actor = world.actor()
@@ -523,8 +523,10 @@ def test_the_keeper_goes_on_when_the_namespace_is_another_s(world: World, change
     keeper.start()
     worker.begin()
     meta = world.keys.plain("meta")
-    kept: Any = world.redis.hgetall(meta)
-    world.redis.hset(meta, "by", "engine", mapping=change)
+    field, value = change
+    kept = world.redis.hget(meta, field)
+    world.redis.hset(meta, "by", "engine")
+    world.redis.hset(meta, field, value)
     try:
         worker.hands._trusted = time.monotonic() + 60  # Redis has just been heard, however busy this machine is
         second = worker.turn()
@@ -535,7 +537,7 @@ def test_the_keeper_goes_on_when_the_namespace_is_another_s(world: World, change
         life: Any = world.redis.zscore(world.keys.plain("workers"), WORKER)
         assert life > world.now_us(), "or others are given what runs"
     finally:
-        world.redis.hset(meta, mapping=kept)
+        world.redis.hset(meta, field, kept)
         keeper.stop()
     worker.turns()
     worker.leave()
