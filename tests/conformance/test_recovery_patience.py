@@ -40,6 +40,28 @@ def test_redis_is_not_asked_again_at_each_turn(world: World, strategy_name: str)
     assert world.started("w2").cause == "worker_lost"
 
 
+@pytest.mark.parametrize("strategy_name", ["lua", "watch"])
+def test_what_a_worker_that_is_not_to_blame_had_is_given_back_all_the_same(world: World, strategy_name: str) -> None:
+    world.ready("a")
+    world.started()
+    recovery = Recovery(world.main, Telemetry(Tally(), "supervisor", strategy_name), 1)
+    recovery.add("worker", "w1", how="was told to stop", blame=False)
+    assert recovery.run_once() is None
+    again = world.started("w2")
+    assert (again.cause, again.losses) == ("worker_lost", 0)
+
+
+@pytest.mark.parametrize("strategy_name", ["lua"])
+def test_who_holds_nothing_is_worth_an_audit_only_if_it_died(world: World, strategy_name: str) -> None:
+    recovery = Recovery(world.main, Telemetry(Tally(), "supervisor", strategy_name), 3)
+    waits = []
+    for blame in (False, True):
+        recovery.add("reaper", "r1", blame=blame)
+        waits.append(recovery.waiting)
+    assert waits == [False, True]
+    assert recovery.run_once() is None
+
+
 @pytest.mark.leaves_keys
 @pytest.mark.parametrize("strategy_name", ["lua", "watch"])
 def test_what_is_refused_for_one_keeps_back_no_other_s(world: World, strategy_name: str) -> None:

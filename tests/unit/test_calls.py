@@ -19,6 +19,10 @@ def remind(user_id: int, text: str = "a secret", *, urgent: bool = False) -> Non
         remind()  # type: ignore[call-arg]
 
 
+def recurs(user_id: int) -> None:
+    recurs()  # type: ignore[call-arg]
+
+
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -75,6 +79,7 @@ def test_what_a_decorator_adds_is_not_missing() -> None:
     assert _judged(injected(remind), "inside") is None
     assert _judged(injected(remind), "early") is None
     assert _judged(injected(remind), 1, 2, 3) is not None
+    assert _judged(injected(recurs)) is None, "it ran, and called itself wrongly"
 
 
 def test_other_callables() -> None:
