@@ -101,12 +101,13 @@ def test_an_owner_that_extends_its_lease_while_it_is_taken_back_keeps_it_or_is_t
 
 
 def test_the_reaper_comes_back_for_a_worker_that_has_begun_nothing_it_holds(world: World) -> None:
-    """No lease tells of it, only its life."""
-    world.ready("a", "b")
+    """No lease tells of it, only its life, be there a lease that ends later."""
+    world.ready("a", "b", "c")
     first = world.take("w1", want=2).started
     assert first is not None
     last = world.take("w1", want=0, outcome=Outcome(first, "ack"))
     assert last.holding == 1
+    assert world.started("w2", lease_us=2 * LEASE_US).id == "c"
     next_us = world.store.reap(100, LEASE_US, 9).next_us
     assert next_us is not None
     assert abs(next_us - last.now_us - LEASE_US) < US
