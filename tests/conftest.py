@@ -187,9 +187,10 @@ def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) ->
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # run in the background of a script, or by nohup, SIGINT is ignored, and by all that is started from here, too
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # run in the background of a script, or by nohup, these are ignored, and by all that is started from here, too
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     config.addinivalue_line("markers", "leaves_keys: the test leaves keys behind on purpose")
     config.addinivalue_line("markers", "alone: measures, so it runs when no other test does")
     config.addinivalue_line("markers", "processes: mostly waits for real processes, so that several can run at once")

@@ -135,7 +135,7 @@ class Life:
         engine, sample = self.engine, self.sample
         for role in ("worker", "dispatcher", "reaper"):
             long = [sample.nap.after(0)(0.5) for _ in range(4)]
-            wait_until(lambda: engine.total(self.supervisor, "dueq_tasks", state="leased") > 0, what="one runs")
+            wait_until(partial(self.has_one_begun, long), what="one runs")
             sample.app.schedule_many([sample.nap.call_after(0)(0.001) for n in range(20)])
             engine.children(self.supervisor, role)[0].send_signal(signal.SIGKILL)
             wait_until(partial(self.are_done, long), 30, what=f"all, without a {role}")
@@ -232,6 +232,10 @@ class Life:
 
     def are_done(self, handles: Iterable[Handle]) -> bool:
         return {each.id for each in handles} <= self.done()
+
+    def has_one_begun(self, handles: Iterable[Handle]) -> bool:
+        runs = self.engine.runs()
+        return any(runs[each.id].starts for each in handles if each.id in runs)
 
     def done(self) -> set[str]:
         return {task_id for task_id, run in self.engine.runs().items() if run.ends}
