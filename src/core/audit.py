@@ -16,14 +16,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from . import places
 from .bloom import BloomFilter
 from .codec import is_newer, number, readable_record
-from .foreign import put_apart
+from .foreign import put_apart, put_place_apart
 from .layout import mended
 from .metrics import Repair
 from .namespace import Namespace
 from .protocol import LENIENT
+from .spared import is_of_type
 from .store.names import outdated
 from .store.quarantine import set_apart
 from .telemetry import ReaperTelemetry
@@ -103,9 +106,12 @@ class Audit:
 
     def _make_room(self) -> Iterator[float]:
         for names in put_apart(self._namespace):
-            for name in names:
-                self._repaired("key", f"key {harmless(name)} held another type than dueq's: it is in quarantine now")
+            self._tell_of_keys(names)
             yield 0.0
+
+    def _tell_of_keys(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._repaired("key", f"key {harmless(name)} held another type than dueq's: it is in quarantine now")
 
     def _mend_names(self) -> None:
         """Names of tasks that applications knew long ago go; that tasks were put aside is said again if it got lost."""
@@ -157,6 +163,7 @@ class Audit:
         queues = self._queues = set(self._store.queues())
         if self._suspects or self._void:
             unlisted = {suspect.queue for suspect in self._suspects.values()} - queues
+            self._list(unlisted)  # first: if a key of theirs is of another type, it is found by their names
             marked = {mark: task_id for task_id, suspect in self._suspects.items() for mark in suspect.marks}
             for found in places.pages(self._namespace, sorted(queues | unlisted)):
                 for page in found:
@@ -164,7 +171,6 @@ class Audit:
                         self._suspects.pop(marked.get(page.place + task_id, ""), None)
                 self._forget_met(found)
                 yield 0.0
-            self._list(unlisted)
             yield from self._mend()
             self._forget_notes()
 
@@ -180,13 +186,23 @@ class Audit:
         for ids in _chunks(list(self._suspects), _MENDED):
             for task_id, raw in self._raws(ids).items():
                 suspect = self._suspects.pop(task_id)
-                if raw is not None and hash(raw) == suspect.hash and self._store.mend(task_id, raw):
+                if raw is not None and hash(raw) == suspect.hash and self._put_back(task_id, raw):
                     self._repaired(
                         suspect.kind,
                         f"task {task_id} of queue {suspect.queue} is {suspect.kind} by its record, but was in no such "
                         f"place: put back",
                     )
             yield 0.0
+
+    def _put_back(self, task_id: str, raw: bytes) -> bool:
+        try:
+            return self._store.mend(task_id, raw)
+        except ResponseError as error:
+            record = readable_record(task_id, raw)
+            if record is None or not is_of_type(error) or not (names := put_place_apart(self._namespace, record)):
+                raise
+            self._tell_of_keys(names)
+        return self._store.mend(task_id, raw)
 
     def _list(self, queues: Iterable[str]) -> None:
         """Queues that have tasks, and are not on the list of queues: no dispatcher would look at them."""

@@ -13,7 +13,9 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from ..strategies.base import Entry, TransactionalStrategy
 from . import keeping, registry
+from .codec import Record
 from .key_types import FAMILIES, PLAIN
 from .namespace import Namespace
 from .protocol import LENIENT
@@ -43,6 +45,15 @@ def put_apart(namespace: Namespace) -> Iterator[list[str]]:
         some = list(keys(namespace))
         for at in range(0, len(some), _TRIP):
             yield list(_put_apart(namespace, some[at : at + _TRIP]))
+
+
+def put_place_apart(namespace: Namespace, record: Record) -> list[str]:
+    """The same where the index has a key for this scheduled task that nothing leads to but its record."""
+    index = namespace.strategy
+    place = (
+        index.place(Entry(record.queue, record.id, record.due_us)) if isinstance(index, TransactionalStrategy) else ""
+    )
+    return list(_put_apart(namespace, [(place, "list")])) if place else []
 
 
 def _put_apart(namespace: Namespace, some: list[tuple[_Key, str]]) -> Iterator[str]:

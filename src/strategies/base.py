@@ -225,6 +225,11 @@ class TransactionalStrategy(Strategy):
         """The same for a task that is to be removed. A lazy index may guess, where only its census is at stake."""
         return self.contains(session, entry)
 
+    def place(self, entry: Entry) -> str:
+        """The key of a list that holds this very entry, where the index has lists by due time, that others may not lead
+        to; empty: it has none."""
+        return ""
+
     def way_to(self, session: Session, entry: Entry) -> list[Command]:
         """Commands that let dispatchers find ``entry``, which is in the index, again; none if they find it."""
         return []

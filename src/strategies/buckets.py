@@ -305,6 +305,9 @@ class BucketsStrategy(TransactionalStrategy):
         pages = session.read([("LRANGE", key, at, at + PAGE - 1) for at in range(0, length, PAGE)])
         return any(entry.id.encode() in page for page in pages)
 
+    def place(self, entry: Entry) -> str:
+        return self._key(_Bucket(entry.queue, _second(entry.due_us)))
+
     def way_to(self, session: Session, entry: Entry) -> list[Command]:
         seconds, second = self.keys.of("seconds", entry.queue), _second(entry.due_us)
         [listed] = session.read([("ZSCORE", seconds, second)])

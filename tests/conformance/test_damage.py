@@ -445,3 +445,28 @@ def test_what_a_newer_dueq_keeps_is_left_alone(world: World) -> None:
     with pytest.raises(NamespaceTooNew):
         Clearing(world.main, lambda: True).run_once()
     assert world.redis.get(world.keys.plain("tmps"))
+
+
+@pytest.mark.parametrize("strategy_name", ["buckets"])
+def test_a_bucket_of_another_type_that_only_a_record_leads_to(world: World) -> None:
+    world.schedule("a")
+    [bucket] = [key for key in world.found() if b":bucket:" in key]
+    world.redis.delete(bucket, world.keys.of("seconds", "q"))
+    world.redis.set(bucket, "odd")
+    assert Audits(world).run() == {"key": 1, "scheduled": 1}
+    assert all_run(world) == {"a"}
+
+
+def test_a_key_of_another_type_in_a_queue_that_only_a_record_leads_to(world: World) -> None:
+    world.schedule("a", delay_us=LEASE_US)
+    world.redis.delete(world.keys.plain("queues"), world.keys.plain("busy"))
+    world.strategy.clear(["q"])
+    for key in (world.keys.of("ready", "q"), world.keys.of("dead", "q")):
+        world.redis.set(key, "odd")
+    audits = Audits(world)
+    audits.run()
+    for _ in audits.go_on():
+        pass
+    assert audits.repairs["key"] == 2
+    assert world.store.queues() == ["q"]
+    assert [census.scheduled for census in world.strategy.census(["q"])] == [1]
