@@ -45,10 +45,13 @@ class Entry:
         self._started_at = time.monotonic()
         self._roles: Mapping[str, Role] | None = None  # as they were written; None: nothing was
         self._beat_at = 0.0
+        self._doubted = False
 
     def run_once(self) -> float:
         """Give a sign of life if it is time for one, and say which children there are if they have changed."""
         now = time.monotonic()
+        if self._doubted:
+            self._doubted, self._roles = False, None
         if self._roles is not None and now >= self._beat_at and self._namespace.store.alive(self.name):
             self._roles = None  # Redis lost its data, or somebody purged the namespace
         roles = self._roles_now()
@@ -62,8 +65,8 @@ class Entry:
         return _LOOK_S
 
     def doubt(self) -> None:
-        """Redis may have lost the entry: write it anew next time."""
-        self._roles = None
+        """Redis may have lost the entry: write it anew next time. Any thread may say so, also while it is written."""
+        self._doubted = True
 
     def renewed(self) -> None:
         """The children have new code by now, and have said what they serve: keep that, to say it again."""

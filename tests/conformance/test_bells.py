@@ -80,7 +80,7 @@ def test_rings_that_nobody_hears_are_few(world: World) -> None:
     for _ in range(3):
         world.take("w1", want=5)
         world.store.give_back("w1", "worker_lost", 9)
-    assert world.redis.llen(world.keys.of("bell", "q")) == 16
+    assert 0 < world.redis.llen(world.keys.of("bell", "q")) <= 16
 
 
 def test_taking_and_settling_wake_no_dispatcher(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -138,6 +139,20 @@ def test_what_stands_in_its_place_is_cleared_away(world: World, place: str) -> N
     finally:
         presence.stop()
     assert world.leftovers() == []
+
+
+def test_a_doubt_that_comes_while_the_entry_is_written_is_heeded(world: World) -> None:
+    def roles() -> Mapping[str, Role]:
+        entries[0].doubt()
+        return ROLES
+
+    entry = Entry(world.main, "s1", "1.2", SERVED, roles)
+    entries = [entry]
+    entry.run_once()
+    world.redis.delete(world.keys.of("supervisor", "s1"))
+    entry.run_once()
+    assert [one.name for one in registry.supervisors(world.main)] == ["s1"]
+    entry.leave()
 
 
 @pytest.mark.parametrize("damage", [b"\xff", b"7"])
