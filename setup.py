@@ -16,7 +16,7 @@ from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
-FOLDER = "bundled"  # core/embedded.py looks here
+FOLDER = "bundled"  # core/client/embedded.py looks here
 
 
 def source() -> Distribution | None:

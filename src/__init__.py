@@ -1,12 +1,12 @@
 """dueq: delayed tasks on Redis, on time, never lost, never silently run twice."""
 
-from .core.shadowed import imports_of_ours as _imports_of_ours
+from .core.process.shadowed import imports_of_ours as _imports_of_ours
 
 with _imports_of_ours():
-    from .core.app import Call, Dueq, Handle, Task
-    from .core.context import Context, current
+    from .core.app.application import Call, Dueq, Handle, Task
+    from .core.app.context import Context, current
+    from .core.app.policy import Backoff
     from .core.errors import DueqError, TaskTimeout
-    from .core.retry import Backoff
     from .core.store.registry import register as _register
 
 for _name in ("lua", "keyspace", "tmpset", "buckets", "watch"):

@@ -25,7 +25,7 @@ def title(arguments: Sequence[str]) -> str:
 
 def main() -> None:
     """Hide credentials from the process list, then hand over to the command line."""
-    from .core.descriptors import open_missing
+    from .core.process.descriptors import open_missing
 
     open_missing()  # before anything else is opened
     from setproctitle import setproctitle

@@ -183,7 +183,7 @@ def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) ->
     finally:
         world.close()
     if user:
-        assert denied(redis_url) == [], "src/core/commands.py, or the strategy's needs, should allow it"
+        assert denied(redis_url) == [], "src/core/store/permissions.py, or the strategy's needs, should allow it"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dueq.core.connection import connect
-from dueq.core.embedded import EmbeddedServer, default_directory, find_binary
+from dueq.core.client.connection import connect
+from dueq.core.client.embedded import EmbeddedServer, default_directory, find_binary
 from dueq.core.errors import ConfigurationError, EmbeddedServerError
 
 START = """
 import sys
 from pathlib import Path
-from dueq.core.embedded import EmbeddedServer
+from dueq.core.client.embedded import EmbeddedServer
 server = EmbeddedServer(Path(sys.argv[1]))
 print(server.start(), server.pid())
 """
@@ -167,8 +167,8 @@ def test_pid_of_somebody_else_is_never_believed(server: EmbeddedServer) -> None:
 def test_hung_server_is_neither_doubled_nor_forgotten(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.start()
     pid = running_pid(server)
-    monkeypatch.setattr("dueq.core.embedded._START_S", 0.3)
-    monkeypatch.setattr("dueq.core.embedded._PING_S", 0.1)
+    monkeypatch.setattr("dueq.core.client.embedded._START_S", 0.3)
+    monkeypatch.setattr("dueq.core.client.embedded._PING_S", 0.1)
     os.kill(pid, signal.SIGSTOP)
     try:
         assert server.running()
@@ -295,7 +295,7 @@ def test_broken_binary_is_named_with_its_last_words(tmp_path: Path, monkeypatch:
         EmbeddedServer(tmp_path / "d").start()
 
     broken.write_text("#!/bin/sh\nexec sleep 60\n")
-    monkeypatch.setattr("dueq.core.embedded._START_S", 0.2)
+    monkeypatch.setattr("dueq.core.client.embedded._START_S", 0.2)
     with pytest.raises(EmbeddedServerError, match="did not go to the background"):
         EmbeddedServer(tmp_path / "d").start()
     assert processes_in(tmp_path / "d") == []
@@ -324,7 +324,7 @@ def test_binary_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Monke
         find_binary()
     monkeypatch.delenv("DUEQ_REDIS_SERVER")
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("dueq.core.embedded._packaged_binary", lambda: tmp_path / "none")
+    monkeypatch.setattr("dueq.core.client.embedded._packaged_binary", lambda: tmp_path / "none")
     with pytest.raises(EmbeddedServerError, match="install valkey-server"):
         find_binary()
 

@@ -20,16 +20,16 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from dueq.core.app.payload import encode_body
+from dueq.core.client.connection import COMMANDS
+from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.clock import US, now_us
 from dueq.core.config import Settings
-from dueq.core.connection import COMMANDS
-from dueq.core.embedded import EmbeddedServer
-from dueq.core.exposition import Board
-from dueq.core.metrics import DEFINITIONS
 from dueq.core.namespace import Namespace
-from dueq.core.payload import encode_body
 from dueq.core.store.base import NewTask
-from dueq.core.tally import Tally
+from dueq.core.telemetry.collector import Board
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.metrics import DEFINITIONS
 
 NOBODY = "redis://127.0.0.1:1"
 ODD = 'say "hi"\\n\nto ü'
@@ -110,7 +110,7 @@ def counted(samples: Samples) -> list[float]:
 
 def test_sigkill_50_times_while_reading(board: Board, tmp_path: Path) -> None:
     forkserver = multiprocess.get_context("forkserver")  # passes the page like spawn, but starts ten times faster
-    forkserver.set_forkserver_preload(["pytest", "psutil", "prometheus_client", "dueq.core.exposition"])
+    forkserver.set_forkserver_preload(["pytest", "psutil", "prometheus_client", "dueq.core.telemetry.collector"])
     started_any_way = [multiprocess.get_context("spawn")] * 4 + [forkserver] * 46
     chance = random.Random(7)
     before: Samples = {}

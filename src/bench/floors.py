@@ -17,9 +17,9 @@ from typing import Any
 import redis
 from redis.connection import parse_url
 
-from ..core.connection import connect
-from ..core.keys import Keys
-from ..replay import floor
+from ..core.client.connection import connect
+from ..core.schema.keys import Keys
+from ..harness import floor
 
 PAYLOAD = 100
 """Bytes that a task carries, about, and that a floor writes."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .. import strategies
 from ..core.errors import ConfigurationError
-from ..replay.markdown import put
+from ..harness.markdown import put
 from . import plots
 from .figures import spell
 from .report import Report, asides, columns, find, rows, troubles

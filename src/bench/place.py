@@ -10,14 +10,14 @@ from typing import Any
 import redis
 
 from .. import strategies
-from ..chaos.host import Host
-from ..core.app import Dueq
+from ..core.app.application import Dueq
+from ..core.client.connection import explained
 from ..core.clock import US, now_us
-from ..core.connection import explained
 from ..core.namespace import Namespace
-from ..core.requirements import check
-from ..replay.clocks import clock_offset_us
-from ..replay.place import namespace, temporary_directory, undisturbed
+from ..core.store.requirements import check
+from ..harness.clocks import clock_offset_us
+from ..harness.host import Host
+from ..harness.sandbox import namespace, temporary_directory, undisturbed
 from .floors import Floors
 from .sizes import Sizes
 from .tasks import QUEUE, TARGET

@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..core.texts import harmless_lines
+from ..core.client.safe_text import harmless_lines
 
 _EVERY_S = 0.25
 

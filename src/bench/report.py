@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..chaos.book import UNEXPLAINED
-from ..core.connection import redact
-from ..replay.stats import quantile, summary_ms
+from ..core.client.connection import redact
+from ..harness.history import UNEXPLAINED
+from ..harness.stats import quantile, summary_ms
 from .figures import label, spell
 from .sizes import FULL, Sizes
 from .work import CAUSES, Found

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 
 from .. import strategies
 from ..core.errors import BootFailure, ConfigurationError, StrategyUnavailable
-from ..replay.place import terminable
+from ..harness.sandbox import terminable
 from .place import Place, place
 from .progress import Bars
 from .report import Report, Setting, make

@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from ..core.app import Dueq
-from ..replay.ledger import DIRECTORY_VARIABLE
+from ..core.app.application import Dueq
+from ..harness.ledger import DIRECTORY_VARIABLE
 from .marks import Marks
 
 TARGET = "dueq.bench.tasks:app"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from ..chaos.book import UNEXPLAINED
-from ..chaos.host import Host
 from ..core.clock import US
+from ..harness.history import UNEXPLAINED
+from ..harness.host import Host
 from .figures import Figure
 from .marks import CAPACITY, MarksReader, Seen
 from .place import Place

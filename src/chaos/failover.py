@@ -16,10 +16,10 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
-from ..core.embedded import EmbeddedServer, find_binary
+from ..core.client.embedded import EmbeddedServer, find_binary
 from ..core.errors import EmbeddedServerError
-from ..core.lifetime import stop_with_parent
-from ..replay.place import undisturbed
+from ..core.process.lifetime import stop_with_parent
+from ..harness.sandbox import undisturbed
 
 _SERVICE = "dueq"
 _DOWN_MS = 500

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..replay.markdown import put
+from ..harness.markdown import put
 from .report import Report
 from .scenarios import SCENARIOS
 

@@ -9,17 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from .. import strategies
-from ..core.app import Call, Dueq, Task
+from ..core.app.application import Call, Dueq, Task
+from ..core.app.loader import load
+from ..core.app.payload import encode_body
 from ..core.clock import US
 from ..core.config import RunOptions
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace
-from ..core.payload import encode_body
-from ..core.target import load
-from ..replay.account import Planned
-from ..replay.place import temporary_directory, terminable
+from ..harness.account import Planned
+from ..harness.history import UNEXPLAINED
+from ..harness.sandbox import temporary_directory, terminable
 from . import OWN_APP_VARIABLE
-from .book import UNEXPLAINED
 from .redirect import redirected
 from .scenarios.base import LOST_OWNER
 from .scenarios.processes import kill_workers, recovery_us

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .book import Point
+from ..harness.history import Point
 from .plot import Mark, draw, in_order, spell_ms, spell_when, text
 
 TITLE = "dueq under faults"

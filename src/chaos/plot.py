@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from .book import Point
+from ..harness.history import Point
 
 
 @dataclass(frozen=True, slots=True)

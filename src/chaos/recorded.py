@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from ..core.context import running
-from ..replay.ledger import DIRECTORY_VARIABLE, Failure, Finish, Start, ledger_of
+from ..core.app.context import running
+from ..harness.ledger import DIRECTORY_VARIABLE, Failure, Finish, Start, ledger_of
 
 _recorded_token: ContextVar[int] = ContextVar("dueq_chaos_recorded", default=0)
 """Of the start whose function is being recorded here."""

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ..core.app import Dueq
+from ..core.app.application import Dueq
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..replay.stats import summary_ms
-from .book import UNEXPLAINED
+from ..harness.history import UNEXPLAINED
+from ..harness.stats import summary_ms
 from .scenarios.base import Scenario
 from .stage import Stage
 

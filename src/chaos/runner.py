@@ -14,8 +14,8 @@ from typing import Any
 
 from .. import strategies
 from ..core.errors import BootFailure, ConfigurationError
-from ..core.lifetime import end_with_parent
-from ..replay.place import temporary_directory, terminable, undisturbed
+from ..core.process.lifetime import end_with_parent
+from ..harness.sandbox import temporary_directory, terminable, undisturbed
 from . import report
 from .page import Run, render
 from .scenarios import SCENARIOS

@@ -15,21 +15,21 @@ from typing import Any
 import psutil
 
 from .. import strategies
-from ..core.app import Dueq
+from ..core.app.application import Dueq
+from ..core.client.connection import connect
+from ..core.client.embedded import EmbeddedServer
 from ..core.clock import US, now_us
 from ..core.config import Settings
-from ..core.connection import connect
-from ..core.embedded import EmbeddedServer
 from ..core.errors import DueqError
-from ..replay import floor
-from ..replay.account import Planned
-from ..replay.floor import Floor
-from ..replay.ledger import LedgerReader
-from ..replay.place import undisturbed
-from ..replay.stats import quantile
-from ..strategies.base import TransactionalStrategy
-from .book import Book
-from .host import TARGET, Host
+from ..core.store.strategy import TransactionalStrategy
+from ..harness import floor
+from ..harness.account import Planned
+from ..harness.floor import Floor
+from ..harness.history import Book
+from ..harness.host import TARGET, Host
+from ..harness.ledger import LedgerReader
+from ..harness.sandbox import undisturbed
+from ..harness.stats import quantile
 from .plot import Mark
 from .tasks import nap
 from .wording import spelled

@@ -10,9 +10,9 @@ import os
 import signal
 import time
 
-from ..core.app import Dueq
-from ..core.context import current
-from ..replay.ledger import DIRECTORY_VARIABLE, Finish, Ledger, Start, ledger_of
+from ..core.app.application import Dueq
+from ..core.app.context import current
+from ..harness.ledger import DIRECTORY_VARIABLE, Finish, Ledger, Start, ledger_of
 
 app = Dueq()
 

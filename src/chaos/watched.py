@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ..core.app.loader import load
 from ..core.config import REDIS_URL_VARIABLE
-from ..core.target import load
 from . import OWN_APP_VARIABLE
 from .recorded import recorded
 from .redirect import redirected

@@ -9,9 +9,9 @@ from redis.exceptions import RedisError
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..core.connection import redact
+from ..core.client.connection import redact
+from ..core.client.safe_text import harmless
 from ..core.errors import DueqError
-from ..core.texts import harmless
 from . import dead, embedded
 from .bench import bench
 from .chaos import chaos

@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
-from ..core import housekeeping
-from ..core.codec import check_id
+from ..admin import housekeeping
+from ..admin.format import timestamp
+from ..admin.housekeeping import Told, dead_count, dead_letters
+from ..core.app.payload import shown_call
+from ..core.client.connection import redact
 from ..core.config import check_name
-from ..core.connection import redact
 from ..core.errors import ConfigurationError
-from ..core.housekeeping import Told, dead_count, dead_letters
 from ..core.namespace import Namespace
-from ..core.payload import shown_call
+from ..core.schema.record import check_id
 from ..core.store.base import DeadLetter
 from .exits import Exit
-from .format import timestamp
 from .options import All, Json, NamespaceName, OneQueue, RedisUrl, SomeTaskIds, Yes, opened
 from .output import complain, console, note, progress, say, say_json, table
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..core.acl import rule
+from ..admin.diagnosis import Diagnosis, diagnose
 from ..core.namespace import Namespace
-from .diagnosis import Diagnosis, diagnose
+from ..core.store.acl import rule
 from .exits import Exit
 from .options import Json, NamespaceName, RedisUrl, StrategyName, opened
 from .output import console, say, say_json, table

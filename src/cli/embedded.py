@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from ..core.embedded import EmbeddedServer, default_directory
+from ..core.client.embedded import EmbeddedServer, default_directory
 from .dead import agreed
 from .exits import Exit
 from .options import Directory, Json, Yes

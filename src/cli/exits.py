@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from redis.exceptions import RedisError
 
-from ..core.connection import redact
+from ..core.client.connection import redact
 from ..core.errors import (
     BootFailure,
     DueqError,

@@ -6,14 +6,14 @@ from typing import Any
 
 import typer
 
-from ..core.codec import check_id
-from ..core.journal import events_of
-from ..core.story import story, words
+from ..admin.format import timestamp
+from ..admin.overview import task_view
+from ..admin.story import story, words
+from ..core.schema.journal import events_of
+from ..core.schema.record import check_id
 from .exits import Exit
-from .format import timestamp
 from .options import Json, NamespaceName, RedisUrl, opened
 from .output import complain, console, say, say_json, table
-from .overview import task_view
 
 
 def explain(

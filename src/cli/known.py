@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core import registry
-from ..core.app import DEFAULT_QUEUE, HANDLER, Dueq
-from ..core.arguments import Signature
+from ..core.app.application import DEFAULT_QUEUE, HANDLER, Dueq
+from ..core.app.arguments import Signature
 from ..core.errors import InvalidTask, ServerRefused
+from ..core.upkeep import engines
 from .options import opened
 
 _NEAREST = 3
@@ -55,7 +55,7 @@ def of_namespace(redis_url: str | None, namespace: str | None) -> KnownTasks:
     """What the supervisors of a namespace serve; nothing if none is registered, or if the user may not read that."""
     try:
         with opened(redis_url, namespace) as space:
-            queues = registry.task_queues(space)
+            queues = engines.task_queues(space)
             source = f"what serves namespace {space.keys.namespace} (for newer code give --app MODULE:APP)"
     except ServerRefused:
         return KnownTasks()

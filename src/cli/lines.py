@@ -7,12 +7,12 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.app import HANDLER, Call
-from ..core.codec import check_id
+from ..core.app.application import HANDLER, Call
+from ..core.app.definition import check_task_name
+from ..core.app.payload import encode_body
 from ..core.config import Settings, check_name
-from ..core.definition import check_task_name
 from ..core.errors import DueqError, InvalidTask
-from ..core.payload import encode_body
+from ..core.schema.record import check_id
 from .known import KnownTasks
 from .times import due
 

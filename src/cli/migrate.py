@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ..core import housekeeping, migration
-from ..core.migration import Migration
+from ..admin import housekeeping
+from ..admin.format import duration
 from ..core.namespace import Namespace
-from .format import duration
+from ..core.upkeep import migration
+from ..core.upkeep.migration import Migration
 from .options import Json, NamespaceName, RedisUrl, opened
 from .output import note, progress, say, say_json
 

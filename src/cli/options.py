@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ..core.client.connection import explained
 from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, from_environment
-from ..core.connection import explained
 from ..core.namespace import Namespace
 
 REDIS_TIMEOUT_S = 5.0

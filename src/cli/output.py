@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 from rich.text import Text
 
-from ..core import log_output
-from ..core.texts import harmless, harmless_lines
+from ..core.client.safe_text import harmless, harmless_lines
+from ..core.telemetry import log_output
 
 _PIPED_WIDTH = 250  # into a pipe, rich would fold every table at 80 columns
 

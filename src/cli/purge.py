@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..core import housekeeping
-from ..core.connection import redact
+from ..admin import housekeeping
+from ..core.client.connection import redact
 from .dead import agreed
 from .exits import Exit
 from .options import Json, NamespaceName, RedisUrl, Yes, opened

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ..core.store.quarantine import counts, quarantined
-from .format import timestamp
+from ..admin.format import timestamp
+from ..core.schema.quarantine import counts, quarantined
 from .options import Json, NamespaceName, RedisUrl, opened
 from .output import console, note, say, say_json, table
 

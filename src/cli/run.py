@@ -178,7 +178,7 @@ def run(
         state_file=state_file,
         log_format=log_format,
     )
-    from ..core.run import supervise  # not before it is needed: it brings in everything that runs tasks
+    from ..core.supervisor.run import supervise  # not before it is needed: it brings in everything that runs tasks
 
     supervise(options, redis_url=given(context, "redis_url"), namespace=given(context, "namespace"), strategy=strategy)
 

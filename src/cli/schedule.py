@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.app import DEFAULT_QUEUE, HANDLER, Call, Dueq, Handle
+from ..admin.format import timestamp
+from ..core.app.application import DEFAULT_QUEUE, HANDLER, Call, Dueq, Handle
+from ..core.app.loader import load
 from ..core.errors import InvalidTask
-from ..core.target import load
-from .format import timestamp
 from .known import KnownTasks, of_app, of_namespace
 from .lines import call, calls, parsed
 from .options import Json, NamespaceName, RedisUrl, given

@@ -11,14 +11,14 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from ..admin import engines
+from ..admin.format import duration
+from ..admin.overview import Overview, QueueView, overview
 from ..core.clock import US
 from ..core.store.names import NEWER
 from ..core.store.unclaimed import legible
-from . import engines
-from .format import duration
 from .options import Json, NamespaceName, RedisUrl, opened
 from .output import console, say_json, table, words
-from .overview import Overview, QueueView, overview
 
 _EVERY_S = 1.0
 _MOST = 20  # queues named without --all

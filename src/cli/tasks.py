@@ -6,11 +6,11 @@ import json
 
 import typer
 
-from ..core.codec import check_id
+from ..admin.overview import task_view
+from ..core.schema.record import check_id
 from .exits import Exit
 from .options import Json, NamespaceName, RedisUrl, TaskIds, opened
 from .output import complain, console, say, say_json, table
-from .overview import task_view
 
 
 def show(

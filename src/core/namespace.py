@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import redis
 
-from ..strategies.base import ScriptedStrategy, Strategy, TransactionalStrategy
-from . import keeping
+from .client.connection import connect, explained
+from .client.embedded import EmbeddedServer, default_directory
+from .client.protocol import SHOWN
+from .client.transactions import Session, Transactions
 from .clock import Clock, HostClock, RedisClock
 from .config import Settings
-from .connection import connect, explained
-from .damaged_meta import put_damage_apart
-from .embedded import EmbeddedServer, default_directory
 from .errors import ConfigurationError, StrategyYields
-from .keys import Keys, unique_name
-from .protocol import SHOWN
+from .schema import ownership
+from .schema.keys import Keys, unique_name
 from .store import registry
 from .store.base import Store
-from .transactions import Session, Transactions
+from .store.damaged_meta import put_damage_apart
+from .store.strategy import ScriptedStrategy, Strategy, TransactionalStrategy
 
 
 class Namespace:
@@ -59,13 +59,13 @@ class Namespace:
         keys = Keys(settings.namespace)
         client = connect(settings.redis_url) if timeout is None else connect(settings.redis_url, timeout=timeout)
         with explained(settings.redis_url, writes=False):
-            kept = keeping.look(client, keys)
-            if keeping.damaged(dict(zip(keeping.FIELDS, kept, strict=False))):
+            kept = ownership.look(client, keys)
+            if ownership.damaged(dict(zip(ownership.FIELDS, kept, strict=False))):
                 put_damage_apart(client, keys)
-                kept = keeping.look(client, keys)
-            chosen = settings.strategy or keeping.kept_by(kept) or registry.DEFAULT
+                kept = ownership.look(client, keys)
+            chosen = settings.strategy or ownership.kept_by(kept) or registry.DEFAULT
             try:
-                keeping.require(keys, chosen, kept)
+                ownership.require(keys, chosen, kept)
             except StrategyYields:
                 if not engine:
                     raise
@@ -82,13 +82,13 @@ class Namespace:
 
         def attempt(session: Session) -> None:
             session.watch(meta)
-            [kept] = session.read([("HMGET", meta, *keeping.FIELDS)])
-            keeping.require(self.keys, name, kept, settled=True)
+            [kept] = session.read([("HMGET", meta, *ownership.FIELDS)])
+            ownership.require(self.keys, name, kept, settled=True)
             kept_store = kept[-1]
             if kept_store not in (None, store.encode()):
-                raise keeping.other_store(self.keys.namespace, kept_store.decode(errors=SHOWN), store)
-            if None in (kept[0], *kept[2:]) or keeping.chosen_by_producer(kept):
-                session.commit(keeping.written(self.keys, name, store, "engine"))
+                raise ownership.other_store(self.keys.namespace, kept_store.decode(errors=SHOWN), store)
+            if None in (kept[0], *kept[2:]) or ownership.chosen_by_producer(kept):
+                session.commit(ownership.written(self.keys, name, store, "engine"))
 
         Transactions(self.client).run(attempt)
 
@@ -118,13 +118,13 @@ def _built(
     A process needs one of the stores, and imports only that.
     """
     if issubclass(strategy, ScriptedStrategy):
-        from .store.scripted import ScriptedStore
+        from .store.scripted.store import ScriptedStore
 
         scripted = strategy(client, keys, owner, clock)
         clock = clock or RedisClock(client)
         return scripted, ScriptedStore(client, keys, scripted.scripts, clock), clock
     if issubclass(strategy, TransactionalStrategy):
-        from .store.transactional import TransactionalStore
+        from .store.transactional.store import TransactionalStore
 
         clock = clock or HostClock()
         transactional = strategy(client, keys, owner, clock)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from ..core.app import Dueq
+from ..admin.housekeeping import purge
+from ..core.app.application import Dueq
 from ..core.clock import US, now_us
 from ..core.config import Settings
-from ..core.housekeeping import purge
 from ..core.namespace import Namespace
-from .tasks import job
+from ..harness.job_app import job
 
 _SAMPLE_S, _LEAST_SAMPLE = 1.0, 5000  # long enough for a moment in which others have the processor
 _CHUNK = 1000

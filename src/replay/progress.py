@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ..core.texts import harmless_lines
-from .account import Account
-from .stats import summary_ms
+from ..core.client.safe_text import harmless_lines
+from ..harness.account import Account
+from ..harness.stats import summary_ms
 
 _LINE_S = 10.0
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..core.texts import harmless_lines
+from ..core.client.safe_text import harmless_lines
 
 Report = dict[str, Any]
 """What ``--json`` prints; docs/replay.md explains each key."""

@@ -13,23 +13,24 @@ import redis
 from redis.exceptions import ResponseError
 
 from .. import strategies
-from ..core.app import Call, Dueq
+from ..core.app.application import Call, Dueq
+from ..core.client.connection import COMMANDS, explained
 from ..core.clock import US, now_us
-from ..core.connection import COMMANDS, explained
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace
-from ..core.requirements import check
-from . import floor, head_start
-from .account import Account, Planned
-from .clocks import clock_offset_us
-from .ledger import LedgerReader
-from .page import Page, scrape
-from .place import namespace, temporary_directory, terminable
+from ..core.store.requirements import check
+from ..harness import floor
+from ..harness.account import Account, Planned
+from ..harness.clocks import clock_offset_us
+from ..harness.job_app import job
+from ..harness.ledger import LedgerReader
+from ..harness.metrics_page import Page, scrape
+from ..harness.sandbox import namespace, temporary_directory, terminable
+from ..harness.stats import summary_ms
+from ..harness.supervised import SupervisedRun
+from . import head_start
 from .progress import Display
 from .report import UNEXPLAINED, Report
-from .stats import summary_ms
-from .supervised import SupervisedRun
-from .tasks import job
 from .traces import Job, read_trace
 
 DEFAULT_CAP_S = 0.25

@@ -1,284 +1,31 @@
-"""The interface of a strategy, which is also its specification.
-
-A strategy owns one arrow of a task's life, SCHEDULED → READY: how due tasks are found, how a dispatcher sleeps, and
-what wakes it. The record of a task belongs to the store; what a strategy keeps beside it is an index that can be
-rebuilt from the records. A strategy knows nothing of processes or metrics: it returns what happened.
-
-To add one, subclass ``ScriptedStrategy`` (its index is written by Lua, together with the record) or
-``TransactionalStrategy`` (by commands inside MULTI, for servers without scripts), and name the class in the
-entry-point group ``dueq.strategies``.
-"""
+"""The interface of a strategy, under the name by which third parties import it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
-
-import redis
-
-from ..core.clock import Clock
-from ..core.doorbell import Doorbell
-from ..core.keys import Keys
-from ..core.protocol import Command
-from ..core.scripts import Scripts, Value
-from ..core.spared import repair
-from ..core.transactions import Session, Transactions
-
-WakeReason = Literal["due", "earlier", "event", "safety_net"]
-"""Why a dispatcher woke: its timer ran out, an earlier task was scheduled, an event came, or just to be sure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a server must offer for a strategy to run on it.
-
-    ``notifications`` are the flags of notify-keyspace-events that must be set, or can be added, and ``events`` is the
-    family of keys (keys.py) whose events are listened to. ``commands`` are those that the strategy sends, in its
-    scripts too, beside what dueq needs anyway (commands.py).
-    """
-
-    version: tuple[int, int]
-    scripts: bool = False
-    notifications: str = ""
-    events: str = ""
-    commands: tuple[str, ...] = ()
-
-
-class Entry(NamedTuple):
-    """A scheduled task as an index has it: its queue, its id, and its due time in epoch microseconds."""
-
-    queue: str
-    id: str
-    due_us: int
-
-
-class Moved(NamedTuple):
-    """A task that was made ready: its queue, its lateness in seconds, and its id."""
-
-    queue: str
-    seconds: float
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatched:
-    """What one ``dispatch`` did.
-
-    ``moved`` has every task moved; ``next_in`` is the exact number of seconds until the next is due (0: more are due
-    already; None: none is scheduled). ``conflicts`` counts the attempts that came to nothing because another
-    dispatcher, or a cancel, was faster. ``now_us`` is the moment that ``next_in`` counts from, in epoch microseconds by
-    the clock that the strategy goes by; 0: not told, which costs punctuality.
-    """
-
-    moved: list[Moved] = field(default_factory=list)
-    next_in: float | None = None
-    conflicts: int = 0
-    now_us: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Census:
-    """The scheduled tasks of a queue: how many, and when the first is due (epoch microseconds; None: none)."""
-
-    scheduled: int
-    oldest_due_us: int | None
-
-
-class Strategy(ABC):
-    """One way to move tasks to READY when they are due. An instance serves one process and one thread."""
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    needs: ClassVar[Needs]
-    resolution: ClassVar[float] = 0.0
-    """Due times are rounded up to a multiple of so many seconds; 0: they are kept to the microsecond."""
-    store: ClassVar[Literal["scripted", "transactional"]]
-    """The kind of store that writes its index."""
-
-    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
-        """Keep what is needed; send nothing yet.
-
-        ``owner`` names this process, uniquely. ``clock`` is the time to go by instead of the strategy's own choice,
-        which is Redis's clock where its oldest server has TIME, else the host's.
-        """
-        self.client, self.keys, self.owner = client, keys, owner
-        self._doorbell: Doorbell | None = None
-
-    @abstractmethod
-    def dispatch(self, limit: int) -> Dispatched:
-        """Move up to about ``limit`` due tasks from the index to the ready lists, ringing the workers' bells.
-
-        A task is eligible when its due time is not after the clock. Whoever is killed at whichever instant, a task
-        stays in the index, or is in its ready list, or is found by ``recover``. Any number of dispatchers may call
-        this at once. Raises StrategyMismatch, and moves nothing, if another strategy keeps the namespace by now, and
-        NamespaceMigrating while its tasks are being moved to this one.
-        """
-
-    def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
-        """Sleep until woken, at most ``seconds`` and precise to well under 10 ms; None if that time passed.
-
-        Must not poll. A task scheduled before all others, by whomever, ends the sleep at once. ``wakeup_fd``, once
-        readable, ends it too.
-        """
-        return "earlier" if self.doorbell(wakeup_fd).wait(seconds) else None
-
-    @abstractmethod
-    def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
-        """Put back what a dispatcher that is dead had taken out of the index and not made ready yet; returns how many.
-
-        It is the one called ``dispatcher`` (its ``owner``), else every one whose work has stood still for
-        ``silent_for`` seconds. Such a one may wake up again: it must then find its work gone. Repeating is safe.
-        """
-
-    @abstractmethod
-    def census(self, queues: Sequence[str]) -> list[Census]:
-        """Count the scheduled tasks of each queue, at a cost that does not grow with their number."""
-
-    def first_due(self, queues: Sequence[str]) -> list[int | None]:
-        """When the first scheduled task of each queue is due (epoch microseconds; None: none is scheduled).
-
-        Asked all the time by processes that have nothing else to do, so where it can be had for less than a census, it
-        should. It may tell of a task that was just moved or cancelled.
-        """
-        return [census.oldest_due_us for census in self.census(queues)]
-
-    def earliest(self, queues: Callable[[], Sequence[str]]) -> list[int]:
-        """When the first tasks are due of the queues that have any (epoch microseconds), the earliest ten at least.
-
-        ``queues`` tells the names of all, for an index that has to be asked queue by queue. Like ``first_due``.
-        """
-        return [due for due in self.first_due(queues()) if due is not None]
-
-    @abstractmethod
-    def missing(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those of ``entries`` that are not in the index. For migrations; no step of it is long.
-
-        They are many (ten thousand), since what a call costs may grow with what it has to look through.
-        """
-
-    @abstractmethod
-    def pages(self, queue: str) -> Iterator[list[str]]:
-        """The ids of all tasks of ``queue`` that the strategy has, about a thousand a page; an empty page for none.
-
-        First those in the index, then those that a dispatcher has taken out of it and not made ready yet. One that the
-        strategy has all the while is on one page at least; other ids may be on several, or on none. A page takes a few
-        round trips at most. For the auditor.
-        """
-
-    @abstractmethod
-    def add(self, entries: Sequence[Entry]) -> list[Command]:
-        """Commands that index these tasks, none of which is in the index, to be sent inside MULTI."""
-
-    def mend(self, queues: Sequence[str]) -> list[str]:
-        """Put right what the index keeps of ``queues``, a hundred at most, beside their tasks; names those where it was
-        wrong. For the auditor, and for an engine that meets an index written by an older dueq."""
-        return []
-
-    @abstractmethod
-    def clear(self, queues: Sequence[str]) -> None:
-        """Forget the whole index, in bounded steps: the namespace is purged, or kept by another strategy now."""
-
-    def doorbell(self, wakeup_fd: int = -1) -> Doorbell:
-        """What ``wait`` waits on. Every way to index a task rings it, if nothing else is due before."""
-        if self._doorbell is None:
-            self._doorbell = Doorbell(self.client, [self.keys.plain("wake")], wakeup_fd=wakeup_fd)
-        return self._doorbell
-
-    def close(self) -> None:
-        """Close what ``wait`` opened. Used again afterwards, the strategy reconnects."""
-        if self._doorbell is not None:
-            self._doorbell.close()
-            self._doorbell = None
-
-
-class TransactionalStrategy(Strategy):
-    """A strategy whose index the store changes by commands inside MULTI, together with the record.
-
-    Whatever takes a task out of the index, this strategy's ``dispatch`` included, touches the key ``guard`` in the same
-    transaction; who must know where a task is watches it. Producers, who only add, never touch it.
-    """
-
-    store = "transactional"
-    lazy: ClassVar[bool] = False
-    """Whether ``remove`` leaves the entry where it is: the store then counts it void, like one in a ready list, and
-    whoever meets it drops it."""
-
-    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
-        super().__init__(client, keys, owner, clock)
-        self.clock = clock
-        self.transactions = Transactions(client, repair(keys))
-
-    @abstractmethod
-    def remove(self, entries: Sequence[Entry]) -> list[Command]:
-        """Commands that take these tasks, which are in the index, out of it, to be sent inside MULTI."""
-
-    @abstractmethod
-    def contains(self, session: Session, entry: Entry) -> bool:
-        """Whether ``entry`` is in the index, as long as the guard, which the session watches, is not touched.
-
-        Of a lazy index, a void entry counts, too.
-        """
-
-    def counts(self, session: Session, entry: Entry) -> bool:
-        """The same for a task that is to be removed. A lazy index may guess, where only its census is at stake."""
-        return self.contains(session, entry)
-
-    def place(self, entry: Entry) -> str:
-        """The key of a list that holds this very entry, where the index has lists by due time, that others may not lead
-        to; empty: it has none."""
-        return ""
-
-    def way_to(self, session: Session, entry: Entry) -> list[Command]:
-        """Commands that let dispatchers find ``entry``, which is in the index, again; none if they find it."""
-        return []
-
-    @abstractmethod
-    def head(self, entry: Entry) -> Command:
-        """A command whose reply tells ``leads`` whether a task of this queue is due before ``entry``."""
-
-    @abstractmethod
-    def leads(self, reply: Any, entry: Entry) -> bool:
-        """Whether nothing is due before ``entry``, so that a sleeping dispatcher must be woken for it."""
-
-    def touch_guard(self) -> Command:
-        """Makes those who watch the guard look again."""
-        return ("INCR", self.keys.plain("guard"))
-
-
-class ScriptedStrategy(Strategy):
-    """A strategy whose index is written by the store's own scripts, in the same atomic step as the record."""
-
-    store = "scripted"
-
-    @classmethod
-    @abstractmethod
-    def timers(cls) -> str:
-        """Lua text that defines two local functions over this strategy's index.
-
-        ``timer_add(queue, id, due)`` indexes a task (harmless if it is indexed) and returns true if a sleeping
-        dispatcher must be woken for it; ``timer_remove(queue, id, due)`` returns true if the task was in the index.
-        The first may be given two more, for speed: the due time as text, and true if a task of this queue that is due
-        no later was indexed just before, so that nobody must be woken for this one.
-
-        In scope are, and stay: ``P`` (the prefix of all keys), ``now``, ``whole(number)`` (as text),
-        ``key_timer(queue)``, ``key_ready(queue)``, ``key_alarm(name)``, ``key_queues()``; ``refused(true)``, first in a
-        dispatch;
-        ``ring_workers(queue, tasks)``, which goes with every push to a ready list, since it also says that the queue
-        has work; ``ring_dispatcher()``; and for a strategy that keeps due times in ``key_timer(queue)`` and wants to
-        look at queues that are due only: ``key_heads()``, ``leads`` and ``note_head`` (store/records.lua).
-        """
-
-    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
-        super().__init__(client, keys, owner, clock)
-        now: Callable[[], int] | None = None if clock is None else clock.now_us
-        self.scripts = Scripts(client, keys, self.name, self.timers(), now)
-        self._add = self.scripts.load(__package__, "add")
-
-    def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
-        return 0  # a script is done whole or not at all: no dispatcher ever holds anything
-
-    def add(self, entries: Sequence[Entry]) -> list[Command]:
-        arguments: list[Value] = [value for entry in entries for value in (entry.queue, entry.id, entry.due_us)]
-        return [self._add.command(*arguments)]
+from ..core.client.paging import zset_pages
+from ..core.schema.keys import Keys
+from ..core.store.strategy import (
+    Census,
+    Dispatched,
+    Entry,
+    Moved,
+    Needs,
+    ScriptedStrategy,
+    Strategy,
+    TransactionalStrategy,
+    WakeReason,
+)
+
+__all__ = [
+    "Census",
+    "Dispatched",
+    "Entry",
+    "Keys",
+    "Moved",
+    "Needs",
+    "ScriptedStrategy",
+    "Strategy",
+    "TransactionalStrategy",
+    "WakeReason",
+    "zset_pages",
+]

@@ -26,18 +26,18 @@ from typing import Any
 
 import redis
 
-from ..core import keeping
-from ..core.bells import ring_workers
+from ..core.client.paging import PAGE, list_pages
+from ..core.client.protocol import LENIENT, Command
+from ..core.client.transactions import Aborted, Session
 from ..core.clock import US, Clock
-from ..core.codec import number, readable_record
-from ..core.keys import Keys
-from ..core.paging import PAGE, list_pages
-from ..core.protocol import LENIENT, Command
-from ..core.steps import MOST_TASKS
-from ..core.transactions import Aborted, Session
-from .base import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
-from .due import Turns, bounded
-from .timers import first_scores
+from ..core.schema import ownership
+from ..core.schema.bounds import MOST_TASKS
+from ..core.schema.keys import Keys
+from ..core.schema.record import number, readable_record
+from ..core.schema.wakeups import ring_workers
+from ..core.store.strategy import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
+from .due_reader import Turns, bounded
+from .zset_index import first_scores
 
 _LINGER_S = 2
 _SKEW_S = 1  # how far apart clocks may be without a task being late by more than the resolution
@@ -197,14 +197,14 @@ class BucketsStrategy(TransactionalStrategy):
 
     def _ask(self, session: Session, second: int) -> list[Any] | None:
         """Whether any entry is void; per queue, its due seconds and its next ones. Raises StrategyMismatch."""
-        questions: list[Command] = [keeping.question(self.keys), ("SMEMBERS", self.keys.plain("queues"))]
+        questions: list[Command] = [ownership.question(self.keys), ("SMEMBERS", self.keys.plain("queues"))]
         questions.append(("EXISTS", self.keys.plain("revoked")))
         for queue in self._queues:
             key = self.keys.of("seconds", queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", second, "LIMIT", 0, _SECONDS))
             questions.append(("ZRANGEBYSCORE", key, f"({second}", "+inf", "LIMIT", 0, _LATER))
         kept, names, *replies = session.read(questions)
-        keeping.require(self.keys, self.name, kept, settled=True)
+        ownership.require(self.keys, self.name, kept, settled=True)
         known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
         return replies if known == self._queues else None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..core.scripts import lua
-from .base import Needs
-from .timers import ScriptedTimers
+from ..core.schema.scripts import lua
+from ..core.store.strategy import Needs
+from .zset_index import ScriptedTimers
 
 
 class LuaStrategy(ScriptedTimers):

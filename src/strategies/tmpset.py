@@ -16,14 +16,14 @@ from collections.abc import Iterator, Sequence
 
 import redis
 
-from ..core.bells import ring_workers
+from ..core.client.protocol import LENIENT, Command
+from ..core.client.transactions import Session
 from ..core.clock import US, Clock
-from ..core.keys import Keys
-from ..core.protocol import LENIENT, Command
-from ..core.transactions import Session
-from .base import Dispatched, Entry, Moved, Needs
-from .due import Due, DueReader
-from .timers import TransactionalTimers
+from ..core.schema.keys import Keys
+from ..core.schema.wakeups import ring_workers
+from ..core.store.strategy import Dispatched, Entry, Moved, Needs
+from .due_reader import Due, DueReader
+from .zset_index import TransactionalTimers
 
 _SETS = 1000  # tmp sets looked at by one recovery
 

@@ -13,14 +13,14 @@ from itertools import islice
 
 import redis
 
-from ..core.bells import ring_workers
+from ..core.client.protocol import Command
+from ..core.client.transactions import Aborted, Session, pauses
 from ..core.clock import US, Clock
-from ..core.keys import Keys
-from ..core.protocol import Command
-from ..core.transactions import Aborted, Session, pauses
-from .base import Dispatched, Moved, Needs
-from .due import Due, DueReader
-from .timers import TransactionalTimers
+from ..core.schema.keys import Keys
+from ..core.schema.wakeups import ring_workers
+from ..core.store.strategy import Dispatched, Moved, Needs
+from .due_reader import Due, DueReader
+from .zset_index import TransactionalTimers
 
 _ATTEMPTS = 8
 

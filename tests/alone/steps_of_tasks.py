@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from support.world import LEASE_US, World
 
+from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
-from dueq.core.codec import Record
-from dueq.core.housekeeping import purge
+from dueq.core.schema.record import Record
 from dueq.core.store.base import NewTask, Outcome
 
 MANY, FEW = 400, 20

@@ -8,15 +8,15 @@ from typing import Any
 
 from support.world import LEASE_US, World
 
-from dueq.core import foreign
+from dueq.admin.housekeeping import purge
+from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
-from dueq.core.housekeeping import purge
-from dueq.core.journal import Journal
+from dueq.core.schema.journal import Journal
+from dueq.core.schema.quarantine import set_apart
 from dueq.core.store.base import NewTask
 from dueq.core.store.crowds import Crowd
-from dueq.core.store.quarantine import set_apart
-from dueq.core.transactions import Transactions
-from dueq.strategies.base import Entry
+from dueq.core.store.strategy import Entry
+from dueq.core.upkeep import foreign_keys
 
 from .steps_of_tasks import LARGE, LONGEST, MANY, QUEUES, SMALL, Step, dead, held, ids, scheduled
 
@@ -192,7 +192,7 @@ def keys_of_another_type(world: World, run: str) -> Callable[[], object]:
     scheduled(world, [run])
     for key in (world.keys.plain("leased"), world.keys.of("dead", "q")):
         world.redis.rpush(key, *ids(run, 4000))
-    return lambda: list(foreign.put_apart(world.main))
+    return lambda: list(foreign_keys.put_apart(world.main))
 
 
 def dead_letters(world: World, run: str) -> Callable[[], object]:

@@ -15,10 +15,10 @@ import pytest
 from support.audits import Audits
 from support.world import World
 
-from dueq.core.codec import Record, encode_record
-from dueq.core.connection import COMMANDS
-from dueq.core.embedded import EmbeddedServer
-from dueq.strategies.base import Entry
+from dueq.core.client.connection import COMMANDS
+from dueq.core.client.embedded import EmbeddedServer
+from dueq.core.schema.record import Record, encode_record
+from dueq.core.store.strategy import Entry
 
 pytestmark = pytest.mark.alone
 

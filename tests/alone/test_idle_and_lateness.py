@@ -13,8 +13,8 @@ from support.engine import Engine
 from support.waiting import wait_until
 
 from dueq import Dueq, strategies
-from dueq.core.connection import connect
-from dueq.replay import floor
+from dueq.core.client.connection import connect
+from dueq.harness import floor
 
 pytestmark = pytest.mark.alone
 

@@ -15,10 +15,10 @@ import pytest
 from keyspace.dispatchers import Dispatchers
 from support.world import World
 
+from dueq.core.client.connection import connect
+from dueq.core.client.embedded import EmbeddedServer
+from dueq.core.client.keyspace_events import SETTING, Subscription
 from dueq.core.clock import US
-from dueq.core.connection import connect
-from dueq.core.embedded import EmbeddedServer
-from dueq.core.notifications import SETTING, Subscription
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 

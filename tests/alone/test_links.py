@@ -19,11 +19,11 @@ from support.waiting import wait_until
 from support.world import LEASE_US, World
 
 from dueq.core.clock import US
-from dueq.core.dispatcher import Dispatcher
+from dueq.core.dispatcher.dispatcher import Dispatcher
 from dueq.core.namespace import Namespace
-from dueq.core.stop import Stop
-from dueq.core.tally import Tally
-from dueq.core.telemetry import DispatcherTelemetry
+from dueq.core.process.stop import Stop
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import DispatcherTelemetry
 
 pytestmark = [pytest.mark.alone, pytest.mark.leaves_keys]
 

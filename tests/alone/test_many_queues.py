@@ -13,12 +13,12 @@ from statistics import median
 import pytest
 from support.world import LEASE_US, World
 
-from dueq.core.embedded import EmbeddedServer
+from dueq.core.client.embedded import EmbeddedServer
+from dueq.core.maintenance.overdue import Waker
 from dueq.core.store.base import Outcome
 from dueq.core.store.crowds import served
-from dueq.core.tally import Tally
-from dueq.core.telemetry import ReaperTelemetry
-from dueq.core.waker import Waker
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import ReaperTelemetry
 
 pytestmark = pytest.mark.alone
 

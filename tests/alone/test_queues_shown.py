@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.config import Settings
-from dueq.core.embedded import EmbeddedServer
-from dueq.core.exposition import Board
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import NewTask
-from dueq.core.tally import Tally
-from dueq.core.telemetry import DispatcherTelemetry
-from dueq.strategies.base import Moved
+from dueq.core.store.strategy import Moved
+from dueq.core.telemetry.collector import Board
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import DispatcherTelemetry
 
 pytestmark = pytest.mark.alone
 

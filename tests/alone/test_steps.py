@@ -17,7 +17,7 @@ from support.world import SCRIPTED, World
 import dueq
 from dueq import strategies
 from dueq.core.store.base import Store
-from dueq.strategies.base import ScriptedStrategy, TransactionalStrategy
+from dueq.core.store.strategy import ScriptedStrategy, TransactionalStrategy
 
 from . import steps_of_tasks, steps_of_upkeep
 

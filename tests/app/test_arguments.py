@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dueq import Dueq, DueqError
-from dueq.core.arguments import MOST_LEVELS
+from dueq.core.app.arguments import MOST_LEVELS
+from dueq.core.app.payload import decode_body, encode_body
 from dueq.core.errors import InvalidTask
-from dueq.core.payload import decode_body, encode_body
 
 app = Dueq("redis://127.0.0.1:1/0")  # nobody listens there: what is refused is refused before anything is sent
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dueq import Dueq, Handle
-from dueq.cli.format import timestamp
+from dueq.admin.format import timestamp
+from dueq.core.app.context import Context
 from dueq.core.clock import US, datetime_of, due_us
-from dueq.core.context import Context
 from dueq.core.errors import InvalidTask
 
 FIRST_REFUSED = datetime(9999, 1, 1, tzinfo=UTC)

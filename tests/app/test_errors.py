@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from dueq import Dueq, DueqError
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 from dueq.core.errors import ConfigurationError, ServerRefused
-from dueq.core.keys import Keys
-from dueq.core.store.quarantine import counts
+from dueq.core.schema.keys import Keys
+from dueq.core.schema.quarantine import counts
 
 _numbers = itertools.count()
 ID = "one"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dueq.core.app.loader import load
 from dueq.core.errors import ConfigurationError
-from dueq.core.target import load
 
 APP = """
 from dueq import Dueq

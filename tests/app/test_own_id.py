@@ -10,9 +10,9 @@ import pytest
 from support.world import World
 
 from dueq import Dueq
-from dueq.core.codec import Record
-from dueq.core.context import Context, running
-from dueq.core.payload import decode_body
+from dueq.core.app.context import Context, running
+from dueq.core.app.payload import decode_body
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
 
 

@@ -16,7 +16,7 @@ import pytest
 from support.servers import Server, running
 
 from dueq import Dueq
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 from dueq.core.errors import ConfigurationError, ServerRefused, ServerUnavailable
 
 LIMIT_S = 0.1

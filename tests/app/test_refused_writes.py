@@ -11,7 +11,7 @@ from support.limited import limited
 from support.servers import Server, all_servers, free_port, running
 
 from dueq import Dueq
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 from dueq.core.errors import DueqError, ServerRefused, ServerUnavailable
 
 FAR = 4_000_000_000.0

@@ -17,8 +17,8 @@ from support.waiting import wait_until
 
 from dueq import strategies
 from dueq.bench.suites import SUITES
-from dueq.core.connection import connect
-from dueq.core.embedded import EmbeddedServer
+from dueq.core.client.connection import connect
+from dueq.core.client.embedded import EmbeddedServer
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 

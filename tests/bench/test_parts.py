@@ -24,7 +24,7 @@ from dueq.bench.report import Report, Setting, asides, make, rows
 from dueq.bench.sizes import FULL, QUICK
 from dueq.bench.suites import SUITES
 from dueq.bench.work import Found, rate
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -17,7 +17,7 @@ from dueq.bench.sizes import Sizes
 from dueq.bench.suites import SUITES
 from dueq.bench.work import Found, Work
 from dueq.core.clock import US
-from dueq.replay.ledger import DIRECTORY_VARIABLE
+from dueq.harness.ledger import DIRECTORY_VARIABLE
 
 TINY = Sizes(
     floor_rounds=20,

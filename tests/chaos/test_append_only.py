@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dueq.chaos.append_only import AppendOnly, difference
-from dueq.core.codec import Record, encode_record
-from dueq.core.connection import connect
-from dueq.core.embedded import EmbeddedServer
+from dueq.core.client.connection import connect
+from dueq.core.client.embedded import EmbeddedServer
+from dueq.core.schema.record import Record, encode_record
 
 KEY = "dueq:{x}:r:000"
 

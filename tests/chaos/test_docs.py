@@ -9,7 +9,7 @@ import pytest
 
 from dueq.chaos import markdown, report
 from dueq.chaos.scenarios import SCENARIOS
-from dueq.replay.markdown import put
+from dueq.harness.markdown import put
 
 PAGE = (Path(__file__).parents[2] / "docs" / "chaos.md").read_text()
 

@@ -18,13 +18,13 @@ import pytest
 from support.waiting import wait_until
 
 from dueq.chaos.failover import Cluster
-from dueq.chaos.host import Host
 from dueq.chaos.own import kill_test
 from dueq.chaos.runner import Wanted, _result, play, wanted
 from dueq.chaos.scenarios import SCENARIOS
 from dueq.chaos.scenarios.base import Scenario
 from dueq.chaos.stage import Size, Stage
 from dueq.core.errors import ConfigurationError
+from dueq.harness.host import Host
 
 
 @pytest.fixture

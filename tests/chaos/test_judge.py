@@ -11,8 +11,8 @@ from unittest.mock import Mock
 import pytest
 from redis.exceptions import ResponseError
 
+from dueq.admin.housekeeping import purge
 from dueq.chaos import report
-from dueq.chaos.book import Book
 from dueq.chaos.runner import play as play_run
 from dueq.chaos.runner import wanted
 from dueq.chaos.scenarios import servers, surroundings
@@ -20,10 +20,10 @@ from dueq.chaos.scenarios.base import LOST_OWNER, Scenario
 from dueq.chaos.stage import Size, Stage
 from dueq.core.clock import now_us
 from dueq.core.errors import NotReplicated
-from dueq.core.housekeeping import purge
 from dueq.core.namespace import Namespace
-from dueq.replay.account import Planned
-from dueq.replay.ledger import Entry, Failure, Finish, Ledger, Start
+from dueq.harness.account import Planned
+from dueq.harness.history import Book
+from dueq.harness.ledger import Entry, Failure, Finish, Ledger, Start
 
 
 def started(task_id: str, at_us: int, token: int, cause: str = "", pid: int = 1) -> Start:

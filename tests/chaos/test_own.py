@@ -12,8 +12,8 @@ from dueq import Dueq
 from dueq.chaos.own import Report, kill_test
 from dueq.chaos.recorded import recorded
 from dueq.chaos.redirect import redirected
-from dueq.core.context import Context, running
-from dueq.replay.ledger import DIRECTORY_VARIABLE, FILE_NAME
+from dueq.core.app.context import Context, running
+from dueq.harness.ledger import DIRECTORY_VARIABLE, FILE_NAME
 
 APP = """
 import os, time

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dueq.chaos.book import Point
 from dueq.chaos.page import Run, render
 from dueq.chaos.plot import Mark
+from dueq.harness.history import Point
 
 NASTY = """<script>alert("1 & 2")</script> 'x' \x00\ud800"""
 NASTY_SHOWN = NASTY.replace("\x00\ud800", "\ufffd\ufffd")

@@ -16,16 +16,16 @@ from redis.exceptions import ConnectionError
 from support.waiting import wait_until
 
 from dueq import Dueq, strategies
+from dueq.admin.housekeeping import purge
 from dueq.chaos.proxy import Proxy, Trap
 from dueq.chaos.scenarios.processes import _TAKES, took_a_batch
+from dueq.core.client.connection import connect
 from dueq.core.config import Settings
-from dueq.core.connection import connect
-from dueq.core.housekeeping import purge
 from dueq.core.namespace import Namespace
 
 _OTHER = """
 import sys, time
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 client = connect(sys.argv[1])
 client.ping()
 print("ready", flush=True)

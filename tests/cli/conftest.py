@@ -16,7 +16,7 @@ from support.world import World
 from typer.testing import CliRunner
 
 from dueq.cli.app import app
-from dueq.core.embedded import find_binary
+from dueq.core.client.embedded import find_binary
 
 PASSWORD = "s3cret-pass"
 

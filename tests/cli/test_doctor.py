@@ -13,8 +13,8 @@ from support.waiting import wait_until
 from support.world import TRANSACTIONAL, World
 
 from dueq import strategies
-from dueq.core.connection import connect
-from dueq.core.embedded import EmbeddedServer
+from dueq.core.client.connection import connect
+from dueq.core.client.embedded import EmbeddedServer
 
 from .conftest import PASSWORD, Cli
 

@@ -15,12 +15,12 @@ import pytest
 from redis.exceptions import TimeoutError
 from support.servers import Server, running
 
+from dueq.admin.diagnosis import diagnose
+from dueq.admin.overview import overview
 from dueq.cli import options
-from dueq.cli.diagnosis import diagnose
-from dueq.cli.overview import overview
+from dueq.core.client.connection import connect
+from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.config import Settings
-from dueq.core.connection import connect
-from dueq.core.embedded import EmbeddedServer
 from dueq.core.namespace import Namespace
 
 from .conftest import Cli

@@ -12,7 +12,7 @@ from support.servers import Server, all_servers, running
 from support.world import World
 
 from dueq import strategies
-from dueq.core import migration
+from dueq.core.upkeep import migration
 
 from .conftest import Cli
 

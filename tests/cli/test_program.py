@@ -20,7 +20,6 @@ import dueq
 from dueq.__main__ import title
 from dueq.cli.exits import Exit, exit_code
 from dueq.cli.replay import replay
-from dueq.core import run as core_run
 from dueq.core.config import RunOptions
 from dueq.core.errors import (
     BootFailure,
@@ -32,6 +31,7 @@ from dueq.core.errors import (
     ServerUnavailable,
     StrategyMismatch,
 )
+from dueq.core.supervisor import run as core_run
 from dueq.replay import report, runner
 
 from .conftest import PASSWORD, Cli

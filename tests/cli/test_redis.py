@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 
 from .conftest import Cli
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from support.world import World
 
-from dueq.core import registry
-from dueq.core.app import HANDLER
-from dueq.core.codec import Record
-from dueq.core.payload import decode_body
+from dueq.core.app.application import HANDLER
+from dueq.core.app.payload import decode_body
+from dueq.core.schema.record import Record
+from dueq.core.upkeep import engines
 
 from .conftest import Cli
 
@@ -208,9 +208,9 @@ def test_the_namespace_says_queue_and_name(cli: Cli, world: World) -> None:
     assert unchecked.err.startswith("not checked, since no supervisor is registered: any.name; queue 'default'")
     assert "--app MODULE:APP" in unchecked.err
     assert "queue" not in cli("schedule", "[]", "--task", "any.name", "--in", "1h", "--queue", "mail").err
-    served = registry.Served(("mail",), {"shop.remind": "mail", HANDLER: "default"})
-    about = registry.about_me("0", "lua", world.now_us())
-    registry.enter(world.main, "s1", about, {}, served)
+    served = engines.Served(("mail",), {"shop.remind": "mail", HANDLER: "default"})
+    about = engines.about_me("0", "lua", world.now_us())
+    engines.enter(world.main, "s1", about, {}, served)
     checked = cli("schedule", "[1]", "--task", "shop.remind", "--in", "1h", "--id", "a")
     assert (checked.code, checked.err) == (0, "")
     assert record(world, "a").queue == "mail"

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from support.world import World
 
-from dueq.core import registry
 from dueq.core.clock import US
-from dueq.core.registry import Process, Role, Served
 from dueq.core.store.base import ALIVE_S
+from dueq.core.upkeep import engines as registry
+from dueq.core.upkeep.engines import Process, Role, Served
 
 from .conftest import Cli
 

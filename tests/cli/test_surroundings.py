@@ -13,7 +13,7 @@ from types import MappingProxyType
 import pytest
 
 from dueq.cli.app import app
-from dueq.core.app import Dueq
+from dueq.core.app.application import Dueq
 
 NOBODY = "redis://127.0.0.1:1"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}

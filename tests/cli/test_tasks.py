@@ -6,7 +6,7 @@ from typing import Any
 
 from support.world import World
 
-from dueq.core.codec import Record
+from dueq.core.schema.record import Record
 from dueq.core.store.base import NewTask, Outcome
 
 from .conftest import Cli

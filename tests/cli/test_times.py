@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dueq.cli.format import duration
+from dueq.admin.format import duration
 from dueq.cli.times import at_us, due, in_us
+from dueq.core.client.safe_text import harmless
 from dueq.core.errors import InvalidTask, NaiveDatetime
-from dueq.core.texts import harmless
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from support.servers import Load
 from support.world import LEASE_US, World
 
 from dueq import strategies
-from dueq.core.codec import Record
-from dueq.core.housekeeping import purge
+from dueq.admin.housekeeping import purge
 from dueq.core.namespace import Namespace
+from dueq.core.schema.record import Record
 from dueq.core.store.base import NewTask, Outcome
-from dueq.strategies.base import TransactionalStrategy
+from dueq.core.store.strategy import TransactionalStrategy
 
 HOUR_US = 3600 * 1_000_000
 NEXT = b'["next",[2]]'

@@ -12,7 +12,7 @@ from support.audits import HOUR_US, Audits, every_state
 from support.mortal import Fate, Killed, When, interrupted, mortal
 from support.world import LEASE_US, World
 
-from dueq.core.keys import Keys
+from dueq.core.schema.keys import Keys
 from dueq.core.store.base import Outcome
 
 ID = "some-task"

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from support.audits import HOUR_US, Audits
 from support.world import LEASE_US, World
 
-from dueq.core.codec import Record
+from dueq.core.schema.record import Record
 from dueq.core.store.base import NewTask, Outcome
 
 QUEUES = ("q", "other")

@@ -10,14 +10,14 @@ from support.audits import Audits
 from support.mortal import interrupted
 from support.world import World
 
-from dueq.core import audit as audit_module
-from dueq.core import auditor as auditor_module
-from dueq.core.audit_request import ask_for_audit
-from dueq.core.auditor import Auditor
-from dueq.core.connection import COMMANDS
+from dueq.core.client.connection import COMMANDS
 from dueq.core.errors import StrategyMismatch
-from dueq.core.tally import Tally
-from dueq.core.telemetry import ReaperTelemetry
+from dueq.core.maintenance import audit as audit_module
+from dueq.core.maintenance import auditor as auditor_module
+from dueq.core.maintenance.auditor import Auditor
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import ReaperTelemetry
+from dueq.core.upkeep.audit_request import ask_for_audit
 
 # -- when it runs
 

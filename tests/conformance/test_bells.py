@@ -13,11 +13,11 @@ import pytest
 from support.waiting import wait_until
 from support.world import World
 
-from dueq.core.bells import ring_workers
-from dueq.core.doorbell import Doorbell
+from dueq.core.client.listener import Doorbell
+from dueq.core.client.transactions import Transactions
+from dueq.core.schema.wakeups import ring_workers
 from dueq.core.store.base import Outcome
-from dueq.core.store.channels import rung
-from dueq.core.transactions import Transactions
+from dueq.core.store.scripted.channel import rung
 
 AT_ONCE_S = 2.0
 

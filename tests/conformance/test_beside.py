@@ -8,8 +8,8 @@ import pytest
 from support.world import World
 
 from dueq import Dueq
+from dueq.core.schema.quarantine import counts
 from dueq.core.store.base import Outcome
-from dueq.core.store.quarantine import counts
 
 pytestmark = pytest.mark.leaves_keys
 

@@ -20,11 +20,11 @@ from support.servers import Load
 from support.world import LEASE_US, World
 
 from dueq import strategies
-from dueq.core.codec import Record
 from dueq.core.namespace import Namespace
-from dueq.core.steps import steps
+from dueq.core.schema.bounds import steps
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
-from dueq.strategies.base import TransactionalStrategy
+from dueq.core.store.strategy import TransactionalStrategy
 
 ACTOR = "dying"
 HOUR_US = 3600 * 1_000_000
@@ -273,7 +273,7 @@ def test_crash_points(
         if cold:
             pytest.skip("it has no scripts that could be forgotten")
         if name == "schedule batches":  # of few tasks, since every one of them is a few commands, not one of a script
-            monkeypatch.setattr("dueq.core.store.transactional.steps", partial(steps, most=2))
+            monkeypatch.setattr("dueq.core.store.transactional.store.steps", partial(steps, most=2))
             act = schedule(5)
     numbers = itertools.count()
 

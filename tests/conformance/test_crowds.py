@@ -11,8 +11,8 @@ import pytest
 from support.queues import notes_at_fault
 from support.world import LEASE_US, SCRIPTED, World
 
-from dueq.core.doorbell import Doorbell
-from dueq.core.housekeeping import purge
+from dueq.admin.housekeeping import purge
+from dueq.core.client.listener import Doorbell
 from dueq.core.store.base import Outcome
 from dueq.core.store.crowds import Crowd, served
 

@@ -12,18 +12,19 @@ from redis.exceptions import ResponseError
 from support.audits import Audits
 from support.world import LEASE_US, World
 
-from dueq.core import housekeeping, registry
-from dueq.core.clearing import Clearing
-from dueq.core.codec import is_newer, readable_record
-from dueq.core.connection import TRANSIENT
+from dueq.admin import housekeeping
+from dueq.core.client.connection import TRANSIENT
 from dueq.core.errors import DueqError, NamespaceTooNew
-from dueq.core.keeping import FIELDS
-from dueq.core.key_types import PLAIN
-from dueq.core.reclaim import Reclaim
+from dueq.core.schema.key_types import PLAIN
+from dueq.core.schema.ownership import FIELDS
+from dueq.core.schema.quarantine import Quarantined, counts, quarantined
+from dueq.core.schema.record import is_newer, readable_record
 from dueq.core.store import crowds
 from dueq.core.store.base import NewTask, Outcome
-from dueq.core.store.quarantine import Quarantined, counts, quarantined
-from dueq.strategies.base import Entry
+from dueq.core.store.strategy import Entry
+from dueq.core.upkeep import engines
+from dueq.core.upkeep.clearing import Clearing
+from dueq.core.upkeep.reclaim import Reclaim
 
 pytestmark = pytest.mark.leaves_keys
 
@@ -410,9 +411,9 @@ def test_keys_of_another_type_make_room(world: World, which: str) -> None:
 
 def test_keys_that_nothing_led_to_yet_make_room(world: World) -> None:
     """What is refused the first time that it is needed is found, too."""
-    served = registry.Served((), {})
-    roles = {"worker": registry.Role(1, (registry.Process("idle", 1, "ready"),))}
-    registry.enter(world.main, "s1", registry.about_me("1", world.strategy.name, 0), roles, served)
+    served = engines.Served((), {})
+    roles = {"worker": engines.Role(1, (engines.Process("idle", 1, "ready"),))}
+    engines.enter(world.main, "s1", engines.about_me("1", world.strategy.name, 0), roles, served)
     world.store.knows(["f"])
     world.ready("unknown", calls="g")
     broken = {world.keys.of("held", "idle"), world.keys.of("unclaimed", "q:g")}

@@ -9,8 +9,8 @@ from support.waiting import wait_until
 from support.world import World
 
 from dueq.core.clock import US
-from dueq.core.steps import MOST_TASKS
-from dueq.strategies.base import Moved
+from dueq.core.schema.bounds import MOST_TASKS
+from dueq.core.store.strategy import Moved
 
 
 def test_nothing_scheduled(world: World) -> None:

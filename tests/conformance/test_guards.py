@@ -12,13 +12,13 @@ from redis.exceptions import ConnectionError
 from support.mortal import Fate, Killed, When, interrupted, mortal
 from support.world import LEASE_US, TRANSACTIONAL, World
 
+from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import Outcome
-from dueq.core.store.edit import Edit
-from dueq.core.store.settling import ack_when_full
-from dueq.core.transactions import Transactions
-from dueq.strategies.base import TransactionalStrategy
+from dueq.core.store.strategy import TransactionalStrategy
+from dueq.core.store.transactional.edit import Edit
+from dueq.core.store.transactional.settle import ack_when_full
 
 
 def points() -> Iterator[tuple[int, When]]:

@@ -18,17 +18,17 @@ from support.severed import Cut, How, severed
 from support.waiting import wait_until
 from support.world import SCRIPTED, World
 
+from dueq.core.app.context import asked_again
+from dueq.core.client.connection import TRANSIENT, connect, server_version
 from dueq.core.clock import US, ServerClock
-from dueq.core.codec import Record, task_of
-from dueq.core.connection import TRANSIENT, connect, server_version
-from dueq.core.context import asked_again
-from dueq.core.hands import Hands
-from dueq.core.keeper import Keeper
 from dueq.core.namespace import Namespace
-from dueq.core.prefetch import Prefetch
+from dueq.core.schema.record import Record, task_of
 from dueq.core.store.base import NewTask, Outcome
-from dueq.core.tally import Tally
-from dueq.core.telemetry import WorkerTelemetry
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import WorkerTelemetry
+from dueq.core.worker.lease_extender import Keeper
+from dueq.core.worker.pipeline import Hands
+from dueq.core.worker.prefetch import Prefetch
 
 WORKER = "w1"
 TASKS = 10

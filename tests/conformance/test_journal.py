@@ -6,11 +6,11 @@ import pytest
 from redis.exceptions import ConnectionError
 from support.world import World
 
+from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
-from dueq.core.housekeeping import purge
-from dueq.core.journal import MOST, Event, Journal, events_of
-from dueq.core.tally import Tally
-from dueq.core.telemetry import DispatcherTelemetry, Telemetry
+from dueq.core.schema.journal import MOST, Event, Journal, events_of
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import DispatcherTelemetry, Telemetry
 
 
 def kinds(world: World, task_id: str) -> list[str]:

@@ -9,10 +9,10 @@ from support.audits import Audits
 from support.queues import notes_at_fault
 from support.world import World
 
-from dueq.core.connection import COMMANDS
-from dueq.core.layout import bring_up_to_date
+from dueq.core.client.connection import COMMANDS
 from dueq.core.store.base import Outcome
-from dueq.strategies.timers import ScriptedTimers
+from dueq.core.upkeep.layout import bring_up_to_date
+from dueq.strategies.zset_index import ScriptedTimers
 
 HOUR_US = 3600 * 1_000_000
 QUEUES = ("q", "other", "third")

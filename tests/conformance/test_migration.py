@@ -26,9 +26,9 @@ from support.servers import Server
 from support.world import LEASE_US, SCRIPTED, World
 
 from dueq import strategies
-from dueq.core import migration
 from dueq.core.errors import ConfigurationError, NamespaceMigrating, StrategyMismatch
 from dueq.core.store.base import Outcome
+from dueq.core.upkeep import migration
 
 _numbers = itertools.count(1)
 

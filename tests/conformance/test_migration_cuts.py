@@ -13,10 +13,11 @@ from support.older import AGED
 from support.servers import Load, Server
 from support.world import LEASE_US, SCRIPTED, World
 
-from dueq.core import keys, migration
 from dueq.core.errors import StrategyMismatch
 from dueq.core.namespace import Namespace
+from dueq.core.schema import keys
 from dueq.core.store.base import Outcome
+from dueq.core.upkeep import migration
 
 _numbers = itertools.count(1)
 PAIRS = [

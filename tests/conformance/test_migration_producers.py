@@ -13,8 +13,8 @@ from support.servers import Load
 from support.world import World
 
 from dueq import Dueq
-from dueq.core import migration
 from dueq.core.errors import NamespaceMigrating, StrategyMismatch
+from dueq.core.upkeep import migration
 
 _numbers = itertools.count(1)
 MANY = 250

@@ -17,7 +17,7 @@ from support.world import SCRIPTED, World
 from dueq import Dueq, strategies
 from dueq.core.errors import NamespaceMigrating, StrategyMismatch
 from dueq.core.namespace import Namespace
-from dueq.core.store.edit import entry_of
+from dueq.core.store.transactional.edit import entry_of
 
 
 @pytest.mark.timeout(120)

@@ -14,18 +14,18 @@ from support.audits import Audits
 from support.world import World
 
 from dueq import Dueq
-from dueq.core import registry
-from dueq.core.clearing import Clearing
-from dueq.core.dispatcher import Dispatcher
-from dueq.core.journal import Journal
-from dueq.core.key_types import FAMILIES, PLAIN
-from dueq.core.reaper import Reaper
-from dueq.core.stop import Stop
-from dueq.core.store.quarantine import counts, quarantined
-from dueq.core.tally import Tally
-from dueq.core.telemetry import DispatcherTelemetry, ReaperTelemetry, WorkerTelemetry
-from dueq.core.waker import Waker
-from dueq.core.worker import Worker
+from dueq.core.dispatcher.dispatcher import Dispatcher
+from dueq.core.maintenance.overdue import Waker
+from dueq.core.maintenance.reaper import Reaper
+from dueq.core.process.stop import Stop
+from dueq.core.schema.journal import Journal
+from dueq.core.schema.key_types import FAMILIES, PLAIN
+from dueq.core.schema.quarantine import counts, quarantined
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import DispatcherTelemetry, ReaperTelemetry, WorkerTelemetry
+from dueq.core.upkeep import engines
+from dueq.core.upkeep.clearing import Clearing
+from dueq.core.worker.worker import Worker
 
 pytestmark = pytest.mark.leaves_keys
 
@@ -64,10 +64,10 @@ class Engine:
 
     def clear(self) -> None:
         """What a supervisor's presence does: it is there, and makes room."""
-        roles = {"worker": registry.Role(1, (registry.Process(WORKER, 1, "ready"),))}
-        about = registry.about_me("1", self.world.strategy.name, 0)
+        roles = {"worker": engines.Role(1, (engines.Process(WORKER, 1, "ready"),))}
+        about = engines.about_me("1", self.world.strategy.name, 0)
         with suppress(ResponseError):
-            registry.enter(self.world.main, "s1", about, roles, registry.Served((), {}))
+            engines.enter(self.world.main, "s1", about, roles, engines.Served((), {}))
         with suppress(ResponseError):
             self.clearing.run_once()
             self.world.main.claim()

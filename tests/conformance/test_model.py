@@ -24,8 +24,8 @@ from support.queues import notes_at_fault
 from support.servers import Load
 from support.world import LEASE_US, TRANSACTIONAL, World
 
-from dueq.core.codec import Record
 from dueq.core.namespace import Namespace
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Advance, Outcome
 
 HOUR_US = 3600 * 1_000_000

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from support.world import World
 
+from dueq.core.client.paging import PAGE, list_pages, zset_pages
 from dueq.core.clock import US
-from dueq.core.paging import PAGE, list_pages, zset_pages
 
 HOUR_US = 3600 * US
 

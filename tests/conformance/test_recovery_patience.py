@@ -9,10 +9,10 @@ import time
 import pytest
 from support.world import World
 
+from dueq.core.maintenance.recovery import Recovery
 from dueq.core.namespace import Namespace
-from dueq.core.recovery import Recovery
-from dueq.core.tally import Tally
-from dueq.core.telemetry import Telemetry
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import Telemetry
 
 TIMEOUT_S = 0.3
 

@@ -9,9 +9,9 @@ import pytest
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from support.world import LEASE_US, SCRIPTED, TRANSACTIONAL, World
 
+from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
 from dueq.core.store.base import Outcome
-from dueq.core.transactions import Transactions
 
 with_scripts = pytest.mark.parametrize("strategy_name", SCRIPTED)
 without_scripts = pytest.mark.parametrize("strategy_name", TRANSACTIONAL)

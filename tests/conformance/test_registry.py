@@ -11,11 +11,12 @@ import pytest
 from support.waiting import wait_until
 from support.world import World
 
-from dueq.core import housekeeping, registry
+from dueq.admin import housekeeping
 from dueq.core.clock import US
-from dueq.core.presence import Entry, Presence
-from dueq.core.registry import Process, Role, Served
 from dueq.core.store.base import ALIVE_S
+from dueq.core.supervisor.presence import Entry, Presence
+from dueq.core.upkeep import engines as registry
+from dueq.core.upkeep.engines import Process, Role, Served
 
 SERVED = Served(("mail", "default"), {"shop.send": "mail", "shop.pack": "default"})
 ROLES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.world import World
 
-from dueq.core.app import Dueq
+from dueq.core.app.application import Dueq
 from dueq.core.errors import NotReplicated
 
 

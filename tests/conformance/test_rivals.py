@@ -17,8 +17,8 @@ from support.mortal import Fate, Killed, When, interrupted, mortal
 from support.servers import Load
 from support.world import LEASE_US, World
 
-from dueq.core.codec import Record
 from dueq.core.namespace import Namespace
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
 
 ACTOR = "dying"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from support.world import LEASE_US, SCRIPTED, World
 
-from dueq.core.codec import Record
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
 
 Operation = Callable[[World, Record, Record], object]

@@ -6,10 +6,10 @@ import pytest
 from support.world import LEASE_US, SCRIPTED, World
 
 from dueq.core.clock import US
-from dueq.core.codec import Record
 from dueq.core.config import MOST_PAYLOAD, Settings
 from dueq.core.errors import ConfigurationError
-from dueq.core.steps import MOST_BYTES, MOST_TASKS, first_step, steps
+from dueq.core.schema.bounds import MOST_BYTES, MOST_TASKS, first_step, steps
+from dueq.core.schema.record import Record
 from dueq.core.store.base import NewTask, Outcome
 
 LARGE = b'["f",["' + b"x" * 60_000 + b'"]]'

@@ -14,8 +14,8 @@ from support.waiting import wait_until
 from support.world import LEASE_US, SCRIPTED, World
 
 from dueq.core.clock import US, now_us
-from dueq.core.codec import Record
-from dueq.core.journal import Journal, events_of
+from dueq.core.schema.journal import Journal, events_of
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
 from dueq.core.store.tokens import END
 

@@ -7,7 +7,7 @@ from support.waiting import wait_until
 from support.world import World
 
 from dueq.core.clock import US
-from dueq.core.codec import Record
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
 
 HOUR_US = 3600 * US

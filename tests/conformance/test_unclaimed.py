@@ -10,10 +10,10 @@ import pytest
 from support.audits import Audits
 from support.world import SCRIPTED, World
 
-from dueq.core import housekeeping
+from dueq.admin import housekeeping
 from dueq.core.clock import US
-from dueq.core.codec import Record
 from dueq.core.namespace import Namespace
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Advance, Aside, Outcome, Store
 from dueq.core.store.unclaimed import list_of
 

@@ -6,8 +6,8 @@ import pytest
 from support.audits import Audits
 from support.world import World
 
+from dueq.core.client.connection import COMMANDS
 from dueq.core.clock import US
-from dueq.core.connection import COMMANDS
 from dueq.core.store.base import NewTask
 
 pytestmark = pytest.mark.parametrize("strategy_name", ["buckets"])

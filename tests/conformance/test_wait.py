@@ -15,7 +15,7 @@ from support.world import World
 
 from dueq.core.clock import US
 from dueq.core.store.base import Outcome
-from dueq.strategies.base import WakeReason
+from dueq.core.store.strategy import WakeReason
 
 HOUR_US = 3600 * US
 

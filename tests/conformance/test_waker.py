@@ -8,9 +8,9 @@ import pytest
 from support.world import TRANSACTIONAL, World
 
 from dueq.core.clock import US
-from dueq.core.tally import Tally
-from dueq.core.telemetry import ReaperTelemetry
-from dueq.core.waker import Waker
+from dueq.core.maintenance.overdue import Waker
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import ReaperTelemetry
 
 LEASE_S = 1.0
 

@@ -17,10 +17,11 @@ from support.older import AGED
 from support.servers import Load, Server
 from support.world import SCRIPTED, World
 
-from dueq.core import keys, migration
 from dueq.core.errors import NamespaceMigrating, StrategyMismatch, StrategyYields, YieldUnderWay
 from dueq.core.namespace import Namespace
-from dueq.core.reclaim import Reclaim
+from dueq.core.schema import keys
+from dueq.core.upkeep import migration
+from dueq.core.upkeep.reclaim import Reclaim
 
 PAIRS = [("lua", "watch"), ("lua", "buckets"), ("lua", "tmpset"), ("lua", "keyspace"), ("watch", "lua")]
 _numbers = itertools.count(1)

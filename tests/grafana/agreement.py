@@ -11,8 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dueq.core.metrics import DEFINITIONS, REPAIRS
-from dueq.replay.stats import quantile
+from dueq.core.telemetry.metrics import DEFINITIONS, REPAIRS
+from dueq.harness.stats import quantile
 
 from .prometheus import Labels
 from .scene import DISPATCHERS, HOSTS, WORKERS, Facts, Scene

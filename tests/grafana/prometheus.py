@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from support.waiting import wait_until
 
-from dueq.core.lifetime import stop_with_parent
+from dueq.core.process.lifetime import stop_with_parent
 
 from .committed import HOME
 from .promql import selectors

@@ -19,13 +19,13 @@ from urllib.request import urlopen
 import psutil
 from support.waiting import wait_until
 
-from dueq.chaos.host import Host
 from dueq.chaos.stage import Size, Stage
 from dueq.chaos.tasks import nap, poison
 from dueq.core.clock import US
-from dueq.replay.account import Planned
-from dueq.replay.ledger import Finish, LedgerReader, Start
-from dueq.replay.page import Page
+from dueq.harness.account import Planned
+from dueq.harness.host import Host
+from dueq.harness.ledger import Finish, LedgerReader, Start
+from dueq.harness.metrics_page import Page
 
 from .prometheus import Prometheus, Window
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dueq.core.metrics import DEFINITIONS
+from dueq.core.telemetry.metrics import DEFINITIONS
 
 from .committed import HOME, ROOT, VARIABLES, alerts, boards, filled, panels, queries, rules
 from .promql import matchers, outside_of_ranges, selectors

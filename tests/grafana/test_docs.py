@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dueq.core.metrics import DEFINITIONS
+from dueq.core.telemetry.metrics import DEFINITIONS
 
 from .committed import ROOT, alerts, boards
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from dueq.core.config import Settings
-from dueq.core.exposition import Board
-from dueq.core.tally import Tally
+from dueq.core.telemetry.collector import Board
+from dueq.core.telemetry.counters import Tally
 
 
 def memory(board: Board) -> dict[str, float]:

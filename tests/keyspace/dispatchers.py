@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from support.waiting import wait_until
 from support.world import World
 
-from dueq.core.dispatcher import Dispatcher
-from dueq.core.notifications import flags, missing
-from dueq.core.stop import Stop
-from dueq.core.tally import Tally
-from dueq.core.telemetry import DispatcherTelemetry
-from dueq.strategies.base import Moved
+from dueq.core.client.keyspace_events import flags, missing
+from dueq.core.dispatcher.dispatcher import Dispatcher
+from dueq.core.process.stop import Stop
+from dueq.core.store.strategy import Moved
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import DispatcherTelemetry
 
 
 class Recorder(DispatcherTelemetry):

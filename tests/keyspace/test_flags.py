@@ -6,8 +6,8 @@ import pytest
 from support.waiting import wait_until
 from support.world import World
 
-from dueq.core import requirements
-from dueq.core.notifications import SETTING, flags, missing
+from dueq.core.client.keyspace_events import SETTING, flags, missing
+from dueq.core.store import requirements
 
 from .conftest import IN_TIME_S, Make, next_lateness
 

@@ -13,10 +13,10 @@ from redis.exceptions import OutOfMemoryError
 from support.waiting import wait_until
 from support.world import MovableClock, World
 
+from dueq.core.client.embedded import EmbeddedServer
+from dueq.core.client.keyspace_events import SETTING
 from dueq.core.clock import US
-from dueq.core.embedded import EmbeddedServer
 from dueq.core.namespace import Namespace
-from dueq.core.notifications import SETTING
 
 from .conftest import IN_TIME_S, Make, Start, next_lateness
 from .dispatchers import Dispatchers

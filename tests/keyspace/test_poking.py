@@ -12,8 +12,8 @@ from support.servers import Server, server_parameters
 from support.waiting import wait_until
 from support.world import World
 
+from dueq.core.client.keyspace_events import SETTING, Subscription
 from dueq.core.clock import US
-from dueq.core.notifications import SETTING, Subscription
 from dueq.strategies.keyspace import KeyspaceStrategy
 
 from .conftest import IN_TIME_S, Make, Start

@@ -11,7 +11,7 @@ from support.world import World
 
 from dueq.core.clock import US
 from dueq.core.errors import ConfigurationError
-from dueq.core.keys import Keys
+from dueq.core.schema.keys import Keys
 from dueq.core.store.base import NewTask
 
 from .conftest import IN_TIME_S, Make, Start

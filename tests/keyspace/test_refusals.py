@@ -15,9 +15,9 @@ from support.servers import Server, server_parameters
 from support.world import World
 
 from dueq.cli.exits import exit_code
-from dueq.core import requirements
+from dueq.core.client.keyspace_events import SETTING, flags
 from dueq.core.errors import StrategyUnavailable
-from dueq.core.notifications import SETTING, flags
+from dueq.core.store import requirements
 
 from .conftest import IN_TIME_S, Make, next_lateness
 

@@ -14,9 +14,9 @@ from redis.exceptions import ConnectionError, ResponseError
 from support.servers import running_tls
 from support.world import World
 
-from dueq.core.connection import connect
-from dueq.core.notifications import SETTING, Subscription
-from dueq.core.stop import readable
+from dueq.core.client.connection import connect
+from dueq.core.client.keyspace_events import SETTING, Subscription
+from dueq.core.process.stop import readable
 from dueq.strategies.keyspace import events
 
 from .conftest import IN_TIME_S, Make, next_lateness

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dueq.replay.account import Account, Planned
-from dueq.replay.ledger import Finish, Start
-from dueq.replay.stats import quantile, summary_ms
+from dueq.harness.account import Account, Planned
+from dueq.harness.ledger import Finish, Start
+from dueq.harness.stats import quantile, summary_ms
 
 PLAN = {"a": Planned(100, 50), "b": Planned(200, 50), "c": Planned(300, 50)}
 

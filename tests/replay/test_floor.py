@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psutil
 
-from dueq.core.connection import connect
-from dueq.replay.clocks import clock_offset_us
-from dueq.replay.floor import measure
+from dueq.core.client.connection import connect
+from dueq.harness.clocks import clock_offset_us
+from dueq.harness.floor import measure
 
 
 def test_floor_is_measured_and_leaves_nothing(redis_url: str) -> None:
@@ -15,7 +15,7 @@ def test_floor_is_measured_and_leaves_nothing(redis_url: str) -> None:
     assert 0 < floor.p50 <= floor.p99 < 1000
     client = connect(redis_url)
     assert list(client.scan_iter(match="dueq:{floor-test}:*")) == []
-    assert [child for child in psutil.Process().children() if "dueq.replay.floor" in child.cmdline()] == []
+    assert [child for child in psutil.Process().children() if "dueq.harness.floor" in child.cmdline()] == []
 
 
 def test_same_host_has_the_same_clock(redis_url: str) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from dueq.core.app import Dueq
+from dueq.core.app.application import Dueq
+from dueq.core.client.connection import connect
 from dueq.core.clock import US, now_us
 from dueq.core.config import Settings
-from dueq.core.connection import connect
+from dueq.harness.job_app import job
 from dueq.replay import head_start
-from dueq.replay.tasks import job
 
 MANY = 20_000
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from support.waiting import wait_until
 
-from dueq.replay.ledger import FILE_NAME, Entry, Finish, Ledger, LedgerReader, Start, parse
+from dueq.harness.ledger import FILE_NAME, Entry, Finish, Ledger, LedgerReader, Start, parse
 
 WRITER = """
 import os, sys
 from itertools import count
 from pathlib import Path
-from dueq.replay.ledger import Entry, Finish, Ledger, Start
+from dueq.harness.ledger import Entry, Finish, Ledger, Start
 name, most, ledger = sys.argv[1], int(sys.argv[2]), Ledger(Path(sys.argv[3]))
 for n in range(most) if most else count():
     ledger.start(Start(f"{name}-{n}", n, n + 1, n + 2, 1, os.getpid()))

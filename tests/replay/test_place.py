@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from support.finalizing import PLACES
 
-from dueq.replay.place import temporary_directory, terminable, undisturbed
+from dueq.harness.sandbox import temporary_directory, terminable, undisturbed
 
 LONG_S = 20.0  # that it passes would fail the test
 

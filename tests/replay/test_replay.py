@@ -19,12 +19,12 @@ import psutil
 import pytest
 from support.waiting import wait_until
 
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 from dueq.core.errors import BootFailure, ConfigurationError
-from dueq.replay.ledger import Start, parse
+from dueq.harness.ledger import Start, parse
+from dueq.harness.supervised import SupervisedRun
 from dueq.replay.report import is_clean
 from dueq.replay.runner import run_replay
-from dueq.replay.supervised import SupervisedRun
 
 CONTRACT = {
     "strategy", "scheduled", "finished", "lost", "early", "duplicates", "lateness_ms", "restarts", "duration_s",

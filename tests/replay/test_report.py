@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dueq.replay.page import read_page, scrape
+from dueq.harness.metrics_page import read_page, scrape
 from dueq.replay.report import is_clean, print_table, troubles
 
 CLEAN: dict[str, Any] = {

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from dueq import Dueq
 from dueq.cli.app import app
-from dueq.core.connection import connect, explained
+from dueq.core.client.connection import connect, explained
 from dueq.core.errors import ServerRefused
-from dueq.core.keys import Keys
+from dueq.core.schema.keys import Keys
 
 OTHER = "b" * 40
 OURS, THEIRS, NOBODYS, LEAVING = "ours", "theirs", "nobodys", "leaving"

@@ -26,9 +26,9 @@ from typer.testing import CliRunner
 
 from dueq import Dueq, strategies
 from dueq.cli.app import app
-from dueq.core.acl import PASSWORD
-from dueq.core.commands import EXAMPLES, needed
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
+from dueq.core.store.acl import PASSWORD
+from dueq.core.store.permissions import EXAMPLES, needed
 
 _numbers = itertools.count(1)
 _ELSEWHERE = {"EVAL", "EVALSHA", "SCRIPT|LOAD", "PSUBSCRIBE", "MULTI", "EXEC", "DISCARD"}
@@ -55,7 +55,7 @@ def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) ->
             world.finish()
     finally:
         world.close()
-    assert denied(redis_url) == [], "src/core/commands.py, or the strategy's needs, should allow it"
+    assert denied(redis_url) == [], "src/core/store/permissions.py, or the strategy's needs, should allow it"
 
 
 def test_an_engine_and_the_command_line(
@@ -90,7 +90,7 @@ def test_an_engine_and_the_command_line(
 
 
 def test_the_demo(redis_url: str, strategy_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dueq.replay.place.secrets", SimpleNamespace(token_hex=lambda size: strategy_name))
+    monkeypatch.setattr("dueq.harness.sandbox.secrets", SimpleNamespace(token_hex=lambda size: strategy_name))
     url = limited(redis_url, f"replay-{strategy_name}", [strategy_name])
     command = ["demo", "--strategy", strategy_name, "--redis-url", url, "--limit", "5", "--speed", "100000", "--json"]
     result = CliRunner().invoke(app, command)

@@ -11,7 +11,7 @@ from support.servers import Missing, running
 from support.world import SCRIPTED, TRANSACTIONAL
 
 from dueq import strategies
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 from dueq.core.errors import StrategyUnavailable
 from dueq.replay.report import is_clean
 from dueq.replay.runner import run_replay

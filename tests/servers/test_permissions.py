@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from dueq import Dueq, strategies
 from dueq.cli.app import app
-from dueq.core.commands import needed
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
+from dueq.core.store.permissions import needed
 
 
 @pytest.fixture(scope="module")

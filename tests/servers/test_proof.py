@@ -31,10 +31,10 @@ from typer.testing import CliRunner
 
 from dueq import strategies
 from dueq.cli.app import app
-from dueq.core.app import Handle
-from dueq.core.commands import needed
-from dueq.core.connection import connect, server_version
-from dueq.core.keys import Keys
+from dueq.core.app.application import Handle
+from dueq.core.client.connection import connect, server_version
+from dueq.core.schema.keys import Keys
+from dueq.core.store.permissions import needed
 
 HERE = {server.name: server for server in all_servers() if isinstance(server, Server)}
 NEW, OLD = "redis-8.2.3", "redis-2.8.17"
@@ -267,7 +267,7 @@ def test_a_server_is_told_nothing_that_redis_2_4_does_not_know(
         assert hidden.keys() <= {"config|get", "slowlog|get"}, "what MONITOR does not show, nobody has checked"
         shown = sorted({words[0].upper() for words in recording.commands})
         known = needed(strategies.find(strategy)) | needed(strategies.find(other(strategy))) | _ASKED_FOR
-        assert [name for name in shown if name not in known] == [], "src/core/commands.py is to name it"
+        assert [name for name in shown if name not in known] == [], "src/core/store/permissions.py is to name it"
         assert {"WATCH", "MULTI", "EXEC", "BLPOP"} & set(shown)
         print(f"{strategy}: {len(recording.commands)} commands of {len(shown)} kinds, {hidden} hidden; {shown}")
         record_property("commands proven", len(recording.commands))

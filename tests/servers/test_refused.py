@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 
 from dueq import Dueq, strategies
 from dueq.cli.app import app
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 from dueq.core.errors import StrategyUnavailable
-from dueq.core.keys import Keys
-from dueq.core.requirements import check
+from dueq.core.schema.keys import Keys
+from dueq.core.store.requirements import check
 
 KEYS = Keys("refused")
 EVERY = [*SCRIPTED, *TRANSACTIONAL]

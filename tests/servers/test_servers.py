@@ -14,8 +14,8 @@ from redis.exceptions import ResponseError
 from support import short
 from support.servers import Server, all_servers, running, server_parameters
 
-from dueq.core.connection import connect, server_version
-from dueq.core.embedded import _packaged_binary
+from dueq.core.client.connection import connect, server_version
+from dueq.core.client.embedded import _packaged_binary
 
 each_server = pytest.mark.parametrize("server", server_parameters())
 

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from support.servers import Server, all_servers, running
 from support.since import Catalogue, recorded
 
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 
 NEW = next((one for one in all_servers() if isinstance(one, Server) and one.name == "redis-8.2.3"), None)
 pytestmark = pytest.mark.skipif(NEW is None, reason="no redis-8.2.3")

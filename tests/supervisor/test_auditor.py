@@ -10,8 +10,8 @@ from support.engine import Engine
 from support.waiting import wait_until
 
 from dueq import strategies
-from dueq.core.connection import connect
-from dueq.core.keys import Keys
+from dueq.core.client.connection import connect
+from dueq.core.schema.keys import Keys
 
 
 @pytest.mark.parametrize("strategy", strategies.names())

@@ -35,7 +35,7 @@ _BEFORE_MAIN = {
         "gone",
     ),
     "a module of dueq cannot be imported": (
-        _REFUSES.format(name="dueq.core.process", error="SyntaxError('half of a deploy')"),
+        _REFUSES.format(name="dueq.core.supervisor.child", error="SyntaxError('half of a deploy')"),
         "SyntaxError: half of a deploy",
     ),
     "the order cannot be read": (
@@ -46,7 +46,7 @@ _BEFORE_MAIN = {
     "it ends without a word": ("import os; os._exit(7)", "exited with status 7"),
     "it is told to exit": ("import os; os.write(2, b'bye\\n'); os._exit(0)", "it wrote: bye"),
     "the log cannot be set up": (
-        "import dueq.core.logs as logs; logs.set_up = lambda *_, **__: 1 / 0",
+        "import dueq.core.telemetry.logs as logs; logs.set_up = lambda *_, **__: 1 / 0",
         "ZeroDivisionError: division by zero",
     ),
     "something else is said, and it goes on": ("print('by the way\\nonly', file=sys.stderr)", "by the way | only"),

@@ -14,9 +14,9 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
-from dueq.core.connection import connect
-from dueq.core.journal import events_of
-from dueq.core.keys import Keys
+from dueq.core.client.connection import connect
+from dueq.core.schema.journal import events_of
+from dueq.core.schema.keys import Keys
 
 
 def explain(engine: Engine, task_id: str, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -169,7 +169,7 @@ def test_usr1_logs_all_stacks_and_harms_nobody_not_even_one_that_only_begins(
 
 
 UNKILLABLE = """
-from dueq.core.process import Child
+from dueq.core.supervisor.child import Child
 Child.send = lambda self, number: None  # as to a process that waits in the kernel, for a disk that does not answer
 from dueq.__main__ import main
 main()

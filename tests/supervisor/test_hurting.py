@@ -19,10 +19,10 @@ from support.engine import APPS, Engine
 from support.short import short_directory
 from support.waiting import wait_until
 
-from dueq.core.app import Call, Handle
+from dueq.core.app.application import Call, Handle
+from dueq.core.app.payload import encode_body
 from dueq.core.errors import ConfigurationError
 from dueq.core.namespace import Namespace
-from dueq.core.payload import encode_body
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from support.stage import BOOT_S, FakeChild, Stage
 
 from dueq.core.errors import BootFailure, RestartLimitExceeded
-from dueq.core.statuses import BOOT_FAILED, DISPLACED, NO_ROOM, RECYCLED, STOPPED
+from dueq.core.process.statuses import BOOT_FAILED, DISPLACED, NO_ROOM, RECYCLED, STOPPED
 
 SETTLE_S = 5.0  # what the supervisor allows for SIGKILL and for Redis, beyond what it was asked for
 

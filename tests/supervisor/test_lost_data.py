@@ -11,13 +11,14 @@ from support.engine import Engine
 from support.waiting import wait_until
 
 from dueq import Dueq, strategies
-from dueq.core import keeping, registry
+from dueq.core.client.connection import connect
 from dueq.core.config import Settings
-from dueq.core.connection import connect
 from dueq.core.errors import DueqError
-from dueq.core.keys import Keys
 from dueq.core.namespace import Namespace
-from dueq.core.store.quarantine import counts
+from dueq.core.schema import ownership
+from dueq.core.schema.keys import Keys
+from dueq.core.schema.quarantine import counts
+from dueq.core.upkeep import engines
 
 _CODE = """
 import os
@@ -81,7 +82,7 @@ def test_the_engine_lives_and_goes_on(engine: Engine, tmp_path: Path, strategy: 
     try:
         wait_until(lambda: len(_lines(engine)) > 10, 20, what="tasks run")
         client.flushall()
-        wait_until(lambda: keeping.is_engines(keeping.look(client, keys), strategy), 20, what="the engine keeps it")
+        wait_until(lambda: ownership.is_engines(ownership.look(client, keys), strategy), 20, what="the engine keeps it")
         first = producers.sent + 1
         wait_until(
             lambda: any(int(line[1:]) > first for line in _lines(engine)), 20, what=f"tasks go on under {strategy}"
@@ -107,7 +108,7 @@ def test_a_namespace_that_a_producer_began_yields_when_the_engine_starts(engine:
     assert sorted(set(_lines(engine))) == sorted(_lines(engine))
     space = Namespace.open(Settings(redis_url=engine.url))
     space.client.flushall()
-    wait_until(lambda: len(registry.supervisors(space)) == 1, 20, what="it is in the registry again")
+    wait_until(lambda: len(engines.supervisors(space)) == 1, 20, what="it is in the registry again")
     space.close()
     assert engine.stop(process) == 0
 

@@ -11,7 +11,7 @@ from support.engine import Engine
 from support.waiting import wait_until
 
 from dueq import strategies
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 
 TASKS = 20_000
 

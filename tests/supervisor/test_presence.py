@@ -9,10 +9,10 @@ from pathlib import Path
 from support.engine import Engine
 from support.waiting import wait_until
 
-from dueq.core import registry
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
-from dueq.core.registry import Supervisor
+from dueq.core.upkeep import engines as registry
+from dueq.core.upkeep.engines import Supervisor
 
 _CODE = """
 from dueq import Dueq

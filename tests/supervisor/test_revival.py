@@ -17,9 +17,9 @@ from support.world import World
 from typer.testing import CliRunner
 
 from dueq.cli.app import app
-from dueq.core.reaper import Reaper
-from dueq.core.tally import Tally
-from dueq.core.telemetry import Telemetry
+from dueq.core.maintenance.reaper import Reaper
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import Telemetry
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from dueq.core.auditor import Auditor
+from dueq.core.maintenance.auditor import Auditor
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import Outcome
-from dueq.core.tally import Tally
-from dueq.core.telemetry import ReaperTelemetry
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.recorder import ReaperTelemetry
 from support.world import World
 
 GRACE = 0.01

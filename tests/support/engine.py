@@ -18,7 +18,7 @@ from types import MappingProxyType
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from dueq.core.embedded import EmbeddedServer
+from dueq.core.client.embedded import EmbeddedServer
 from support.waiting import wait_until
 
 APPS = Path(__file__).parent / "apps"

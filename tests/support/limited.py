@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dueq import strategies
-from dueq.core.acl import PASSWORD, rule
-from dueq.core.connection import connect
-from dueq.core.keys import Keys
+from dueq.core.client.connection import connect
+from dueq.core.schema.keys import Keys
+from dueq.core.store.acl import PASSWORD, rule
 
 _NOT_NEEDED = {"command info", "command config|get"}
 """What is asked for, and done without where it is refused: the version, and the flags of events."""

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from dueq.core import migration
 from dueq.core.clock import US
-from dueq.core.codec import Record
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
+from dueq.core.upkeep import migration
 from support.mortal import Fate, Killed, mortal
 from support.waiting import wait_until
 from support.world import LEASE_US, SCRIPTED, World

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dueq.strategies.timers import ScriptedTimers
+from dueq.strategies.zset_index import ScriptedTimers
 from support.world import World
 
 

@@ -21,8 +21,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 from redis.exceptions import RedisError
 
-from dueq.core.connection import connect
-from dueq.core.lifetime import stop_with_parent
+from dueq.core.client.connection import connect
+from dueq.core.process.lifetime import stop_with_parent
 from support.get_servers import PACKAGES, Missing, Server, fetched, installed
 from support.short import short_directory
 from support.waiting import wait_until

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from dueq.core import tally as tally_module
 from dueq.core.config import RunOptions, Settings
-from dueq.core.exposition import Board
-from dueq.core.recovery import Recovery
-from dueq.core.statuses import STOPPED
-from dueq.core.stop import Inbox
-from dueq.core.supervisor import Supervisor
-from dueq.core.tally import Tally
+from dueq.core.maintenance.recovery import Recovery
+from dueq.core.process.statuses import STOPPED
+from dueq.core.process.stop import Inbox
+from dueq.core.supervisor.supervisor import Supervisor
+from dueq.core.telemetry import counters as tally_module
+from dueq.core.telemetry.collector import Board
+from dueq.core.telemetry.counters import Tally
 
 BOOT_S = 0.3
 _SPINS = 50  # turns at one instant; more is a busy loop

@@ -6,15 +6,15 @@ import itertools
 from typing import Any
 
 from dueq import strategies
+from dueq.core.app.payload import encode_body
+from dueq.core.client.connection import connect
+from dueq.core.client.listener import Doorbell
 from dueq.core.clock import US, Clock, now_us
-from dueq.core.codec import Record
 from dueq.core.config import Settings
-from dueq.core.connection import connect
-from dueq.core.doorbell import Doorbell
 from dueq.core.namespace import Namespace
-from dueq.core.payload import encode_body
+from dueq.core.schema.record import Record
 from dueq.core.store.base import Advance, NewTask, Outcome, Scheduled, Store
-from dueq.strategies.base import Dispatched, Moved, ScriptedStrategy, Strategy
+from dueq.core.store.strategy import Dispatched, Moved, ScriptedStrategy, Strategy
 
 LEASE_US = 60 * US
 MANY = 1000

@@ -8,9 +8,7 @@ from typing import Any
 import redis
 
 from dueq.core.clock import Clock
-from dueq.core.keys import Keys
-from dueq.core.paging import zset_pages
-from dueq.strategies.base import Census, Dispatched, Entry, Moved, Needs, ScriptedStrategy
+from dueq.strategies.base import Census, Dispatched, Entry, Keys, Moved, Needs, ScriptedStrategy, zset_pages
 
 _TIMERS = """
 local function single() return P .. 'single' end

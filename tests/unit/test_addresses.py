@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dueq.core.connection import connect
+from dueq.core.client.connection import connect
 from dueq.core.errors import ConfigurationError
 
 HOSTS = ["redis://h:1/0", "unix:///tmp/s", "redis+sentinel://h/shop"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dueq.core.bloom import BloomFilter
+from dueq.core.maintenance.bloom import BloomFilter
 
 
 def test_what_was_seen_is_known_and_little_else() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dueq.core.calls import misfit, unfinished
+from dueq.core.app.invocation import misfit, unfinished
 
 
 def remind(user_id: int, text: str = "a secret", *, urgent: bool = False) -> None:

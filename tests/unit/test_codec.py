@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dueq.core.codec import check_id, decode_record
+from dueq.core.app.payload import decode_body, encode_body
 from dueq.core.errors import DueqError, InvalidTask, PayloadTooLarge
-from dueq.core.payload import decode_body, encode_body
+from dueq.core.schema.record import check_id, decode_record
 
 RECORD = b"1|S|123|q|1|2|3|w|9|7|w1|"
 text = st.text(st.characters(codec="utf-8"))

@@ -9,7 +9,7 @@ import pytest
 
 import dueq
 from dueq import strategies
-from dueq.core.commands import EXAMPLES, needed
+from dueq.core.store.permissions import EXAMPLES, needed
 
 _SOURCE = Path(dueq.__file__).parent
 _METHODS = {"DEL": "delete", "WATCH": "watch"}
@@ -33,7 +33,7 @@ def test_what_scripts_call_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("strategy", strategies.names())
 def test_nothing_is_asked_for_that_is_not_sent(strategy: str) -> None:
-    sources = _texts(".py") + _texts(".lua") + (_SOURCE / "cli" / "diagnosis.py").read_text()
+    sources = _texts(".py") + _texts(".lua") + (_SOURCE / "admin" / "diagnosis.py").read_text()
     unused = [
         name
         for name in needed(strategies.find(strategy)) - _BY_REDIS_PY

@@ -15,7 +15,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from dueq.core.connection import Patience, connect, explained, redact
+from dueq.core.client.connection import Patience, connect, explained, redact
 from dueq.core.errors import ConfigurationError, DueqError, ServerRefused, ServerUnavailable
 
 SECRETS = [

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from dueq.core.config import Settings
-from dueq.core.exposition import Board
-from dueq.core.metrics import PROCESS_STATES
-from dueq.core.tally import Tally
-from dueq.core.watchdog import Watchdog
+from dueq.core.supervisor.watchdog import Watchdog
+from dueq.core.telemetry.collector import Board
+from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.metrics import PROCESS_STATES
 
 SIZE = 16384
 FIRST = {"strategy": "lua", "queue": "default", "reason": "first"}

@@ -10,7 +10,7 @@ import pytest
 
 _PROGRAM = """
 import os, sys
-from dueq.core.descriptors import open_missing
+from dueq.core.process.descriptors import open_missing
 open_missing()
 next_one = os.open(os.devnull, os.O_RDONLY)
 assert next_one > 2, next_one

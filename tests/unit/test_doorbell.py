@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from dueq.core import doorbell
-from dueq.core.connection import connect
+from dueq.core.client import listener
+from dueq.core.client.connection import connect
 
 
 def test_a_request_that_is_overdue_is_made_again_on_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "BLOCKING_S", 1)
-    monkeypatch.setattr(doorbell, "OVERDUE_S", 0.2)
+    monkeypatch.setattr(listener, "BLOCKING_S", 1)
+    monkeypatch.setattr(listener, "OVERDUE_S", 0.2)
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(Path(directory, "s")))
         silent.listen()
         silent.settimeout(5)
-        bell = doorbell.Doorbell(connect(f"unix://{directory}/s"), ["bell"])
+        bell = listener.Doorbell(connect(f"unix://{directory}/s"), ["bell"])
         assert not bell.wait(0.05)
         first, _ = silent.accept()
         assert not bell.wait(1.3)

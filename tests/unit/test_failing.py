@@ -10,11 +10,11 @@ import pytest
 from support import hostile
 
 from dueq import Backoff, Dueq
-from dueq.core.app import Task
+from dueq.core.app.application import Task
 from dueq.core.clock import US
-from dueq.core.codec import Record
 from dueq.core.errors import WrongArguments
-from dueq.core.failing import delay_of, outcome_of, reason_of
+from dueq.core.schema.record import Record
+from dueq.core.worker.failing import delay_of, outcome_of, reason_of
 
 CLAIM = Record("t1", "L", 0, "default", 1, 0, 0, "", 0, 7, "w1", b"")
 

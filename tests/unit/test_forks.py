@@ -10,7 +10,7 @@ import pytest
 
 _PROGRAM = """
 import os, signal, sys, threading
-from dueq.core import forks
+from dueq.core.process import forks
 
 def blocked():
     return {*signal.pthread_sigmask(signal.SIG_BLOCK, ())}
@@ -38,7 +38,7 @@ print("checked")
 
 _ENDS = """
 import os
-from dueq.core import forks
+from dueq.core.process import forks
 
 class Sour(Exception):
     def __str__(self):

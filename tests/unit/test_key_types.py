@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-from dueq.core import keys
-from dueq.core.key_types import FAMILIES, PLAIN
+from dueq.core.schema import keys
+from dueq.core.schema.key_types import FAMILIES, PLAIN
 
 _ELSEWHERE = {"token", "guard"}
 """A script makes ``token`` anew by itself (advance.lua), and none touches the guard in a step of its own."""
@@ -18,7 +18,7 @@ def test_every_key_is_in_the_table() -> None:
 
 
 def test_the_scripts_spare_the_same_keys() -> None:
-    text = files("dueq.core.store").joinpath("records.lua").read_text("utf-8")
+    text = files("dueq.core.schema").joinpath("records.lua").read_text("utf-8")
     spared: set[str] = set()
     for function in re.split(r"^local function ", text, flags=re.MULTILINE):
         for variable in re.findall(r"\bif (?:.* or )?refused_by\((\w+)", function):

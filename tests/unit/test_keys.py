@@ -8,7 +8,7 @@ import pytest
 
 from dueq.core.config import check_name
 from dueq.core.errors import ConfigurationError
-from dueq.core.keys import Keys, lua_names
+from dueq.core.schema.keys import Keys, lua_names
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "a b", "{a}", "é", "x" * 65, "a\n", "a|b", "*"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dueq.core.labels import MOST, OTHER, Names
-from dueq.core.metrics import DEFINITIONS
+from dueq.core.telemetry.labels import MOST, OTHER, Names
+from dueq.core.telemetry.metrics import DEFINITIONS
 
 
 def test_what_is_known_comes_first_and_the_rest_is_other() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from dueq.core.lead import Lead
+from dueq.core.dispatcher.lead_time import Lead
 
 MS = 0.001
 GAP = 10 * MS

@@ -20,9 +20,9 @@ _TRIES = 5  # the quickest counts: what a busy machine adds is not the process's
 _PROGRAM = """
 import atexit, concurrent.futures, logging, multiprocessing, os, signal, sys, threading, time
 from pathlib import Path
-from dueq.core import logs
-from dueq.core.leaving import leave
-from dueq.core.uncaught import log_what_nobody_catches
+from dueq.core.telemetry import logs
+from dueq.core.supervisor.leaving import leave
+from dueq.core.process.uncaught import log_what_nobody_catches
 
 fork = multiprocessing.get_context("fork")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dueq.core.limits import NO_LIMITS, Limits, resident_bytes
+from dueq.core.worker.recycling import NO_LIMITS, Limits, resident_bytes
 
 
 def test_tasks_left() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from dueq.core.connection import connect
-from dueq.core.linking import inlined, linked, with_needs, without_seldom
+from dueq.core.client.connection import connect
+from dueq.core.schema.lua_linker import inlined, linked, with_needs, without_seldom
 
 LIBRARY = """local P = 'p:'
 local function key(name) return P .. name end

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from support.waiting import wait_until
 
-from dueq.core.log_output import PIPE_BUF, Output
+from dueq.core.telemetry.log_output import PIPE_BUF, Output
 
 
 def notice(lost: int) -> str:
@@ -128,7 +128,7 @@ def test_stderr_itself_is_not_made_to_wait_or_not(pipe: Pipe) -> None:
 
 WRITER = """
 import sys, time
-from dueq.core.log_output import Output
+from dueq.core.telemetry.log_output import Output
 output, lost = Output(lambda lost: f"lost {lost}", 2), []
 output.count_with(lost.append)
 for number in range(200):
@@ -194,7 +194,7 @@ def test_stderr_closed_from_the_start_and_opened_later(tmp_path: Path) -> None:
 def test_a_full_disk_tears_no_line_for_good(tmp_path: Path) -> None:
     program = """
 import resource, signal, sys
-from dueq.core.log_output import Output
+from dueq.core.telemetry.log_output import Output
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 output, lost = Output(lambda lost: f"lost {lost}", 2), []
 output.count_with(lost.append)
@@ -253,7 +253,7 @@ def test_a_pipe_of_another_user_is_looked_at_before_it_is_written_to(pipe: Pipe)
     """It cannot be opened again, as after su."""
     program = """
 import os
-from dueq.core.log_output import Output
+from dueq.core.telemetry.log_output import Output
 os.setuid(65534)
 output, lost = Output(lambda lost: f"lost {lost}", 2), []
 assert not output._is_pipe
@@ -273,7 +273,7 @@ print(int(sum(lost)))
 def test_a_forked_child_writes_what_is_its_own_and_counts_nowhere(pipe: Pipe) -> None:
     program = """
 import os, sys, time
-from dueq.core import log_output
+from dueq.core.telemetry import log_output
 output = log_output.stderr(lambda lost: f"lost {lost}")
 counted = []
 output.count_with(counted.append)

@@ -9,9 +9,9 @@ from datetime import datetime
 
 import pytest
 
-from dueq.core import logs
-from dueq.core.codec import Record
-from dueq.core.context import Context, running
+from dueq.core.app.context import Context, running
+from dueq.core.schema.record import Record
+from dueq.core.telemetry import logs
 
 log = logging.getLogger("dueq.worker")
 CONTEXT = Context("cart-42", "shop.remind", "mail", "shop", 7, 1, 0)

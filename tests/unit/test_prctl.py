@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dueq.core.prctl import wake_precisely
+from dueq.core.process.prctl import wake_precisely
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has timer slack")

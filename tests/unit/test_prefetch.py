@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dueq.core.prefetch import Prefetch
+from dueq.core.worker.prefetch import Prefetch
 
 
 def after(*seconds: float, sizes: int = 10) -> int:

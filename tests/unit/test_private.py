@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dueq.core import private
-from dueq.core.embedded import EmbeddedServer
+from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.errors import EmbeddedServerError
+from dueq.core.process import private_files
 
 NOBODY = 65534
 NAMES = ["lock", "redis.conf", "redis.log", "redis.pid", "socket-path", "appendonlydir", "redis.sock", "dump.rdb"]
@@ -82,9 +82,9 @@ def test_files_are_opened_only_if_they_are_ours(tmp_path: Path, plant: Callable[
     folder.mkdir()
     plant(folder / "redis.conf", precious)
     with pytest.raises((EmbeddedServerError, IsADirectoryError)):
-        private.write(folder, "redis.conf", b"changed")
+        private_files.write(folder, "redis.conf", b"changed")
     with pytest.raises((EmbeddedServerError, IsADirectoryError)):
-        private.read(folder, "redis.conf")
+        private_files.read(folder, "redis.conf")
     assert precious.read_text() == "mine"
 
 
@@ -92,7 +92,7 @@ def test_a_directory_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(OSError, match="d"):
-        private.write(tmp_path / "link", "redis.conf", b"x")
+        private_files.write(tmp_path / "link", "redis.conf", b"x")
     assert list((tmp_path / "real").iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from dueq.core.config import RunOptions, Settings
-from dueq.core.process import Child
+from dueq.core.supervisor.child import Child
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dueq.core.app.policy import Backoff
 from dueq.core.errors import ConfigurationError
-from dueq.core.restarts import RestartBackoff, RestartLimit
-from dueq.core.retry import Backoff
+from dueq.core.supervisor.restarts import RestartBackoff, RestartLimit
 
 
 def test_restarts_within_the_window_are_limited() -> None:

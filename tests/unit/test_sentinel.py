@@ -6,9 +6,9 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from dueq.__main__ import title
-from dueq.core.connection import connect, redact
+from dueq.core.client.connection import connect, redact
+from dueq.core.client.sentinel import sentinel_pool
 from dueq.core.errors import ConfigurationError
-from dueq.core.sentinel import sentinel_pool
 
 URL = "redis+sentinel://me:s%40cret@a:1,b,[::1]:3/shop/2?sentinel_username=you&sentinel_password=hush"
 

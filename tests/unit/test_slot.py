@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from dueq.core.slot import Member
-from dueq.core.tally import Tally
+from dueq.core.supervisor.slot import Member
+from dueq.core.telemetry.counters import Tally
 
 
 class Child:

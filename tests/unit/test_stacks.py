@@ -14,7 +14,7 @@ import multiprocess
 import pytest
 from support.waiting import wait_until
 
-from dueq.core.stacks import StackFile, one_line
+from dueq.core.telemetry.stacks import StackFile, one_line
 
 _spawn = multiprocess.get_context("spawn")
 

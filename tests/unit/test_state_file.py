@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dueq.core.errors import ConfigurationError
-from dueq.core.state_file import StateFile
+from dueq.core.supervisor.state_file import StateFile
 
 
 @pytest.fixture

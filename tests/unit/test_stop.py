@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dueq.core.stop import Inbox, Stop, WakeUp, readable
+from dueq.core.process.stop import Inbox, Stop, WakeUp, readable
 
 
 def _is_readable(end: WakeUp, seconds: float = 0) -> bool:

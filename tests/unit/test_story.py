@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dueq.admin.story import Story, story, words
 from dueq.core.clock import US
-from dueq.core.codec import Record
-from dueq.core.journal import Event, decode, encode
-from dueq.core.story import Story, story, words
+from dueq.core.schema.journal import Event, decode, encode
+from dueq.core.schema.record import Record
 
 DUE = 1_000 * US
 

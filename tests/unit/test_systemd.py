@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dueq.core.systemd import Notifier
+from dueq.core.supervisor.systemd import Notifier
 
 
 class Manager:

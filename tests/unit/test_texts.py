@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from dueq.core.failing import reason_of
-from dueq.core.texts import bounded, harmless, harmless_lines, traceback_of
+from dueq.core.client.safe_text import bounded, harmless, harmless_lines, traceback_of
+from dueq.core.worker.failing import reason_of
 
 NASTY = [chr(code) for code in (*range(32), *range(127, 160), 0x2028, 0x2029, 0x202E, 0x200B, 0xD800, 0xE000)]
 

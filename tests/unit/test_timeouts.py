@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from support.finalizing import PLACES, in_del
 
-from dueq.core.app import Dueq
+from dueq.core.app.application import Dueq
+from dueq.core.app.policy import Timeouts
 from dueq.core.errors import ConfigurationError, TaskTimeout
-from dueq.core.retry import Timeouts
-from dueq.core.timeouts import Alarm
+from dueq.core.worker.soft_timeout import Alarm
 
 LONG_S = 20.0  # that it passes would fail the test
 

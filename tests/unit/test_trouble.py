@@ -7,7 +7,7 @@ import logging
 import pytest
 from redis.exceptions import ConnectionError, NoPermissionError, OutOfMemoryError
 
-from dueq.core.trouble import Trouble
+from dueq.core.client.trouble import Trouble
 
 log = logging.getLogger("dueq.test_trouble")
 REFUSED = NoPermissionError("this user has no permissions to run the 'blpop' command")

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dueq.core import tally as tally_module
-from dueq.core.tally import Tally
-from dueq.core.watchdog import BOOT_S, Watchdog
+from dueq.core.supervisor.watchdog import BOOT_S, Watchdog
+from dueq.core.telemetry import counters as tally_module
+from dueq.core.telemetry.counters import Tally
 
 LEASE, HANG = 10.0, 30.0
 

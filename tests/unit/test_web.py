@@ -21,13 +21,13 @@ from pathlib import Path
 import pytest
 from support.waiting import wait_until
 
-from dueq.core import http_server
 from dueq.core.config import Settings
 from dueq.core.errors import ConfigurationError
-from dueq.core.exposition import Board
-from dueq.core.health import STILL_S, Health
-from dueq.core.http_server import MOST_CONNECTIONS, Reply, Request, Server
-from dueq.core.web import serve
+from dueq.core.telemetry import http_server
+from dueq.core.telemetry.collector import Board
+from dueq.core.telemetry.health import STILL_S, Health
+from dueq.core.telemetry.http import serve
+from dueq.core.telemetry.http_server import MOST_CONNECTIONS, Reply, Request, Server
 
 
 class Facts:
@@ -229,7 +229,7 @@ def test_no_file_left_for_a_connection_is_no_reason_to_spin_or_to_end() -> None:
 import os, resource, socket, sys, time, urllib.request
 from http import HTTPStatus
 from pathlib import Path
-from dueq.core.http_server import Reply, Server
+from dueq.core.telemetry.http_server import Reply, Server
 server = Server("127.0.0.1", 0, lambda request: Reply(HTTPStatus.OK, [], b"served"))
 server.start()
 waiting = socket.create_connection(("127.0.0.1", server.port))

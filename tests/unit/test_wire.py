@@ -19,9 +19,9 @@ from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 from support.servers import running_tls
 from support.waiting import wait_until
 
-from dueq.core.connection import COMMANDS, connect
-from dueq.core.transactions import Transactions
-from dueq.core.wire import Wire, Wires
+from dueq.core.client.connection import COMMANDS, connect
+from dueq.core.client.transactions import Transactions
+from dueq.core.client.wire import Wire, Wires
 
 
 @pytest.fixture

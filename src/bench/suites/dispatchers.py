@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from typing import Any
 
+from ...admin.housekeeping import purge
 from ...core.clock import US
-from ...core.housekeeping import purge
 from ..figures import Figure
 from ..floors import Rate
 from ..place import Place

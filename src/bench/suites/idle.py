@@ -6,8 +6,8 @@ import time
 
 import psutil
 
-from ...chaos.host import Host
 from ...core.clock import US
+from ...harness.host import Host
 from ..figures import Figure
 from ..place import Place
 from ..redis_cost import spent

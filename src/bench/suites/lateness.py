@@ -10,8 +10,8 @@ import random
 from collections.abc import Sequence
 
 from ...core.clock import US
-from ...core.journal import all_events
-from ...replay.stats import QUANTILES, quantile
+from ...core.schema.journal import all_events
+from ...harness.stats import QUANTILES, quantile
 from ..figures import Figure
 from ..floors import WAKE_UP
 from ..place import Place

@@ -7,8 +7,8 @@ from typing import Any
 
 import psutil
 
-from ...chaos.host import Host
 from ...core.clock import US
+from ...harness.host import Host
 from ..figures import Figure
 from ..floors import PAYLOAD
 from ..place import Place

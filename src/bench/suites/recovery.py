@@ -8,14 +8,14 @@ import signal
 import time
 from collections.abc import Callable
 
-from ...chaos.book import UNEXPLAINED, Book
-from ...chaos.host import Host
 from ...core.clock import US, now_us
-from ...replay.account import Planned
-from ...replay.ledger import LedgerReader
-from ...replay.stats import QUANTILES, quantile
-from ...replay.supervised import TARGET
-from ...replay.tasks import job
+from ...harness.account import Planned
+from ...harness.history import UNEXPLAINED, Book
+from ...harness.host import Host
+from ...harness.job_app import job
+from ...harness.ledger import LedgerReader
+from ...harness.stats import QUANTILES, quantile
+from ...harness.supervised import TARGET
 from ..figures import Figure
 from ..floors import WAKE_UP
 from ..place import Place

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from ...core.clock import US
-from ...replay.stats import quantile
+from ...harness.stats import quantile
 from ..figures import Figure
 from ..place import Place
 from ..redis_cost import spent

@@ -8,10 +8,10 @@ from functools import partial
 
 import psutil
 
+from ...admin.housekeeping import dead_letters
 from ...core.clock import US, now_us
-from ...core.housekeeping import dead_letters
 from ...core.namespace import Namespace
-from ..host import Host, alive
+from ...harness.host import Host, alive
 from ..proxy import Proxy, Trap
 from ..stage import LEASE_S, SLACK_S, Stage, p99_ms
 from ..tasks import poison

@@ -12,9 +12,9 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from ...core.client.connection import connect
+from ...core.client.embedded import EmbeddedServer
 from ...core.clock import US, now_us
-from ...core.connection import connect
-from ...core.embedded import EmbeddedServer
 from ...core.errors import NotReplicated, ServerRefused, ServerUnavailable
 from ..failover import Cluster
 from ..stage import Stage

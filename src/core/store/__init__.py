@@ -1,0 +1,1 @@
+"""A task's life: every transition, in two stores; and the strategies, which make one of them."""

@@ -3,7 +3,7 @@
 Each method is one atomic step: it happens whole or not at all, whoever is killed. What may safely be repeated
 after a lost reply is said at each. All raise redis-py's errors unchanged; callers decide what to survive.
 Whatever may touch the index of scheduled tasks raises StrategyMismatch, and changes nothing, if another strategy keeps
-the namespace by now; NamespaceMigrating if it has to wait for the end of a migration (see core/keeping.py).
+the namespace by now; NamespaceMigrating if it has to wait for the end of a migration (see core/schema/ownership.py).
 
 Two implementations share one layout of keys and records: ``scripted`` (Redis 2.6 and later) and, for servers
 without scripts, ``transactional`` (WATCH/MULTI; Redis 2.4). A strategy says which it needs by its base class.
@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
-from ..codec import Record
 from ..errors import DueqError
+from ..schema.record import Record
 
 ALIVE_S = 45.0
 """How long after its last sign of life a supervisor is taken to be alive; it gives three in that time."""

@@ -20,9 +20,9 @@ from typing import Any
 
 import redis
 
-from ..keys import Keys
-from ..protocol import SHOWN
-from ..scripts import Script, Value
+from ..client.protocol import SHOWN
+from ..schema.keys import Keys
+from ..schema.scripts import Script, Value
 
 MOST_NAMED = 16
 """Queues that are named in every step."""

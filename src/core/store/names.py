@@ -11,10 +11,10 @@ import hashlib
 import time
 from collections.abc import Iterable
 
-from ..bells import ring
-from ..codec import name_in_call
-from ..keys import Keys
-from ..protocol import Command
+from ..client.protocol import Command
+from ..schema.keys import Keys
+from ..schema.record import name_in_call
+from ..schema.wakeups import ring
 
 NEWER = '"newer"'
 """Stands for the name of a record that a newer dueq wrote: no name has quotes in it."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import redis
 
+from ..client.paging import zset_pages
+from ..client.protocol import LENIENT, Command
+from ..client.transactions import Transactions
 from ..clock import Clock
-from ..codec import Record, decode_record, number, readable_record
-from ..keys import Keys
-from ..paging import zset_pages
-from ..protocol import LENIENT, Command
-from ..spared import repair
-from ..steps import steps
-from ..transactions import Transactions
+from ..schema.bounds import steps
+from ..schema.helper_keys import repair
+from ..schema.keys import Keys
+from ..schema.record import Record, decode_record, number, readable_record
 from . import shards
 from .again import decode_again
 from .base import DeadLetter, Depth, NewTask, Store

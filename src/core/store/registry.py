@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from ...strategies.base import Strategy
+    from .strategy import Strategy
 
 GROUP = "dueq.strategies"
 DEFAULT = "lua"
@@ -38,7 +38,7 @@ def find(name: str) -> type[Strategy]:
         module, kind = _OWN[name]
         own: type[Strategy] = getattr(import_module(module), kind)
         return own
-    from ...strategies.base import Strategy
+    from .strategy import Strategy
 
     for entry in _registered(name):
         found = entry.load()

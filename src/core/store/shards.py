@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..protocol import LENIENT, Command
-from ..steps import MOST_BYTES
-from ..transactions import Transactions
+from ..client.protocol import LENIENT, Command
+from ..client.transactions import Transactions
+from ..schema.bounds import MOST_BYTES
 
 _FIRST = 4
 _MOST = 250

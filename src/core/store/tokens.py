@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..codec import Record, number
+from ..schema.record import Record, number
 
 END = 2**53
 """Tokens are below this: a double holds them exactly."""

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...strategies.base import TransactionalStrategy
-from ..bells import ring
+from ..client.protocol import LENIENT, Command
+from ..client.transactions import Session, Transactions
 from ..clock import Clock
-from ..codec import Record, readable_record, task_of
-from ..keys import Keys
-from ..protocol import LENIENT, Command
-from ..transactions import Session, Transactions
+from ..schema.keys import Keys
+from ..schema.quarantine import oddity, put_away
+from ..schema.record import Record, readable_record, task_of
+from ..schema.wakeups import ring
 from .base import Aside
-from .edit import Edit
 from .names import NEWER, KnownNames, ring_knowing
-from .quarantine import oddity, put_away
+from .strategy import TransactionalStrategy
+from .transactional.edit import Edit
 
 _LISTS = 1000
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import redis
 
+from ...core.client.protocol import LENIENT
 from ...core.clock import US, Clock, ServerClock
-from ...core.keys import Keys
-from ...core.protocol import LENIENT
-from ...core.scripts import lua
-from ...core.stop import readable
-from ..base import Dispatched, Needs, WakeReason
-from ..timers import ScriptedTimers
+from ...core.process.stop import readable
+from ...core.schema.keys import Keys
+from ...core.schema.scripts import lua
+from ...core.store.strategy import Dispatched, Needs, WakeReason
+from ..zset_index import ScriptedTimers
 from .events import FLAGS, Events
 
 _POKED = 100  # keys looked at in one step

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 import redis
 from redis.exceptions import RedisError
 
-from ...core.connection import Patience, described, redact
-from ...core.keys import Keys
-from ...core.notifications import SETTING, Subscription, add_flags
-from ...core.protocol import LENIENT
-from ...core.stop import readable
+from ...core.client.connection import Patience, described, redact
+from ...core.client.keyspace_events import SETTING, Subscription, add_flags
+from ...core.client.protocol import LENIENT
+from ...core.process.stop import readable
+from ...core.schema.keys import Keys
 
 log = logging.getLogger("dueq.dispatcher")
 

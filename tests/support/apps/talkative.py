@@ -86,7 +86,7 @@ def loses_a_thread(text: str) -> None:
 @app.task()
 def breaks_its_worker(text: str) -> None:
     """Make the worker fail outside of the task."""
-    from dueq.core.worker import Worker
+    from dueq.core.worker.worker import Worker
 
     def broken(self: Worker) -> None:
         raise RuntimeError(text)

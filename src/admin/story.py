@@ -1,0 +1,127 @@
+"""A task's story, told from its record and its journal: what happened, and what to make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.clock import US
+from ..core.schema.journal import Event
+from ..core.schema.record import Record, task_of
+from ..core.store.unclaimed import legible
+
+_LATE_S = 0.1
+"""From when on it is worth a word where the time went."""
+
+_ENDS = {"done": "it is done", "cancelled": "it was cancelled", "discarded": "it was a dead letter, and discarded"}
+_AGAIN = {
+    "retry": "it had failed, and its retry policy, or somebody by hand, asked for it",
+    "worker_lost": "the worker that ran it had died",
+    "lease_expired": "the lease of the worker that ran it had run out",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """``events`` in their order; ``findings`` are sentences."""
+
+    id: str
+    events: list[Event]
+    findings: list[str]
+
+
+def story(task_id: str, record: Record | None, events: Sequence[Event], reason: str = "") -> Story:
+    """What is known of a task. ``reason`` is why it is a dead letter, if it is."""
+    told = sorted(events, key=lambda event: event.at_us)
+    findings = [*_lateness(told), *_repeats(told), *_end(record, told, reason)]
+    if not told and record is not None:
+        findings.append("what happened to it is not known any more: the journal keeps the latest tasks only")
+    return Story(task_id, told, findings)
+
+
+def _lateness(events: Sequence[Event]) -> list[str]:
+    """Where the time went until the first start, if it was late."""
+    first = next((event for event in events if event.kind == "started"), None)
+    if first is None:
+        return []
+    due_us = first.facts.get("due_us", first.at_us)
+    late_s = (first.at_us - due_us) / US
+    if late_s < _LATE_S:
+        return [f"its first start was {_span(late_s)} after its due time"]
+    ready = next((event for event in events if event.kind == "ready" and event.at_us <= first.at_us), None)
+    if ready is None:
+        return [f"its first start was {_span(late_s)} late; when it was made ready is not known any more"]
+    dispatch_s, wait_s = (ready.at_us - due_us) / US, (first.at_us - ready.at_us) / US
+    where = "no dispatcher looked sooner" if dispatch_s > wait_s else "no worker was free, or none served its queue"
+    return [
+        f"its first start was {_span(late_s)} late: made ready {_span(dispatch_s)} after its due time, then waiting "
+        f"{_span(wait_s)} for a worker ({where})"
+    ]
+
+
+def _repeats(events: Sequence[Event]) -> list[str]:
+    told = []
+    for event in events:
+        if event.kind == "started" and (cause := event.facts.get("cause")):
+            told.append(f"start {event.facts.get('attempt', '?')} was not its first because {_AGAIN.get(cause, cause)}")
+        elif event.kind == "refused":
+            told.append(
+                f"the result of token {event.token} came too late and was refused: another worker had it by then"
+            )
+    return told
+
+
+def _end(record: Record | None, events: Sequence[Event], reason: str) -> list[str]:
+    if record is not None:
+        if record.state == "D":
+            return [f"it is a dead letter: {reason or 'the reason is not known'}"]
+        if record.state == "U":
+            return [
+                f"no worker that met it knows {legible(task_of(record.body))}: it was put aside, not started, until "
+                f"one comes that does"
+            ]
+        return [f"it runs now, on {record.worker}, under token {record.token}"] if record.state == "L" else []
+    ends = (event.kind for event in reversed(events) if event.kind in _ENDS and not event.facts.get("again"))
+    last = next(ends, None)
+    return [_ENDS[last]] if last else []
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def words(event: Event) -> str:
+    """What happened, for people."""
+    facts = event.facts
+    match event.kind:
+        case "ready":
+            return f"made ready, {_span(facts.get('late_us', 0) / US)} after its due time"
+        case "started":
+            return f"started, attempt {facts.get('attempt', '?')}" + (
+                f" ({facts['cause']})" if "cause" in facts else ""
+            )
+        case "unclaimed":
+            return f"put aside: its worker does not know {facts.get('task', 'its name')}"
+        case "done":
+            return "done"
+        case "retry":
+            return f"failed, again in {_span(facts.get('in_us', 0) / US)}: {facts.get('reason', '')}"
+        case "dead":
+            return f"failed for good: {facts.get('reason', '')}"
+        case "refused":
+            return "its result was refused: another worker has the task"
+        case "lost":
+            how = f": {facts['worker']} {facts.get('how', '')}" if "worker" in facts else ""
+            return f"its owner was lost ({facts.get('cause', '?')}){how}" + (", buried" if facts.get("buried") else "")
+        case "revived":
+            return "a dead letter no more: scheduled again"
+        case "again":
+            return "asked, while it ran, to run again after this run"
+        case "apart":
+            return f"this run is a dead letter under the id {facts.get('id', '?')}, since the task runs again"
+        case "cancelled" if facts.get("again"):
+            return "took back what it had asked for after this run"
+        case "scheduled" if "after" in facts:
+            return "scheduled again, as it had asked while it ran"
+        case _:
+            return event.kind

@@ -1,0 +1,1 @@
+"""What an application imports: tasks, their calls, and what comes of scheduling them."""

@@ -1,0 +1,498 @@
+"""The face that applications use: ``Dueq``, its tasks, and handles of what was scheduled."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from ..clock import Delay, When, datetime_of, delay_us, due_us
+from ..config import Settings, check_name, from_environment
+from ..errors import ConfigurationError, DueqError, InvalidTask, ServerRefused, ServerUnavailable, UnknownTask
+from ..process.shadowed import imports_of_ours
+from ..schema.record import check_id
+from ..store.base import NewTask, Scheduled
+from .arguments import Signature
+from .definition import check_function, check_policy, name_of
+from .payload import encode_body
+from .policy import Backoff, Timeouts, check_seconds
+
+if TYPE_CHECKING:
+    from .producer import Producer
+
+log = logging.getLogger("dueq.producer")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+HANDLER = "dueq.handler"
+"""Name of the task that ``schedule_task`` schedules and ``@app.handler`` defines."""
+
+DEFAULT_QUEUE = "default"
+
+_PER_TRIP = 1000  # tasks scheduled in one round trip, and in one redis_timeout
+_REPLY_S = 1.0
+
+
+def _new_id() -> str:
+    # 96 random bits; without "-", so that no id looks like an option on a command line
+    return secrets.token_urlsafe(12).replace("-", ".")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Handle:
+    """A scheduled task. ``created`` is False if the id was in use: then ``state`` says by what, and nothing changed.
+
+    A task that schedules its own id while it runs means after this run: ``state`` is then ``after this run``.
+    """
+
+    app: Dueq = field(repr=False)
+    id: str
+    due_us: int
+    state: str = "scheduled"
+    created: bool = True
+
+    def __repr__(self) -> str:
+        said = self.state if self.created else f"NOT scheduled, its id is in use: {self.state}"
+        return f"<Handle {self.id}: {said}, due {self.due_at.isoformat()}>"
+
+    @property
+    def due_at(self) -> datetime:
+        """When the task was asked to be due (UTC); for a relative time, by Redis's clock."""
+        return datetime_of(self.due_us)
+
+    def cancel(self, *, redis_timeout: float | None = None) -> bool:
+        """Forget the task. True only if it will not run: False once it has started or ended."""
+        return self.app.cancel(self.id, redis_timeout=redis_timeout)
+
+    def reschedule(
+        self, *, at: When | None = None, after: Delay | None = None, redis_timeout: float | None = None
+    ) -> bool:
+        """Make the task due ``at`` a time, or ``after`` a delay from now. False once it has started or ended."""
+        return self.app.reschedule(self.id, at=at, after=after, redis_timeout=redis_timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a task, due at a time: what ``Task.call_at`` makes and ``Dueq.schedule_many`` takes."""
+
+    task: str
+    queue: str
+    due: int
+    relative: bool
+    body: bytes
+    id: str
+
+
+class Task(Generic[P, R]):
+    """A function that can run later. Called directly, it just runs, here and now."""
+
+    def __init__(
+        self,
+        app: Dueq,
+        function: Callable[P, R],
+        name: str,
+        queue: str = DEFAULT_QUEUE,
+        retries: int = 3,
+        backoff: Backoff | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self.app, self.function, self.name, self.queue = app, function, name, queue
+        self.retries, self.backoff, self.timeouts = retries, backoff or Backoff(), timeouts or app.timeouts
+        self.signature = Signature(name, function)
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def at(self, when: When, *, id: str | None = None, redis_timeout: float | None = None) -> Callable[P, Handle]:
+        """Schedule for ``when``: ``task.at(when)(arguments)``. An aware datetime or epoch seconds; past means now.
+
+        For ``redis_timeout`` (seconds), and what is raised, see ``Dueq.schedule_many``.
+        """
+        due = due_us(when)
+
+        def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
+            call = self._call(due, False, id, args, kwargs)
+            return self.app.schedule_many([call], redis_timeout=redis_timeout)[0]
+
+        return schedule
+
+    def after(self, delay: Delay, *, id: str | None = None, redis_timeout: float | None = None) -> Callable[P, Handle]:
+        """Schedule for ``delay`` (seconds or timedelta) from now by Redis's clock: ``task.after(60)(arguments)``.
+
+        For ``redis_timeout`` (seconds), and what is raised, see ``Dueq.schedule_many``.
+        """
+        due = delay_us(delay)
+
+        def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
+            call = self._call(due, True, id, args, kwargs)
+            return self.app.schedule_many([call], redis_timeout=redis_timeout)[0]
+
+        return schedule
+
+    def call_at(self, when: When, *, id: str | None = None) -> Callable[P, Call]:
+        """Like ``at``, but only make the call, for ``app.schedule_many``."""
+        due = due_us(when)
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> Call:
+            return self._call(due, False, id, args, kwargs)
+
+        return call
+
+    def call_after(self, delay: Delay, *, id: str | None = None) -> Callable[P, Call]:
+        """Like ``after``, but only make the call, for ``app.schedule_many``."""
+        due = delay_us(delay)
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> Call:
+            return self._call(due, True, id, args, kwargs)
+
+        return call
+
+    def _call(self, due: int, relative: bool, task_id: str | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
+        self.signature.check(args, kwargs)
+        body = encode_body(self.name, args, kwargs, self.app.settings.max_payload, self.signature.name)
+        task_id = _new_id() if task_id is None else check_id(task_id)
+        return Call(self.name, self.queue, due, relative, body, task_id)
+
+
+def _check_function(function: object) -> None:
+    if isinstance(function, Task):
+        raise ConfigurationError(
+            f"{function.name} is a task already: for another app, give it {function.name}.function"
+        )
+    check_function(function)
+
+
+def _applied(define: Callable[[Any], Any], functions: Sequence[Any]) -> Any:
+    """What a decorator stands for: without brackets it is given the function, else it returns what is."""
+    if not functions:
+        return define
+    if len(functions) > 1:
+        raise ConfigurationError("a decorator takes one function; options are named: @app.task(queue=…, name=…)")
+    return define(functions[0])
+
+
+_apps: weakref.WeakSet[Dueq] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    # a fork copies a lock as it is, also if a thread held it that the child does not have
+    for app in _apps:
+        app._lock = threading.Lock()
+        if app._producer is not None:
+            app._producer.renew_lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
+
+
+class Dueq:
+    """An application: its tasks, and the namespace that they are scheduled in.
+
+    Without an address, ``DUEQ_REDIS_URL`` is used, else the Redis server that dueq starts by itself. Nothing is
+    connected or started before the first task is scheduled. Safe to use from several threads, and after a fork.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        namespace: str | None = None,
+        strategy: str | None = None,
+        max_payload: int = 64 * 1024,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
+        redis_timeout: float = 5.0,
+    ) -> None:
+        """``soft_timeout`` and ``hard_timeout`` (seconds) are those of tasks that have none of their own: see ``task``.
+
+        ``redis_timeout`` is how many seconds a call may wait for Redis, for each thousand tasks that it schedules; each
+        call can have its own. Once they are over it raises ServerUnavailable, whose ``ids`` make asking again safe.
+        """
+        self._settings = from_environment(redis_url, namespace, strategy, max_payload)
+        self.redis_timeout = check_seconds("redis_timeout", redis_timeout)
+        self.timeouts = Timeouts(soft_timeout, hard_timeout)
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._producer: Producer | None = None
+        self._lock = threading.Lock()
+        _apps.add(self)
+
+    # -- defining tasks
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        retries: int = 3,
+        backoff: Backoff | None = None,
+        name: str | None = None,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(
+        self,
+        *function: Callable[..., Any],
+        queue: str = DEFAULT_QUEUE,
+        retries: int = 3,
+        backoff: Backoff | None = None,
+        name: str | None = None,
+        soft_timeout: float | None = None,
+        hard_timeout: float | None = None,
+    ) -> Any:
+        """Make a function a task of ``queue``. If it raises, it is tried ``retries`` times more, spaced by ``backoff``.
+
+        Written above a ``def`` as ``@app.task`` or ``@app.task(queue=…)``. ``name`` is what records carry; by default
+        the function's module and qualified name, as workers import it.
+
+        After ``soft_timeout`` seconds, TaskTimeout is raised inside the task. After ``hard_timeout``, its worker is
+        killed (and the task is run again, as after any loss of a worker, at most ``--max-losses`` times); if only the
+        soft one is given, that is 10 seconds later. Without either the app's count; by default a task may run for ever.
+
+        Raises ConfigurationError, which says what to write instead, for any value that could not work later; for a
+        function that only makes something to be run (``async def``, or with ``yield``); and for one that no worker
+        could import.
+        """
+        check_name("queue", queue)
+        check_policy(retries, backoff)
+        own = Timeouts(soft_timeout, hard_timeout) if (soft_timeout, hard_timeout) != (None, None) else None
+
+        def define(function: Callable[..., Any]) -> Task[..., Any]:
+            _check_function(function)
+            return self._define(Task(self, function, name_of(function, name), queue, retries, backoff, own))
+
+        return _applied(define, function)
+
+    @overload
+    def handler(self, function: Callable[[Any], R], /) -> Task[[Any], R]: ...
+
+    @overload
+    def handler(self) -> Callable[[Callable[[Any], R]], Task[[Any], R]]: ...
+
+    def handler(self, *function: Callable[[Any], Any]) -> Any:
+        """Make a function the one that gets the data of ``schedule_task``. Raises ConfigurationError like ``task``."""
+
+        def define(function: Callable[[Any], Any]) -> Task[[Any], Any]:
+            _check_function(function)
+            task = Task(self, function, HANDLER)
+            try:
+                task.signature.check([None], {})
+            except InvalidTask:
+                raise ConfigurationError(
+                    f"the handler is given the data as its one argument, so define it as def handle(data), not "
+                    f"{function.__qualname__}{inspect.signature(function)}"
+                ) from None
+            return self._define(task)
+
+        return _applied(define, function)
+
+    def _define(self, task: Task[P, R]) -> Task[P, R]:
+        if task.name in self._tasks:
+            raise ConfigurationError(f"two tasks are called {task.name!r}: give one of them another name=")
+        self._tasks[task.name] = task
+        return task
+
+    def find(self, name: str) -> Task[..., Any]:
+        """The task called ``name``. Raises UnknownTask."""
+        try:
+            return self._tasks[name]
+        except KeyError:
+            if name == HANDLER:
+                raise UnknownTask("this application has no handler: decorate a function with @app.handler") from None
+            known = ", ".join(sorted(self._tasks)) or "none"
+            raise UnknownTask(
+                f"no task is called {name!r} (known: {known}): is the code of producer and worker the same?"
+            ) from None
+
+    @property
+    def tasks(self) -> dict[str, Task[..., Any]]:
+        """The defined tasks by name."""
+        return dict(self._tasks)
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks are defined."""
+        return len(self._tasks)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue that a task names, in the order of the tasks."""
+        return tuple(dict.fromkeys(task.queue for task in self._tasks.values()))
+
+    # -- scheduling
+
+    def schedule_task(
+        self,
+        timestamp: When,
+        task_data: Any,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        id: str | None = None,
+        redis_timeout: float | None = None,
+    ) -> Handle:
+        """Schedule ``task_data`` (JSON) for the ``@app.handler`` function at ``timestamp`` (epoch seconds)."""
+        body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload, lambda _: "task_data")
+        task_id = _new_id() if id is None else check_id(id)
+        call = Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)
+        return self.schedule_many([call], redis_timeout=redis_timeout)[0]
+
+    def schedule_many(
+        self,
+        calls: Iterable[Call],
+        *,
+        replicas: int = 0,
+        replicas_within: float = 1.0,
+        redis_timeout: float | None = None,
+    ) -> list[Handle]:
+        """Schedule many calls (see ``Task.call_at``), in one round trip per thousand; handles in the same order.
+
+        Each thousand has ``redis_timeout`` seconds, the app's if none are given. If Redis fails, or they are over, the
+        error (ServerUnavailable or another DueqError) says what it knows: ``error.handles`` of what was scheduled
+        before, and ``error.ids`` of all; those sent stay scheduled, and scheduling all again by these ids is safe.
+        With ``replicas``, return only when so many have the tasks, too, so that a failover does not lose them; raises
+        NotReplicated if they do not confirm that ``replicas_within`` so many seconds. Needs Redis 3.0.
+        """
+        wanted = list(calls)
+        if others := {*map(type, wanted)} - {Call}:
+            raise InvalidTask(
+                f"schedule_many takes calls, such as remind.call_after(60)(42), not a {others.pop().__name__}"
+            )
+        if isinstance(replicas, bool) or not isinstance(replicas, int):
+            raise InvalidTask(f"replicas is {replicas!r}, but must be a whole number")
+        check_seconds("replicas_within", replicas_within)
+        handles: list[Handle] = []
+        try:
+            asked = self._asking().primary(self._limit(redis_timeout)) if replicas > 0 else ""
+            for at in range(0, len(wanted), _PER_TRIP):
+                self._schedule(wanted[at : at + _PER_TRIP], handles, redis_timeout)
+            if replicas > 0:
+                limit = max(self._limit(redis_timeout), replicas_within + _REPLY_S)
+                self._asking().confirm(replicas, replicas_within, asked, limit)
+        except DueqError as error:
+            raise _with_ids(error, wanted, handles) from error.__cause__
+        return handles
+
+    def _schedule(self, calls: Sequence[Call], handles: list[Handle], redis_timeout: float | None) -> None:
+        """Schedule as many as go in one round trip, and append their handles."""
+        new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in calls]
+        done: list[Scheduled] = []
+        try:
+            self._asking().schedule(new, done, self._limit(redis_timeout))
+        finally:
+            for call, result in zip(calls, done, strict=False):
+                due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
+                state = "after this run" if result.again else result.existing or "scheduled"
+                handles.append(Handle(self, call.id, due, state, not result.existing))
+            _warn_of(handles[len(handles) - len(done) :])
+
+    def cancel(self, task_id: str, *, redis_timeout: float | None = None) -> bool:
+        """Forget a task. True only if it will not run: False if a worker has it, it has ended, or never was.
+
+        A task that asks so of itself takes back what it has scheduled for after its run.
+        Raises NamespaceMigrating while the namespace is being moved to another strategy; so does ``reschedule``.
+        If Redis fails or does not answer in ``redis_timeout`` seconds, nobody knows: asking again is safe.
+        """
+        check_id(task_id)
+        with self._of_one(task_id):
+            return self._asking().cancel(task_id, self._limit(redis_timeout))
+
+    def reschedule(
+        self,
+        task_id: str,
+        *,
+        at: When | None = None,
+        after: Delay | None = None,
+        redis_timeout: float | None = None,
+    ) -> bool:
+        """Give a task another due time. True only if it will not run at its old one."""
+        check_id(task_id)
+        if (at is None) == (after is None):
+            raise InvalidTask("reschedule needs either at= or after=")
+        due, relative = (due_us(at), False) if at is not None else (delay_us(after or 0), True)
+        with self._of_one(task_id):
+            return self._asking().reschedule(task_id, due, relative, self._limit(redis_timeout))
+
+    @contextlib.contextmanager
+    def _of_one(self, task_id: str) -> Iterator[None]:
+        """What is done here is about ``task_id``, and its errors say so."""
+        try:
+            yield
+        except DueqError as error:
+            error.ids = (task_id,)
+            raise
+
+    # -- connection
+
+    def bind(self, settings: Settings) -> None:
+        """Use ``settings`` from now on (a command's flags outrank what the code says), but for the strategy.
+
+        That is read from Redis: tasks that schedule tasks can do so, too, when the namespace is moved to another one.
+        """
+        with self._lock:
+            self._settings = replace(settings, strategy=None, max_payload=self.settings.max_payload)
+            self._producer = None
+
+    def _limit(self, redis_timeout: float | None) -> float:
+        return self.redis_timeout if redis_timeout is None else check_seconds("redis_timeout", redis_timeout)
+
+    @property
+    def settings(self) -> Settings:
+        """Where the tasks are scheduled; with the address of the server that was started for them, once one was."""
+        return self._settings if self._producer is None else self._producer.settings
+
+    def _asking(self) -> Producer:
+        if (known := self._producer) is not None:
+            return known
+        with imports_of_ours():
+            from .producer import Producer  # what speaks to Redis takes longer to import than all the rest
+
+        with self._lock:
+            if self._producer is None:
+                self._producer = Producer(self._settings)
+            return self._producer
+
+
+def _warn_of(handles: Sequence[Handle]) -> None:
+    """Say in the log what was not scheduled: it is easily overlooked."""
+    if old := [handle for handle in handles if not handle.created]:
+        shown = ", ".join(f"{handle.id} ({handle.state})" for handle in old[:5]) + (", …" if len(old) > 5 else "")
+        log.warning("%d of %d tasks not scheduled, since their ids are in use: %s", len(old), len(handles), shown)
+
+
+def _with_ids(error: DueqError, wanted: Sequence[Call], handles: Sequence[Handle]) -> DueqError:
+    """``error``, which ended the scheduling of ``wanted``, with what is known: ``handles`` are of the first of them."""
+    error.ids, error.handles = tuple(call.id for call in wanted), tuple(handles)
+    if len(handles) == len(wanted):
+        return error  # all are scheduled: it says what is wrong with that
+    if len(wanted) == 1:
+        known = f"whether task {wanted[0].id} is scheduled is not known" if _is_in_doubt(error) else ""
+        if error.untouched:
+            known = f"task {wanted[0].id} is not scheduled, nothing was written"
+        again = f"with id={wanted[0].id!r} it is safe to ask again"
+    else:
+        unsent = max(0, len(wanted) - len(handles) - _PER_TRIP)
+        known = f"{len(handles):,} of {len(wanted):,} tasks are scheduled (error.handles)"
+        if error.untouched:
+            known += ", of the others none" if handles else ", nothing was written"
+        elif _is_in_doubt(error):
+            known += f", of the {len(wanted) - len(handles) - unsent:,} after them that is not known"
+        again = "with the same ids (error.ids) it is safe to ask for all again"
+    error.args = (f"{error}; {known}: {again}" if known else str(error),)
+    return error
+
+
+def _is_in_doubt(error: DueqError) -> bool:
+    return isinstance(error, (ServerUnavailable, ServerRefused))

@@ -1,0 +1,1 @@
+"""Speaking to a Redis server. Nothing here knows of tasks."""

@@ -1,0 +1,284 @@
+"""Connections on which commands are sent at once and answered later.
+
+redis-py's pipeline keeps commands until it is executed; here each is on its way when ``send`` returns, and answers are
+read, in order, whenever it suits. redis-py makes the connection, and its parser reads the answers; what it does around
+them, pools, events and retries, costs more than the command.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import hiredis
+import redis
+from redis.connection import DefaultParser
+from redis.exceptions import ConnectionError, InvalidResponse, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as ReplyTimeout
+
+from ..process.stop import readable
+from .deadline import left
+
+_CHUNK = 1 << 16
+
+_every: weakref.WeakSet[Wires] = weakref.WeakSet()
+_every_wire: weakref.WeakSet[Wire] = weakref.WeakSet()
+
+
+class Wire:
+    """Used by one thread at a time. Raises redis-py's errors, and is closed after any but an answer."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool: Any = client.connection_pool
+        self._connection: Any = None
+        self._socket: Any = None
+        self._answers: Any = None
+        self._owed = 0  # answers that are still to come
+        self._poll = select.poll()  # of the socket, so that looking whether it is fresh costs little
+        _every_wire.add(self)
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is open, and nothing was heard since the last answer, nor that the other side closed it."""
+        return (
+            self._connection is not None
+            and self._connection._sock is self._socket
+            and not self._poll.poll(0)
+            and not _decrypted(self._socket)
+        )
+
+    def send(self, *command: Any) -> None:
+        """Send a command of text, bytes and numbers, connecting first if need be."""
+        try:
+            self._connect()
+            self._connection.send_command(*command, check_health=False)
+            self._sent(1)
+        except BaseException:
+            self.close()
+            raise
+
+    def send_many(self, commands: Sequence[Sequence[Any]]) -> None:
+        """Send ``commands`` at one go, connecting first if need be; each has an answer of its own."""
+        try:
+            self._connect()
+            packed = b"".join(self._connection.pack_commands(commands))
+            self._connection.send_packed_command([packed], check_health=False)
+            self._sent(len(commands))
+        except BaseException:
+            self.close()
+            raise
+
+    def receive(self) -> Any:
+        """The answer to the first command that is not answered yet. Raises it, if it is an error.
+
+        All of it must be there within the client's time-out, however it comes in bits.
+        """
+        try:
+            if (answer := self._answers.gets()) is False:
+                answer = self._await_answer()
+            self._owed -= 1
+            if not self._owed and self._answers.has_data():
+                # which of them answers what was asked, nobody knows
+                raise ConnectionError("Redis sent more answers than it was asked for")
+        except BaseException as error:
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise ReplyTimeout("Redis has not answered in time") from None
+            if isinstance(error, OSError):
+                raise ConnectionError(f"the connection broke: {error}") from None
+            raise
+        if isinstance(answer, Exception):
+            if not isinstance(answer, ResponseError):
+                self.close()  # not let in, or loading: what redis-py calls an error of the connection
+            raise answer
+        return answer
+
+    def _connect(self) -> None:
+        if self._connection is not None:
+            return
+        self._connection = self._pool.get_connection()
+        self._socket = self._connection._sock  # redis-py has no public way to it
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        _send_at_once(self._connection)
+        self._answers, self._owed = hiredis.Reader(protocolError=InvalidResponse, replyError=_error), 0
+
+    def _sent(self, commands: int) -> None:
+        if self._connection._sock is not self._socket:
+            # somebody closed all connections of the pool; redis-py opened this one anew, where nobody will answer what
+            # was sent before
+            raise ConnectionError("the connection was closed meanwhile")
+        self._owed += commands
+
+    def _await_answer(self) -> Any:
+        connection = self._connection
+        polls = connection.patience > 0  # else its socket waits in a way of its own
+        patience = connection.socket_timeout or 0.0
+        until, seconds = time.monotonic() + patience, left(patience)
+        try:
+            while True:
+                if connection._sock is not self._socket:
+                    raise ConnectionError("the connection was closed")
+                if not polls:
+                    self._socket.settimeout(seconds or None)
+                elif not self._poll.poll(seconds * 1000):
+                    raise TimeoutError
+                self._take_in()
+                if (answer := self._answers.gets()) is not False:
+                    return answer
+                seconds = left(until - time.monotonic())
+                if patience and seconds <= 0:
+                    raise TimeoutError
+        finally:
+            if not polls:
+                with suppress(OSError):  # closed
+                    self._socket.settimeout(connection.socket_timeout)
+
+    def _take_in(self) -> None:
+        if not (data := self._socket.recv(_CHUNK)):
+            raise ConnectionError("the connection was closed")
+        self._answers.feed(data)
+
+    def readable(self, seconds: float, *also: int) -> bool:
+        """Wait at most ``seconds`` for an answer, or until one of the descriptors ``also`` is readable; True if it is
+        an answer."""
+        if self._connection._sock is not self._socket:
+            self.close()
+            raise ConnectionError("the connection was closed meanwhile")
+        if _decrypted(self._socket):
+            return True
+        own = self._socket.fileno()
+        return own in readable([own, *also], seconds)
+
+    def close(self) -> None:
+        """Close the connection, and forget what was not answered; the next command opens another."""
+        connection, self._connection, self._socket, self._answers = self._connection, None, None, None
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
+
+    def forget(self) -> None:
+        """In a forked child: the connection is the parent's; with our copy open Redis would not see it end."""
+        if self._socket is not None:
+            self._socket.close()
+        self._connection, self._socket, self._answers = None, None, None
+
+
+class Wires:
+    """The idle wires of one client, for one command at a time. Any thread may use them."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        # shared by all that use the client, and as long-lived as its pool, which counts a wire until it is closed
+        self._idle: deque[Wire] = client.connection_pool.__dict__.setdefault("dueq_idle", deque())
+        _every.add(self)
+
+    def ask(self, *command: Any) -> Any:
+        """The answer to a command of text, bytes and numbers. Raises redis-py's errors, the answer among them."""
+        wire = self._borrowed()
+        try:
+            wire.send(*command)
+            return wire.receive()
+        except ResponseError as error:
+            _leave_replica(wire, error)
+            raise
+        except BaseException:
+            wire.close()  # or the next command would be given this one's answer
+            raise
+        finally:
+            if wire.is_open:
+                self._idle.append(wire)
+
+    def ask_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
+        """The answers to ``commands``, of which each is sent as soon as it is made; errors among them as values."""
+        answers: list[Any] = []
+        with self.lent() as wire:
+            sent = 0
+            for command in commands:
+                wire.send(*command)
+                sent += 1
+            while len(answers) < sent:
+                try:
+                    answers.append(wire.receive())
+                except ResponseError as error:
+                    answers.append(error)
+            for answer in answers:
+                if isinstance(answer, ResponseError):
+                    _leave_replica(wire, answer)
+        return answers
+
+    @contextmanager
+    def lent(self, *fine: type[Exception]) -> Iterator[Wire]:
+        """A wire for questions that belong together; closed if anything but ``fine`` is raised meanwhile."""
+        wire = self._borrowed()
+        try:
+            yield wire
+        except fine:
+            raise
+        except BaseException:
+            wire.close()
+            raise
+        finally:
+            if wire.is_open:
+                self._idle.append(wire)
+
+    def forget(self) -> None:
+        """In a forked child: what was idle is the parent's."""
+        self._idle.clear()
+
+    def _borrowed(self) -> Wire:
+        try:
+            wire = self._idle.pop()
+        except IndexError:
+            return Wire(self._client)
+        if not wire.is_fresh:
+            wire.close()  # closed by Redis, or by us, while it lay idle: no reason to fail
+        return wire
+
+
+def _forget() -> None:
+    for wire in list(_every_wire):
+        wire.forget()
+    for wires in list(_every):
+        wires.forget()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _leave_replica(wire: Wire, error: ResponseError) -> None:
+    # its server was demoted: the address may lead to another one by now
+    if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):  # before Redis 7 a script's error quotes it
+        wire.close()
+
+
+def _decrypted(connection: Any) -> int:
+    """Bytes that TLS has ready, so that waiting for the socket would not notice them."""
+    pending: Callable[[], int] | None = getattr(connection, "pending", None)
+    return pending() if pending is not None else 0
+
+
+def _send_at_once(connection: Any) -> None:
+    """Send without asking first whether there is room, as Python does at the cost of another call: there is, mostly.
+
+    Not where sockets wait in ways of their own: TLS, and those of gevent and its like.
+    """
+    if type(connection._sock).__module__ == socket.__name__ and connection._sock.gettimeout():
+        connection.patience = connection.socket_timeout
+        connection._sock.settimeout(None)
+
+
+def _error(text: str) -> Exception:
+    error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    return error

@@ -1,0 +1,1 @@
+"""What a dispatcher does: makes tasks ready when they are due."""

@@ -1,0 +1,1 @@
+"""What the reaper does: gives back what was lost, and audits."""

@@ -1,0 +1,268 @@
+"""One audit: is each record in a place where somebody will look after its task? What is in none is put back.
+
+Tasks are on their way from place to place all the time, so nothing is taken for lost at one look. First all places are
+read into a Bloom filter, and all records are held against it: that clears nearly all, at the cost of reading each
+once, however many there are. What is left is suspect: lost, or it has moved meanwhile. After a grace time, longer than
+anything is on its way, the suspects whose records are still the very same are looked for in all places once more. What
+is in none again is mended, one by one, each in one step that happens only if its record is the same still.
+
+The filter's rare mistakes let one pass that is lost; the next audit's filter makes others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from ..client.protocol import LENIENT
+from ..client.safe_text import harmless
+from ..client.transactions import Transactions
+from ..namespace import Namespace
+from ..schema.helper_keys import is_of_type
+from ..schema.quarantine import set_apart
+from ..schema.record import is_newer, number, readable_record
+from ..store.names import outdated
+from ..telemetry.metrics import Repair
+from ..telemetry.recorder import ReaperTelemetry
+from ..upkeep.foreign_keys import put_apart, put_place_apart
+from ..upkeep.layout import mended
+from . import places
+from .bloom import BloomFilter
+
+log = logging.getLogger("dueq.auditor")
+
+_SUSPECTS = 10_000
+"""Kept in memory at a time. If there are more, those are seen to first, and then it goes on behind them."""
+_RECORDS, _SHARDS, _READ = 1000, 64, 200
+"""Records in one step, about, and most of their hashes; records that are read one by one."""
+_MENDED = 10
+_VOID = 5000
+"""More notes of void entries than this are not looked through: Redis 2.4 can only read all of them at once."""
+
+_KINDS: dict[str, Repair] = {"S": "scheduled", "H": "held", "L": "leased", "U": "unclaimed", "D": "dead"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    """A record that was in no place, without its body, which may be long: a hash tells whether it has changed."""
+
+    kind: Repair
+    queue: str
+    marks: tuple[str, ...]
+    hash: int
+
+
+class Audit:
+    """One walk over all records. ``steps`` takes one step at a time, none of them long."""
+
+    def __init__(
+        self, namespace: Namespace, telemetry: ReaperTelemetry, grace: float, *, keys_are_odd: bool = False
+    ) -> None:
+        """``keys_are_odd``: first make room where keys of another type stand, of which the last audit met one."""
+        self._keys_are_odd = keys_are_odd
+        self._namespace, self._telemetry, self._grace = namespace, telemetry, grace
+        self._store, self._client, self._keys = namespace.store, namespace.client, namespace.keys
+        self.records = self.repairs = self.unreadable = 0
+        self._transactions = Transactions(namespace.client)
+        self._queues: set[str] = set()  # those listed
+        self._used: set[str] = set()  # those that records name
+        self._suspects: dict[str, _Suspect] = {}
+        self._void: dict[str, int] = {}  # notes of void entries, of which none was met
+
+    def steps(self) -> Iterator[float]:
+        """Do it; yields after each step, with the seconds to wait before the next."""
+        if self._keys_are_odd:
+            yield from self._make_room()
+        scheduled = self._store.producer_counts()
+        listed = self._queues = set(self._store.queues())
+        self._void = self._notes_of_void_entries()
+        shards = list(self._keys.records())
+        while shards:
+            seen = BloomFilter()
+            for found in places.pages(self._namespace, sorted(self._queues)):
+                for page in found:
+                    seen.add(page.place, page.ids)
+                self._forget_met(found)
+                yield 0.0
+            yield from self._walk(shards, seen)
+            del seen
+            if self._suspects or self._void:
+                yield self._grace
+                yield from self._look_again()
+        yield from self._kept_for_later()
+        if self.unreadable:  # and they may be of any queue
+            log.warning("%d records are unreadable, of a newer dueq: they are left alone", self.unreadable)
+            return
+        self._mend_names()
+        yield from self._mend_queues()
+        for queue in sorted(listed - self._used):
+            if self._store.forget_queue(queue, scheduled.get(("scheduled", queue), 0)):
+                log.info("queue %s has no task any more: it is not listed until it gets one", queue)
+            yield 0.0
+
+    def _make_room(self) -> Iterator[float]:
+        for names in put_apart(self._namespace):
+            self._tell_of_keys(names)
+            yield 0.0
+
+    def _tell_of_keys(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._repaired("key", f"key {harmless(name)} held another type than dueq's: it is in quarantine now")
+
+    def _mend_names(self) -> None:
+        """Names of tasks that applications knew long ago go; that tasks were put aside is said again if it got lost."""
+        meta = self._keys.plain("meta")
+        pipe: Any = self._client.pipeline(transaction=False)
+        fields: Any = self._client.hgetall(meta)
+        for command in outdated(self._keys, fields):
+            pipe.execute_command(*command)
+        pipe.execute()
+        if self._client.exists(self._keys.plain("aside")):
+            self._client.hsetnx(meta, "aside", "1")
+
+    # -- the first look
+
+    def _walk(self, shards: list[str], seen: BloomFilter) -> Iterator[float]:
+        """Hold records against what was seen, until there are enough suspects. Takes their hashes off ``shards``."""
+        count = 1
+        while shards and len(self._suspects) < _SUSPECTS:
+            some = [shards.pop() for _ in range(min(count, len(shards)))]
+            raws = self._store.shards(some)
+            for task_id, raw in raws.items():
+                self._examine(task_id, raw, seen)
+            count = min(_SHARDS, max(1, _RECORDS * count // max(1, len(raws))))
+            yield 0.0
+
+    def _examine(self, task_id: str, raw: bytes, seen: BloomFilter) -> None:
+        self.records += 1
+        record = readable_record(task_id, raw)
+        if record is None:
+            if is_newer(raw) or not self._set_apart(task_id, raw):
+                self.unreadable += 1
+            return
+        self._used.add(record.queue)
+        marks = places.marks(record)
+        if not any(mark in seen for mark in marks):
+            self._suspects[task_id] = _Suspect(_KINDS[record.state], record.queue, marks, hash(raw))
+
+    def _set_apart(self, task_id: str, raw: bytes) -> bool:
+        place = self._keys.record(task_id).removeprefix(self._keys.prefix)
+        if not set_apart(self._transactions, self._keys, place, task_id, raw, self._store.time_us()):
+            return False
+        log.error("the record of task %s is damaged: it is in quarantine now, see dueq quarantine", harmless(task_id))
+        return True
+
+    # -- the second look
+
+    def _look_again(self) -> Iterator[float]:
+        yield from self._clear_changed()
+        queues = self._queues = set(self._store.queues())
+        if self._suspects or self._void:
+            unlisted = {suspect.queue for suspect in self._suspects.values()} - queues
+            self._list(unlisted)  # first: if a key of theirs is of another type, it is found by their names
+            marked = {mark: task_id for task_id, suspect in self._suspects.items() for mark in suspect.marks}
+            for found in places.pages(self._namespace, sorted(queues | unlisted)):
+                for page in found:
+                    for task_id in page.ids:
+                        self._suspects.pop(marked.get(page.place + task_id, ""), None)
+                self._forget_met(found)
+                yield 0.0
+            yield from self._mend()
+            self._forget_notes()
+
+    def _clear_changed(self) -> Iterator[float]:
+        """Whatever has happened to a record since: it was not lost."""
+        for ids in _chunks(list(self._suspects), _READ):
+            for task_id, raw in self._raws(ids).items():
+                if raw is None or hash(raw) != self._suspects[task_id].hash:
+                    del self._suspects[task_id]
+            yield 0.0
+
+    def _mend(self) -> Iterator[float]:
+        for ids in _chunks(list(self._suspects), _MENDED):
+            for task_id, raw in self._raws(ids).items():
+                suspect = self._suspects.pop(task_id)
+                if raw is not None and hash(raw) == suspect.hash and self._put_back(task_id, raw):
+                    self._repaired(
+                        suspect.kind,
+                        f"task {task_id} of queue {suspect.queue} is {suspect.kind} by its record, but was in no such "
+                        f"place: put back",
+                    )
+            yield 0.0
+
+    def _put_back(self, task_id: str, raw: bytes) -> bool:
+        try:
+            return self._store.mend(task_id, raw)
+        except ResponseError as error:
+            record = readable_record(task_id, raw)
+            if record is None or not is_of_type(error) or not (names := put_place_apart(self._namespace, record)):
+                raise
+            self._tell_of_keys(names)
+        return self._store.mend(task_id, raw)
+
+    def _list(self, queues: Iterable[str]) -> None:
+        """Queues that have tasks, and are not on the list of queues: no dispatcher would look at them."""
+        for queue in queues:
+            if self._client.sadd(self._keys.plain("queues"), queue):
+                self._repaired("queue", f"queue {queue} has tasks, but was not listed: it is now")
+            self._queues.add(queue)
+
+    def _raws(self, ids: Sequence[str]) -> Mapping[str, bytes | None]:
+        pipe: Any = self._client.pipeline(transaction=False)
+        for task_id in ids:
+            pipe.hget(self._keys.record(task_id), task_id)
+        return dict(zip(ids, pipe.execute(), strict=True))
+
+    def _mend_queues(self) -> Iterator[float]:
+        for busy, heads in mended(self._namespace, self._store.queues()):
+            for queue in busy:
+                self._repaired("busy", f"queue {queue} has tasks ready, but was not said to: it is now")
+            for queue in heads:
+                self._repaired("head", f"it was not known when the first task of queue {queue} is due: it is now")
+            yield 0.0
+
+    # -- void entries of ready lists
+
+    def _notes_of_void_entries(self) -> dict[str, int]:
+        key = self._keys.plain("revoked")
+        count: Any = self._client.hlen(key)
+        if not 0 < count <= _VOID:
+            return {}
+        notes: Any = self._client.hgetall(key)
+        return {task_id.decode(errors=LENIENT): number(count) for task_id, count in notes.items()}
+
+    def _forget_met(self, found: Iterable[places.Page]) -> None:
+        if self._void:
+            for task_id in places.entries(found):
+                self._void.pop(task_id, None)
+
+    def _forget_notes(self) -> None:
+        for _ in range(self._store.forget_revoked(self._void) if self._void else 0):
+            self._repaired("revoked", "an entry of a ready list was noted to be void, but there was none")
+        self._void = {}
+
+    # -- calls kept for after a run
+
+    def _kept_for_later(self) -> Iterator[float]:
+        """Those whose task is gone become tasks. There are few: one at most for each that runs or waits for a retry."""
+        key = self._keys.plain("again")
+        count: Any = self._client.hlen(key)
+        raws: Any = self._client.hkeys(key) if 0 < count <= _VOID else []
+        for ids in _chunks([raw.decode(errors=LENIENT) for raw in raws], _READ):
+            for task_id, raw in self._raws(ids).items():
+                if raw is None and self._store.mend_again(task_id):
+                    self._repaired("scheduled", f"task {task_id} was to run again after a run, but was gone: scheduled")
+            yield 0.0
+
+    def _repaired(self, kind: Repair, text: str) -> None:
+        self.repairs += 1
+        self._telemetry.repaired(kind)
+        log.warning("%s", text)
+
+
+def _chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (ids[at : at + size] for at in range(0, len(ids), size))

@@ -1,0 +1,39 @@
+"""Several chores of one process, each done when its time has come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..process.statuses import STOPPED
+from ..process.stop import Stop
+from ..telemetry.recorder import Telemetry
+
+
+class Chore(Protocol):
+    """One of them."""
+
+    def run_once(self) -> float:
+        """Take a step, a short one, not to hold up the others; returns in how many seconds to take the next."""
+
+
+class Chores:
+    """Sleeps until the next step of one of its chores. A request to ``stop`` ends it after the step under way."""
+
+    def __init__(self, chores: Sequence[Chore], telemetry: Telemetry, stop: Stop) -> None:
+        self._due = dict.fromkeys(chores, 0.0)  # in monotonic seconds
+        self._telemetry, self._stop = telemetry, stop
+
+    def run(self) -> int:
+        """Do them until stopped; returns the exit status."""
+        while not self._stop.requested:
+            chore = min(self._due, key=lambda one: self._due[one])
+            early = self._due[chore] - time.monotonic()
+            if early > 0:
+                self._telemetry.turn(early)
+                self._stop.sleep(early)
+                continue
+            seconds = chore.run_once()
+            self._due[chore] = time.monotonic() + seconds
+        return STOPPED

@@ -1,0 +1,63 @@
+"""Wakes whoever sleeps over work that is overdue, since the one who was rung for it may be gone.
+
+A ring wakes one sleeper, who then keeps watch for all: a dispatcher sleeps until the next task is due, the others may
+sleep on. If it dies, its supervisor starts another, that looks at once. If its whole host vanishes, nobody does; the
+others would sleep until their safety net, longer than it should take to take over from a host.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ..client.connection import TRANSIENT
+from ..client.transactions import Transactions
+from ..client.trouble import Trouble
+from ..clock import US, now_us
+from ..namespace import Namespace
+from ..schema.wakeups import ring_dispatcher
+from ..telemetry.recorder import Telemetry
+
+log = logging.getLogger("dueq.reaper")
+
+_SLACK_S = 5.0  # what the contract allows on top of a lease until a host that vanished is taken over
+_MARGIN_S = 0.5  # for the look itself, and for whoever is woken by it
+_LATE_S = 1.0  # so late is nothing that a dispatcher lets wait unless it is very busy
+_FAR_US = 600 * US
+
+
+class Waker:
+    """Looks a little less than once a lease, at the queues that have work."""
+
+    def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float) -> None:
+        self._namespace, self._telemetry = namespace, telemetry
+        self._transactions = Transactions(namespace.client)
+        late = min(lease / 4, _LATE_S) + namespace.strategy.resolution
+        self._late_us = round(late * US)
+        self._every = lease + _SLACK_S - late - _MARGIN_S  # as seldom as will do: looks cost commands
+        self._overdue: list[int] = []  # what was overdue at the last look
+        self._trouble = Trouble(log, telemetry)
+
+    def run_once(self) -> float:
+        """Look once; returns how many seconds to sleep."""
+        self._telemetry.turn()
+        try:
+            self._look()
+        except TRANSIENT as error:
+            return self._trouble.suffered(error)
+        self._trouble.passed()
+        return self._every
+
+    def _look(self) -> None:
+        space, keys = self._namespace, self._namespace.keys
+        ready, due = space.store.oldest_ready(), space.strategy.earliest(space.store.queues)
+        if not ready and all(at > now_us() + _FAR_US for at in due):
+            return  # however wrong this host's clock may be: it need not be asked what time it is
+        since_us = space.store.time_us() - self._late_us
+        overdue = [at for at in due if at < since_us]
+        if overdue:
+            if set(overdue) & set(self._overdue):  # else it is only a backlog that is being worked off
+                log.warning("tasks are overdue and no dispatcher moves them: woke one; is one running?")
+            self._transactions.trip(ring_dispatcher(keys))
+        self._overdue = overdue
+        # no word about it: most often all workers are busy, and then this wakes nobody
+        space.store.ring_on([queue for queue, ready_us in ready.items() if ready_us < since_us])

@@ -1,0 +1,1 @@
+"""What every process of dueq owes its operating system."""

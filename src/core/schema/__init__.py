@@ -1,0 +1,1 @@
+"""How tasks lie in Redis: keys, records and scripts, Python and Lua side by side."""

@@ -1,0 +1,40 @@
+"""What lies in a namespace, and whether this version of dueq can read it.
+
+``meta`` names the format of its records and the record features in use (a sorted comma list). A newer dueq may use a
+format or a feature that this version lacks: then this version must not write there, be it as producer or as engine.
+The scripts' own check stands in schema/records.lua.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import NamespaceTooNew
+
+FORMAT = "1"
+"""The format in which this version writes records."""
+
+FEATURES: frozenset[str] = frozenset()
+"""The record features that this version knows."""
+
+
+def listed(features: Iterable[str]) -> str:
+    """``features`` as ``meta`` has them."""
+    return ",".join(sorted(features))
+
+
+def require_known(namespace: str, format_: str, features: str) -> None:
+    """Raise NamespaceTooNew unless this version knows the format and every feature; empty is what every version knows.
+
+    A namespace without either was written by an older dueq.
+    """
+    if format_ not in ("", FORMAT):
+        raise NamespaceTooNew(
+            f"namespace {namespace!r} has records of format {format_}, and this dueq knows format {FORMAT} only: a "
+            f"newer dueq wrote them; upgrade dueq here before it uses this namespace"
+        )
+    if unknown := [name for name in features.split(",") if name and name not in FEATURES]:
+        raise NamespaceTooNew(
+            f"namespace {namespace!r} uses {', '.join(unknown)}, which this dueq does not know: a newer dueq wrote it; "
+            f"upgrade dueq here before it uses this namespace"
+        )

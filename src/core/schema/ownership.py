@@ -1,0 +1,218 @@
+"""Which strategy keeps a namespace: asked before every step that touches the index, and told in clear words.
+
+The hash ``meta`` has these fields, written in one step:
+
+- ``strategy``, and ``store``: which kind of store its index needs, ``scripted`` or ``transactional``
+- ``by``: who chose the strategy, an ``engine`` or a ``producer``. A producer knows no better than a default, so what it
+  chose yields to the first engine that asks for another; what an engine chose does not. A namespace without the field
+  counts as an engine's: an older dueq wrote it, and engines fill in what is missing when they start.
+- ``format``, ``features``: see format.py.
+
+While a migration is under way there is also ``from``: the strategy whose index still holds tasks (and ``migrator``, the
+process that moves them, and ``moved``, its sign of life, see migration.py). New tasks go to the new index at once. What
+takes tasks out of an index, or must know where a task is (dispatch, taking, cancel, reschedule), has to wait until the
+migration is over. During a yield, ``by`` says ``producer`` until it is over. The scripts' own check stands in
+schema/records.lua.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..client.protocol import SHOWN, Command
+from ..config import NAME
+from ..errors import (
+    DueqError,
+    NamespaceDamaged,
+    NamespaceMigrating,
+    NamespaceTooNew,
+    StrategyMismatch,
+    StrategyYields,
+    YieldUnderWay,
+)
+from .format import FEATURES, FORMAT, listed, require_known
+from .keys import Keys
+
+By = Literal["producer", "engine"]
+"""Who chose a namespace's strategy."""
+
+_LIST = re.compile(rf"(?:{NAME.pattern}(?:,{NAME.pattern})*)?")
+_WRITTEN = {
+    "strategy": NAME,
+    "from": NAME,
+    "by": re.compile("producer|engine"),
+    "format": re.compile(r"[1-9][0-9]{0,8}"),
+    "features": _LIST,
+    "store": NAME,
+}
+"""What some dueq may have written into each field."""
+
+FIELDS = tuple(_WRITTEN)
+
+
+def damaged(values: Mapping[str, bytes | None]) -> list[str]:
+    """The fields of ``meta`` that hold what no dueq writes; none of a newer format, which this version cannot judge."""
+    texts = {name: raw.decode(errors=SHOWN) for name, raw in values.items() if raw is not None}
+    format_ = texts.get("format", FORMAT)
+    if format_ != FORMAT and _WRITTEN["format"].fullmatch(format_):
+        return []
+    return [name for name, text in texts.items() if not _WRITTEN[name].fullmatch(text)]
+
+
+def damage(keys: Keys, values: Mapping[str, bytes | None]) -> NamespaceDamaged | None:
+    """The error for fields of ``meta``, if one of those that a step goes by is damaged."""
+    names = [name for name in damaged(values) if name != "by"]
+    return (
+        NamespaceDamaged(
+            f"namespace {keys.namespace!r} holds bytes that dueq did not write where its {names[0]} stands in meta "
+            f"({values[names[0]]!r}): another program writes to keys of this namespace, or one is damaged; an engine "
+            f"that serves it puts them into quarantine within seconds: try again, or look with dueq doctor"
+        )
+        if names
+        else None
+    )
+
+
+def mismatch(namespace: str, kept_by: str, asked: str) -> StrategyMismatch:
+    """The error for a namespace that another strategy keeps."""
+    return StrategyMismatch(
+        f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: run with --strategy {kept_by}, take "
+        f"another --namespace, or move its tasks with dueq migrate --to {asked} --namespace {namespace}"
+    )
+
+
+def yields(namespace: str, kept_by: str, asked: str) -> StrategyYields:
+    """The error for a namespace that another strategy keeps, which a producer chose."""
+    return StrategyYields(
+        f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: a producer chose it, so an engine "
+        f"takes the namespace over when it is started with --strategy {asked}; without such an engine use {kept_by}"
+    )
+
+
+def migrating(namespace: str, source: str, target: str) -> NamespaceMigrating:
+    """The error for what cannot be done while a migration is under way."""
+    return NamespaceMigrating(
+        f"namespace {namespace!r} is being moved from strategy {source!r} to {target!r}: try again when that is over; "
+        f"if it was cut short, dueq migrate --to {target} --namespace {namespace} goes on with it"
+    )
+
+
+def unfinished(namespace: str, source: str, target: str, asked: str) -> NamespaceMigrating:
+    """The error for a migration to ``asked`` while one to ``target`` is not over."""
+    return NamespaceMigrating(
+        f"namespace {namespace!r} is being moved from strategy {source!r} to {target!r}, and that is not over: finish "
+        f"it first with dueq migrate --to {target} --namespace {namespace}, then move on to {asked!r}"
+    )
+
+
+def taken_over(namespace: str, source: str, target: str) -> NamespaceMigrating:
+    """The error for a process whose migration is not its own any more."""
+    return NamespaceMigrating(
+        f"another process goes on moving namespace {namespace!r} from strategy {source!r} to {target!r}, has finished "
+        f"that, or has purged the namespace: look with dueq status --namespace {namespace}"
+    )
+
+
+def other_store(namespace: str, kept: str, ours: str) -> NamespaceTooNew:
+    """The error for a namespace whose strategy another dueq runs with another kind of store."""
+    return NamespaceTooNew(
+        f"namespace {namespace!r} is kept with the {kept} store, and this dueq keeps that strategy with the {ours} "
+        f"one: a newer dueq wrote it; upgrade dueq here before it uses this namespace"
+    )
+
+
+def question(keys: Keys) -> Command:
+    """The command whose reply ``require`` looks at."""
+    return ("HMGET", keys.plain("meta"), "strategy", "from", "by", "format", "features")
+
+
+def look(client: Any, keys: Keys) -> Any:
+    """The reply to ``question``, with the store behind it, asked now."""
+    return client.execute_command("HMGET", keys.plain("meta"), *FIELDS)
+
+
+def kept_by(reply: Any) -> str | None:
+    """The strategy that keeps the namespace, None if nobody does yet, from the reply to ``question``."""
+    return None if reply[0] is None else str(reply[0].decode(errors=SHOWN))
+
+
+def chosen_by_producer(reply: Any) -> bool:
+    """Whether a producer chose that strategy, so that it yields to an engine's."""
+    return bool(reply[2] == b"producer")
+
+
+def is_engines(reply: Any, strategy: str) -> bool:
+    """Whether an engine keeps the namespace with ``strategy``, with nothing left to do or to fill in."""
+    kept, source, by, *rest = reply
+    ours = kept == strategy.encode() and source is None and by == b"engine" and None not in rest
+    return ours and not damaged(dict(zip(FIELDS, reply, strict=False)))
+
+
+def written(keys: Keys, strategy: str, store: str, by: By) -> list[Command]:
+    """The commands that write who keeps the namespace from now on, to be sent inside MULTI."""
+    meta = keys.plain("meta")
+    return [
+        ("HMSET", meta, "strategy", strategy, "store", store, "by", by, "format", FORMAT),
+        ("HSETNX", meta, "features", listed([])),
+    ]
+
+
+def lua_constants() -> str:
+    """What the scripts' check compares with."""
+    return f"local FORMAT, FEATURES = '{FORMAT}', ',{listed(FEATURES)},'\n"
+
+
+def require(keys: Keys, strategy: str, reply: Any, *, settled: bool = False) -> bool:
+    """Whether nobody keeps the namespace yet; raises StrategyMismatch if another than ``strategy`` does.
+
+    Raises StrategyYields if a producer chose the other one; NamespaceTooNew if this version must not write there;
+    NamespaceDamaged if what stands there is neither. With ``settled``, raises NamespaceMigrating if tasks may still be
+    in the index of another.
+    """
+    try:
+        return _required(keys, strategy, reply, settled=settled)
+    except DueqError as error:
+        raise damage(keys, dict(zip(FIELDS, reply, strict=False))) or error from None
+
+
+def _required(keys: Keys, strategy: str, reply: Any, *, settled: bool) -> bool:
+    kept, source, by, format_, features = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply[:5])
+    require_known(keys.namespace, format_ or "", features or "")
+    if kept is not None and kept != strategy:
+        raise _not_ours(keys, kept, strategy, by)
+    if settled and source is not None:
+        raise _not_yet(keys, source, strategy, by)
+    return kept is None
+
+
+def refusal(keys: Keys, strategy: str, error: Exception) -> Exception:
+    """What a script's error says, if it is one of those above; else the error itself."""
+    _, found, rest = str(error).partition("DUEQMISMATCH ")
+    if found:
+        kept, by = rest.split(" ", 2)[:2]
+        return damage(keys, {"strategy": kept.encode()}) or _not_ours(keys, kept, strategy, by)
+    _, found, rest = str(error).partition("DUEQMIGRATING ")
+    if found:
+        source, by = rest.split(" ", 2)[:2]
+        return damage(keys, {"from": source.encode()}) or _not_yet(keys, source, strategy, by)
+    _, found, rest = str(error).partition("DUEQTOONEW ")
+    if found:
+        format_, features = rest.split(" ", 2)[:2]
+        if wrong := damage(keys, {"format": format_.encode(), "features": features.encode()}):
+            return wrong
+        try:
+            require_known(keys.namespace, format_, features)
+        except NamespaceTooNew as too_new:
+            return too_new
+    return error
+
+
+def _not_ours(keys: Keys, kept: str, strategy: str, by: str | None) -> StrategyMismatch:
+    return (yields if by == "producer" else mismatch)(keys.namespace, kept, strategy)
+
+
+def _not_yet(keys: Keys, source: str, strategy: str, by: str | None) -> NamespaceMigrating:
+    error = migrating(keys.namespace, source, strategy)
+    return YieldUnderWay(*error.args) if by == "producer" else error

@@ -1,0 +1,149 @@
+"""A record to bytes and back, and the name in its call. The layout of a record is drawn in schema/records.lua."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+from ..errors import DueqError, InvalidTask
+
+VERSION = b"1"
+ID = re.compile(r"[!-~]{1,128}")
+
+encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""How everything in a call is written."""
+_CAUSES = {"": "", "r": "retry", "w": "worker_lost", "e": "lease_expired"}
+_LETTERS = {cause: letter for letter, cause in _CAUSES.items()}
+
+_NAME, _NUMBER = rb"([A-Za-z0-9_.-]%b)", rb"(\d%b)"
+_HEAD = re.compile(
+    rb"1\|([SHLUD])\|"
+    + rb"\|".join([_NUMBER % b"+", _NAME % b"+", *[_NUMBER % b"+"] * 3, rb"([rwe]?)", *[_NUMBER % b"{0,180}"] * 2])
+    + rb"\|"
+    + _NAME % b"*"
+    + rb"\|"
+)
+_NEWER = re.compile(rb"(?!0|1\|)\d{1,2}\|")
+_LONGEST = 180
+"""No queue, due time and counters of a record take more bytes: the scripts read none that do."""
+_SHOWN = 40
+_CALL = re.compile(rb'\["[^"]*"')
+_COUNT = re.compile(rb"-?\d{1,18}")
+
+
+class Record(NamedTuple):
+    """A task as Redis keeps it. Times are epoch microseconds."""
+
+    id: str
+    state: str  # S scheduled or ready, H held, L leased, U put aside (unclaimed), D dead
+    due_us: int
+    queue: str
+    starts: int
+    retries: int
+    losses: int
+    cause: str  # why it starts again: '', 'retry', 'worker_lost', 'lease_expired'
+    since_us: int  # when its last owner was lost, 0 if that does not apply
+    token: int  # of the last claim, 0 if void
+    worker: str
+    body: bytes
+
+    def started(self) -> Record:
+        """This claim, once its task is started."""
+        return Record(
+            self.id,
+            "L",
+            self.due_us,
+            self.queue,
+            self.starts + 1,
+            self.retries,
+            self.losses,
+            self.cause,
+            self.since_us,
+            self.token,
+            self.worker,
+            self.body,
+        )
+
+
+def decode_record(task_id: str, raw: bytes) -> Record:
+    """The record in ``raw``. Raises DueqError if another version of dueq, or something else, wrote it."""
+    head = _HEAD.match(raw)
+    if head is None or head.end(8) - 3 >= _LONGEST:
+        raise DueqError(
+            f"the record of task {task_id} is unreadable: "
+            + ("a newer dueq wrote it" if is_newer(raw) else f"it is damaged ({raw[:_SHOWN]!r}...)")
+        )
+    state, due, queue, starts, retries, losses, cause, since, token, worker = head.groups()
+    return Record(
+        task_id,
+        state.decode(),
+        int(due),
+        queue.decode(),
+        int(starts),
+        int(retries),
+        int(losses),
+        _CAUSES[cause.decode()],
+        int(since or 0),
+        int(token or 0),
+        worker.decode(),
+        raw[head.end() :],
+    )
+
+
+def is_newer(raw: bytes) -> bool:
+    """Whether a newer dueq wrote this record: it is no damage, and left as it is."""
+    return _NEWER.match(raw) is not None
+
+
+def readable_record(task_id: str, raw: bytes | None) -> Record | None:
+    """The record in ``raw``; None if there is none, or a newer dueq's, or a damaged one: that is left alone."""
+    try:
+        return None if raw is None else decode_record(task_id, raw)
+    except DueqError:
+        return None
+
+
+def encode_record(record: Record) -> bytes:
+    """The bytes that ``decode_record`` reads, the same that the scripts write."""
+    head = (
+        VERSION.decode(),
+        record.state,
+        str(record.due_us),
+        record.queue,
+        str(record.starts),
+        str(record.retries),
+        str(record.losses),
+        _LETTERS[record.cause],
+        str(record.since_us or ""),
+        str(record.token or ""),
+        record.worker,
+    )
+    return "|".join(head).encode() + b"|" + record.body
+
+
+def task_of(body: bytes, errors: str = "surrogateescape") -> str:
+    """The name of the task that ``body`` (see payload.py) calls; of bytes that are no text, surrogates."""
+    return body[2 : body.find(b'"', 2)].decode(errors=errors)
+
+
+def is_call(body: bytes) -> bool:
+    """Whether ``task_of`` finds a name in ``body``: what is no call at all is for a worker to bury."""
+    return _CALL.match(body) is not None
+
+
+def name_in_call(name: str) -> str:
+    """What ``task_of`` finds in a call of the task ``name``: JSON may write it in another way."""
+    return task_of(b"[" + encode_json(name).encode("utf-8", "surrogatepass"))
+
+
+def number(raw: bytes | None) -> int:
+    """A count as Redis keeps it; 0 for none, and for what is no number."""
+    return int(raw) if raw is not None and _COUNT.fullmatch(raw) else 0
+
+
+def check_id(task_id: object) -> str:
+    """Return ``task_id`` if it may name a task. Raises InvalidTask."""
+    if not isinstance(task_id, str) or not ID.fullmatch(task_id):
+        raise InvalidTask(f"{task_id!r} cannot be a task id: use 1 to 128 visible ASCII characters without spaces")
+    return task_id

@@ -1,0 +1,218 @@
+-- The record of a task, as bytes in a shard hash. Shared by every script; the Python side is core/schema/record.py.
+--
+--   1|state|due|queue|starts|retries|losses|cause|since|token|worker|body
+--
+-- state   S scheduled or ready, H held by a worker but not started, L leased (started), U put aside: unclaimed (its worker
+--         did not know its name), D dead letter
+-- due     due_at in microseconds; starts, retries, losses: counters; token: of the last claim, '' once it is void
+-- cause   why the next start is not the first: r retry, w worker lost, e lease expired; since: when that happened
+local FIELDS = '^1|([SHLUD])|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
+local LONGEST = 180 -- no queue, due time and counters of a task take more
+
+-- What one step takes on, so that Redis is held for a millisecond at most (core/schema/bounds.py): so many tasks where each
+-- is taken apart, put together again and rung for; and no more once it has had so many bytes, to which comes one task.
+local STEP_TASKS, STEP_BYTES = 25, 65536
+
+-- Sets of queues that some workers serve, as `meta` names them; false if there are none, nil if that was not read yet.
+local crowds
+
+local function whole(number) return string.format('%.0f', number) end
+
+-- The fields of a record; nil if a newer dueq wrote it, or it is damaged.
+local function parsed(raw)
+  local state, due, queue, starts, retries, losses, cause, since, token, worker, at = string.match(raw, FIELDS)
+  if not state or at - 7 - #token - #worker >= LONGEST then return nil end
+  return {
+    state = state, due = tonumber(due), queue = queue, starts = tonumber(starts), retries = tonumber(retries),
+    losses = tonumber(losses), cause = cause, since = since, token = token, worker = worker,
+    body = string.sub(raw, at),
+  }
+end
+
+local function load(id)
+  local raw = redis.call('HGET', key_record(id), id)
+  if not raw then return nil end
+  return parsed(raw) or { state = '?', raw = raw } -- a newer dueq's, or damaged
+end
+
+local function encode(record)
+  return table.concat({
+    '1', record.state, whole(record.due), record.queue, record.starts, record.retries, record.losses,
+    record.cause, record.since, record.token, record.worker, record.body,
+  }, '|')
+end
+
+-- Taking a record apart and putting it together again is most of what a short step would do, so the steps that every task
+-- goes through look at, and change, only what they must. Of a record that is not what is looked for these return nil.
+
+-- One that is claimed, or was: its state, queue, token and worker.
+local function claim_in(raw) return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%d+|%d+|%a?|%d*|(%d*)|([^|]*)|') end
+
+-- One that waits: when it is due, its queue, and what stands before and after the token and the worker.
+local function waiting(raw)
+  local before, due, queue, after = string.match(raw, '^1|S|((%d+)|([^|]*)|%d+|%d+|%d+|[rwe]?|%d*|)%d*|[^|]*(|.*)$')
+  if before and #before < LONGEST then return tonumber(due), queue, before, after end
+end
+
+-- It, held by `worker` under `token`.
+local function claimed(before, token, worker, after) return '1|H|' .. before .. token .. '|' .. worker .. after end
+
+-- One that is held, as started; and its queue.
+local function begun(raw)
+  local before, queue, starts, after = string.match(raw, '^1|H|(%d+|([^|]*)|)(%d+)(|%d+|%d+|%a?|%d*|%d*|.*)$')
+  if before then return '1|L|' .. before .. starts + 1 .. after, queue end
+end
+
+-- The record of a new task, encoded.
+local function fresh(due, queue, body) return '1|S|' .. due .. '|' .. queue .. '|0|0|0|||||' .. body end
+
+local function save(id, record)
+  local raw = encode(record)
+  redis.call('HSET', key_record(id), id, raw)
+  return raw
+end
+
+-- Up to `most` of the first `all` members of a zset, of which there is one at least: beginning elsewhere each time.
+local function some_of(key, all, most)
+  local first = now % all
+  local names = redis.call('ZRANGE', key, first, math.min(first + most, all) - 1)
+  if #names < most and first > 0 then
+    for _, name in ipairs(redis.call('ZRANGE', key, 0, math.min(first, most - #names) - 1)) do names[#names + 1] = name end
+  end
+  return names
+end
+
+local function erase(id) redis.call('HDEL', key_record(id), id) end
+
+-- At maxmemory Redis refuses a script whose first write may take memory, but not one whose first write frees some: what
+-- is running must be able to end, and to stay its owner's until then.
+local function allow_when_full() redis.call('ZREM', key_workers(), '') end
+
+-- Whether what is kept beside the tasks refused the write whose `reply` this is (by redis.pcall); it is to be repeated. If
+-- it was of a wrong type, it is dropped first, or only its `field` that is no number: it must not stop a step half-way.
+local function refused_by(key, reply, field)
+  if type(reply) ~= 'table' or not reply.err then return false end
+  if string.find(reply.err, 'wrong kind', 1, true) then
+    redis.call('DEL', key)
+  elseif field and (string.find(reply.err, 'not an integer', 1, true) or string.find(reply.err, 'overflow', 1, true)) then
+    redis.call('HDEL', key, field)
+  end
+  return true
+end
+
+local function count(what, queue, by)
+  if by <= 0 then return end
+  local key, field = key_stats(), what .. ':' .. queue
+  local reply = redis.pcall('HINCRBY', key, field, by)
+  if refused_by(key, reply, field) then redis.call('HINCRBY', key, field, by) end
+end
+
+-- The error to return if this strategy does not keep the namespace, or a newer dueq does; nil if it may go on, and whether
+-- nobody keeps it yet. With `settled`, also while a migration is under way: tasks may then be in the
+-- index of another. The Python side, and what becomes of these errors, is core/schema/ownership.py. Then, since every step reads
+-- `meta` here: whether tasks were put aside, and the field `also`, if it is given.
+local function refused(settled, also)
+  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features', 'aside', 'crowds', also or 'aside')
+  crowds = kept[7]
+  local by, format, features = kept[3] or '', kept[4] or FORMAT, kept[5] or ''
+  local known = format == FORMAT
+  if features ~= '' then
+    for name in string.gmatch(features, '[^,]+') do
+      known = known and string.find(FEATURES, ',' .. name .. ',', 1, true)
+    end
+  end
+  local why = not known and { 'DUEQTOONEW', format, features }
+    or kept[1] and kept[1] ~= STRATEGY and { 'DUEQMISMATCH', kept[1], by }
+    or settled and kept[2] and { 'DUEQMIGRATING', kept[2], by }
+  if why then -- in words of an error: without spaces and what is not to be seen, which would be damage
+    for at = 2, 3 do why[at] = string.gsub(why[at], '[^!-~]', '?') end
+    return redis.error_reply(table.concat(why, ' ') .. ' ')
+  end
+  return nil, not kept[1], kept[6], kept[8]
+end
+
+-- Note for `dueq explain` what a producer did (see core/schema/journal.py). Call it when a step may write: first, at maxmemory,
+-- goes what frees memory. `at` is the time as text, if there is one already.
+local function note(kind, id, facts, at)
+  local entry = (at or whole(now)) .. '|' .. kind .. '|0|producer|' .. id .. ' ' .. (facts or '')
+  local key = key_journal(id)
+  local length = redis.pcall('LPUSH', key, entry)
+  if refused_by(key, length) then length = redis.call('LPUSH', key, entry) end
+  -- now and then: a thousand are to be there, and a hundred more do not matter
+  if length > 1100 then redis.call('LTRIM', key, 0, 999) end
+end
+
+-- One ring is enough for a dispatcher: whoever wakes up looks at everything that is due.
+local function ring_dispatcher()
+  local rings = redis.pcall('LLEN', key_wake())
+  if rings == 0 or refused_by(key_wake(), rings) then redis.call('LPUSH', key_wake(), '1') end
+end
+
+-- `heads` has, of every queue in the index of a strategy that keeps due times in `timer` zsets, when its first task is due:
+-- a dispatcher looks there, so it must never be later than that. Made anew from what is in the queue's zset; returns it.
+-- If only one task has left that zset, which was due at `gone`, it is still right where another is due no later.
+local function note_head(queue, gone)
+  local first = redis.call('ZRANGE', key_timer(queue), 0, 0, 'WITHSCORES')[2]
+  if not first then
+    redis.call('ZREM', key_heads(), queue)
+  elseif not gone or tonumber(first) > gone then
+    redis.call('ZADD', key_heads(), first, queue)
+  end
+  return first
+end
+
+-- Whether `id`, which was indexed just now, is the first of its queue. Then it is noted when it is `due`.
+local function leads(queue, id, due)
+  if redis.call('ZRANGE', key_timer(queue), 0, 0)[1] ~= id then return false end
+  redis.call('ZADD', key_heads(), due, queue)
+  return true
+end
+
+-- A ready list's entry is void once its task is cancelled or rescheduled; whoever meets it drops it. Counted, since an
+-- id can be used again and have several: without the count a dropped one would look like a task dispatched twice.
+local function revoke(id)
+  local reply = redis.pcall('HINCRBY', key_revoked(), id, 1)
+  if type(reply) == 'table' then redis.call('HSET', key_revoked(), id, 1) end -- what stood there was no number
+end
+
+local function is_revoked(id) return redis.call('HEXISTS', key_revoked(), id) == 1 end
+
+local function drop_revoked(id)
+  local entries = redis.call('HGET', key_revoked(), id) or '' -- rubbish counts as one
+  if entries ~= '1' and #entries < 16 and string.find(entries, '^[1-9]%d*$') then
+    redis.call('HINCRBY', key_revoked(), id, -1)
+  else
+    redis.call('HDEL', key_revoked(), id)
+  end
+end
+
+-- Ring for workers of a queue that is busy already, and for those that serve more queues than they name (crowds.py): never
+-- more than 16 rings wait. `for_set` if it is such a set that is rung for.
+local function ring(queue, rings, for_set)
+  local bell = key_bell(queue)
+  local rung = redis.pcall('LLEN', bell)
+  if refused_by(bell, rung) then rung = redis.call('LLEN', bell) end
+  for _ = rung + 1, math.min(rings, 16) do redis.call('LPUSH', bell, '1') end
+  if for_set then return end
+  if crowds == nil then crowds = redis.call('HGET', key_meta(), 'crowds') end
+  if crowds then
+    for crowd in string.gmatch(crowds, '%w+') do
+      if redis.call('ZSCORE', key_serves(crowd), queue) then ring('*' .. crowd, rings, true) end
+    end
+  end
+end
+
+-- Whatever pushes to a ready list calls this in the same step: the queue is busy, and its workers are rung for. Up to one
+-- ring per new task: a worker that finds more work than it takes rings again.
+local function ring_workers(queue, tasks)
+  if refused_by(key_busy(), redis.pcall('ZADD', key_busy(), 0, queue)) then redis.call('ZADD', key_busy(), 0, queue) end
+  ring(queue, tasks)
+end
+
+local function bury(id, record, reason)
+  record.state, record.token, record.worker, record.since = 'D', '', '', ''
+  save(id, record)
+  redis.call('ZADD', key_dead(record.queue), whole(now), id)
+  local key = key_reasons()
+  if refused_by(key, redis.pcall('HSET', key, id, reason)) then redis.call('HSET', key, id, reason) end
+end

@@ -1,0 +1,1 @@
+"""The store on servers with scripts: a transition is one Lua script."""

@@ -1,0 +1,232 @@
+"""The channels of both stores, and how a worker's step is put into words for ``advance.lua``."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis.exceptions import ConnectionError, NoScriptError
+
+from ...client.connection import BLOCKING_S
+from ...client.listener import OVERDUE_S, Doorbell
+from ...client.protocol import LENIENT
+from ...client.wire import Wire
+from ...process.stop import readable
+from ...schema.record import Record, readable_record
+from ...schema.scripts import Script, Value
+from ..base import Advance, Aside, Channel, Outcome, Store, Woken
+from ..crowds import Crowds, named
+from ..names import KnownNames
+from ..tokens import SeenTokens
+
+_NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
+
+
+class ScriptedChannel(Channel):
+    """One script a step, over a connection of its own, sent at once.
+
+    Asleep, the step is on its way already: Redis is asked to wait for a bell (BLPOP) and, by the same connection, to
+    take tasks. It comes to that as soon as the bell has rung, so that a task that becomes ready is leased in the same
+    moment, and the worker wakes with the task in hand instead of having to ask for it.
+    """
+
+    ahead = 16
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        script: Script,
+        seen: SeenTokens,
+        names: KnownNames,
+        crowds: Crowds,
+        bells: Sequence[str],
+        wakeup_fd: int,
+    ) -> None:
+        self._client: Any = client
+        self._wire, self._script, self._seen, self._bells = Wire(client), script, seen, bells
+        self._names, self._crowds = names, crowds
+        self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
+        self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
+        self._rings = False  # the first answer is that of the bell
+        self._asked: deque[tuple[tuple[Value, ...], Record | None]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._asked)
+
+    def ask(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        lease_us: int,
+        *,
+        want: int = 1,
+        outcome: Outcome | None = None,
+        start: Record | None = None,
+    ) -> None:
+        if want > 0:
+            self._crowds.keep(queues)
+        step = step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
+        self._send(step, start)
+
+    def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
+        if self._crowds.keep(queues, trusted_s=0.0):
+            return "quiet"  # nobody was rung for what is ready by now
+        if not self._script.goes_by_servers_clock:  # what it were told now would be long past when the bell rings
+            if not rung(self._doorbell, seconds):
+                return "quiet"
+            self.ask(worker, queues, lease_us, want=want)
+            return "asked"
+        patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
+        step = step_arguments(worker, queues, lease_us, want, None, None, self._seen.highest, self._names)
+        self._send(step, None, after=patience)
+        if self._wire.readable(patience + OVERDUE_S, *self._wakeup):
+            return "asked"
+        late = not (self._wakeup and readable([*self._wakeup], 0))
+        self.close()
+        if late:
+            raise ConnectionError("Redis has not answered in time: the connection is dead")
+        return "unknown"
+
+    def _send(self, arguments: tuple[Value, ...], start: Record | None, after: int = 0) -> None:
+        """Send a step; with ``after``, it is done once a bell has rung, or after so many seconds."""
+        try:
+            if not (self._asked or self._wire.is_fresh):
+                self._wire.close()  # closed by the other side while a task ran: no reason to fail
+                self._script.load(self._wire)
+            if after:
+                self._wire.send("BLPOP", *self._bells, after)
+                self._rings = True
+            self._script.send(self._wire, arguments)
+        except BaseException:
+            self.close()
+            raise
+        self._asked.append((arguments, start))
+
+    def answer(self) -> Advance:
+        arguments, start = self._asked.popleft()
+        try:
+            if self._rings:
+                self._rings = False
+                self._wire.receive()
+            reply = self._script.receive(self._wire)
+        except NoScriptError:
+            if self._asked:
+                self.close()  # of those behind it, some may have been done: the order is lost
+                raise
+            reply = self._script(*arguments)
+        except BaseException:
+            self.close()
+            raise
+        if misses_names(reply):
+            publish(self._client, self._names, self._bells)
+        return advanced(reply, start, self._seen)
+
+    def close(self) -> None:
+        self._asked.clear()
+        self._rings = False
+        self._wire.close()
+        self._doorbell.close()
+
+
+class PromptChannel(Channel):
+    """Does each step as soon as it is asked for."""
+
+    ahead = 0
+
+    def __init__(self, store: Store, client: redis.Redis, bells: Sequence[str], wakeup_fd: int) -> None:
+        self._store, self._steps = store, deque[Advance]()
+        self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._steps)
+
+    def ask(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        lease_us: int,
+        *,
+        want: int = 1,
+        outcome: Outcome | None = None,
+        start: Record | None = None,
+    ) -> None:
+        self._steps.append(self._store.advance(worker, queues, lease_us, want=want, outcome=outcome, start=start))
+
+    def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
+        if not rung(self._doorbell, seconds):
+            return "quiet"
+        self.ask(worker, queues, lease_us, want=want)
+        return "asked"
+
+    def answer(self) -> Advance:
+        return self._steps.popleft()
+
+    def close(self) -> None:
+        self._steps.clear()
+        self._doorbell.close()
+
+
+def rung(doorbell: Doorbell, seconds: float) -> bool:
+    """Whether the bell rings within ``seconds``. If not, hang up: an open request would swallow a ring while the worker
+    is busy with what it finds now."""
+    if doorbell.wait(seconds):
+        return True
+    doorbell.hang_up()
+    return False
+
+
+def step_arguments(
+    worker: str,
+    queues: Sequence[str],
+    lease_us: int,
+    want: int,
+    outcome: Outcome | None,
+    start: Record | None,
+    highest: int,
+    names: KnownNames,
+) -> tuple[Value, ...]:
+    """The arguments of ``advance.lua``; ``highest`` is the highest token that this process has seen."""
+    settle = _NOTHING_TO_SETTLE
+    if outcome is not None:
+        argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason
+        settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
+    if start is None:
+        return (worker, lease_us, want, *settle, "", "", highest, names.field, *named(queues))
+    return (worker, lease_us, want, *settle, start.id, start.token, highest, names.field, *named(queues))
+
+
+def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Advance:
+    """What ``advance.lua`` replied; ``started`` is the held claim that was to be started, as it is if it was."""
+    now, settled, dropped, start, holding, forgot, *claims = reply
+    found = [readable_record(task_id.decode(errors=LENIENT), raw) for task_id, raw in claims]
+    if not start:
+        started = None
+    elif started is None:
+        started = found.pop(0)
+    records = [record for record in found if record is not None]
+    seen.saw([started, *records] if started is not None else records)
+    queues = [item.decode(errors=LENIENT) for item in dropped if isinstance(item, bytes)]
+    aside = [
+        Aside(*(part.decode("utf-8", "surrogateescape") for part in item)) for item in dropped if isinstance(item, list)
+    ]
+    return Advance(int(now), settled.decode(errors=LENIENT), queues, started, records, holding, bool(forgot), aside)
+
+
+def misses_names(reply: list[Any]) -> bool:
+    """Whether ``advance.lua`` took nothing, since Redis does not have the names that the worker knows (any more)."""
+    return 0 in reply[2]
+
+
+def publish(client: Any, names: KnownNames, bells: Sequence[str]) -> None:
+    """Tell Redis the names that are known; then ``bells`` ring, since a step without them may have been rung for."""
+    pipe = client.pipeline(transaction=False)
+    for command in names.publish():
+        pipe.execute_command(*command)
+    for bell in bells:
+        pipe.lpush(bell, "1").ltrim(bell, 0, 15)
+    pipe.execute()

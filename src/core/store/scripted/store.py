@@ -1,0 +1,236 @@
+"""The store with Lua scripts: one script, so one round trip and one atomic step, per transition."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import redis
+
+from ...client import partly
+from ...client.protocol import LENIENT
+from ...clock import US, Clock
+from ...schema.bounds import MOST_TASKS, steps
+from ...schema.keys import Keys
+from ...schema.record import Record
+from ...schema.scripts import Script, Scripts, Value
+from ..base import ALIVE_S, Advance, Channel, Lost, NewTask, Outcome, Reaped, Scheduled, existing
+from ..crowds import Crowd, Crowds
+from ..reading import KeyedStore
+from ..tokens import SeenTokens
+from .channel import ScriptedChannel, advanced, misses_names, publish, step_arguments
+
+_TRIP = 1000  # tasks scheduled in one round trip
+_GIVEN_BACK = 50  # claims that one step releases: each is put together anew, and rung for
+_CAUSES = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
+
+
+class ScriptedStore(KeyedStore):
+    """See ``Store``; the guarantees of each step stand at the head of its .lua file."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, scripts: Scripts, clock: Clock) -> None:
+        super().__init__(client, keys, clock)
+        self._seen = SeenTokens()
+
+        def load(name: str) -> Script:
+            return scripts.load(__package__, name)
+
+        self._schedule, self._cancel, self._reschedule = load("schedule"), load("cancel"), load("reschedule")
+        self._advance, self._extend, self._release = load("advance"), load("extend"), load("release")
+        self._give_back, self._reap = load("give_back"), load("reap")
+        self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
+        self._alive = load("alive")
+        self._crowds = Crowds(client, keys, load("keep_crowd"))
+        self._mend_queues, self._ring_on = load("mend_queues"), load("ring_on")
+        self._again, self._forget_again, self._mend_again = load("again"), load("forget_again"), load("mend_again")
+        self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
+
+    def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
+        results: list[Scheduled] = []
+        try:
+            for trip in range(0, len(tasks), _TRIP):
+                self._schedule_trip(tasks[trip : trip + _TRIP], results)
+        except Exception as error:
+            partly.note(error, results)
+            raise
+        return results
+
+    def _schedule_trip(self, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
+        if len(tasks) == 1:
+            batches, replies = [tasks], [self._schedule(*self._batch(tasks))]
+        else:
+            batches = [*steps(tasks, lambda task: len(task.body))]
+            replies = self._schedule.many(map(self._batch, batches))
+        for at, (batch, reply) in enumerate(zip(batches, replies, strict=True)):
+            try:
+                self._schedule_rest(batch, reply, results)
+            except Exception as error:
+                # the batches after it were sent, too, and Redis may have answered them otherwise
+                partly.note(error, results, doubtful=any(repr(later) != repr(error) for later in replies[at + 1 :]))
+                raise
+
+    def _schedule_rest(self, batch: Sequence[NewTask], reply: Any, results: list[Scheduled]) -> None:
+        """What came of ``batch``, and of those of it that one step could not look at: large tasks have their ids."""
+        left = batch
+        while True:
+            if isinstance(reply, Exception):
+                raise reply
+            results += _scheduled(reply)
+            left = left[len(reply) - 1 :]
+            if not left:
+                return
+            reply = self._schedule(*self._batch(left))
+
+    def _batch(self, tasks: Sequence[NewTask]) -> list[Value]:
+        arguments: list[Value] = []
+        for task in tasks:
+            arguments += (task.id, f"+{task.due}" if task.relative else task.due, task.queue, task.body)
+        return arguments
+
+    def again(self, task: NewTask, token: int) -> int | None:
+        due = f"+{task.due}" if task.relative else task.due
+        return int(self._again(task.id, token, due, task.queue, task.body) or 0) or None
+
+    def forget_again(self, task_id: str, token: int) -> bool:
+        return bool(self._forget_again(task_id, token))
+
+    def mend_again(self, task_id: str) -> bool:
+        return bool(self._mend_again(task_id))
+
+    def cancel(self, task_id: str) -> bool:
+        return bool(self._cancel(task_id))
+
+    def reschedule(self, task_id: str, due: int, *, relative: bool = False) -> int | None:
+        reply = self._reschedule(task_id, f"+{due}" if relative else due)
+        return int(reply[1]) if reply[0] else None
+
+    def advance(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        lease_us: int,
+        *,
+        want: int = 1,
+        outcome: Outcome | None = None,
+        start: Record | None = None,
+    ) -> Advance:
+        if want > 0:
+            self._crowds.keep(queues)
+        reply = self._advance(
+            *step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
+        )
+        if misses_names(reply):
+            publish(self._client, self._names, self._bells(queues))
+        return advanced(reply, start.started() if start is not None else None, self._seen)
+
+    def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
+        bells = self._bells(queues)
+        return ScriptedChannel(self._client, self._advance, self._seen, self._names, self._crowds, bells, wakeup_fd)
+
+    def _bells(self, queues: Sequence[str]) -> list[str]:
+        return super()._bells([queues.bell] if isinstance(queues, Crowd) else queues)
+
+    def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
+        return [
+            bool(kept)
+            for some in [*steps(claims, _size)] or [()]
+            for kept in self._extend(worker, lease_us, *_named(some))
+        ]
+
+    def release(self, worker: str, claims: Sequence[Record]) -> int:
+        return sum(int(self._release(worker, *_named(some))) for some in steps(claims, _size, _GIVEN_BACK))
+
+    def give_back(
+        self,
+        worker: str,
+        cause: Literal["worker_lost", "lease_expired", "unstarted"],
+        most_losses: int,
+        since_us: int = 0,
+        how: str = "",
+        begun: Collection[int] = (),
+        running: int | None = None,
+    ) -> list[Lost]:
+        lost: list[Lost] = []
+        remaining = 1
+        while remaining:
+            remaining, *rows = self._give_back(
+                worker, _CAUSES[cause], most_losses, since_us, how, "" if running is None else running, *begun
+            )
+            lost += _lost(rows)
+        return lost
+
+    def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
+        now, next_end, silent, *rows = self._reap(limit, lease_us, most_losses, latest_us)
+        return Reaped(
+            int(now), int(next_end) if next_end else None, [name.decode(errors=LENIENT) for name in silent], _lost(rows)
+        )
+
+    def alive(self, supervisor: str) -> bool:
+        return bool(self._alive(supervisor, round(ALIVE_S * US)))
+
+    def revive(self, task_ids: Sequence[str]) -> int:
+        return _step_by_step(self._revive, task_ids)
+
+    def discard(self, task_ids: Sequence[str]) -> int:
+        return _step_by_step(self._discard, task_ids)
+
+    def mend(self, task_id: str, raw: bytes) -> bool:
+        return bool(self._mend(task_id, raw))
+
+    def mend_queues(self, queues: Sequence[str]) -> list[str]:
+        unmarked: list[str] = []
+        more = 1
+        while more:
+            more, *names = self._mend_queues(*queues)
+            unmarked += [name.decode(errors=LENIENT) for name in names]
+        return unmarked
+
+    def ring_on(self, queues: Sequence[str]) -> None:
+        wanted = set(queues)
+        for names in _hundreds([queue for queue in self.busy() if queue in wanted]):
+            self._ring_on(*names)
+
+    def forget_queue(self, queue: str, scheduled: int) -> bool:
+        return queue not in self.leases() and bool(self._forget_queue(queue, scheduled))
+
+    def forget_revoked(self, counts: Mapping[str, int]) -> int:
+        return sum(
+            int(self._forget_revoked(*(value for task_id in ids for value in (task_id, counts[task_id]))))
+            for ids in _hundreds(list(counts))
+        )
+
+
+def _scheduled(reply: list[Any]) -> Iterator[Scheduled]:
+    """What ``schedule.lua`` replied."""
+    now = int(reply[0])
+    return (Scheduled(now, "" if state == b"new" else existing(state.decode(errors=LENIENT))) for state in reply[1:])
+
+
+def _size(claim: Record) -> int:
+    return len(claim.body)
+
+
+def _named(claims: Sequence[Record]) -> Iterator[Value]:
+    for claim in claims:
+        yield claim.id
+        yield claim.token
+
+
+def _lost(rows: list[Any]) -> list[Lost]:
+    return [
+        Lost(rows[at].decode(errors=LENIENT), rows[at + 1].decode(errors=LENIENT), rows[at + 2].decode(errors=LENIENT))
+        for at in range(0, len(rows), 3)
+    ]
+
+
+def _hundreds(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (items[at : at + MOST_TASKS] for at in range(0, len(items), MOST_TASKS))
+
+
+def _step_by_step(script: Script, task_ids: Sequence[str]) -> int:
+    """How many of the tasks ``script`` changed; a call does as many of them as it can in a short step."""
+    changed = at = 0
+    while at < len(task_ids):
+        done, looked = script(*task_ids[at : at + MOST_TASKS])
+        changed, at = changed + int(done), at + int(looked)
+    return changed

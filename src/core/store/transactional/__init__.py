@@ -1,0 +1,1 @@
+"""The store on servers without scripts: a transition is one transaction."""

@@ -1,0 +1,278 @@
+"""A worker's own step without scripts: settle the last task, take and start the next. See ``transactional`` first.
+
+A worker takes an entry of a ready list into its held list (RPOPLPUSH: one step, nothing is ever in nobody's hands), and
+then claims the task by writing its record. It dies in between: whoever gives back what it held finds the task.
+Four round trips for an ack and the next task: read, settle and take, read, claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import OutOfMemoryError
+
+from ...client.protocol import LENIENT, Command
+from ...client.transactions import Aborted, Session, Transactions
+from ...clock import Clock
+from ...schema import ownership
+from ...schema.bounds import MOST_TASKS
+from ...schema.keys import Keys
+from ...schema.record import Record
+from ...schema.wakeups import ring_dispatcher, ring_workers
+from ..base import Advance, Outcome, Settled
+from ..names import KnownNames
+from ..strategy import TransactionalStrategy
+from ..tokens import SeenTokens
+from ..unclaimed import Unclaimed, question
+from . import settle as settling
+from .claim import Claiming, Claims, Taken
+from .edit import Edit, entry_of
+
+_ROUNDS = 100
+
+
+@dataclass(slots=True)
+class _Step:
+    """One ``advance`` as it goes on."""
+
+    worker: str
+    queues: Sequence[str]
+    lease_us: int
+    want: int
+    outcome: Outcome | None
+    start: Record | None
+    starts_taken: bool
+    now_us: int = 0
+    settled: Settled = ""
+    started: Record | None = None
+    looked_aside: bool = False
+    taken: list[Taken] = field(default_factory=list)
+    claims: Claims = field(default_factory=Claims)
+    forgot: bool = False
+
+
+class Taking:
+    """``Store.advance`` with WATCH/MULTI."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        keys: Keys,
+        index: TransactionalStrategy,
+        clock: Clock,
+        names: KnownNames,
+        unclaimed: Unclaimed,
+    ) -> None:
+        self._transactions, self._keys, self._index, self._clock = transactions, keys, index, clock
+        self._seen = SeenTokens()
+        self._names, self._unclaimed = names, unclaimed
+
+    def advance(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        lease_us: int,
+        want: int,
+        outcome: Outcome | None,
+        start: Record | None,
+    ) -> Advance:
+        """See ``Store.advance``."""
+        step = _Step(worker, queues if want > 0 else (), lease_us, min(want, MOST_TASKS), outcome, start, start is None)
+        self._settle_and_take(step)
+        for left in reversed(range(_ROUNDS)):
+            if step.taken:
+                self._claim(step)
+            if step.claims.records or not step.taken or not left:
+                break
+            step.outcome = step.start = None
+            self._settle_and_take(step)  # all that was taken was void: what is behind it may be a task
+        holding = self._look_around(step)
+        held = list(step.claims.records)
+        started = step.started or (held.pop(0) if held and step.starts_taken else None)
+        self._unclaimed.ring(step.claims.aside)
+        return Advance(
+            step.now_us, step.settled, step.claims.dropped, started, held, holding, step.forgot, step.claims.aside
+        )
+
+    def _settle_and_take(self, step: _Step) -> None:
+        """Settle the outcome and start the held task, or else take entries, in two round trips."""
+        step.taken = []
+
+        def attempt(session: Session) -> None:
+            ended = None if step.outcome is None else step.outcome.claim
+            asked = [claim for claim in (ended, step.start) if claim is not None]
+            raws, ready, kept_again = self._read(session, step, asked)
+            now = step.now_us = self._clock.now_us()
+            edit, again = Edit(self._keys, self._index), None
+            if step.outcome is not None:
+                step.settled, again = settling.settle(
+                    edit, step.worker, step.outcome, raws[step.outcome.claim.id], kept_again, now
+                )
+            if step.start is not None:
+                until = now + step.lease_us
+                step.started = settling.start(edit, step.worker, step.start, raws[step.start.id], until)
+            picks = [] if step.taken else _picks(step.queues, ready, step.want)
+            self._commit(session, step, edit, again, picks, now)
+
+        try:
+            self._transactions.run(attempt)
+        except OutOfMemoryError:
+            edit = Edit(self._keys, self._index)
+            if step.outcome is None or step.outcome.kind != "ack":
+                raise
+            now = self._clock.now_us()
+            settled = settling.ack_when_full(self._transactions, edit, step.worker, step.outcome.claim, now)
+            if settled is None or step.want > 0 or step.start is not None:
+                raise  # asked again, it is known to be settled; but what was to be taken must wait for memory
+            step.settled = settled
+
+    def _read(
+        self, session: Session, step: _Step, asked: Sequence[Record]
+    ) -> tuple[dict[str, Any], list[int], bytes | None]:
+        """The records that are asked for, how long the ready lists are, and what the one that has ended is to do again.
+
+        What was put aside, and this worker knows, is made ready first: it has waited longest. Raises StrategyMismatch.
+        """
+        shards = [self._keys.record(claim.id) for claim in asked]
+        session.watch(*shards)
+        touches_index = bool(step.outcome and step.outcome.kind == "retry")
+        ends: list[Command] = []
+        if step.outcome is not None and not touches_index:
+            ends.append(("HGET", self._keys.plain("again"), step.outcome.claim.id))
+        if touches_index:
+            session.watch(self._keys.plain("meta"))
+        kept, aside, *replies = session.read(
+            [
+                ownership.question(self._keys),
+                question(self._keys),
+                *(("HGET", key, claim.id) for key, claim in zip(shards, asked, strict=True)),
+                *(("LLEN", self._keys.of("ready", queue)) for queue in step.queues),
+                *ends,
+            ]
+        )
+        again = replies.pop() if ends else None
+        if again is not None:  # seldom: only now is it known that it touches the index
+            session.watch(self._keys.plain("meta"))
+            [kept] = session.read([ownership.question(self._keys)])
+        if touches_index or step.queues or again is not None:
+            ownership.require(self._keys, self._index.name, kept, settled=bool(step.queues))
+        if aside is not None and step.queues and not step.looked_aside:
+            step.looked_aside = True
+            self._unclaimed.take_back(step.queues, step.want)
+            return self._read(session, step, asked)
+        return {claim.id: raw for claim, raw in zip(asked, replies, strict=False)}, replies[len(asked) :], again
+
+    def _commit(
+        self, session: Session, step: _Step, edit: Edit, again: Record | None, picks: Sequence[str], now: int
+    ) -> None:
+        workers: Command = ("ZADD", self._keys.plain("workers"), now + step.lease_us, step.worker)
+        if step.started is not None:
+            edit.commands.append(workers)
+        held = self._keys.of("held", step.worker)
+        take: list[Command] = [("RPOPLPUSH", self._keys.of("ready", queue), held) for queue in picks]
+        if take:
+            take.insert(0, workers)  # first, so that the reaper looks after what this worker holds from then on
+        head = [self._index.head(entry_of(again))] if again is not None else []
+        try:
+            done, rest = session.commit([*edit.commands, *head], take)
+        except Aborted as aborted:
+            _note(step, picks, aborted.rest)
+            raise
+        _note(step, picks, rest)
+        if again is not None and self._index.leads(done[-1], entry_of(again)):
+            session.read(ring_dispatcher(self._keys))
+
+    def _claim(self, step: _Step) -> None:
+        """Claim what was taken, in two round trips; in more if it is large."""
+        left: Sequence[Taken] = step.taken
+        while left:
+            left = left[self._claim_first(step, left) :]
+
+    def _claim_first(self, step: _Step, taken: Sequence[Taken]) -> int:
+        """Claim the first of what was ``taken``; returns how many of it that was."""
+
+        def attempt(session: Session) -> Claiming:
+            claiming = Claiming(session, self._keys, self._index, self._names, step.worker)
+            start = step.starts_taken and not step.claims.records
+            mine = claiming.decide(taken, self._clock, step.lease_us, self._seen, start=start)
+            step.now_us = claiming.now_us
+            step.forgot = step.forgot or claiming.forgot
+            if mine:
+                life: Command = ("ZADD", self._keys.plain("workers"), step.now_us + step.lease_us, step.worker)
+                session.commit([*claiming.edit.commands, *([life] if claiming.claims.records else [])])
+            return claiming
+
+        claiming = self._transactions.run(attempt)
+        self._seen.saw(claiming.claims.records)
+        step.claims.records += claiming.claims.records
+        step.claims.dropped += claiming.claims.dropped
+        step.claims.aside += claiming.claims.aside
+        return claiming.decided
+
+    def _look_around(self, step: _Step) -> int:
+        """Wake another worker for what is left, silence the bells of empty lists; returns how many tasks it holds."""
+        held = self._keys.of("held", step.worker)
+        replies = self._transactions.trip(
+            [
+                ("LLEN", held),
+                *(("LLEN", self._keys.of("ready", queue)) for queue in step.queues),
+                *(("ZSCORE", self._keys.plain("busy"), queue) for queue in step.queues),
+            ]
+        )
+        holding, ready, busy = int(replies[0]), replies[1 : len(step.queues) + 1], replies[len(step.queues) + 1 :]
+        rings: list[Command] = []
+        for queue, waiting, mark in zip(step.queues, ready, busy, strict=True):
+            if waiting:
+                # for every queue: the ring that woke this worker may have been for another than it takes from
+                rings += ring_workers(self._keys, queue, 1)
+            elif mark is not None:
+                self._silence(queue)
+        self._transactions.trip(rings)
+        if not holding:
+            self._retire(step.worker)
+        return holding
+
+    def _silence(self, queue: str) -> None:
+        """If nothing is ready, the queue is not busy, and no worker needs waking."""
+
+        def attempt(session: Session) -> None:
+            ready = self._keys.of("ready", queue)
+            session.watch(ready)
+            if not session.read([("LLEN", ready)])[0]:
+                session.commit([("ZREM", self._keys.plain("busy"), queue), ("DEL", self._keys.of("bell", queue))])
+
+        self._tidy(attempt)
+
+    def _retire(self, worker: str) -> None:
+        """A worker that holds nothing is nobody whose silence matters."""
+
+        def attempt(session: Session) -> None:
+            held, workers = self._keys.of("held", worker), self._keys.plain("workers")
+            session.watch(held)
+            holding, life = session.read([("LLEN", held), ("ZSCORE", workers, worker)])
+            if not holding and life is not None:
+                session.commit([("ZREM", workers, worker)])
+
+        self._tidy(attempt)
+
+    def _tidy(self, attempt: Callable[[Session], None]) -> None:
+        with suppress(OutOfMemoryError):  # nothing stands in MULTI then, but nothing depends on this either
+            self._transactions.run(attempt)
+
+
+def _picks(queues: Sequence[str], ready: Sequence[int], want: int) -> list[str]:
+    """The queues to take an entry from, ``want`` of them, the first queues first."""
+    picks: list[str] = []
+    for queue, waiting in zip(queues, ready, strict=True):
+        picks += [queue] * min(waiting, want - len(picks))
+    return picks
+
+
+def _note(step: _Step, picks: Sequence[str], replies: Sequence[Any]) -> None:
+    """Note which of ``picks`` gave an entry; the first reply is that of the ZADD."""
+    for queue, raw in zip(picks, replies[1:], strict=bool(picks)):
+        if raw is not None:
+            step.taken.append(Taken(queue, raw.decode(errors=LENIENT)))

@@ -1,0 +1,98 @@
+"""The writes that end a started claim, or start a held one, without scripts."""
+
+from __future__ import annotations
+
+from ...client.transactions import Transactions
+from ...schema.record import Record, readable_record
+from ..again import decode_again
+from ..base import Outcome, Settled
+from .edit import Edit
+
+_SAFE_LEASE_US = 1_000_000
+
+
+def settle(
+    edit: Edit, worker: str, outcome: Outcome, raw: bytes | None, again: bytes | None, now_us: int
+) -> tuple[Settled, Record | None]:
+    """What becomes of the ``outcome`` that ``worker`` tells; and the task, if it is scheduled again.
+
+    ``raw`` is its record, which is watched, and ``again`` what it asked for after this run.
+    """
+    record = readable_record(outcome.claim.id, raw)
+    refused = refusal(record, outcome.claim, worker)
+    if record is None or refused:
+        return refused, None
+    if record.state == "H":
+        record = record.started()  # it had begun, if it is to be settled; word of that did not get here
+    edit.let_go(record)
+    following = None if outcome.kind == "retry" else decode_again(record.id, again)
+    if outcome.kind == "ack" and following is None:
+        edit.erase(record)
+    elif outcome.kind == "dead":
+        edit.bury_run(record, outcome.reason, now_us, following, token=record.token)
+    if following is not None:
+        follower = edit.follow(following, record.token, now_us)
+        edit.add(follower)
+        return "done", follower
+    if outcome.kind == "retry":
+        due = now_us + outcome.delay_us
+        retried = record._replace(
+            state="S",
+            cause="retry",
+            since_us=0,
+            worker="",
+            retries=record.retries + 1,
+            due_us=due,
+        )
+        edit.save(retried)
+        edit.add(retried)
+        return "done", retried
+    return "done", None
+
+
+def refusal(record: Record | None, claim: Record, worker: str) -> Settled:
+    """Why ``worker`` cannot settle ``claim``, now that its record is ``record``; empty if it can."""
+    if record is None:
+        return "missing"
+    if record.token != claim.token:
+        return "stale"
+    if record.state not in ("L", "H"):
+        return "repeated"
+    return "" if record.worker == worker else "stale"
+
+
+def start(edit: Edit, worker: str, claim: Record, raw: bytes | None, until_us: int) -> Record | None:
+    """Start a claim that ``worker`` holds, leased until ``until_us``; None if it is not this worker's any more."""
+    record = readable_record(claim.id, raw)
+    if record is None or record.state != "H" or (record.token, record.worker) != (claim.token, worker):
+        return None
+    started = record.started()
+    edit.save(started)
+    edit.lease(started, until_us)
+    return started
+
+
+def ack_when_full(transactions: Transactions, edit: Edit, worker: str, claim: Record, now_us: int) -> Settled | None:
+    """An ack at maxmemory, where Redis refuses whatever stands in MULTI, but not commands that only free memory.
+
+    Nobody else touches a claim while its lease lasts, so without a transaction this is safe for as long. None if that
+    is not long enough: then there is no ack before there is memory.
+    """
+    key, lease = edit.keys.record(claim.id), edit.keys.lease(claim.queue, claim.id)
+    raw, end, again = transactions.trip(
+        [
+            ("HGET", key, claim.id),
+            ("ZSCORE", edit.keys.plain("leased"), lease),
+            ("HEXISTS", edit.keys.plain("again"), claim.id),
+        ]
+    )
+    record = readable_record(claim.id, raw)
+    refused = refusal(record, claim, worker)
+    if record is None or refused:
+        return refused
+    if again or end is None or float(end) < now_us + _SAFE_LEASE_US:
+        return None
+    edit.erase(record)  # first: whatever else is left if we die here is cleared away by whoever meets it
+    edit.let_go(record)
+    transactions.trip(edit.commands)
+    return "done"

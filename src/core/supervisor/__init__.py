@@ -1,0 +1,1 @@
+"""Keeps the wanted number of processes of each role alive."""

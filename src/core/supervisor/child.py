@@ -1,0 +1,260 @@
+"""One child process: how it is started, how it is tied to its supervisor's life, and what it says on its way out."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import setproctitle
+from multiprocess import connection
+from multiprocess import process as multiprocess_process
+
+from ..client.connection import Patience
+from ..config import RunOptions, Settings
+from ..errors import DueqError, NamespaceTooNew, ServerRefused, ServerUnavailable, StrategyMismatch
+from ..process import forks
+from ..process.descriptors import read_nothing
+from ..process.lifetime import end_with_parent
+from ..process.room import wants_room
+from ..process.statuses import BOOT_FAILED, DISPLACED, NO_ROOM, STOPPED
+from ..process.stop import Stop
+from ..process.uncaught import log_what_nobody_catches
+from ..telemetry import log_output, logs
+from ..telemetry.counters import Tally
+from ..telemetry.signals import Signals
+from ..telemetry.stacks import StackFile
+from .first_words import FirstWords
+from .leaving import leave
+from .roles import BUILDERS, Duty
+from .spawning import Spawned
+
+log = logging.getLogger("dueq.process")
+
+_FAILED = 1
+
+# These would end a process that has not got so far as to say what it does with them.
+_HELD_BACK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """What is started here gets those signals only once it lets them through: a mask outlasts ``exec``."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a child is told. ``lifeline`` is the end of a pipe whose other end only the supervisor holds."""
+
+    role: str
+    name: str
+    settings: Settings
+    options: RunOptions
+    tally: Tally
+    stacks: StackFile
+    first_words: FirstWords
+    lifeline: Any
+    supervisor_pid: int
+    ignored: frozenset[signal.Signals] = frozenset()
+    """What dueq was started ignoring, and the programs that its tasks start are to ignore, too."""
+
+
+class Child:
+    """A child process, seen from its supervisor."""
+
+    def __init__(
+        self,
+        role: str,
+        name: str,
+        settings: Settings,
+        options: RunOptions,
+        ignored: frozenset[signal.Signals] = frozenset(),
+    ) -> None:
+        """Start it; ``ignored`` is what its programs are to ignore.
+
+        Raises OSError or MemoryError if there is no room for it; nothing is left of it then.
+        """
+        self.role, self.name = role, name
+        with contextlib.ExitStack() as undo:
+            self.tally = undo.enter_context(contextlib.closing(Tally()))
+            self._stacks = undo.enter_context(contextlib.closing(StackFile()))
+            self._first_words = undo.enter_context(contextlib.closing(FirstWords()))
+            theirs, self._lifeline = (undo.enter_context(end) for end in connection.Pipe(duplex=False))
+            shared = (self.tally, self._stacks, self._first_words, theirs)
+            order = Order(role, name, settings, options, *shared, os.getpid(), ignored)
+            self._process = Spawned(main, (order,), f"dueq-{role}", self._first_words)
+            with _held_back():
+                self._process.start()
+            undo.pop_all()
+        self.pid = int(self._process.pid)
+        theirs.close()
+
+    @property
+    def sentinel(self) -> int:
+        """A file descriptor that is readable once the process is gone."""
+        return int(self._process.sentinel)
+
+    def exit_code(self) -> int | None:
+        """None while it lives, else its exit status, or minus the signal that killed it."""
+        code: int | None = self._process.exitcode
+        return code
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the process, if it is there still."""
+        if self._process.exitcode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def stacks(self, *, over: bool = False) -> str:
+        """What its threads were doing at each SIGUSR1 since the last call, as one line; empty if there was none.
+
+        ``over``: it is gone, so that it cannot be writing just now.
+        """
+        return self._stacks.read(over=over)
+
+    def first_words(self) -> str:
+        """What it wrote to stderr before it could log, as one line; empty if that was nothing, or is in the log."""
+        return self._first_words.read()
+
+    def abandon(self) -> None:
+        """Do not wait for it at this program's end, as multiprocess does: it may never end."""
+        multiprocess_process._children.discard(self._process)
+
+    def close(self) -> None:
+        """Give back what the supervisor kept for a process that is gone; its tally is closed by whoever reads it."""
+        self._process.join()
+        self._process.close()
+        self._lifeline.close()
+        self._stacks.close()
+        self._first_words.close()
+
+
+def main(order: Order) -> None:
+    """The main function of every child. It does not return, unless it fails before the log is there."""
+    with order.first_words.over() as written:
+        logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
+        log_output.count_dropped(order.tally.counter("dueq_log_lines_dropped_total").inc)
+        log_what_nobody_catches()
+    if written:
+        log.warning("written to stderr while this %s began: %s", order.role, written)
+    leave(_status(order))
+
+
+def _status(order: Order) -> int:
+    try:
+        return _lived(order)
+    except BaseException as error:
+        if order.tally.state == "booting" and wants_room(error):
+            log.warning("this %s cannot begin: %s", order.role, error)
+            return NO_ROOM
+        log.critical("this %s ends, since nobody caught %s", order.role, type(error).__name__, exc_info=error)
+        return _FAILED
+
+
+def _lived(order: Order) -> int:
+    """Do what the process is for; returns its exit status."""
+    _part_from_terminal()
+    _die_with(order)
+    stop = Stop()
+    signals = Signals(stop, order.stacks, order.ignored)
+    signals.install()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+    setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")
+    forks.on_fork(signals.give_up)
+    forks.on_fork(lambda: setproctitle.setproctitle(f"dueq: child of a task, {order.settings.namespace}"))
+    forks.arm()
+    return _served(order, signals)
+
+
+def _part_from_terminal() -> None:
+    """Ctrl-C and the end of the terminal reach its foreground: tasks, and the programs that they start, are to finish.
+
+    A session of its own, since one that has the terminal, but not its foreground, is stopped when it reads from there.
+    """
+    with contextlib.suppress(PermissionError):  # it leads a group already
+        os.setsid()
+    read_nothing()
+
+
+def _served(order: Order, signals: Signals) -> int:
+    """Do the duty until it ends; returns the exit status."""
+    try:
+        status = _serve(order, signals)
+    except (StrategyMismatch, NamespaceTooNew) as error:
+        log.error("this %s stops: %s", order.role, error)
+        status = DISPLACED
+    except _CannotBegin:
+        return BOOT_FAILED
+    order.tally.state = "draining"  # tells a status of ours from the same one that a task ended its worker with
+    return status
+
+
+def _serve(order: Order, signals: Signals) -> int:
+    """Do the duty until asked to stop; returns the exit status.
+
+    Raises StrategyMismatch as soon as another strategy keeps the namespace, NamespaceTooNew if a newer dueq does,
+    _CannotBegin if there is nothing to do.
+    """
+    try:
+        duty = _begin(order, signals)
+    except (StrategyMismatch, NamespaceTooNew):
+        raise
+    except (Exception, SystemExit) as error:  # an application may well exit where its settings are wrong
+        if wants_room(error):
+            raise
+        # what failed here would fail again: the supervisor stops for this reason
+        log.error("this %s cannot begin: %s", order.role, error, exc_info=not isinstance(error, DueqError))
+        raise _CannotBegin from None
+    if duty is None:
+        return STOPPED
+    logs.share_with_app()
+    signals.settle()
+    gc.collect()
+    gc.freeze()  # what is there by now stays, and looking through all of it again and again costs milliseconds
+    order.tally.turn()
+    order.tally.state = "ready"
+    return duty.run()
+
+
+class _CannotBegin(Exception):
+    """Said in the log already."""
+
+
+def _begin(order: Order, signals: Signals) -> Duty | None:
+    """The child's duty, as soon as Redis can be reached; None if asked to stop before."""
+    patience, stop = Patience(), signals.stop
+    while not stop.requested:
+        try:
+            return BUILDERS[order.role](order.name, order.settings, order.options, order.tally, signals)
+        except (ServerUnavailable, ServerRefused) as error:
+            if patience.failures == 0:
+                log.warning("waiting for Redis: %s", error)
+            seconds = patience.failed()
+            order.tally.turn(seconds)
+            stop.sleep(seconds)
+    return None
+
+
+def _die_with(order: Order) -> None:
+    """See to it that this process does not outlive its supervisor, however that ends."""
+    end_with_parent()
+    threading.Thread(target=_watch, args=(order.lifeline,), name="lifeline", daemon=True).start()
+    if os.getppid() != order.supervisor_pid:  # it died before the lines above took hold
+        os._exit(1)
+
+
+def _watch(lifeline: Any) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,79 @@
+"""When a living process counts as hung: pure rules over what its tally says of its progress.
+
+Being alive is not enough. A task has its hard timeout; the interpreter of a worker that runs one must go on running
+code, or its lease is lost; every loop must come round again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..telemetry.counters import Tally
+
+BOOT_S = 120.0
+"""How long a process may take from its start until it does its duty or waits for Redis: imports, mostly."""
+
+_OVERSLEPT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """Why a process is taken for hung, and which task is to blame."""
+
+    why: str
+    token: int = 0
+    """Of the task that is to blame; 0: none is."""
+
+
+class Watchdog:
+    """Looks at tallies for the supervisor. All times are monotonic seconds."""
+
+    def __init__(self, lease: float, hang_timeout: float) -> None:
+        """``hang_timeout`` is how long a loop may stand still; 0: only hard timeouts of tasks are seen to."""
+        self._silence, self._hang_timeout = lease / 2, hang_timeout
+        self._overslept = min(_OVERSLEPT_S, self._silence / 2)
+        self._asleep_since: float | None = None
+        self._lenient_until = 0.0
+
+    def asleep(self, now: float) -> None:
+        """The supervisor goes to sleep, for a tick at most."""
+        self._asleep_since = now
+
+    def awake(self, now: float) -> None:
+        """It looks around. If it slept much too long, all of the host did, and nobody is to blame."""
+        slept = 0.0 if self._asleep_since is None else now - self._asleep_since
+        if slept > self._overslept:
+            # all clocks of the others are off by as much, and a sign of life takes a moment
+            self._lenient_until = now + max(self._silence, min(slept, self._hang_timeout))
+        self._asleep_since = None
+
+    def hang(self, tally: Tally, started_at: float, now: float) -> Hang | None:
+        """Why the process of ``tally`` is to be ended, None if it is in order."""
+        if tally.damaged:
+            return Hang("something was written over its page of counters, which tell whether it does its work")
+        if now < self._lenient_until:
+            return None
+        token, deadline = tally.token, tally.deadline
+        if token and deadline and now >= deadline:
+            return Hang(f"its task, token {token}, ran past its hard timeout", token)
+        if not self._hang_timeout:
+            return None
+        if token:
+            # Half a lease: in time before it is lost, so that what hangs in one worker does not hang in the next, too,
+            # and the loss is known to be this task's.
+            silent = now - tally.beaten_at
+            if silent > self._silence:
+                return Hang(
+                    f"running its task, token {token}, it gave no sign of life for {silent:.1f} s, half a lease: the "
+                    f"task does not let other threads run, or the process was stopped",
+                    token,
+                )
+            return None
+        if not tally.turn_by:
+            return Hang(f"it had not begun after {BOOT_S:.0f} s") if now > started_at + BOOT_S else None
+        still = now - tally.turn_by
+        return Hang(f"its loop stood still for {still:.1f} s") if still > self._hang_timeout else None
+
+    def next_deadline(self, tally: Tally) -> float | None:
+        """When the task that runs must have ended, if it must."""
+        return max(tally.deadline, self._lenient_until) if tally.token and tally.deadline else None

@@ -1,0 +1,1 @@
+"""What dueq says of itself: metrics, health and logs."""

@@ -1,0 +1,1 @@
+"""What keeps a namespace in order, whichever process sees that it is not."""

@@ -1,0 +1,39 @@
+"""Makes room while Redis refuses what a process needs, since something foreign may stand there (foreign_keys.py)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ..client.safe_text import harmless
+from ..namespace import Namespace
+from .audit_request import ask_for_audit
+from .foreign_keys import put_apart
+from .layout import mended
+
+log = logging.getLogger("dueq.supervisor")
+
+_LOOK_S, _LONGEST_LOOK_S = 5.0, 60.0
+
+
+class Clearing:
+    """A duty of the supervisor's presence: look for such keys while Redis refuses what a child needs."""
+
+    def __init__(self, namespace: Namespace, refused: Callable[[], object]) -> None:
+        """``refused`` says whether it does; any thread may ask it."""
+        self._namespace, self._refused, self._next_s = namespace, refused, _LOOK_S
+
+    def run_once(self) -> float:
+        """Look, if there is reason to; returns in how many seconds to look again."""
+        if not self._refused():
+            self._next_s = _LOOK_S
+            return _LOOK_S
+        found = [name for names in put_apart(self._namespace) for name in names]
+        for name in found:
+            log.error("key %s held what is not dueq's: it is in quarantine now, see dueq quarantine", harmless(name))
+        if found:
+            for _ in mended(self._namespace, self._namespace.store.queues()):
+                pass
+            ask_for_audit(self._namespace)
+        self._next_s = _LOOK_S if found else min(2 * self._next_s, _LONGEST_LOOK_S)  # or it refuses something else
+        return self._next_s

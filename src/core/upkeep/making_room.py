@@ -1,0 +1,80 @@
+"""How a producer gets on where a key of a wrong type, or damage in ``meta``, stood in its way: it asks once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import ResponseError
+
+from ..client import partly
+from ..clock import US
+from ..errors import NamespaceDamaged
+from ..namespace import Namespace
+from ..schema.helper_keys import is_of_type
+from ..schema.record import readable_record
+from ..store.base import NewTask, Scheduled
+from ..store.damaged_meta import put_damage_apart
+from .audit_request import ask_for_audit
+from .foreign_keys import put_apart
+from .layout import mended
+
+R = TypeVar("R")
+
+_JUST_NOW_US = 10 * US
+
+
+def answered(question: Callable[[Namespace], R], namespace: Namespace) -> R:
+    """The answer to ``question``, which may be asked again."""
+    try:
+        return question(namespace)
+    except (ResponseError, NamespaceDamaged) as error:
+        if not _made_room(namespace, error):
+            raise
+    return question(namespace)
+
+
+def scheduled(namespace: Namespace, tasks: Sequence[NewTask]) -> list[Scheduled]:
+    """What comes of scheduling ``tasks``. What was cut short, written but in no place, gets there."""
+    try:
+        return namespace.store.schedule(tasks)
+    except (ResponseError, NamespaceDamaged) as error:
+        if not _made_room(namespace, error):
+            raise
+    now_us = namespace.store.time_us()
+    try:
+        results = namespace.store.schedule(tasks)
+    except Exception as error:
+        partly.note(error, (), doubtful=True)  # what the first attempt has written would be taken for others'
+        raise
+    return [
+        result._replace(existing="")
+        if result.existing == "scheduled" and _was_written_just_now(namespace, task, now_us)
+        else result
+        for task, result in zip(tasks, results, strict=True)
+    ]
+
+
+def _was_written_just_now(namespace: Namespace, task: NewTask, now_us: int) -> bool:
+    """Whether this call for ``task`` was written by the attempt that was refused; then it is in its place, too."""
+    raw: Any = namespace.client.hget(namespace.keys.record(task.id), task.id)
+    record = readable_record(task.id, raw)
+    if record is None or record.state != "S" or record.starts or record.body != task.body:
+        return False
+    asked_us = record.due_us - (task.due if task.relative else 0)
+    if not now_us - _JUST_NOW_US < asked_us <= now_us and (task.relative or record.due_us != task.due):
+        return False
+    namespace.store.mend(task.id, raw)
+    return True
+
+
+def _made_room(namespace: Namespace, error: Exception) -> bool:
+    if isinstance(error, NamespaceDamaged):
+        put_damage_apart(namespace.client, namespace.keys)
+        return True
+    if not is_of_type(error) or not [name for names in put_apart(namespace) for name in names]:
+        return False
+    for _ in mended(namespace, namespace.store.queues()):
+        pass
+    ask_for_audit(namespace)
+    return True

@@ -1,0 +1,163 @@
+"""Moves a namespace from one strategy to another: every scheduled task goes into the new index, from its record.
+
+The first step writes into ``meta`` who keeps the namespace now, and whose index still holds tasks (see ownership.py).
+Until the last step takes the second one away again, nothing leaves either index: the old strategy is refused
+everywhere, and whatever would take tasks out of the new index waits. New tasks go there at once. So the tasks still to
+be moved are, at any time, those that are in the old index and not in the new one. Whoever dies half-way has lost
+nothing, has put nothing in twice, and whoever runs it again does the rest. The old index is forgotten as a whole, at
+the end.
+
+``meta`` also names the process that migrates, and every step of it watches ``meta``: another one can take over from one
+that seems dead, and if that was only slow, its next step is refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from ..client.protocol import SHOWN, Command
+from ..client.transactions import Session, Transactions
+from ..namespace import Namespace
+from ..schema import ownership as keeping
+from ..schema.keys import unique_name
+from ..schema.ownership import By
+from ..schema.record import readable_record
+from ..schema.wakeups import ring_dispatcher
+from ..store import registry
+from ..store.requirements import check
+from ..store.strategy import Entry
+from ..store.transactional.edit import entry_of
+
+_WHILE_IT_LASTS = ("from", "migrator", "moved")  # fields of ``meta``
+_BEAT_S = 1.0
+_SHARDS = 16  # hashes of records read in one round trip
+_LOOKED_UP = 10_000  # tasks looked up in the indexes at a time: a bucket is read whole for it, however many these are
+_BATCH = 100
+
+Told = Callable[[int], None]
+"""Called with how many more steps are done."""
+
+
+def begin(namespace: Namespace, target: str, by: By = "engine") -> Migration | None:
+    """Let the strategy ``target`` keep ``namespace`` from now on; None if it does so already, with nothing to move.
+
+    Goes on with a migration to ``target`` that was cut short. ``by`` is what the namespace says until it is over of who
+    chose the strategy: ``producer`` for one that yields, so that engines wait for it and go on with it (ownership.py).
+    Raises ConfigurationError if there is no such strategy, StrategyUnavailable if the server cannot carry it,
+    NamespaceMigrating if a migration to another one is not over.
+    """
+    check(namespace.client, registry.find(target), namespace.keys)
+    keys, me = namespace.keys, unique_name("migration")
+    meta, store = keys.plain("meta"), registry.find(target).store
+
+    def attempt(session: Session) -> str | None:
+        session.watch(meta)
+        [reply] = session.read([keeping.question(keys)])
+        kept_by, source, *_ = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply)
+        fields = keeping.written(keys, target, store, by)
+        if kept_by is None:
+            session.commit(fields)
+            return None
+        if source is None and kept_by == target:
+            return None
+        if source is not None and kept_by != target:
+            raise keeping.unfinished(keys.namespace, source, kept_by, target)
+        source = source or kept_by
+        state: Command = ("HMSET", meta, "from", source, "migrator", me)
+        session.commit(
+            [*fields, state, *ring_dispatcher(keys)]
+        )  # the old strategy's wake up, one another, and learn of it
+        return source
+
+    source = Transactions(namespace.client).run(attempt)
+    return None if source is None else Migration(namespace, source, target, me)
+
+
+class Migration:
+    """A migration that has begun. ``run`` does all of it; what it raises, ``begin`` and ``run`` can go on from."""
+
+    def __init__(self, namespace: Namespace, source: str, target: str, me: str) -> None:
+        self.source, self.target = source, target
+        self.unreadable = 0
+        """Records, written by a newer dueq or damaged, that are left as they are: whatever they are, not indexed."""
+        self._keys, self._me = namespace.keys, me
+        self._old, self._new = namespace.under(source), namespace.under(target)
+        self._shards = list(self._keys.records())
+        self._transactions = Transactions(namespace.client)
+        self._beaten_at = time.monotonic()
+
+    @property
+    def steps(self) -> int:
+        """How much there is to do: the measure of its progress."""
+        return len(self._shards)
+
+    def run(self, told: Told = lambda _: None) -> int:
+        """Move all that is left to move, and end the migration; returns how many tasks were moved."""
+        return sum(self.moves(told))
+
+    def moves(self, told: Told = lambda _: None) -> Iterator[int]:
+        """The same step by step: each moves some tasks, and yields how many."""
+        self.unreadable = 0
+        while self._old.strategy.recover():  # what dispatchers of the old strategy had in hand becomes ready
+            pass
+        for entries in self._scheduled(told):
+            yield self._move(entries)
+        self._end()
+
+    def _scheduled(self, told: Told) -> Iterator[list[Entry]]:
+        """Every task that waits for its time, or in a ready list."""
+        found: list[Entry] = []
+        for at in range(0, len(self._shards), _SHARDS):
+            some = self._shards[at : at + _SHARDS]
+            for task_id, raw in self._new.store.shards(some).items():
+                record = readable_record(task_id, raw)
+                self.unreadable += record is None
+                if record is not None and record.state == "S":
+                    found.append(entry_of(record))
+            if len(found) >= _LOOKED_UP or at + _SHARDS >= len(self._shards):
+                yield found
+                found = []
+            told(len(some))
+            if time.monotonic() > self._beaten_at + _BEAT_S:
+                self._commit([])
+
+    def _move(self, entries: Sequence[Entry]) -> int:
+        """Add those of ``entries`` that are in the old index, and were not moved before, to the new one.
+
+        Nobody else changes what is found here, neither the records nor where they are: it need not be watched.
+        """
+        elsewhere = set(self._old.strategy.missing(entries))  # ready, or scheduled since the migration began
+        left = self._new.strategy.missing([entry for entry in entries if entry not in elsewhere])
+        for at in range(0, len(left), _BATCH):
+            # with the ring Redis refuses all of it at maxmemory, and not the script alone, which it would run in part
+            self._commit([*ring_dispatcher(self._keys), *self._new.strategy.add(left[at : at + _BATCH])])
+        return len(left)
+
+    def _end(self) -> None:
+        for queue in self._new.store.queues():
+            self._commit([])  # it must not be cleared for one who keeps it again by now
+            self._old.strategy.clear([queue])
+        meta = self._keys.plain("meta")
+        over: list[Command] = [("HSET", meta, "by", "engine"), ("HDEL", meta, *_WHILE_IT_LASTS)]
+        self._commit([*over, *ring_dispatcher(self._keys)])
+
+    def _commit(self, commands: Sequence[Command]) -> None:
+        """Do ``commands`` as one step. Raises NamespaceMigrating, and does nothing, if another process migrates now."""
+
+        def attempt(session: Session) -> None:
+            session.watch(self._keys.plain("meta"))
+            [state] = session.read([("HMGET", self._keys.plain("meta"), "strategy", "from", "migrator")])
+            if state != [name.encode() for name in (self.target, self.source, self._me)]:
+                raise keeping.taken_over(self._keys.namespace, self.source, self.target)
+            session.commit([*self._beat(), *commands])
+
+        self._transactions.run(attempt)
+
+    def _beat(self) -> list[Command]:
+        """The sign of life of a migration that takes its time."""
+        now = time.monotonic()
+        if now < self._beaten_at + _BEAT_S:
+            return []
+        self._beaten_at = now
+        return [("HINCRBY", self._keys.plain("meta"), "moved", 1)]

@@ -1,0 +1,1 @@
+"""What a worker does: claims tasks, runs them, settles them."""

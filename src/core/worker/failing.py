@@ -1,0 +1,90 @@
+"""What becomes of a task that failed. Nothing here raises, whatever its exception and its backoff do.
+
+Both are other people's code, and they are asked when something has gone wrong already: if that could raise, one task
+would end its worker, and after it the next, without ever being buried.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from ..app.application import Task
+from ..app.policy import LONGEST_S, Backoff
+from ..client.safe_text import bounded
+from ..clock import US
+from ..errors import NothingRan, WrongArguments
+from ..schema.record import Record
+from ..store.base import Outcome
+from ..telemetry.logs import about
+
+log = logging.getLogger("dueq.worker")
+
+_REASON_CHARACTERS = 2000
+_DEFAULT_RETRIES = 3  # of a task that is not known here
+_HOPELESS = (WrongArguments, NothingRan)
+"""What another try would meet again."""
+
+
+def outcome_of(claim: Record, name: str, task: Task[..., Any] | None, error: BaseException) -> Outcome:
+    """Another try, or a dead letter: for a ``claim`` of ``task``, None if there is none of that ``name``."""
+    retries = _DEFAULT_RETRIES if task is None else task.retries
+    if issubclass(type(error), _HOPELESS):
+        _say(logging.ERROR, "task %s (%s) cannot run, and is not tried again", claim, error, name)
+        return Outcome(claim, "dead", reason=reason_of(error))
+    if claim.retries >= retries:
+        _say(logging.ERROR, "task %s (%s) failed for good after %d retries", claim, error, name, claim.retries)
+        return Outcome(claim, "dead", reason=reason_of(error))
+    delay = delay_of(claim, name, task)
+    _say(
+        *(logging.WARNING, "task %s (%s) failed, retry %d of %d in %.1f s", claim, error),
+        *(name, claim.retries + 1, retries, delay),
+    )
+    return Outcome(claim, "retry", delay_us=int(delay * US), reason=reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """The error's class and text, for a dead letter."""
+    kind = _class_name(error)
+    try:
+        # its own methods may be overridden in whatever __str__ returns; those of str itself are not
+        text = str.encode(str(error), "utf-8", "backslashreplace").decode()
+    except BaseException as broken:  # noqa: BLE001  # the task's own exception class decides what happens here
+        text = f"(its text raised {_class_name(broken)})"
+    return bounded(
+        f"{kind}: {text}" if text else kind, _REASON_CHARACTERS
+    )  # Redis's readers see no more than the log's
+
+
+def delay_of(claim: Record, name: str, task: Task[..., Any] | None) -> float:
+    """Seconds to wait until the next try: what the task's backoff says, or the default if that is nonsense."""
+    default = Backoff().delay(claim.retries)
+    if task is None:
+        return default
+    try:
+        delay: Any = task.backoff.delay(claim.retries)
+        if isinstance(delay, (int, float)) and math.isfinite(delay) and 0 <= delay <= LONGEST_S:
+            return float(delay)
+        trouble = f"is {delay!r}"[:_REASON_CHARACTERS]
+    except BaseException as broken:  # noqa: BLE001  # other people's code
+        trouble = f"raised {reason_of(broken)}"
+    _say(
+        *(logging.ERROR, "task %s (%s): its backoff's delay(%d) %s, but must be seconds, from 0 to %d", claim, None),
+        *(name, claim.retries, trouble, LONGEST_S),
+    )
+    return default
+
+
+def _class_name(error: BaseException) -> str:
+    # not type(error).__name__: a metaclass has its say in that
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return name
+
+
+def _say(level: int, text: str, claim: Record, error: BaseException | None, *arguments: Any) -> None:
+    try:
+        log.log(level, text, claim.id, *arguments, exc_info=error, extra=about(claim))
+    except BaseException:  # noqa: BLE001  # so do handlers of the application's, and what they ask of the error
+        if error is not None:
+            _say(level, f"{text}: %s", claim, None, *arguments, reason_of(error))

@@ -1,0 +1,93 @@
+"""Keeps a worker's claims in order while a task of its runs: a thread, since the task has the main one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+
+from ..client.connection import TRANSIENT
+from ..clock import US
+from ..errors import NamespaceTooNew, StrategyMismatch
+from ..namespace import Namespace
+from ..schema.record import Record
+from ..telemetry.logs import about
+from .pipeline import Hands
+
+log = logging.getLogger("dueq.worker")
+
+_HOLD_S = 0.05
+"""How long held tasks wait behind a running one before other workers may have them."""
+_REFUSED = (*TRANSIENT, StrategyMismatch, NamespaceTooNew)
+"""What may come of any step; nothing of it may end the thread while a task runs."""
+
+
+class Keeper:
+    """Extends the lease of a task that runs long, and releases the tasks that wait behind it.
+
+    It looks every sixth of the lease, and every 50 ms while anything waits behind a task; only a claim that is still
+    there at the second look is cared for. So the first extension comes within a third of the lease, and a worker that
+    falls silent after that, or before, is noticed by its supervisor (after half a lease) before its lease is lost.
+    """
+
+    def __init__(self, namespace: Namespace, worker: str, lease: float, hands: Hands) -> None:
+        self._store, self._worker, self._lease, self._hands = namespace.store, worker, lease, hands
+        self._period = min(lease / 6, _HOLD_S)
+        self._stopping, self._hurries = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self.running: Record | None = None
+        """The task that runs; set to None by the worker when it has ended."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._hurries.set()
+        self._thread.join()
+
+    def runs(self, claim: Record) -> None:
+        """Told by the worker that this task begins."""
+        self.running = claim
+        if self._hands.loose_ends and not self._hurries.is_set():
+            self._hurries.set()
+
+    def _next_look(self) -> bool:
+        """Sleep until it is time to look again; False if there will be no more."""
+        if self._hurries.wait(self._lease / 6):
+            self._stopping.wait(self._period)
+        return not self._stopping.is_set()
+
+    def _run(self) -> None:
+        seen: Record | None = None
+        extended_at = released_at = 0.0
+        while self._next_look():
+            self._hurries.clear()
+            if self._hands.loose_ends:
+                self._hurries.set()
+            running, now = self.running, time.monotonic()
+            if running is None:
+                seen = None
+                continue
+            if running is not seen:
+                first_s = max(self._period, self._lease / 6)  # until it is extended for the first time
+                seen, extended_at, released_at = running, now + first_s - self._lease / 3, now
+                continue
+            # What fails is tried again at the next look. The worker itself reports that Redis is away, and leaves if
+            # another strategy, or a newer dueq, keeps the namespace by now; until then its task is to stay its own.
+            if now - extended_at >= self._lease / 3 - self._period / 2:
+                with suppress(*_REFUSED):
+                    self._extend(running)
+                    extended_at = now
+            with suppress(*_REFUSED):
+                self._hands.tidy(release=now - released_at >= _HOLD_S)
+
+    def _extend(self, running: Record) -> None:
+        [kept] = self._store.extend(self._worker, [running], int(self._lease * US))
+        if not kept and self.running is running:
+            log.warning(
+                "task %s outlived its lease and was given to another worker; its result will be refused",
+                running.id,
+                extra=about(running),
+            )

@@ -1,0 +1,119 @@
+"""Where a replay happens: a server and namespace of its own, and a directory, all gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from ..admin.housekeeping import purge
+from ..core.client.connection import explained
+from ..core.client.embedded import EmbeddedServer
+from ..core.config import Settings
+from ..core.namespace import Namespace
+from ..core.process.insistence import Insistence
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_S = 0.001  # after a finalizer in which the end was ignored
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A private directory, removed at the end."""
+    name = tempfile.mkdtemp(prefix="dueq-run-")
+    try:
+        yield Path(name)
+    finally:
+        with undisturbed():
+            # a server or child that had to be killed may write while this goes: not worth an error
+            shutil.rmtree(name, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def namespace(redis_url: str | None, strategy: str, directory: Path, purpose: str = "replay") -> Iterator[Namespace]:
+    """A fresh namespace: on a server started for it in ``directory``, or on that at ``redis_url``, purged at the end.
+
+    Its name is ``purpose`` and what nobody can guess. Raises ServerUnavailable, ServerRefused or EmbeddedServerError.
+    """
+    name = f"{purpose}-{secrets.token_hex(6)}"
+    server = None if redis_url else EmbeddedServer(directory / "redis")
+    try:
+        with undisturbed():  # a server that is just starting could not be told to stop
+            url = redis_url or (server.start() if server else "")
+        opened = Namespace.open(Settings(url, name, strategy))
+        try:
+            yield opened
+        finally:
+            if server is None:
+                with explained(url):
+                    purge(opened)
+            opened.close()
+    finally:
+        if server is not None:
+            with undisturbed():
+                server.stop()
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, the first SIGINT, SIGTERM or SIGHUP ends the program as an exception does: with everything cleaned up.
+
+    Those that follow it are ignored: an impatient second Ctrl-C must not cut the cleaning up short. What was ignored
+    already (``nohup``) still is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    told = 0
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if told:
+            return
+        told = number
+        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        insistence.insist(error, frame)
+
+    def again() -> None:
+        nonlocal told
+        number, told = told, 0
+        main = threading.get_ident()
+        threading.Timer(_AGAIN_S, signal.pthread_kill, (main, number)).start()
+
+    insistence = Insistence(again)
+    with _handled(leave), insistence:
+        yield
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, SIGINT, SIGTERM and SIGHUP wait until the end: for what must not be left half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    try:
+        with _handled(lambda number, frame: came.append(number)):
+            yield
+    finally:
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, ``handler`` gets those of the signals that are not ignored."""
+    wanted = [number for number in _ENDING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, handler) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

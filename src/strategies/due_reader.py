@@ -1,0 +1,110 @@
+"""What is due in the timer zsets, read by commands of Redis 2.4; for strategies that decide in the dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.client.protocol import LENIENT, Command
+from ..core.client.transactions import Session
+from ..core.clock import US
+from ..core.schema import ownership
+from ..core.schema.bounds import MOST_TASKS
+from ..core.schema.keys import Keys
+from ..core.store.strategy import Entry
+
+
+@dataclass(slots=True)
+class Due:
+    """Tasks that are due at ``now_us``, the first due first within a queue."""
+
+    now_us: int
+    entries: list[Entry] = field(default_factory=list)
+    nearest_us: int | None = None
+    """When the first task is due that is not among ``entries``; None if there is none."""
+
+    def by_queue(self) -> dict[str, list[Entry]]:
+        """The same, sorted out."""
+        queues: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            queues.setdefault(entry.queue, []).append(entry)
+        return queues
+
+    def note_heads(self, heads: Sequence[Any]) -> None:
+        """What is first in some queues, with its due time, since the ``entries`` were taken out.
+
+        It may have been scheduled after they were read, by somebody who rang nobody, since one of them was due before.
+        """
+        firsts = [int(float(head[1])) for head in heads if head]
+        if self.nearest_us is not None:
+            firsts.append(self.nearest_us)
+        self.nearest_us = min(firsts, default=None)
+
+    def next_in(self) -> float | None:
+        """Seconds until the next is due, 0 if one is due already, None if none is scheduled."""
+        return None if self.nearest_us is None else max(0, self.nearest_us - self.now_us) / US
+
+
+class Turns:
+    """Shares a batch out over queues: what one does not need goes to those after it, and the first one changes."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def shares(self, limit: int, waiting: dict[str, int]) -> dict[str, int]:
+        """How many of its ``waiting`` tasks each queue may have, about ``limit`` in all."""
+        names = sorted(waiting)
+        self._turn += 1
+        at = self._turn % len(names) if names else 0
+        left, shares = limit, {}
+        for turn, name in enumerate(names[at:] + names[:at]):
+            shares[name] = min(waiting[name], -(-left // (len(names) - turn)))
+            left -= shares[name]
+        return shares
+
+
+def bounded(limit: int, queues: int) -> tuple[int, int]:
+    """``limit`` within reason, and how many tasks to look at in each of so many queues."""
+    limit = max(1, min(limit, MOST_TASKS))
+    return limit, max(-(-limit // max(1, queues)), min(limit, MOST_TASKS // max(1, queues)))
+
+
+class DueReader:
+    """Reads what is due. Remembers the names of the queues, so that one round trip is enough."""
+
+    def __init__(self, keys: Keys, strategy: str) -> None:
+        self._keys, self._strategy = keys, strategy
+        self._queues: list[str] = []
+        self._turns = Turns()
+
+    def read(self, session: Session, now_us: int, limit: int) -> Due:
+        """About ``limit`` due tasks at most. Raises StrategyMismatch."""
+        replies = self._ask(session, now_us, limit)
+        while replies is None:  # there are queues that it did not know of
+            replies = self._ask(session, now_us, limit)
+        limit, _ = bounded(limit, len(self._queues))
+        due = Due(now_us)
+        late = dict(zip(self._queues, replies[::2], strict=True))
+        shares = self._turns.shares(limit, {queue: len(rows) // 2 for queue, rows in late.items()})
+        nearest = [int(float(later[1])) for later in replies[1::2] if later]
+        for queue, rows in late.items():
+            entries = [
+                Entry(queue, rows[at].decode(errors=LENIENT), int(float(rows[at + 1]))) for at in range(0, len(rows), 2)
+            ]
+            due.entries += entries[: shares[queue]]
+            nearest += [entry.due_us for entry in entries[shares[queue] :]]
+        due.nearest_us = min(nearest, default=None)
+        return due
+
+    def _ask(self, session: Session, now_us: int, limit: int) -> list[Any] | None:
+        _, most = bounded(limit, len(self._queues))
+        questions: list[Command] = [ownership.question(self._keys), ("SMEMBERS", self._keys.plain("queues"))]
+        for queue in self._queues:
+            key = self._keys.timer(self._strategy, queue)
+            questions.append(("ZRANGEBYSCORE", key, "-inf", now_us, "WITHSCORES", "LIMIT", 0, most + 1))
+            questions.append(("ZRANGEBYSCORE", key, f"({now_us}", "+inf", "WITHSCORES", "LIMIT", 0, 1))
+        kept, names, *replies = session.read(questions)
+        ownership.require(self._keys, self._strategy, kept, settled=True)
+        known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
+        return replies if known == self._queues else None
