@@ -1,4 +1,4 @@
--- dispatch: move due tasks from the timer zsets (see timers.py) to their ready lists, and tell when to come back.
+-- dispatch: move due tasks from the timer zsets (see zset_index.py) to their ready lists, and tell when to come back.
 -- Guarantee: a task is in the timer index or in a ready list, never in both or neither; at most `limit` (and 1000) a
 --   call, shared out over the queues that have any, of which it takes others each time, so that a backlog of some does
 --   not hold up the others. Its cost does not grow with the queues of which nothing is due.

@@ -17,7 +17,7 @@ _TRIAL_S = 1.0
 
 
 class Teller(Protocol):
-    """Who is told whether Redis refuses what a loop needs; ``telemetry.Telemetry`` is one."""
+    """Who is told whether Redis refuses what a loop needs; ``recorder.Telemetry`` is one."""
 
     def refused(self, loop: object, refuses: bool) -> None:
         """Redis refuses what ``loop`` needs, or does so no more."""

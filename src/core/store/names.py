@@ -48,7 +48,7 @@ class KnownNames:
         )
 
     def __contains__(self, name: str) -> bool:
-        """Whether a task that is called so can be run. ``name`` is as it stands in a call (see ``codec.task_of``)."""
+        """Whether a task that is called so can be run. ``name`` is as it stands in a call (see ``record.task_of``)."""
         return name != NEWER and (self._names is None or name in self._names)
 
     def publish(self) -> list[Command]:

@@ -24,7 +24,7 @@ class RestartLimit:
 class RestartBackoff:
     """The delay before a slot's next start: none after a long life, else doubling from 0.1 to 5 seconds.
 
-    With jitter as in ``retry.Backoff``: what died together is not started together.
+    With jitter as in ``policy.Backoff``: what died together is not started together.
     """
 
     FIRST, MOST, LONG_LIFE = 0.1, 5.0, 2.0

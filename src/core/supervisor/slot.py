@@ -16,7 +16,7 @@ Cause = Literal["hung", "recycled", "stopped"]
 
 
 class Process(Protocol):
-    """What the supervisor needs of a child process; ``process.Child`` is one."""
+    """What the supervisor needs of a child process; ``child.Child`` is one."""
 
     role: str
     name: str

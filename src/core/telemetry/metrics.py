@@ -1,6 +1,6 @@
 """Every metric of dueq, defined once: its name, type, help, labels and buckets. Names are part of the contract.
 
-Nothing is counted here: ``tally`` counts in each process, ``exposition`` shows the sums on the supervisor's page,
+Nothing is counted here: ``counters`` counts in each process, ``collector`` shows the sums on the supervisor's page,
 where every metric gets the constant label ``namespace`` as well.
 """
 
