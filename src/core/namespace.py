@@ -60,7 +60,7 @@ class Namespace:
         client = connect(settings.redis_url) if timeout is None else connect(settings.redis_url, timeout=timeout)
         with explained(settings.redis_url, writes=False):
             kept = ownership.look(client, keys)
-            if ownership.damaged(dict(zip(ownership.FIELDS, kept, strict=False))):
+            if ownership.damaged(ownership.named(kept)):
                 put_damage_apart(client, keys)
                 kept = ownership.look(client, keys)
             chosen = settings.strategy or ownership.kept_by(kept) or registry.DEFAULT

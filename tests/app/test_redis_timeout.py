@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import threading
 import time
@@ -13,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.frozen import frozen
 from support.servers import Server, running
 
 from dueq import Dueq
-from dueq.core.client.connection import connect
 from dueq.core.errors import ConfigurationError, ServerRefused, ServerUnavailable
 
 LIMIT_S = 0.1
@@ -28,16 +26,6 @@ NEVER_S = 600.0
 def own_server(server: Server, tmp_path: Path) -> Iterator[str]:
     with running(server, tmp_path) as url:
         yield url
-
-
-@contextmanager
-def frozen(url: str) -> Iterator[None]:
-    info: Any = connect(url).info()
-    os.kill(info["process_id"], signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(info["process_id"], signal.SIGCONT)
 
 
 @contextmanager

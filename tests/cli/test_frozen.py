@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis.exceptions import TimeoutError
+from support.frozen import frozen
 from support.servers import Server, running
 
 from dueq.admin.diagnosis import diagnose
 from dueq.admin.overview import overview
 from dueq.cli import options
-from dueq.core.client.connection import connect
 from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
@@ -33,16 +29,6 @@ _TRIES = 5  # the quickest counts: what a busy machine adds is not the command's
 def own_server(server: Server, tmp_path: Path) -> Iterator[str]:
     with running(server, tmp_path) as url:
         yield url
-
-
-@contextmanager
-def frozen(url: str) -> Iterator[None]:
-    info: Any = connect(url).info()
-    os.kill(info["process_id"], signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(info["process_id"], signal.SIGCONT)
 
 
 def waits_once(command: Callable[[], object]) -> None:

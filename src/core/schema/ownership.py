@@ -18,7 +18,7 @@ schema/records.lua.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ..client.protocol import SHOWN, Command
@@ -50,6 +50,11 @@ _WRITTEN = {
 """What some dueq may have written into each field."""
 
 FIELDS = tuple(_WRITTEN)
+
+
+def named(reply: Sequence[bytes | None]) -> dict[str, bytes | None]:
+    """The reply to ``question`` or ``look`` by the names of its fields."""
+    return dict(zip(FIELDS, reply, strict=False))
 
 
 def damaged(values: Mapping[str, bytes | None]) -> list[str]:
@@ -147,7 +152,7 @@ def is_engines(reply: Any, strategy: str) -> bool:
     """Whether an engine keeps the namespace with ``strategy``, with nothing left to do or to fill in."""
     kept, source, by, *rest = reply
     ours = kept == strategy.encode() and source is None and by == b"engine" and None not in rest
-    return ours and not damaged(dict(zip(FIELDS, reply, strict=False)))
+    return ours and not damaged(named(reply))
 
 
 def written(keys: Keys, strategy: str, store: str, by: By) -> list[Command]:
@@ -174,7 +179,7 @@ def require(keys: Keys, strategy: str, reply: Any, *, settled: bool = False) -> 
     try:
         return _required(keys, strategy, reply, settled=settled)
     except DueqError as error:
-        raise damage(keys, dict(zip(FIELDS, reply, strict=False))) or error from None
+        raise damage(keys, named(reply)) or error from None
 
 
 def _required(keys: Keys, strategy: str, reply: Any, *, settled: bool) -> bool:

@@ -28,10 +28,10 @@ def put_damage_apart(client: redis.Redis, keys: Keys) -> list[str]:
     def attempt(session: Session) -> list[str]:
         session.watch(meta)
         [values] = session.read([("HMGET", meta, *ownership.FIELDS)])
-        found = dict(zip(ownership.FIELDS, values, strict=True))
+        found = ownership.named(values)
         damaged, commands = ownership.damaged(found), list[Command]()
         for name in damaged:
-            commands += [("HDEL", meta, name), *quarantine(keys, "field", "meta", name, found[name], now_us)]
+            commands += [("HDEL", meta, name), *quarantine(keys, "field", "meta", name, found[name] or b"", now_us)]
         session.commit(commands)
         return damaged
 

@@ -1,0 +1,22 @@
+"""A server that stands still: it lets others connect, and says nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dueq.core.client.connection import connect
+
+
+@contextmanager
+def frozen(url: str) -> Iterator[None]:
+    """Inside, the server at ``url``, which is another process of ours, is stopped."""
+    info: Any = connect(url).info()
+    os.kill(info["process_id"], signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(info["process_id"], signal.SIGCONT)
