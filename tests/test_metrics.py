@@ -27,8 +27,8 @@ from dueq.core.clock import US, now_us
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import NewTask
-from dueq.core.telemetry.collector import Board
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.collector import Collector
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.metrics import DEFINITIONS
 
 NOBODY = "redis://127.0.0.1:1"
@@ -40,29 +40,29 @@ STARTED = {"strategy": "lua", "queue": "default", "stage": "started"}
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def board_of(url: str = NOBODY) -> Board:
+def collector_of(url: str = NOBODY) -> Collector:
     tasks = {ODD: "default", "mail": "slow"}
-    return Board(Settings(redis_url=url, namespace="shop"), "lua", ["default", "slow"], tasks)
+    return Collector(Settings(redis_url=url, namespace="shop"), "lua", ["default", "slow"], tasks)
 
 
 @pytest.fixture
-def board() -> Iterator[Board]:
-    board = board_of()
-    yield board
-    board.close()
+def collector() -> Iterator[Collector]:
+    collector = collector_of()
+    yield collector
+    collector.close()
 
 
-def scrape(board: Board) -> Samples:
+def scrape(collector: Collector) -> Samples:
     """Every sample of the page, read back from its text."""
     registry = CollectorRegistry()
-    registry.register(board)
+    registry.register(collector)
     families = parse_text(generate_latest(registry).decode())
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
 
-def collect(board: Board) -> Samples:
+def collect(collector: Collector) -> Samples:
     """The same without the text in between, which takes long to parse."""
-    return {(s.name, frozenset(s.labels.items())): s.value for family in board.collect() for s in family.samples}
+    return {(s.name, frozenset(s.labels.items())): s.value for family in collector.collect() for s in family.samples}
 
 
 def value(samples: Samples, name: str, /, **labels: str) -> float | None:
@@ -83,20 +83,20 @@ def shared_integers(path: Path) -> memoryview[int]:
         return memoryview(mmap.mmap(file.fileno(), 4096)).cast("q")
 
 
-def count_until_killed(tally: Tally, path: Path) -> None:
-    """A child that counts in its tally and, after each step, in a file of its own."""
+def count_until_killed(counters: Counters, path: Path) -> None:
+    """A child that counts in its page and, after each step, in a file of its own."""
     done = shared_integers(path)
-    tally.state = "ready"
-    deliveries, lateness = tally.counter(DELIVERIES, **FIRST), tally.histogram(LATENESS, **STARTED)
+    counters.state = "ready"
+    deliveries, lateness = counters.counter(DELIVERIES, **FIRST), counters.histogram(LATENESS, **STARTED)
     n = 0
     while True:
         n += 1
-        tally.turn()
+        counters.turn()
         deliveries.inc()
         done[0] = n
         lateness.observe(0.25)
         done[1] = n
-        tally.counter(DELIVERIES, strategy="lua", queue=f"q{n % 40}", reason="retry").inc()
+        counters.counter(DELIVERIES, strategy="lua", queue=f"q{n % 40}", reason="retry").inc()
         done[2] = n
 
 
@@ -108,7 +108,7 @@ def counted(samples: Samples) -> list[float]:
     return [first, late, sum(retries)]
 
 
-def test_sigkill_50_times_while_reading(board: Board, tmp_path: Path) -> None:
+def test_sigkill_50_times_while_reading(collector: Collector, tmp_path: Path) -> None:
     forkserver = multiprocess.get_context("forkserver")  # passes the page like spawn, but starts ten times faster
     forkserver.set_forkserver_preload(["pytest", "psutil", "prometheus_client", "dueq.core.telemetry.collector"])
     started_any_way = [multiprocess.get_context("spawn")] * 4 + [forkserver] * 46
@@ -119,22 +119,22 @@ def test_sigkill_50_times_while_reading(board: Board, tmp_path: Path) -> None:
 
     def look() -> Samples:
         nonlocal before
-        now = collect(board)
+        now = collect(collector)
         fallen = [key for key, old in before.items() if "_total" in key[0] or "_seconds_" in key[0] if now[key] < old]
         assert fallen == []
         before = now
         return now
 
     for round_, context in enumerate(started_any_way):
-        tally = Tally()
-        board.adopt(tally, "worker")
+        counters = Counters()
+        collector.adopt(counters, "worker")
         done = shared_integers(tmp_path / str(round_))
-        child = context.Process(target=count_until_killed, args=(tally, tmp_path / str(round_)))
+        child = context.Process(target=count_until_killed, args=(counters, tmp_path / str(round_)))
         child.start()
         try:
             wait_until(lambda done=done: done[2] > 0)  # type: ignore[misc]
-            assert tally.state == "ready"
-            assert abs(time.monotonic() - tally.turn_by) < 10
+            assert counters.state == "ready"
+            assert abs(time.monotonic() - counters.turn_by) < 10
             look()
             time.sleep(chance.random() * 0.01)
             look()
@@ -146,8 +146,8 @@ def test_sigkill_50_times_while_reading(board: Board, tmp_path: Path) -> None:
             # the child records each step after counting it: it may have died in between, so never less, at most 1 more
             assert at_death[k] - done[k] in (0, 1)
         recorded = [round(total) for total in counted(before)]
-        board.retire(tally)
-        board.retire(tally)  # no harm
+        collector.retire(counters)
+        collector.retire(counters)  # no harm
         assert counted(look()) == recorded
         child.close()
         if round_ >= 4:
@@ -158,13 +158,13 @@ def test_sigkill_50_times_while_reading(board: Board, tmp_path: Path) -> None:
     assert len([key for key in before if key[0] == "dueq_processes" and before[key]]) == 0
 
 
-def test_histogram_is_cumulative_and_adds_up(board: Board) -> None:
-    live = Tally()
-    board.adopt(live, "worker")
+def test_histogram_is_cumulative_and_adds_up(collector: Collector) -> None:
+    live = Counters()
+    collector.adopt(live, "worker")
     for seconds in (0.0005, 0.0006, 1.0, 4000.0, -3.0):
         live.histogram(LATENESS, **STARTED).observe(seconds)
-    board.own.histogram(LATENESS, **STARTED).observe(1.0)
-    samples = scrape(board)
+    collector.own.histogram(LATENESS, **STARTED).observe(1.0)
+    samples = scrape(collector)
     bounds = [str(bound) for bound in DEFINITIONS[LATENESS].buckets] + ["+Inf"]
     counts = [value(samples, f"{LATENESS}_bucket", **STARTED, le=bound) for bound in bounds]
     assert counts[0] == 2  # the bound itself, and the negative
@@ -173,15 +173,15 @@ def test_histogram_is_cumulative_and_adds_up(board: Board) -> None:
     assert counts[bounds.index("1.0")] == 5
     assert counts[-1] == value(samples, f"{LATENESS}_count", **STARTED) == 6
     assert value(samples, f"{LATENESS}_sum", **STARTED) == pytest.approx(4002.0011)
-    board.retire(live)
-    after = scrape(board)
+    collector.retire(live)
+    after = scrape(collector)
     assert {k: v for k, v in after.items() if k[0].startswith(LATENESS)} == {
         k: v for k, v in samples.items() if k[0].startswith(LATENESS)
     }
 
 
-def test_what_can_be_foreseen_reads_zero(board: Board) -> None:
-    samples = scrape(board)
+def test_what_can_be_foreseen_reads_zero(collector: Collector) -> None:
+    samples = scrape(collector)
     for queue in ("default", "slow"):
         common = {"strategy": "lua", "queue": queue}
         for cause in ("worker_lost", "lease_expired", "dispatch", "stale_ack"):
@@ -203,15 +203,15 @@ def test_what_can_be_foreseen_reads_zero(board: Board) -> None:
     assert value(samples, "dueq_task_duration_seconds_count", **task_of_its_queue | {"queue": "default"}) is None
 
 
-def test_page_parses_and_odd_labels_survive(board: Board) -> None:
+def test_page_parses_and_odd_labels_survive(collector: Collector) -> None:
     odd = {"strategy": "lua", "queue": "default", "task": ODD}
-    board.own.histogram("dueq_task_duration_seconds", **odd).observe(2)
-    samples = scrape(board)
+    collector.own.histogram("dueq_task_duration_seconds", **odd).observe(2)
+    samples = scrape(collector)
     assert value(samples, "dueq_task_duration_seconds_sum", **odd) == 2
     assert all(("namespace", "shop") in labels for _, labels in samples)
     assert not [name for name, _ in samples if name.endswith("_created")]
     registry = CollectorRegistry()
-    registry.register(board)
+    registry.register(collector)
     text = openmetrics.generate_latest(registry).decode()  # type: ignore[no-untyped-call]
     families = list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
     assert {family.name for family in families} <= {name.removesuffix("_total") for name in DEFINITIONS}
@@ -219,108 +219,108 @@ def test_page_parses_and_odd_labels_survive(board: Board) -> None:
     assert re.findall(r"^dueq\S+", only, re.MULTILINE) == ['dueq_redis_up{namespace="shop"}']
 
 
-def test_processes_are_counted_by_role_and_state(board: Board) -> None:
-    tallies = [Tally() for _ in range(3)]
-    for tally in tallies:
-        board.adopt(tally, "worker")
-    tallies[0].state = "draining"
-    samples = scrape(board)
+def test_processes_are_counted_by_role_and_state(collector: Collector) -> None:
+    pages = [Counters() for _ in range(3)]
+    for counters in pages:
+        collector.adopt(counters, "worker")
+    pages[0].state = "draining"
+    samples = scrape(collector)
     assert value(samples, "dueq_processes", role="worker", state="booting") == 2
     assert value(samples, "dueq_processes", role="worker", state="draining") == 1
-    for tally in tallies:
-        board.retire(tally)
-    assert value(scrape(board), "dueq_processes", role="worker", state="booting") == 0
+    for counters in pages:
+        collector.retire(counters)
+    assert value(scrape(collector), "dueq_processes", role="worker", state="booting") == 0
 
 
-def test_a_retired_page_is_given_back_at_once_whoever_remembers_it(board: Board) -> None:
+def test_a_retired_page_is_given_back_at_once_whoever_remembers_it(collector: Collector) -> None:
     """Else each restart costs two descriptors and a MiB for as long as anybody holds on to the dead child."""
-    tally = Tally()
-    tally.counter(DELIVERIES, **FIRST).inc(3)
-    board.adopt(tally, "worker")
-    board.retire(tally)
+    counters = Counters()
+    counters.counter(DELIVERIES, **FIRST).inc(3)
+    collector.adopt(counters, "worker")
+    collector.retire(counters)
     with pytest.raises(ValueError, match="released"):
-        tally.series()
-    assert value(scrape(board), DELIVERIES, **FIRST) == 3
+        counters.series()
+    assert value(scrape(collector), DELIVERIES, **FIRST) == 3
 
 
 def test_threads_of_one_process_lose_nothing() -> None:
-    tally = Tally()
-    counter = tally.counter(DELIVERIES, **FIRST)
+    counters = Counters()
+    counter = counters.counter(DELIVERIES, **FIRST)
 
     def count() -> None:
         for _ in range(20_000):
             counter.inc()
-            tally.counter(DELIVERIES, reason="retry", queue="q", strategy="lua").inc()
+            counters.counter(DELIVERIES, reason="retry", queue="q", strategy="lua").inc()
 
     threads = [threading.Thread(target=count) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [(series.labels, series.values) for series in tally.series()] == [
+    assert [(series.labels, series.values) for series in counters.series()] == [
         (("lua", "default", "first"), (60_000,)),
         (("lua", "q", "retry"), (60_000,)),
     ]
-    tally.close()
+    counters.close()
 
 
 def test_handles_are_cached_and_checked() -> None:
-    tally = Tally()
-    assert tally.counter(DELIVERIES, **FIRST) is tally.counter(DELIVERIES, **dict(reversed(FIRST.items())))
+    counters = Counters()
+    assert counters.counter(DELIVERIES, **FIRST) is counters.counter(DELIVERIES, **dict(reversed(FIRST.items())))
     with pytest.raises(TypeError, match="labels"):
-        tally.counter(DELIVERIES, strategy="lua")
+        counters.counter(DELIVERIES, strategy="lua")
     with pytest.raises(TypeError, match="histogram"):
-        tally.counter(LATENESS, **STARTED)
+        counters.counter(LATENESS, **STARTED)
     with pytest.raises(KeyError):
-        tally.counter("dueq_typo_total")
-    tally.mirror_commands("worker")
+        counters.counter("dueq_typo_total")
+    counters.mirror_commands("worker")
     COMMANDS.add(3)
-    tally.mirror_commands("worker")
-    assert tally.series()[-1].values == (COMMANDS.sent,)
-    tally.close()
+    counters.mirror_commands("worker")
+    assert counters.series()[-1].values == (COMMANDS.sent,)
+    counters.close()
 
 
 def test_full_page_loses_new_series_only(caplog: pytest.LogCaptureFixture) -> None:
-    tally = Tally(4096)
-    kept = tally.counter(DELIVERIES, **FIRST)
+    counters = Counters(4096)
+    kept = counters.counter(DELIVERIES, **FIRST)
     for n in range(100):
-        tally.histogram(LATENESS, strategy="lua", queue=f"q{n}", stage="started").observe(1)
+        counters.histogram(LATENESS, strategy="lua", queue=f"q{n}", stage="started").observe(1)
     kept.inc()
-    stored = tally.series()
+    stored = counters.series()
     assert sum(stored[0].values) == 1
     assert 1 < len(stored) < 101
-    assert tally.overflowed == 101 - len(stored)
+    assert counters.overflowed == 101 - len(stored)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    tally.close()
+    counters.close()
 
 
 def test_half_written_series_is_not_shown() -> None:
-    tally = Tally()
-    tally.counter(DELIVERIES, **FIRST).inc()
-    end = tally._ints[0]
-    tally._ints[end : end + 2] = memoryview(bytes(16)).cast("q")
-    tally._ints[0] = end + 9  # the end has been seen to move, what lies before it has not
-    assert len(tally.series()) == 1
-    tally._ints[end], tally._ints[end + 1] = 9, 48
-    tally._page[(end + 2) * 8 : (end + 2) * 8 + 9] = b'["dueq_de'
-    assert len(tally.series()) == 1
-    tally._ints[0] = end
-    tally.counter(DELIVERIES, strategy="lua", queue="q", reason="retry").inc(2)
-    assert [series.values for series in tally.series()] == [(1,), (2,)]
-    tally.close()
+    counters = Counters()
+    counters.counter(DELIVERIES, **FIRST).inc()
+    end = counters._ints[0]
+    counters._ints[end : end + 2] = memoryview(bytes(16)).cast("q")
+    counters._ints[0] = end + 9  # the end has been seen to move, what lies before it has not
+    assert len(counters.series()) == 1
+    counters._ints[end], counters._ints[end + 1] = 9, 48
+    counters._page[(end + 2) * 8 : (end + 2) * 8 + 9] = b'["dueq_de'
+    assert len(counters.series()) == 1
+    counters._ints[0] = end
+    counters.counter(DELIVERIES, strategy="lua", queue="q", reason="retry").inc(2)
+    assert [series.values for series in counters.series()] == [(1,), (2,)]
+    counters.close()
 
 
-def test_tally_can_only_be_given_to_a_child() -> None:
-    tally = Tally()
+def test_counters_can_only_be_given_to_a_child() -> None:
+    counters = Counters()
     with pytest.raises(RuntimeError, match="inheritance"):
-        tally.__getstate__()
-    tally.close()
+        counters.__getstate__()
+    counters.close()
 
 
-def test_redis_down_is_told_at_once(board: Board) -> None:
-    board.own.counter("dueq_process_restarts_total", role="worker", cause="signal").inc()
+def test_redis_down_is_told_at_once(collector: Collector) -> None:
+    collector.own.counter("dueq_process_restarts_total", role="worker", cause="signal").inc()
     began = time.monotonic()
-    samples = scrape(board)
+    samples = scrape(collector)
     assert time.monotonic() - began < 1
     assert value(samples, "dueq_redis_up") == 0
     assert value(samples, "dueq_clock_skew_seconds") is None
@@ -330,17 +330,19 @@ def test_redis_down_is_told_at_once(board: Board) -> None:
 
 def test_silent_redis_holds_up_the_page_for_a_second() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        board = board_of(f"redis://127.0.0.1:{silent.getsockname()[1]}")
+        collector = collector_of(f"redis://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
         seen: list[float | None] = []
-        scrapers = [threading.Thread(target=lambda: seen.append(value(scrape(board), "dueq_redis_up"))) for _ in "ab"]
+        scrapers = [
+            threading.Thread(target=lambda: seen.append(value(scrape(collector), "dueq_redis_up"))) for _ in "ab"
+        ]
         for thread in scrapers:
             thread.start()
         for thread in scrapers:
             thread.join()
         assert seen == [0, 0]
         assert 0.9 < time.monotonic() - began < 2
-        board.close()
+        collector.close()
 
 
 def test_what_redis_says(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -354,9 +356,9 @@ def test_what_redis_says(tmp_path_factory: pytest.TempPathFactory) -> None:
         tasks = [NewTask(f"t{n}", "default", now + n * 100 * US, body) for n in range(3)]
         namespace.store.schedule(tasks)
         assert namespace.store.cancel("t2")
-        board = board_of(url)
+        collector = collector_of(url)
         time.sleep(0.1)
-        samples = scrape(board)
+        samples = scrape(collector)
         default = {"strategy": "lua", "queue": "default"}
         assert value(samples, "dueq_redis_up") == 1
         skew = value(samples, "dueq_clock_skew_seconds")
@@ -373,24 +375,24 @@ def test_what_redis_says(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert (value(samples, "dueq_redis_commands_total", role="supervisor") or 0) > 0
 
         namespace.strategy.dispatch(100)
-        samples = scrape(board)
+        samples = scrape(collector)
         assert value(samples, "dueq_tasks", **default, state="ready") == 1
         overdue = value(samples, "dueq_oldest_overdue_seconds", **default)
         assert overdue is not None
         assert 0.1 <= overdue < 10
 
         server.stop()
-        samples = scrape(board)
+        samples = scrape(collector)
         assert value(samples, "dueq_redis_up") == 0
         assert value(samples, "dueq_tasks_scheduled_total", **default) == 3
 
         server.start()
-        assert value(scrape(board), "dueq_redis_up") == 1
+        assert value(scrape(collector), "dueq_redis_up") == 1
         namespace.client.delete(namespace.keys.plain("stats"))
-        assert value(scrape(board), "dueq_tasks_scheduled_total", **default) == 3
+        assert value(scrape(collector), "dueq_tasks_scheduled_total", **default) == 3
         namespace.store.schedule([NewTask("t9", "default", now, body)])
-        assert value(scrape(board), "dueq_tasks_scheduled_total", **default) == 4
-        board.close()
+        assert value(scrape(collector), "dueq_tasks_scheduled_total", **default) == 4
+        collector.close()
         namespace.close()
     finally:
         server.stop()

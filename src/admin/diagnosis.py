@@ -88,8 +88,8 @@ def diagnose(namespace: Namespace) -> Diagnosis:
     """Ask the server everything. Changes nothing on it. Raises redis-py's errors if it cannot be reached."""
     client = namespace.client
     round_trip = _round_trip(client)
-    info: dict[str, Any] = _asked(client.info) or {}
-    tells = _is_since_2_6(info)
+    info: dict[str, Any] = _reply(client.info) or {}
+    since_2_6 = _is_since_2_6(info)
     found = [
         _server(info),
         _mode(info),
@@ -100,10 +100,10 @@ def diagnose(namespace: Namespace) -> Diagnosis:
         _writes(namespace),
         round_trip,
         _slow_commands(client),
-        _skew(client, tells),
+        _skew(client, since_2_6),
         Finding("hz", _setting(client, info, "hz")),
         Finding("notify-keyspace-events", _setting(client, info, "notify-keyspace-events")),
-        _scripts(client, tells),
+        _scripts(client, since_2_6),
     ]
     views = [_strategy(namespace, name) for name in strategies.names()]
     where = redact(namespace.settings.redis_url or "")
@@ -115,7 +115,7 @@ def _settled(finding: Finding) -> Finding:
     return Finding(finding.name, None, "unknown") if finding.value is None else finding
 
 
-def _asked(question: Callable[[], Any]) -> Any:
+def _reply(question: Callable[[], Any]) -> Any:
     """The answer, or None if the server refuses the question."""
     try:
         return question()
@@ -127,10 +127,10 @@ def _asked(question: Callable[[], Any]) -> Any:
 
 def _setting(client: redis.Redis, info: dict[str, Any], name: str) -> str | None:
     """A setting of the server: from INFO, which is seldom refused, else from CONFIG GET. None if it does not tell."""
-    told = info.get(name.replace("-", "_"))
-    if told is None:
-        told = (_asked(lambda: client.config_get(name)) or {}).get(name)
-    return None if told is None else str(told)
+    reply = info.get(name.replace("-", "_"))
+    if reply is None:
+        reply = (_reply(lambda: client.config_get(name)) or {}).get(name)
+    return None if reply is None else str(reply)
 
 
 def _server(info: dict[str, Any]) -> Finding:
@@ -185,11 +185,11 @@ def _eviction(client: redis.Redis, info: dict[str, Any]) -> Finding:
 
 
 def _saves(info: dict[str, Any]) -> Finding:
-    told = [info[name] for name in ("rdb_last_bgsave_status", "aof_last_write_status") if name in info]
-    if any(status != "ok" for status in told):
+    reply = [info[name] for name in ("rdb_last_bgsave_status", "aof_last_write_status") if name in info]
+    if any(status != "ok" for status in reply):
         advice = "the server could not write to its disk, and may refuse tasks (MISCONF): make room, see its log"
         return Finding("last save", "failed", "warning", advice)
-    return Finding("last save", "ok" if told else None)
+    return Finding("last save", "ok" if reply else None)
 
 
 def _writes(namespace: Namespace) -> Finding:
@@ -210,7 +210,7 @@ def _round_trip(client: redis.Redis) -> Finding:
     times = []
     for _ in range(_PINGS):
         began = time.perf_counter()
-        _asked(client.ping)  # refused is answered, too
+        _reply(client.ping)  # refused is answered, too
         times.append((time.perf_counter() - began) * 1000)
     # the first also connects
     median, worst = statistics.median(times[1:]), max(times[1:])
@@ -226,7 +226,7 @@ def _round_trip(client: redis.Redis) -> Finding:
 
 def _slow_commands(client: redis.Redis) -> Finding:
     name = "slow commands"
-    found = _asked(lambda: client.slowlog_get(_SLOWEST))
+    found = _reply(lambda: client.slowlog_get(_SLOWEST))
     if found is None:
         return Finding(name, None)
     recent = [entry for entry in found if entry["start_time"] > time.time() - _RECENT_S]
@@ -246,15 +246,15 @@ def _is_since_2_6(info: dict[str, Any]) -> bool:
     return not numbers or [int(number) for number in numbers] >= [2, 6]
 
 
-def _skew(client: redis.Redis, tells: bool) -> Finding:
-    if not tells:
+def _skew(client: redis.Redis, since_2_6: bool) -> Finding:
+    if not since_2_6:
         return Finding("clock skew", None)
     before = time.time()
-    told = _asked(client.time)
+    reply = _reply(client.time)
     after = time.time()
-    if told is None:
+    if reply is None:
         return Finding("clock skew", None)
-    skew = told[0] + told[1] / US - (before + after) / 2
+    skew = reply[0] + reply[1] / US - (before + after) / 2
     value = f"{skew * 1000:+.1f} ms"
     if abs(skew) > _SKEW_S:
         advice = "due times given as instants count by Redis's clock: let NTP set both"

@@ -23,7 +23,7 @@ _KEYS_PER_TRIP = 100
 _ENTRIES = 250  # of a long list or zset, removed by one command
 _LETTERS = 100
 
-Told = Callable[[int], None]
+Progress = Callable[[int], None]
 """Called with how many more items are done."""
 
 
@@ -41,7 +41,7 @@ def key_count(namespace: Namespace) -> int:
     return sum(len(names) for names in _key_names(namespace))
 
 
-def purge(namespace: Namespace, told: Told = lambda _: None) -> int:
+def purge(namespace: Namespace, progress: Progress = lambda _: None) -> int:
     """Forget the whole namespace: every task in every state, its counters, its strategy. Returns how many tasks.
 
     The names from which the others are derived go last, so that a purge cut short can be run again. A task scheduled
@@ -53,9 +53,9 @@ def purge(namespace: Namespace, told: Told = lambda _: None) -> int:
     _forget_reasons(namespace)
     for key in queue_keys:
         _drain(namespace, key)
-    tasks = _forget_records(namespace, record_keys, told)
+    tasks = _forget_records(namespace, record_keys, progress)
     for names in (queue_keys, held_keys, singles):
-        _delete(namespace, names, told)
+        _delete(namespace, names, progress)
     return tasks
 
 
@@ -80,17 +80,17 @@ def dead_count(namespace: Namespace, queue: str | None) -> int:
     return sum(depth.dead for depth in depths.values())
 
 
-def retry_dead(namespace: Namespace, queue: str | None, told: Told = lambda _: None) -> int:
+def retry_dead(namespace: Namespace, queue: str | None, progress: Progress = lambda _: None) -> int:
     """Schedule all dead letters again, due now; returns how many."""
-    return _each_dead(namespace, queue, namespace.store.revive, told)
+    return _each_dead(namespace, queue, namespace.store.revive, progress)
 
 
-def discard_dead(namespace: Namespace, queue: str | None, told: Told = lambda _: None) -> int:
+def discard_dead(namespace: Namespace, queue: str | None, progress: Progress = lambda _: None) -> int:
     """Forget all dead letters for good; returns how many."""
-    return _each_dead(namespace, queue, namespace.store.discard, told)
+    return _each_dead(namespace, queue, namespace.store.discard, progress)
 
 
-def _each_dead(namespace: Namespace, queue: str | None, act: Callable[[Sequence[str]], int], told: Told) -> int:
+def _each_dead(namespace: Namespace, queue: str | None, act: Callable[[Sequence[str]], int], progress: Progress) -> int:
     done = 0
     for name, depth in namespace.store.depths(_queues(namespace, queue)).items():
         # Only as many as there are now: one that is retried, and dies again at once, must not keep this going for ever.
@@ -103,7 +103,7 @@ def _each_dead(namespace: Namespace, queue: str | None, act: Callable[[Sequence[
             offset += len(letters) - changed  # what somebody else changed meanwhile may still stand in front
             left -= len(letters)
             done += changed
-            told(len(letters))
+            progress(len(letters))
     return done
 
 
@@ -138,12 +138,12 @@ def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], l
 
 
 def _keys_of_names(namespace: Namespace) -> list[Any]:
-    """Lists of tasks that were put aside, as bytes: a name may be no text; and the bells of those who know names."""
+    """The lists of tasks put aside, as bytes since a name may be no text; the wake-up lists of those who know names."""
     keys, client = namespace.keys, namespace.client
     fields: Any = client.hkeys(keys.plain("meta"))
-    bells = [keys.of("bell", field.decode("utf-8", "replace")) for field in fields if field.startswith(b"names:")]
+    wakeups = [keys.of("wakeup", field.decode("utf-8", "replace")) for field in fields if field.startswith(b"names:")]
     lists = [list_of(keys, queue, name) for queue, name in namespace.store.unclaimed()]
-    return [*lists, *bells, *(keys.of("quarantine", kind) for kind in KINDS)]
+    return [*lists, *wakeups, *(keys.of("quarantine", kind) for kind in KINDS)]
 
 
 def _forget_reasons(namespace: Namespace) -> None:
@@ -167,19 +167,19 @@ def _drain(namespace: Namespace, key: str) -> None:
                 client.ltrim(key, _ENTRIES, -1)
 
 
-def _forget_records(namespace: Namespace, names: Sequence[str], told: Told) -> int:
+def _forget_records(namespace: Namespace, names: Sequence[str], progress: Progress) -> int:
     """Empty hashes of records; returns how many there were."""
     count, transactions = 0, Transactions(namespace.client)
     for some in _chunks(names):
         count += shards.erase(transactions, some)
-        told(len(some))
+        progress(len(some))
     return count
 
 
-def _delete(namespace: Namespace, names: Sequence[str], told: Told) -> None:
+def _delete(namespace: Namespace, names: Sequence[str], progress: Progress) -> None:
     for some in _chunks(names):
         _all(namespace, "DEL", some)
-        told(len(some))
+        progress(len(some))
 
 
 def _all(namespace: Namespace, command: str, names: Sequence[str]) -> list[int]:

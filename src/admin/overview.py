@@ -14,6 +14,7 @@ from ..core.clock import US
 from ..core.namespace import Namespace
 from ..core.schema.quarantine import Kind, counts
 from ..core.schema.record import Record, task_of
+from ..core.schema.states import State
 from ..core.store.names import NEWER
 from ..core.store.unclaimed import legible, list_of
 from ..core.upkeep import engines as registry
@@ -22,7 +23,7 @@ from . import engines
 from .format import timestamp
 from .housekeeping import holders
 
-_STATES = {"H": "held", "L": "leased", "U": "unclaimed", "D": "dead"}
+_STATES = {State.HELD: "held", State.LEASED: "leased", State.UNCLAIMED: "unclaimed", State.DEAD: "dead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +173,12 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
         view |= {"worker": record.worker, "token": record.token}
     if record.cause:
         view["starts_again_because"] = record.cause
-    if record.state != "D" and (again := namespace.store.kept_again(record.id)) is not None:
+    if record.state != State.DEAD and (again := namespace.store.kept_again(record.id)) is not None:
         view["after_this_run"] = {"due_at": timestamp(again.due), "queue": again.queue, **shown_call(again.body)}
-    if record.state == "U":
+    if record.state == State.UNCLAIMED:
         since = namespace.client.zscore(list_of(namespace.keys, record.queue, task_of(record.body)), record.id)
         view["put_aside_at"] = None if since is None else timestamp(int(since))
-    if record.state == "D":
+    if record.state == State.DEAD:
         keys, client = namespace.keys, namespace.client
         died = client.zscore(keys.of("dead", record.queue), record.id)
         reason: Any = client.hget(keys.plain("reasons"), record.id)

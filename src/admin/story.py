@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..core.clock import US
 from ..core.schema.journal import Event
 from ..core.schema.record import Record, task_of
+from ..core.schema.states import State
 from ..core.store.unclaimed import legible
 
 _LATE_S = 0.1
@@ -32,11 +33,11 @@ class Story:
 
 def story(task_id: str, record: Record | None, events: Sequence[Event], reason: str = "") -> Story:
     """What is known of a task. ``reason`` is why it is a dead letter, if it is."""
-    told = sorted(events, key=lambda event: event.at_us)
-    findings = [*_lateness(told), *_repeats(told), *_end(record, told, reason)]
-    if not told and record is not None:
+    in_order = sorted(events, key=lambda event: event.at_us)
+    findings = [*_lateness(in_order), *_repeats(in_order), *_end(record, in_order, reason)]
+    if not in_order and record is not None:
         findings.append("what happened to it is not known any more: the journal keeps the latest tasks only")
-    return Story(task_id, told, findings)
+    return Story(task_id, in_order, findings)
 
 
 def _lateness(events: Sequence[Event]) -> list[str]:
@@ -60,27 +61,29 @@ def _lateness(events: Sequence[Event]) -> list[str]:
 
 
 def _repeats(events: Sequence[Event]) -> list[str]:
-    told = []
+    findings = []
     for event in events:
         if event.kind == "started" and (cause := event.facts.get("cause")):
-            told.append(f"start {event.facts.get('attempt', '?')} was not its first because {_AGAIN.get(cause, cause)}")
+            findings.append(
+                f"start {event.facts.get('attempt', '?')} was not its first because {_AGAIN.get(cause, cause)}"
+            )
         elif event.kind == "refused":
-            told.append(
+            findings.append(
                 f"the result of token {event.token} came too late and was refused: another worker had it by then"
             )
-    return told
+    return findings
 
 
 def _end(record: Record | None, events: Sequence[Event], reason: str) -> list[str]:
     if record is not None:
-        if record.state == "D":
+        if record.state == State.DEAD:
             return [f"it is a dead letter: {reason or 'the reason is not known'}"]
-        if record.state == "U":
+        if record.state == State.UNCLAIMED:
             return [
                 f"no worker that met it knows {legible(task_of(record.body))}: it was put aside, not started, until "
                 f"one comes that does"
             ]
-        return [f"it runs now, on {record.worker}, under token {record.token}"] if record.state == "L" else []
+        return [f"it runs now, on {record.worker}, under token {record.token}"] if record.state == State.LEASED else []
     ends = (event.kind for event in reversed(events) if event.kind in _ENDS and not event.facts.get("again"))
     last = next(ends, None)
     return [_ENDS[last]] if last else []

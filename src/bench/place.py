@@ -25,15 +25,15 @@ from .tasks import QUEUE, TARGET
 PURPOSE = "bench"
 """How the name of every namespace begins that is made, and purged, on a Redis that is not ours."""
 
-Tell = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Told what is going on, how much of it is done, and of how much."""
 
 
 class Place:
     """A fresh namespace of one strategy, and a directory, for one suite."""
 
-    def __init__(self, space: Namespace, directory: Path, sizes: Sizes, *, own: bool, tell: Tell) -> None:
-        self.space, self.directory, self.sizes, self.own, self.tell = space, directory, sizes, own, tell
+    def __init__(self, space: Namespace, directory: Path, sizes: Sizes, *, own: bool, progress: Progress) -> None:
+        self.space, self.directory, self.sizes, self.own, self.progress = space, directory, sizes, own, progress
         self.strategy = space.strategy.name
         self.resolution_s = type(space.strategy).resolution
         self.client: redis.Redis = space.client
@@ -84,7 +84,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(redis_url: str | None, strategy: str, sizes: Sizes, tell: Tell) -> Iterator[Place]:
+def place(redis_url: str | None, strategy: str, sizes: Sizes, progress: Progress) -> Iterator[Place]:
     """A place on a server started for it alone, or on that at ``redis_url``, where it is purged at the end.
 
     Raises StrategyUnavailable if the server cannot carry the strategy, ServerUnavailable, ServerRefused,
@@ -97,4 +97,4 @@ def place(redis_url: str | None, strategy: str, sizes: Sizes, tell: Tell) -> Ite
         explained(space.settings.redis_url or ""),
     ):
         check(space.client, type(space.strategy), space.keys)
-        yield Place(space, directory, sizes, own=redis_url is None, tell=tell)
+        yield Place(space, directory, sizes, own=redis_url is None, progress=progress)

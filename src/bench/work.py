@@ -46,7 +46,7 @@ class Found:
     def lost(self) -> int:
         return self.scheduled - self.finished
 
-    def heard(self, host: Host) -> None:
+    def note_end(self, host: Host) -> None:
         """Enter what an engine that has ended said of itself."""
         self.restarts += host.page.restarts
         self.duplicates.update({cause: host.page.duplicates[cause] for cause in CAUSES})
@@ -71,7 +71,7 @@ class Work:
         for at in range(0, len(due_us), CHUNK):
             some = enumerate(due_us[at : at + CHUNK], first + at)
             self._place.producer.schedule_many(mark.call_at(due / US, id=task_id(n))(n) for n, due in some)
-            self._place.tell(what, min(at + CHUNK, len(due_us)), len(due_us))
+            self._place.progress(what, min(at + CHUNK, len(due_us)), len(due_us))
         return range(first, len(self.due_us))
 
     def wait(self, what: str = "running") -> None:
@@ -80,7 +80,7 @@ class Work:
         while count < len(self.due_us) or any(not seen.finishes for seen in self.seen().values()):
             time.sleep(_TICK_S)
             last, count = count, self._marks.finishes()
-            self._place.tell(what, min(count, len(self.due_us)), len(self.due_us))
+            self._place.progress(what, min(count, len(self.due_us)), len(self.due_us))
             if count > last or self._place.now_us() < max(self.due_us):
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at >= STALLED_S:
@@ -108,7 +108,7 @@ class Work:
         found, seen = Found(), list(self.seen().values())
         found.scheduled, found.finished = len(seen), sum(one.finishes > 0 for one in seen)
         found.early = sum(late < 0 for late in self.lateness_us())
-        found.heard(host)
+        found.note_end(host)
         extra = sum(max(0, one.starts - 1) for one in seen)
         found.duplicates[UNEXPLAINED] = max(0, extra - host.page.explained_starts)
         return found

@@ -16,6 +16,7 @@ from ..core.clock import US
 from ..core.config import RunOptions
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace
+from ..core.schema.states import State
 from ..harness.account import Planned
 from ..harness.history import UNEXPLAINED
 from ..harness.sandbox import temporary_directory, terminable
@@ -86,7 +87,7 @@ def _finish(stage: Stage) -> None:
     def goes_on() -> bool:
         records = (space.store.record(task_id) for task_id in stage.book.lost_ids())
         waits = stage.hosts[0].alive() and time.monotonic() < deadline
-        return waits and any(record is not None and record.state != "D" for record in records)
+        return waits and any(record is not None and record.state != State.DEAD for record in records)
 
     try:
         stage.finish(goes_on=goes_on)

@@ -10,7 +10,7 @@ import typer
 
 from ..admin import housekeeping
 from ..admin.format import timestamp
-from ..admin.housekeeping import Told, dead_count, dead_letters
+from ..admin.housekeeping import Progress, dead_count, dead_letters
 from ..core.app.payload import shown_call
 from ..core.client.connection import redact
 from ..core.config import check_name
@@ -157,7 +157,7 @@ def _named(act: Callable[[Sequence[str]], int], ids: Sequence[str], done: str, a
 
 
 def _all(
-    act: Callable[[Namespace, str | None, Told], int], space: Namespace, queue: str | None, done: str, as_json: bool
+    act: Callable[[Namespace, str | None, Progress], int], space: Namespace, queue: str | None, done: str, as_json: bool
 ) -> None:
     with progress() as bar:
         doing = bar.add_task("Dead letters", total=dead_count(space, queue))

@@ -31,7 +31,7 @@ def start(directory: Directory = None, as_json: Json = False) -> None:
     """
     server = _server(directory)
     server.start()
-    _answer(server, as_json, server.url)
+    _report(server, as_json, server.url)
 
 
 @commands.command()
@@ -61,7 +61,7 @@ def url(directory: Directory = None, as_json: Json = False) -> None:
       redis-cli -u "$(dueq redis url)"
     """
     server = _server(directory)
-    _answer(server, as_json, server.url)
+    _report(server, as_json, server.url)
 
 
 @commands.command()
@@ -69,7 +69,7 @@ def status(directory: Directory = None, as_json: Json = False) -> None:
     """Say whether the server runs; exit code 1 if not."""
     server = _server(directory)
     running = server.running()
-    _answer(server, as_json, f"running, pid {server.pid() or 'unknown'}, {server.url}" if running else "not running")
+    _report(server, as_json, f"running, pid {server.pid() or 'unknown'}, {server.url}" if running else "not running")
     if not running:
         raise typer.Exit(Exit.NO)
 
@@ -78,7 +78,7 @@ def _server(directory: Path | None) -> EmbeddedServer:
     return EmbeddedServer(directory.expanduser() if directory else default_directory())
 
 
-def _answer(server: EmbeddedServer, as_json: bool, text: str) -> None:
+def _report(server: EmbeddedServer, as_json: bool, text: str) -> None:
     if not as_json:
         say(text)
         return

@@ -37,7 +37,7 @@ def explain(
     with opened(redis_url, namespace) as space:
         record = space.store.record(task_id)
         view: dict[str, Any] = {} if record is None else task_view(space, record)
-        told = story(task_id, record, events_of(space.client, space.keys, task_id), view.get("reason", ""))
+        found = story(task_id, record, events_of(space.client, space.keys, task_id), view.get("reason", ""))
         name = space.keys.namespace
     if as_json:
         events = [
@@ -49,18 +49,18 @@ def explain(
                 "by": e.who,
                 **e.facts,
             }
-            for e in told.events
+            for e in found.events
         ]
-        say_json({"id": task_id, "task": view or None, "events": events, "findings": told.findings})
-    elif record is not None or told.events:
-        first = told.events[0].at_us if told.events else 0
+        say_json({"id": task_id, "task": view or None, "events": events, "findings": found.findings})
+    elif record is not None or found.events:
+        first = found.events[0].at_us if found.events else 0
         rows = [
             [timestamp(e.at_us), f"+{(e.at_us - first) / 1e6:.3f} s", words(e), e.token or "", e.who]
-            for e in told.events
+            for e in found.events
         ]
         console().print(table(None, ("when", "since", "what", "token", "by"), rows, numbers="since token"))
-        for finding in told.findings:
+        for finding in found.findings:
             say(finding)
-    if record is None and not told.events:
+    if record is None and not found.events:
         complain(f"nothing is known of a task {task_id} in namespace {name}: it never was, or is long gone")
         raise typer.Exit(Exit.NO)

@@ -210,10 +210,10 @@ def _send(app: Dueq, wanted: list[Call], as_json: bool) -> list[Handle]:
 
 
 def _report(handles: list[Handle], wanted: list[Call], as_json: bool) -> None:
-    for handle, asked in zip(handles, wanted, strict=True):
+    for handle, item in zip(handles, wanted, strict=True):
         if as_json:
             # a task that has the id already keeps its own due time and queue, which are not asked for here
-            mine = {"queue": asked.queue, "due_at": timestamp(handle.due_us)} if handle.created else {}
+            mine = {"queue": item.queue, "due_at": timestamp(handle.due_us)} if handle.created else {}
             say_json({"id": handle.id, "created": handle.created, "state": handle.state, **mine})
         else:
             say(handle.id)

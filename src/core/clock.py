@@ -129,7 +129,7 @@ class ServerClock:
         """How long ago an answer last came so soon that it narrowed the bounds; infinite if none did."""
         return math.inf if self._narrowed_ns is None else (time.monotonic_ns() - self._narrowed_ns) / 1e9
 
-    def told(self, server_us: int, sent_ns: int, received_ns: int) -> None:
+    def observe(self, server_us: int, sent_ns: int, received_ns: int) -> None:
         """Note what Redis said, and ``time.monotonic_ns()`` around the question."""
         low, high = server_us * 1000 - received_ns, server_us * 1000 - sent_ns
         drift = (received_ns - self._at_ns) // _DRIFTS

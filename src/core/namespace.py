@@ -59,13 +59,13 @@ class Namespace:
         keys = Keys(settings.namespace)
         client = connect(settings.redis_url) if timeout is None else connect(settings.redis_url, timeout=timeout)
         with explained(settings.redis_url, writes=False):
-            kept = ownership.look(client, keys)
-            if ownership.damaged(ownership.named(kept)):
+            written = ownership.look(client, keys)
+            if ownership.damaged(ownership.named(written)):
                 put_damage_apart(client, keys)
-                kept = ownership.look(client, keys)
-            chosen = settings.strategy or ownership.kept_by(kept) or registry.DEFAULT
+                written = ownership.look(client, keys)
+            chosen = settings.strategy or ownership.owner_of(written) or registry.DEFAULT
             try:
-                ownership.require(keys, chosen, kept)
+                ownership.require(keys, chosen, written)
             except StrategyYields:
                 if not engine:
                     raise
@@ -82,12 +82,12 @@ class Namespace:
 
         def attempt(session: Session) -> None:
             session.watch(meta)
-            [kept] = session.read([("HMGET", meta, *ownership.FIELDS)])
-            ownership.require(self.keys, name, kept, settled=True)
-            kept_store = kept[-1]
-            if kept_store not in (None, store.encode()):
-                raise ownership.other_store(self.keys.namespace, kept_store.decode(errors=SHOWN), store)
-            if None in (kept[0], *kept[2:]) or ownership.chosen_by_producer(kept):
+            [written] = session.read([("HMGET", meta, *ownership.FIELDS)])
+            ownership.require(self.keys, name, written, settled=True)
+            written_store = written[-1]
+            if written_store not in (None, store.encode()):
+                raise ownership.other_store(self.keys.namespace, written_store.decode(errors=SHOWN), store)
+            if None in (written[0], *written[2:]) or ownership.chosen_by_producer(written):
                 session.commit(ownership.written(self.keys, name, store, "engine"))
 
         Transactions(self.client).run(attempt)

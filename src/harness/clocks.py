@@ -22,6 +22,6 @@ def clock_offset_us(client: redis.Redis) -> int:
         before = time.time_ns() // 1000
         seconds, micros = client.time()
         after = time.time_ns() // 1000 + 1
-        told = int(seconds) * US + int(micros)
-        lowest, highest = max(lowest, told - after), min(highest, told - before)
+        server_us = int(seconds) * US + int(micros)
+        lowest, highest = max(lowest, server_us - after), min(highest, server_us - before)
     return 0 if lowest <= 0 <= highest else highest

@@ -71,7 +71,7 @@ def _round(client: redis.Redis, prefix: str) -> float:
     return (int(reply[1]) - pushed_ns) / 1e6  # the monotonic clock is the same in all processes of a host
 
 
-def _answer_for_ever(redis_url: str, prefix: str) -> None:
+def _serve_for_ever(redis_url: str, prefix: str) -> None:
     client = connect(redis_url)
     while True:
         if client.blpop([_ping(prefix)], _REPLY_S) is not None:
@@ -89,4 +89,4 @@ def _pong(prefix: str) -> str:
 
 
 if __name__ == "__main__":
-    _answer_for_ever(os.environ[_URL], os.environ[_PREFIX])
+    _serve_for_ever(os.environ[_URL], os.environ[_PREFIX])

@@ -71,19 +71,19 @@ def terminable() -> Iterator[None]:
         yield
         return
 
-    told = 0
+    caught = 0
 
     def leave(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        if told:
+        nonlocal caught
+        if caught:
             return
-        told = number
+        caught = number
         error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
         insistence.insist(error, frame)
 
     def again() -> None:
-        nonlocal told
-        number, told = told, 0
+        nonlocal caught
+        number, caught = caught, 0
         main = threading.get_ident()
         threading.Timer(_AGAIN_S, signal.pthread_kill, (main, number)).start()
 

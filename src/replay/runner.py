@@ -152,7 +152,7 @@ class _Replay:
         after = _commands_processed(self._client)
         self._commands = None if before is None or after is None else after - before
         if self._supervised.alive():
-            self._ask_dueq()
+            self._compare_counts()
 
     def read_to_the_end(self) -> None:
         """Read what the ledger got last. To be called when no task runs any more."""
@@ -221,7 +221,7 @@ class _Replay:
                     self._display.say(f"nothing has moved for {_STALLED_S:.0f} s: given up")
                     return
 
-    def _ask_dueq(self) -> None:
+    def _compare_counts(self) -> None:
         deadline = time.monotonic() + _EXPLAIN_S
         while True:
             self._page = scrape(self._supervised.metrics_url) or self._page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.client.listener import Listener
 from ..core.client.paging import zset_pages
 from ..core.schema.keys import Keys
 from ..core.store.strategy import (
@@ -16,11 +17,16 @@ from ..core.store.strategy import (
     WakeReason,
 )
 
+Doorbell = Listener
+"""The older name of ``Listener``."""
+
 __all__ = [
     "Census",
     "Dispatched",
+    "Doorbell",
     "Entry",
     "Keys",
+    "Listener",
     "Moved",
     "Needs",
     "ScriptedStrategy",

@@ -34,7 +34,8 @@ from ..core.schema import ownership
 from ..core.schema.bounds import MOST_TASKS
 from ..core.schema.keys import Keys
 from ..core.schema.record import number, readable_record
-from ..core.schema.wakeups import ring_workers
+from ..core.schema.states import State
+from ..core.schema.wakeups import wake_workers
 from ..core.store.strategy import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
 from .due_reader import Turns, bounded
 from .zset_index import first_scores
@@ -101,7 +102,7 @@ class BucketsStrategy(TransactionalStrategy):
     def dispatch(self, limit: int) -> Dispatched:
         now = self.clock.now_us()
         look, popped, moved = self.transactions.run(lambda session: self._move(session, now, limit))
-        # an empty bucket may have hidden an earlier task from its producer, who then did not ring: look once more
+        # an empty bucket may have hidden an earlier task from its producer, who then woke nobody: look once more
         hiding = not self._clean(look, now) or any(not bucket.length for bucket in look.later)
         left = hiding or look.more or sum(bucket.length for bucket in look.due) > popped
         nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
@@ -127,8 +128,8 @@ class BucketsStrategy(TransactionalStrategy):
         ]
         void = [command for pop in pops if pop.void for command in self._dropped(pop)]
         tasks = Counter(pop.bucket.queue for pop in live)
-        rings = [command for queue, count in tasks.items() for command in ring_workers(self.keys, queue, count)]
-        done, _ = session.commit([*void, *moves, *rings, self.touch_guard()])
+        wakeups = [command for queue, count in tasks.items() for command in wake_workers(self.keys, queue, count)]
+        done, _ = session.commit([*void, *moves, *wakeups, self.touch_guard()])
         moved = [
             (pop.bucket.queue, raw.decode(errors=LENIENT))
             for pop, raw in zip(live, done[len(void) :], strict=False)
@@ -162,7 +163,11 @@ class BucketsStrategy(TransactionalStrategy):
         judged: list[_Pop] = []
         for pop in found:
             record = records.get(pop.id)
-            if record and record.state == "S" and (record.queue, _second(record.due_us)) == _place(pop.bucket):
+            if (
+                record
+                and record.state == State.SCHEDULED
+                and (record.queue, _second(record.due_us)) == _place(pop.bucket)
+            ):
                 records[pop.id] = None  # this is the entry that is not void; of several here, all others are
                 judged.append(pop)
                 continue
@@ -180,10 +185,10 @@ class BucketsStrategy(TransactionalStrategy):
         ]
 
     def _look(self, session: Session, second: int) -> _Look:
-        answer = self._ask(session, second)
-        while answer is None:  # there are queues that it did not know of
-            answer = self._ask(session, second)
-        void, *replies = answer
+        reads = self._replies(session, second)
+        while reads is None:  # there are queues that it did not know of
+            reads = self._replies(session, second)
+        void, *replies = reads
         names = [queue for queue in self._queues for _ in range(2)]
         found = [_Bucket(queue, number(raw)) for queue, rows in zip(names, replies, strict=True) for raw in rows]
         lengths = session.read([("LLEN", self._key(bucket)) for bucket in found])
@@ -195,7 +200,7 @@ class BucketsStrategy(TransactionalStrategy):
         more = bool(hidden) or any(len(rows) == _SECONDS for rows in replies[::2])
         return _Look(due, later, more, bool(void))
 
-    def _ask(self, session: Session, second: int) -> list[Any] | None:
+    def _replies(self, session: Session, second: int) -> list[Any] | None:
         """Whether any entry is void; per queue, its due seconds and its next ones. Raises StrategyMismatch."""
         questions: list[Command] = [ownership.question(self.keys), ("SMEMBERS", self.keys.plain("queues"))]
         questions.append(("EXISTS", self.keys.plain("revoked")))

@@ -33,7 +33,7 @@ for turn = 1, #queues do
     redis.call('ZREM', key, unpack(ids))
     redis.call('LPUSH', key_ready(queue), unpack(ids))
     for _, name in ipairs(timer_moved(queue, ids)) do table.insert(reply[2], name) end
-    ring_workers(queue, #ids)
+    wake_workers(queue, #ids)
     left = left - #ids
   end
   local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]

@@ -80,9 +80,9 @@ class DueReader:
 
     def read(self, session: Session, now_us: int, limit: int) -> Due:
         """About ``limit`` due tasks at most. Raises StrategyMismatch."""
-        replies = self._ask(session, now_us, limit)
+        replies = self._look(session, now_us, limit)
         while replies is None:  # there are queues that it did not know of
-            replies = self._ask(session, now_us, limit)
+            replies = self._look(session, now_us, limit)
         limit, _ = bounded(limit, len(self._queues))
         due = Due(now_us)
         late = dict(zip(self._queues, replies[::2], strict=True))
@@ -97,7 +97,7 @@ class DueReader:
         due.nearest_us = min(nearest, default=None)
         return due
 
-    def _ask(self, session: Session, now_us: int, limit: int) -> list[Any] | None:
+    def _look(self, session: Session, now_us: int, limit: int) -> list[Any] | None:
         _, most = bounded(limit, len(self._queues))
         questions: list[Command] = [ownership.question(self._keys), ("SMEMBERS", self._keys.plain("queues"))]
         for queue in self._queues:

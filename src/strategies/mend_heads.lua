@@ -8,5 +8,5 @@ for at = 2, #ARGV do
   local known, first = redis.call('ZSCORE', key_heads(), queue), note_head(queue)
   if first and (not known or tonumber(known) > tonumber(first)) then late[#late + 1] = queue end
 end
-if #late > 0 then ring_dispatcher() end
+if #late > 0 then wake_dispatcher() end
 return late

@@ -20,7 +20,7 @@ from ..core.client.protocol import LENIENT, Command
 from ..core.client.transactions import Session
 from ..core.clock import US, Clock
 from ..core.schema.keys import Keys
-from ..core.schema.wakeups import ring_workers
+from ..core.schema.wakeups import wake_workers
 from ..core.store.strategy import Dispatched, Entry, Moved, Needs
 from .due_reader import Due, DueReader
 from .zset_index import TransactionalTimers
@@ -112,7 +112,7 @@ class TmpsetStrategy(TransactionalTimers):
             commands: list[Command] = [("ZREM", self.keys.plain("tmps"), name)]
             if entries:
                 ready = ("LPUSH", self.keys.of("ready", queue), *(entry.id for entry in entries))
-                commands += [ready, *ring_workers(self.keys, queue, len(entries)), ("DEL", tmp)]
+                commands += [ready, *wake_workers(self.keys, queue, len(entries)), ("DEL", tmp)]
             session.commit(commands)
             return entries
 

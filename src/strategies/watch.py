@@ -17,7 +17,7 @@ from ..core.client.protocol import Command
 from ..core.client.transactions import Aborted, Session, pauses
 from ..core.clock import US, Clock
 from ..core.schema.keys import Keys
-from ..core.schema.wakeups import ring_workers
+from ..core.schema.wakeups import wake_workers
 from ..core.store.strategy import Dispatched, Moved, Needs
 from .due_reader import Due, DueReader
 from .zset_index import TransactionalTimers
@@ -61,7 +61,7 @@ class WatchStrategy(TransactionalTimers):
             commands += [
                 ("ZREM", self.timer(queue), *ids),
                 ("LPUSH", self.keys.of("ready", queue), *ids),
-                *ring_workers(self.keys, queue, len(ids)),
+                *wake_workers(self.keys, queue, len(ids)),
             ]
         if commands:
             heads = self.heads(due.by_queue())

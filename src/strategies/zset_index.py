@@ -104,12 +104,12 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
 
     def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
         """What ``dispatch`` does, and what ``timer_moved`` had to tell about it."""
-        next_us, told, now_us, *rows = self._dispatch(min(limit, MOST_TASKS))
+        next_us, noted, now_us, *rows = self._dispatch(min(limit, MOST_TASKS))
         moved = [
             Moved(rows[at].decode(errors=LENIENT), rows[at + 1] / US, rows[at + 2].decode(errors=LENIENT))
             for at in range(0, len(rows), 3)
         ]
-        return Dispatched(moved, None if next_us < 0 else next_us / US, now_us=now_us), told
+        return Dispatched(moved, None if next_us < 0 else next_us / US, now_us=now_us), noted
 
 
 class TransactionalTimers(TimerZsets, TransactionalStrategy):

@@ -13,6 +13,7 @@ from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
 from dueq.core.schema.journal import Journal
 from dueq.core.schema.quarantine import set_apart
+from dueq.core.schema.states import State
 from dueq.core.store.base import NewTask
 from dueq.core.store.crowds import Crowd
 from dueq.core.store.strategy import Entry
@@ -108,11 +109,11 @@ def mend_again(world: World, run: str) -> Callable[[], object]:
 def mend(state: str, body: bytes = LONGEST) -> Step:
     def prepare(world: World, run: str) -> Callable[[], object]:
         task_id = ids(run, 1)[0]
-        if state == "S":
+        if state == State.SCHEDULED:
             scheduled(world, [task_id], body=body, delay_us=3600 * US)
-        elif state == "U":
+        elif state == State.UNCLAIMED:
             unknown(body, 1)(world, run)()
-        elif state == "D":
+        elif state == State.DEAD:
             dead(world, run, body, 1)
         else:
             held(world, run, 1, body=body)
@@ -256,7 +257,7 @@ STEPS: dict[str, Step] = {
     "knows": on_one(lambda world, run: world.store.knows([f"{run}.{number}" for number in range(1000)]), SMALL),
     "mend_queues": mend_queues,
     "mend_heads": ready_in(QUEUES[:100], lambda world: world.strategy.mend(QUEUES[:100])),
-    "ring_on": ready_in(QUEUES[:100], lambda world: world.store.ring_on(QUEUES)),
+    "wake_again": ready_in(QUEUES[:100], lambda world: world.store.wake_again(QUEUES)),
     "busy": ready_in(QUEUES, lambda world: world.store.busy()),
     "oldest_ready": ready_in(QUEUES, lambda world: world.store.oldest_ready()),
     "depths": ready_in(QUEUES, lambda world: world.store.depths(QUEUES)),

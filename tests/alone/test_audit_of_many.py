@@ -18,6 +18,7 @@ from support.world import World
 from dueq.core.client.connection import COMMANDS
 from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.schema.record import Record, encode_record
+from dueq.core.schema.states import State
 from dueq.core.store.strategy import Entry
 
 pytestmark = pytest.mark.alone
@@ -38,7 +39,9 @@ def fill(world: World, tasks: int) -> None:
             Entry("q", f"task-{n:08}", start + n % _SPREAD_S * 1_000_000) for n in range(at, min(at + 1000, tasks - 1))
         ]
         for entry in some:
-            record = Record(entry.id, "S", entry.due_us, "q", 0, 0, 0, "", 0, 0, "", b'["app.remind",[12345,"hello"]]')
+            record = Record(
+                entry.id, State.SCHEDULED, entry.due_us, "q", 0, 0, 0, "", 0, 0, "", b'["app.remind",[12345,"hello"]]'
+            )
             pipe.hset(world.keys.record(entry.id), entry.id, encode_record(record))
         for command in world.strategy.add(some):
             pipe.execute_command(*command)

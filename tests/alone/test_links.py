@@ -22,7 +22,7 @@ from dueq.core.clock import US
 from dueq.core.dispatcher.dispatcher import Dispatcher
 from dueq.core.namespace import Namespace
 from dueq.core.process.stop import Stop
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry
 
 pytestmark = [pytest.mark.alone, pytest.mark.leaves_keys]
@@ -39,13 +39,13 @@ def engine(world: World, link: Link) -> Iterator[list[float]]:
     late: list[float] = []
     stop = Stop()
     space = [world.adopt(Namespace.open(replace(world.settings, redis_url=link.url))) for _ in range(2)]
-    dispatcher = Dispatcher(space[0], DispatcherTelemetry(Tally(), "dispatcher", world.strategy.name), stop=stop)
+    dispatcher = Dispatcher(space[0], DispatcherTelemetry(Counters(), "dispatcher", world.strategy.name), stop=stop)
 
     def work() -> None:
         channel = space[1].store.channel(["q"], stop.fileno())
         while not stop.requested:
-            if channel.sleep("w1", ["q"], LEASE_US, 10, 30.0) == "asked":
-                step = channel.answer()
+            if channel.sleep("w1", ["q"], LEASE_US, 10, 30.0) == "sent":
+                step = channel.receive()
                 late.extend((step.now_us - claim.due_us) / US for claim in (step.started, *step.held) if claim)
         channel.close()
 
@@ -112,7 +112,7 @@ def test_an_answer_that_stalls_makes_no_task_late(world: World, tmp_path: Path) 
     def run() -> bool:
         with engine(world, link) as late:
             time.sleep(0.3)  # both are asleep
-            link.stall(0.0, stalled_s)  # it is rung for at once, but the answer to what it asks then comes late
+            link.stall(0.0, stalled_s)  # it is woken at once, but the answer to what it asks then comes late
             schedule(world, 1, US)
             wait_until(lambda: len(late) == 1, 10)
         print(f"{world.strategy.name}: an answer stalls for {stalled_s:.1f} s: leased {1000 * late[0]:.2f} ms late")

@@ -14,10 +14,10 @@ import pytest
 from support.world import LEASE_US, World
 
 from dueq.core.client.embedded import EmbeddedServer
-from dueq.core.maintenance.overdue import Waker
+from dueq.core.maintenance.overdue import OverdueCheck
 from dueq.core.store.base import Outcome
 from dueq.core.store.crowds import served
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import ReaperTelemetry
 
 pytestmark = pytest.mark.alone
@@ -65,14 +65,14 @@ def costs(world: World, number: int) -> dict[str, float]:
     names = [f"q{queue}" for queue in range(BUSY)]
     all_ = served([f"q{queue}" for queue in range(number)], in_turns=True)
     world.store.advance("w1", all_, LEASE_US)
-    waker = Waker(world.actor(), ReaperTelemetry(Tally(), "reaper", world.strategy.name), lease=60)
+    overdue_check = OverdueCheck(world.actor(), ReaperTelemetry(Counters(), "reaper", world.strategy.name), lease=60)
     meter = Meter(world)
     for round_ in range(ROUNDS):
         for name in names:
             world.schedule(f"{round_}-{name}", queue=name)
         meter.of("dispatch", lambda: world.strategy.dispatch(100))
         meter.of("dispatch of nothing", lambda: world.strategy.dispatch(100))
-        meter.of("overdue check", waker.run_once)
+        meter.of("overdue check", overdue_check.run_once)
         meter.of("give_back", lambda: world.store.give_back("gone", "worker_lost", 3))
         meter.of("advance", lambda: world.store.advance("w1", all_, LEASE_US, want=BUSY))
         meter.of("reap", lambda: world.store.reap(100, LEASE_US, 3))

@@ -13,8 +13,8 @@ from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import NewTask
 from dueq.core.store.strategy import Moved
-from dueq.core.telemetry.collector import Board
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.collector import Collector
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry
 
 pytestmark = pytest.mark.alone
@@ -39,26 +39,26 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     server.stop()
 
 
-def _page(board: Board) -> tuple[bytes, float]:
+def _page(collector: Collector) -> tuple[bytes, float]:
     registry = CollectorRegistry()
-    registry.register(board)
+    registry.register(collector)
     began = time.monotonic()
     return generate_latest(registry), time.monotonic() - began
 
 
 @pytest.fixture
-def board(space: Namespace) -> Iterator[Board]:
+def collector(space: Namespace) -> Iterator[Collector]:
     queues = [f"q{number}" for number in range(MANY)]
     began = time.monotonic()
-    board = Board(space.settings, "lua", queues, {f"shop.task{number}": f"q{number}" for number in range(MANY)})
+    collector = Collector(space.settings, "lua", queues, {f"shop.task{number}": f"q{number}" for number in range(MANY)})
     assert time.monotonic() - began < 5, "it was a minute, for every task in every queue"
-    yield board
-    board.close()
+    yield collector
+    collector.close()
 
 
-def test_the_page_is_small_and_says_all(board: Board) -> None:
-    board.redis_answers()
-    page, seconds = _page(board)
+def test_the_page_is_small_and_says_all(collector: Collector) -> None:
+    collector.redis_is_up()
+    page, seconds = _page(collector)
     print(f"a page of {MANY:,} queues: {len(page):,} bytes in {seconds:.2f} s")
     text = page.decode()
     assert len(page) < PAGE_BYTES
@@ -73,21 +73,21 @@ def test_the_page_is_small_and_says_all(board: Board) -> None:
     assert seconds < 5
 
 
-def test_whether_redis_answers_does_not_ask_what_grows(board: Board, space: Namespace) -> None:
-    assert board.redis_answers()
+def test_whether_redis_answers_does_not_ask_what_grows(collector: Collector, space: Namespace) -> None:
+    assert collector.redis_is_up()
     space.client.config_resetstat()
-    assert board.redis_answers()
+    assert collector.redis_is_up()
     sent = space.client.info("commandstats")
     assert set(sent) <= {"cmdstat_ping", "cmdstat_info", "cmdstat_config|resetstat"}
 
 
-def test_a_process_counts_everything_in_a_page_of_bounded_size(board: Board) -> None:
-    tally = Tally()
-    telemetry = DispatcherTelemetry(tally, "dispatcher", "lua", queues=[f"q{number}" for number in range(100)])
+def test_a_process_counts_everything_in_a_page_of_bounded_size(collector: Collector) -> None:
+    counters = Counters()
+    telemetry = DispatcherTelemetry(counters, "dispatcher", "lua", queues=[f"q{number}" for number in range(100)])
     telemetry.moved([Moved(f"q{number}", 0.001, "t") for number in reversed(range(MANY))], 0)
-    assert tally.overflowed == 0
-    board.adopt(tally, "dispatcher")
-    page, _ = _page(board)
+    assert counters.overflowed == 0
+    collector.adopt(counters, "dispatcher")
+    page, _ = _page(collector)
     counts = [
         line
         for line in page.decode().splitlines()

@@ -92,7 +92,7 @@ def test_of_many_the_error_says_which(own_server: str, strategy_name: str) -> No
     task = app.task(name="f")(lambda n: None)
     calls = [task.call_after(3600, id=f"t{n}")(n) for n in range(3500)]
     app.schedule_many(calls[:1])  # connected
-    store = app._asking().reached().store
+    store = app._connected().reached().store
     schedule, trips = store.schedule, list[int]()
 
     def schedule_until(tasks: Any) -> Any:

@@ -13,12 +13,13 @@ from dueq.chaos.append_only import AppendOnly, difference
 from dueq.core.client.connection import connect
 from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.schema.record import Record, encode_record
+from dueq.core.schema.states import State
 
 KEY = "dueq:{x}:r:000"
 
 
 def raw(task_id: str) -> bytes:
-    return encode_record(Record(task_id, "S", 1, "q", 0, 0, 0, "", 0, 0, "", b"[]"))
+    return encode_record(Record(task_id, State.SCHEDULED, 1, "q", 0, 0, 0, "", 0, 0, "", b"[]"))
 
 
 def test_what_is_cut_off_is_what_redis_does_not_know_afterwards(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_an_error_of_redis_alone_is_no_clear_error() -> None:
     def fails() -> None:
         raise ResponseError("NOREPLICAS not enough")
 
-    assert not servers._says(servers._told(fails, NotReplicated))
+    assert not servers._says(servers._error_of(fails, NotReplicated))
     assert not servers._says("")
     assert servers._says("no replica has it", "replica")
 

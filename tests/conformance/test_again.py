@@ -16,6 +16,7 @@ from dueq import strategies
 from dueq.admin.housekeeping import purge
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 from dueq.core.store.base import NewTask, Outcome
 from dueq.core.store.strategy import TransactionalStrategy
 
@@ -61,7 +62,7 @@ def test_it_becomes_the_task_once_the_run_is_done(world: World, queue: str, dela
     assert record(world) == claim
     assert ended(world, claim, "ack") == "done"
     found = record(world)
-    assert (found.state, found.queue, found.body) == ("S", queue, NEXT)
+    assert (found.state, found.queue, found.body) == (State.SCHEDULED, queue, NEXT)
     assert (found.starts, found.retries, found.losses, found.cause) == (0, 0, 0, "")
     assert kept(world) == 0
     assert queue in world.store.queues()

@@ -13,6 +13,7 @@ from support.mortal import Fate, Killed, When, interrupted, mortal
 from support.world import LEASE_US, World
 
 from dueq.core.schema.keys import Keys
+from dueq.core.schema.states import State
 from dueq.core.store.base import Outcome
 
 ID = "some-task"
@@ -131,7 +132,7 @@ def bring_to_its_end(world: World) -> None:
         assert world.store.revive([ID]) == 1
     record = world.store.record(ID)
     assert record is not None
-    if record.state == "S" and record.due_us > world.now_us():
+    if record.state == State.SCHEDULED and record.due_us > world.now_us():
         assert world.store.reschedule(ID, 0) is not None
     world.dispatch_all()
     step = world.take("w9", *world.store.queues(), want=10)

@@ -15,9 +15,9 @@ from dueq.core.errors import StrategyMismatch
 from dueq.core.maintenance import audit as audit_module
 from dueq.core.maintenance import auditor as auditor_module
 from dueq.core.maintenance.auditor import Auditor
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import ReaperTelemetry
-from dueq.core.upkeep.audit_request import ask_for_audit
+from dueq.core.upkeep.audit_request import request_audit
 
 # -- when it runs
 
@@ -39,7 +39,7 @@ def test_an_audit_is_due_once_an_interval_for_all_auditors(world: World) -> None
 
 @pytest.mark.parametrize(("first_in", "interval"), [(50.0, 3600.0), (3600.0, 50.0)])
 def test_the_first_look_has_time_but_no_more_than_an_interval(world: World, first_in: float, interval: float) -> None:
-    telemetry = ReaperTelemetry(Tally(), "reaper", world.strategy.name)
+    telemetry = ReaperTelemetry(Counters(), "reaper", world.strategy.name)
     auditor = Auditor(world.main, telemetry, interval=interval, grace=1.0, first_in=first_in)
     assert 0 < auditor.run_once() <= 50
     assert not auditor.busy
@@ -66,7 +66,7 @@ def test_recoveries_ask_for_one_audit_soon(world: World) -> None:
     audits.run()
     audited = int(world.redis.get(world.keys.plain("audited")) or 0)
     for _ in range(5):
-        ask_for_audit(world.main)
+        request_audit(world.main)
     patient = Audits(world).auditor
     assert 40 < patient.run_once() < 80
     assert not patient.busy  # not so soon after the last one

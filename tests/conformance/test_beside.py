@@ -14,11 +14,11 @@ from dueq.core.store.base import Outcome
 pytestmark = pytest.mark.leaves_keys
 
 
-@pytest.mark.parametrize("name", ["stats", "wake", "busy", "reasons", "bell", "journal", "guard"])
+@pytest.mark.parametrize("name", ["stats", "wake", "busy", "reasons", "wakeup", "journal", "guard"])
 def test_what_is_kept_beside_the_tasks_stops_no_step_half_way(world: World, name: str) -> None:
     """No repair has to come first: the very step that meets it does all that it should."""
     keys = world.keys
-    family = {"bell": [keys.of("bell", "q")], "journal": keys.journals()}
+    family = {"wakeup": [keys.of("wakeup", "q")], "journal": keys.journals()}
     for key in family.get(name) or [keys.plain(name)]:
         world.redis.delete(key)
         world.redis.set(key, "rubbish")

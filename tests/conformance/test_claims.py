@@ -11,6 +11,7 @@ from support.world import LEASE_US, World
 
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 from dueq.core.store.base import Outcome
 
 
@@ -34,7 +35,7 @@ def test_nothing_ready(world: World) -> None:
 def test_a_claim_is_the_task(world: World) -> None:
     world.ready("a")
     claim = world.started()
-    assert (claim.id, claim.state, claim.starts, claim.worker, claim.cause) == ("a", "L", 1, "w1", "")
+    assert (claim.id, claim.state, claim.starts, claim.worker, claim.cause) == ("a", State.LEASED, 1, "w1", "")
     assert claim.token > 0
     assert claim == world.store.record("a")
     assert world.states() == {"scheduled": 0, "ready": 0, "leased": 1, "dead": 0}
@@ -132,14 +133,14 @@ def test_batches_hold_what_is_not_started(world: World) -> None:
     step = world.take(want=3)
     assert step.started is not None
     assert [record.id for record in [step.started, *step.held]] == ["t0", "t1", "t2"]
-    assert [record.state for record in step.held] == ["H", "H"]
+    assert [record.state for record in step.held] == [State.HELD, State.HELD]
     assert [record.starts for record in step.held] == [0, 0]
     assert world.states() == {"scheduled": 0, "ready": 2, "leased": 1, "dead": 0}  # held tasks have no lease
     second = world.take(want=3, outcome=Outcome(step.started, "ack"), start=step.held[0])
     assert second.settled == "done"
-    assert second.started == step.held[0]._replace(state="L", starts=1)
+    assert second.started == step.held[0]._replace(state=State.LEASED, starts=1)
     assert [record.id for record in second.held] == ["t3", "t4"]  # and more are taken in the same step
-    assert {record.state for record in second.held} == {"H"}
+    assert {record.state for record in second.held} == {State.HELD}
     assert world.states() == {"scheduled": 0, "ready": 0, "leased": 1, "dead": 0}
 
 

@@ -12,7 +12,7 @@ from support.queues import notes_at_fault
 from support.world import LEASE_US, SCRIPTED, World
 
 from dueq.admin.housekeeping import purge
-from dueq.core.client.listener import Doorbell
+from dueq.core.client.listener import Listener
 from dueq.core.store.base import Outcome
 from dueq.core.store.crowds import Crowd, served
 
@@ -22,7 +22,7 @@ AT_ONCE_S = 5.0
 
 @pytest.fixture(autouse=True)
 def forgotten(world: World) -> Iterator[None]:
-    """The set stays for an hour, with its rings, for workers to come; here none does."""
+    """The set stays for an hour, with its wake-ups, for workers to come; here none does."""
     yield
     for key in world.found():
         if b"}:serves:" in key or b"}:bell:*" in key:
@@ -46,18 +46,18 @@ def take(world: World, queues: Sequence[str], want: int = 1) -> list[str]:
 
 
 @contextmanager
-def bell(world: World, queues: Crowd) -> Iterator[Doorbell]:
-    doorbell = Doorbell(world.main.client, [world.keys.of("bell", queues.bell)])
+def listening(world: World, queues: Crowd) -> Iterator[Listener]:
+    listener = Listener(world.main.client, [world.keys.of("wakeup", queues.wakeup)])
     try:
-        yield doorbell
+        yield listener
     finally:
-        doorbell.close()
+        listener.close()
 
 
 def rung(world: World, queues: Crowd) -> bool:
-    """Whether the bell of these queues has been rung, by which it is silent again."""
-    with bell(world, queues) as doorbell:
-        return doorbell.wait(AT_ONCE_S if world.redis.exists(world.keys.of("bell", queues.bell)) else 0.01)
+    """Whether these queues have had a wake-up, which is taken by that."""
+    with listening(world, queues) as listener:
+        return listener.wait(AT_ONCE_S if world.redis.exists(world.keys.of("wakeup", queues.wakeup)) else 0.01)
 
 
 def scripted(world: World) -> None:
@@ -141,13 +141,13 @@ def test_whatever_becomes_ready_wakes_such_a_worker(world: World) -> None:
         assert take(world, queues) == [QUEUES[9]]
 
 
-def test_a_worker_that_leaves_rings_on(world: World) -> None:
+def test_a_worker_that_leaves_wakes_another(world: World) -> None:
     scripted(world)
     queues = crowd()
     assert take(world, queues) == []
     world.ready("a", queue=QUEUES[7])
     assert rung(world, queues)
-    world.store.ring_on(queues)
+    world.store.wake_again(queues)
     assert rung(world, queues)
 
 
@@ -159,8 +159,8 @@ def test_a_sleeping_one_takes_the_task_as_it_becomes_ready(world: World) -> None
     assert channel.sleep("w1", queues, LEASE_US, 1, 20) == "quiet", "it has only just said what it serves"
     timer = threading.Timer(0.2, world.ready, ("a",), {"queue": QUEUES[77]})
     timer.start()
-    assert channel.sleep("w1", queues, LEASE_US, 1, 20) == "asked"
-    step = channel.answer()
+    assert channel.sleep("w1", queues, LEASE_US, 1, 20) == "sent"
+    step = channel.receive()
     timer.join()
     assert step.started is not None
     assert step.started.queue == QUEUES[77]
@@ -174,11 +174,11 @@ def test_lost_with_all_data_it_is_said_again_before_the_next_sleep(world: World)
     assert channel.sleep("w1", queues, LEASE_US, 1, 1) == "quiet"
     world.wipe()
     world.ready("a", queue=QUEUES[3])
-    channel.ask("w1", queues, LEASE_US)
-    assert channel.answer().started is None, "nobody knows any more what it serves"
+    channel.send("w1", queues, LEASE_US)
+    assert channel.receive().started is None, "nobody knows any more what it serves"
     assert channel.sleep("w1", queues, LEASE_US, 1, 20) == "quiet"
-    channel.ask("w1", queues, LEASE_US)
-    assert channel.answer().started is not None
+    channel.send("w1", queues, LEASE_US)
+    assert channel.receive().started is not None
     world._workers.add("w1")
     channel.close()
 
@@ -190,11 +190,11 @@ def test_a_set_that_nobody_uses_is_cleared_away(world: World) -> None:
     ttl = world.redis.ttl(world.keys.of("serves", old.name))
     assert 3500 < ttl <= 3600
     world.ready("a", queue=QUEUES[0])
-    assert world.redis.exists(world.keys.of("bell", old.bell))
+    assert world.redis.exists(world.keys.of("wakeup", old.wakeup))
     world.redis.delete(world.keys.of("serves", old.name))  # an hour later
     assert take(world, new) == [QUEUES[0]]
     assert world.redis.hget(world.keys.plain("meta"), "crowds") == new.name.encode()
-    assert not world.redis.exists(world.keys.of("bell", old.bell))
+    assert not world.redis.exists(world.keys.of("wakeup", old.wakeup))
 
 
 def test_purge_forgets_it(world: World) -> None:

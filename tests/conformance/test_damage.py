@@ -348,7 +348,7 @@ def test_whatever_bytes_a_record_has(world: World) -> None:
     assert kept == {}
 
 
-OF_QUEUE = ("ready", "bell", "dead", "seconds", "sizes", "leased_before")
+OF_QUEUE = ("ready", "wakeup", "dead", "seconds", "sizes", "leased_before")
 BROKEN: dict[str, Callable[[World], set[str]]] = {
     "all of which there is one": lambda world: {world.keys.plain(name) for name in PLAIN},
     "a queue's": lambda world: {
@@ -391,7 +391,7 @@ def test_keys_of_another_type_make_room(world: World, which: str) -> None:
         *(world.keys.plain(name) for name in ("stats", "wake", "guard", "busy", "reasons")),
     }
     apart = {world.keys.prefix + one.id for one in found}
-    assert broken - beside - {world.keys.of("bell", "q")} <= apart <= broken
+    assert broken - beside - {world.keys.of("wakeup", "q")} <= apart <= broken
     assert all(world.redis.exists(one.raw) for one in found), "whole as they are"
     world.main.claim()
     world.schedule("c", "d")

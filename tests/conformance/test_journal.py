@@ -8,8 +8,9 @@ from support.world import World
 
 from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
-from dueq.core.schema.journal import MOST, Event, Journal, events_of
-from dueq.core.telemetry.counters import Tally
+from dueq.core.schema.bounds import MOST_NOTES
+from dueq.core.schema.journal import Event, Journal, events_of
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry, Telemetry
 
 
@@ -40,7 +41,7 @@ def test_the_journal_is_bounded(world: World) -> None:
             journal.flush()
     journal.flush()
     lengths = [world.redis.llen(key) for key in world.keys.journals()]
-    assert max(lengths) <= MOST
+    assert max(lengths) <= MOST_NOTES
     assert kinds(world, ids[-1]) == ["done"]
     assert kinds(world, ids[0]) == []
 
@@ -68,10 +69,10 @@ def test_what_was_dispatched_and_lost_is_noted(world: World) -> None:
     world.schedule("a")
     world.round_up()
     done = world.strategy.dispatch(10)
-    DispatcherTelemetry(Tally(), "dispatcher", "s", journal).moved(done.moved, done.now_us)
+    DispatcherTelemetry(Counters(), "dispatcher", "s", journal).moved(done.moved, done.now_us)
     claim = world.started()
     lost = world.store.give_back("w1", "worker_lost", 3)
-    Telemetry(Tally(), "supervisor", "s", journal).lost(lost, world.now_us(), "worker_lost", "died", "w1")
+    Telemetry(Counters(), "supervisor", "s", journal).lost(lost, world.now_us(), "worker_lost", "died", "w1")
     journal.flush()
     events = events_of(world.redis, world.keys, "a")
     assert [event.kind for event in events] == ["scheduled", "ready", "lost"]

@@ -15,13 +15,13 @@ from support.world import World
 
 from dueq import Dueq
 from dueq.core.dispatcher.dispatcher import Dispatcher
-from dueq.core.maintenance.overdue import Waker
+from dueq.core.maintenance.overdue import OverdueCheck
 from dueq.core.maintenance.reaper import Reaper
 from dueq.core.process.stop import Stop
 from dueq.core.schema.journal import Journal
 from dueq.core.schema.key_types import FAMILIES, PLAIN
 from dueq.core.schema.quarantine import counts, quarantined
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry, ReaperTelemetry, WorkerTelemetry
 from dueq.core.upkeep import engines
 from dueq.core.upkeep.clearing import Clearing
@@ -43,15 +43,18 @@ class Engine:
         for queue in QUEUES:
             self._define(queue)
         strategy, lease = world.strategy.name, 3.0  # what a step that is cut short leaves behind is taken back so late
-        reaper, space = ReaperTelemetry(Tally(), "reaper", strategy), world.actor()
-        dispatcher = DispatcherTelemetry(Tally(), "dispatcher", strategy)
+        reaper, space = ReaperTelemetry(Counters(), "reaper", strategy), world.actor()
+        dispatcher = DispatcherTelemetry(Counters(), "dispatcher", strategy)
         self.dispatcher = Dispatcher(world.actor(), dispatcher, safety_net=0.01, stop=Stop())
         self.journal = Journal(space.client, space.keys, WORKER)
-        worker = WorkerTelemetry(Tally(1 << 14), "worker", strategy, self.journal)
+        worker = WorkerTelemetry(Counters(1 << 14), "worker", strategy, self.journal)
         self.worker = Worker(
             self.app, space, WORKER, QUEUES, worker, lease=lease, prefetch=3, safety_net=0.01, stop=Stop()
         )
-        self.reaper, self.waker = Reaper(world.actor(), reaper, lease=lease), Waker(world.actor(), reaper, lease=lease)
+        self.reaper, self.overdue_check = (
+            Reaper(world.actor(), reaper, lease=lease),
+            OverdueCheck(world.actor(), reaper, lease=lease),
+        )
         self.audits, self.clearing = Audits(world, world.actor()), Clearing(world.actor(), lambda: True)
 
     def _define(self, queue: str) -> None:
@@ -76,10 +79,10 @@ class Engine:
         self.dispatcher.run_once()
         for queue in QUEUES:  # else it might wait for a second
             with suppress(ResponseError):
-                self.world.redis.lpush(self.world.keys.of("bell", queue), 1)
+                self.world.redis.lpush(self.world.keys.of("wakeup", queue), 1)
         self.worker.run_once()
         self.reaper.run_once()
-        self.waker.run_once()
+        self.overdue_check.run_once()
         self.journal.flush()
 
     def finish(self, ids: set[str]) -> None:
@@ -99,7 +102,7 @@ def places(world: World, ids: list[str], dice: random.Random) -> dict[str, str]:
     """A key of each family, as far as this strategy may have one."""
     keys, queue, second = world.keys, "q", int(time.time()) + 1
     found = {name: keys.plain(name) for name in PLAIN}
-    for family in ("ready", "bell", "leased_before", "dead", "seconds", "sizes"):
+    for family in ("ready", "wakeup", "leased_before", "dead", "seconds", "sizes"):
         found[family] = keys.of(family, queue)
     return found | {
         "heads": keys.heads(world.strategy.name),
@@ -135,7 +138,7 @@ BESIDE: dict[str, Write] = {
     "dead": lambda pipe, key: pipe.zadd(key, {b"\xff": 1e300}),
     "leased": lambda pipe, key: pipe.zadd(key, {b"\xff": 1}),
     "journal": lambda pipe, key: pipe.lpush(key, b"\xff"),
-    "bell": lambda pipe, key: pipe.lpush(key, b"\xff"),
+    "wakeup": lambda pipe, key: pipe.lpush(key, b"\xff"),
     "revoked": lambda pipe, key: pipe.hset(key, b"\xff", "9" * 400),
     "busy": lambda pipe, key: pipe.zadd(key, {b"\xff": 0}),
 }

@@ -11,7 +11,7 @@ from support.world import World
 
 from dueq.core.maintenance.recovery import Recovery
 from dueq.core.namespace import Namespace
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import Telemetry
 
 TIMEOUT_S = 0.3
@@ -22,7 +22,7 @@ def test_redis_is_not_asked_again_at_each_turn(world: World, strategy_name: str)
     world.ready("a")
     world.started()
     namespace = world.adopt(Namespace.open(world.settings, timeout=TIMEOUT_S))
-    recovery = Recovery(namespace, Telemetry(Tally(), "supervisor", strategy_name), 3)
+    recovery = Recovery(namespace, Telemetry(Counters(), "supervisor", strategy_name), 3)
     recovery.add("worker", "w1", how="was killed")
     server = int(world.redis.info()["process_id"])
     os.kill(server, signal.SIGSTOP)
@@ -44,7 +44,7 @@ def test_redis_is_not_asked_again_at_each_turn(world: World, strategy_name: str)
 def test_what_a_worker_that_is_not_to_blame_had_is_given_back_all_the_same(world: World, strategy_name: str) -> None:
     world.ready("a")
     world.started()
-    recovery = Recovery(world.main, Telemetry(Tally(), "supervisor", strategy_name), 1)
+    recovery = Recovery(world.main, Telemetry(Counters(), "supervisor", strategy_name), 1)
     recovery.add("worker", "w1", how="was told to stop", blame=False)
     assert recovery.run_once() is None
     again = world.started("w2")
@@ -53,7 +53,7 @@ def test_what_a_worker_that_is_not_to_blame_had_is_given_back_all_the_same(world
 
 @pytest.mark.parametrize("strategy_name", ["lua"])
 def test_who_holds_nothing_is_worth_an_audit_only_if_it_died(world: World, strategy_name: str) -> None:
-    recovery = Recovery(world.main, Telemetry(Tally(), "supervisor", strategy_name), 3)
+    recovery = Recovery(world.main, Telemetry(Counters(), "supervisor", strategy_name), 3)
     waits = []
     for blame in (False, True):
         recovery.add("reaper", "r1", blame=blame)
@@ -68,7 +68,7 @@ def test_what_is_refused_for_one_keeps_back_no_other_s(world: World, strategy_na
     world.ready("a")
     world.started("w1")
     world.redis.set(world.keys.of("held", "odd"), "odd")
-    recovery = Recovery(world.main, Telemetry(Tally(), "supervisor", strategy_name), 3)
+    recovery = Recovery(world.main, Telemetry(Counters(), "supervisor", strategy_name), 3)
     recovery.add("worker", "odd", how="was killed")
     recovery.add("worker", "w1", how="was killed")
     assert recovery.run_once() is not None

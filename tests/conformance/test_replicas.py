@@ -7,6 +7,7 @@ from support.world import World
 
 from dueq.core.app.application import Dueq
 from dueq.core.errors import NotReplicated
+from dueq.core.schema.states import State
 
 
 def test_without_replicas_the_task_is_scheduled_and_the_error_says_so(world: World) -> None:
@@ -19,7 +20,7 @@ def test_without_replicas_the_task_is_scheduled_and_the_error_says_so(world: Wor
         app.schedule_many([task.call_after(3600, id="a")()], replicas=1, replicas_within=0.01)
     record = world.store.record("a")
     assert record is not None
-    assert record.state == "S"
+    assert record.state == State.SCHEDULED
     [again] = app.schedule_many([task.call_after(3600, id="a")()])
     assert not again.created
     assert world.store.cancel("a")

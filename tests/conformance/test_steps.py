@@ -10,6 +10,7 @@ from dueq.core.config import MOST_PAYLOAD, Settings
 from dueq.core.errors import ConfigurationError
 from dueq.core.schema.bounds import MOST_BYTES, MOST_TASKS, first_step, steps
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 from dueq.core.store.base import NewTask, Outcome
 
 LARGE = b'["f",["' + b"x" * 60_000 + b'"]]'
@@ -74,7 +75,7 @@ def test_leases_are_extended_one_by_one(world: World, names_and_body: tuple[list
 
 def test_what_is_held_is_released(world: World, names_and_body: tuple[list[str], bytes]) -> None:
     claims = held(world, *names_and_body)
-    waiting = [claim for claim in claims if claim.state == "H"]
+    waiting = [claim for claim in claims if claim.state == State.HELD]
     assert world.store.release("w1", claims) == len(waiting)
     assert world.states()["ready"] == len(waiting)
 
@@ -123,7 +124,7 @@ def test_a_list_of_void_entries_ends_in_the_task_behind_them(world: World) -> No
         assert step.dropped == []
         if step.started is not None:
             break
-        assert world.redis.llen(world.keys.of("bell", "q")), "somebody has to look again"
+        assert world.redis.llen(world.keys.of("wakeup", "q")), "somebody has to look again"
     assert step.started is not None
     assert step.started.id == "last"
 

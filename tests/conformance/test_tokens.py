@@ -19,7 +19,7 @@ from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
 from dueq.core.store.tokens import END
 
-from .test_hands import WORKER, Hired
+from .test_claim_pipeline import WORKER, Hired
 
 HOUR_US = 3600 * US
 

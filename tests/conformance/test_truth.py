@@ -8,6 +8,7 @@ from support.world import World
 
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 from dueq.core.store.base import Outcome
 
 HOUR_US = 3600 * US
@@ -83,7 +84,7 @@ def test_reschedule(world: World, state: str, direction: str) -> None:
     assert before is not None
     record = world.store.record("a")
     assert record is not None
-    assert (record.due_us, record.state, record.token) == (due, "S", 0)
+    assert (record.due_us, record.state, record.token) == (due, State.SCHEDULED, 0)
     if claim is not None:
         assert world.take(want=0, start=claim).started is None
     assert runs(world) == (0 if direction == "forward" else 1)

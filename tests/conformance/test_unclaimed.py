@@ -14,6 +14,7 @@ from dueq.admin import housekeeping
 from dueq.core.clock import US
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 from dueq.core.store.base import Advance, Aside, Outcome, Store
 from dueq.core.store.unclaimed import list_of
 
@@ -53,7 +54,7 @@ def test_a_name_that_a_worker_does_not_know(world: World) -> None:
     assert step.holding == 2
     record = world.store.record("g1")
     assert record is not None
-    assert (record.state, record.starts, record.retries, record.token, record.worker) == ("U", 0, 0, 0, "")
+    assert (record.state, record.starts, record.retries, record.token, record.worker) == (State.UNCLAIMED, 0, 0, 0, "")
     assert world.store.unclaimed() == {("q", "g"): 2}
     assert world.states()["ready"] == 0
     assert world.take("old", want=9, store=old.store).aside == []  # nor does it come back to who does not know it
@@ -126,7 +127,7 @@ def test_cancel_and_reschedule_what_was_put_aside(world: World) -> None:
     assert world.store.reschedule("b", 0, relative=True) is not None
     record = world.store.record("b")
     assert record is not None
-    assert record.state == "S"
+    assert record.state == State.SCHEDULED
     assert world.states()["scheduled"] == 1
     assert world.unclaimed() == 1
     world.dispatch_all()
@@ -171,12 +172,12 @@ def test_a_sleeping_worker_that_knows_it_wakes_at_once(world: World) -> None:
     old, new = knowing(world, "f").store, knowing(world, "g").store
     channel = new.channel(["q"])
     began = time.monotonic()
-    # asked to sleep, then rung by the old one's step: the list of rings outlives the moment
+    # asked to sleep, then woken by the old one's step: the list of wake-ups outlives the moment
     world.ready("g1", calls="g")
-    assert world.bell("q").wait(1)  # of its ready list: somebody else was woken by it
+    assert world.listener("q").wait(1)  # of its ready list: somebody else was woken by it
     world.take("old", store=old)
-    assert channel.sleep("new", ["q"], 60 * US, 1, 20.0) == "asked"
-    assert ids(channel.answer()) == ["g1"]
+    assert channel.sleep("new", ["q"], 60 * US, 1, 20.0) == "sent"
+    assert ids(channel.receive()) == ["g1"]
     assert time.monotonic() - began < 5
     channel.close()
     world.take("new", want=0)
@@ -195,7 +196,7 @@ def test_redis_lost_the_names(world: World) -> None:
 
 
 def test_names_that_were_lost_while_a_worker_sleeps(world: World) -> None:
-    """The ring that woke it is not lost with them."""
+    """The wake-up that it received is not lost with them."""
     store = knowing(world, "f").store
     channel = store.channel(["q"])
     world.redis.hdel(world.keys.plain("meta"), *_fields(world))
@@ -203,12 +204,12 @@ def test_names_that_were_lost_while_a_worker_sleeps(world: World) -> None:
     found: list[str] = []
     began = time.monotonic()
     for _ in range(2):
-        assert channel.sleep("w", ["q"], 60 * US, 1, 20.0) == "asked"
-        found += ids(channel.answer())
+        assert channel.sleep("w", ["q"], 60 * US, 1, 20.0) == "sent"
+        found += ids(channel.receive())
         if found:
             break
     assert found == ["f1"]
-    assert time.monotonic() - began < 15, "rung for, not found at the end of its sleep"
+    assert time.monotonic() - began < 15, "woken, not found at the end of its sleep"
     channel.close()
     world.store.give_back("w", "unstarted", 9)
 

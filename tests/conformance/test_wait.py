@@ -58,7 +58,7 @@ def blocked(world: World) -> int:
 
 
 def hush(world: World) -> None:
-    """Take the ring that is waiting, and hang up, so that the next goes to somebody else."""
+    """Take the wake-up that is waiting, and withdraw, so that the next goes to somebody else."""
     while world.strategy.wait(0.05):
         pass
     world.strategy.close()
@@ -128,7 +128,7 @@ def test_a_task_scheduled_between_dispatch_and_wait_is_not_missed(world: World) 
     assert len(world.dispatch_all()) == 1
 
 
-def test_a_ring_during_the_work_of_a_dispatcher_is_not_missed(world: World) -> None:
+def test_a_wakeup_during_the_work_of_a_dispatcher_is_not_missed(world: World) -> None:
     assert world.strategy.wait(0.01) is None  # its request stays open
     world.schedule("a")
     assert world.dispatch_all()

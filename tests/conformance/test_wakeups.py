@@ -16,7 +16,7 @@ from dueq.core.namespace import Namespace
 @pytest.mark.parametrize("far", [False, True], ids=["", "far"])
 @pytest.mark.parametrize("delay_us", [0, US, 5 * US])
 @pytest.mark.parametrize("behind_us", [0, US // 3])
-def test_seen_or_rung(redis_url: str, strategy_name: str, far: bool, delay_us: int, behind_us: int) -> None:
+def test_seen_or_woken(redis_url: str, strategy_name: str, far: bool, delay_us: int, behind_us: int) -> None:
     if behind_us and strategy_name not in TRANSACTIONAL:
         pytest.skip("it goes by Redis's clock, which is never behind")
     numbers = itertools.count()

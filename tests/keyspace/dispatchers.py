@@ -14,7 +14,7 @@ from dueq.core.client.keyspace_events import flags, missing
 from dueq.core.dispatcher.dispatcher import Dispatcher
 from dueq.core.process.stop import Stop
 from dueq.core.store.strategy import Moved
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry
 
 
@@ -22,7 +22,7 @@ class Recorder(DispatcherTelemetry):
     """Counts as always, and keeps what was late by how much, in seconds."""
 
     def __init__(self) -> None:
-        super().__init__(Tally(), "dispatcher", "keyspace")
+        super().__init__(Counters(), "dispatcher", "keyspace")
         self.late: list[float] = []
 
     def moved(self, moved: Iterable[Moved], now_us: int) -> None:
@@ -90,7 +90,7 @@ class Dispatchers:
     def _count(self, metric: str) -> Counter[str]:
         found: Counter[str] = Counter()
         for recorder in self._recorders:
-            for definition, labels, values in recorder.tally.series():
+            for definition, labels, values in recorder.counters.series():
                 if definition.name == metric:
                     found[labels[-1]] += int(values[0])
         return found

@@ -46,13 +46,13 @@ def test_what_expired_while_nobody_listened_is_found(make: Make, start: Start) -
 
 
 def test_the_safety_net_finds_what_no_dispatcher_was_told_of(make: Make) -> None:
-    """Neither a ring nor an event: only the index knows."""
+    """Neither a wake-up nor an event: only the index knows."""
     world = make()
     assert world.strategy.dispatch(100).next_in is None
     world.strategy.wait(0.01)
     world.schedule("a", delay_us=50_000)
     world.redis.delete(world.keys.of("alarm", "q:a"), world.keys.plain("wake"))
-    world.strategy.close()  # and with it the ring that is on its way
+    world.strategy.close()  # and with it the wake-up that is on its way
     began = time.monotonic()
     assert world.strategy.wait(0.3) is None
     assert time.monotonic() - began >= 0.29

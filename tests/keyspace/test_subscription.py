@@ -72,7 +72,7 @@ def test_a_pool_that_is_closed_takes_it_along(make: Make) -> None:
     assert strategy.wait(0.01) is None
     world.main.client.connection_pool.disconnect()
     world.schedule("a", delay_us=50_000)
-    strategy.doorbell().close()
+    strategy.listener().close()
     assert next_lateness(world) < IN_TIME_S
 
 

@@ -19,7 +19,7 @@ def test_a_task_that_lost_its_place_runs_all_the_same(engine: Engine, sample: Mo
     flags = ("--workers", "1", "--lease", "1", "--audit-interval", "1", "--strategy", strategy)
     supervisor = engine.run(*flags)
     handle = sample.nap.after(600)(0.0)
-    namespace = sample.app._asking().reached()
+    namespace = sample.app._connected().reached()
     namespace.strategy.clear(["default"])
     wait_until(lambda: engine.total(supervisor, "dueq_audit_repairs_total", kind="scheduled") == 1, 30)
     assert handle.reschedule(after=0)

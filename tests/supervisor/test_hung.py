@@ -27,7 +27,7 @@ FLAGS = ("--lease", str(LEASE), "--hang-timeout", str(HANG), "--safety-net", "1"
 
 
 def _dead(sample: ModuleType) -> list[DeadLetter]:
-    found: list[DeadLetter] = sample.app._asking().reached().store.dead("default", 0, 10)
+    found: list[DeadLetter] = sample.app._connected().reached().store.dead("default", 0, 10)
     return found
 
 

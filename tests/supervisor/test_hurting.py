@@ -23,6 +23,7 @@ from dueq.core.app.application import Call, Handle
 from dueq.core.app.payload import encode_body
 from dueq.core.errors import ConfigurationError
 from dueq.core.namespace import Namespace
+from dueq.core.schema.states import State
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ class Case:
 
     def _ended(self, task_id: str) -> bool:
         record = self.space.store.record(task_id)
-        return record is None or record.state == "D"
+        return record is None or record.state == State.DEAD
 
     def said(self) -> list[dict[str, Any]]:
         """What tasks wrote down."""
@@ -380,5 +381,5 @@ def test_a_page_of_counters_that_is_written_over_costs_its_process_and_no_more(c
 def _page(supervisor: int, worker: int) -> Path:
     """The worker's page, as the supervisor has it open."""
     maps = Path(f"/proc/{worker}/maps").read_text().splitlines()
-    [inode] = {int(line.split()[4]) for line in maps if "dueq-tally" in line}
+    [inode] = {int(line.split()[4]) for line in maps if "dueq-counters" in line}
     return next(fd for fd in Path(f"/proc/{supervisor}/fd").iterdir() if fd.exists() and fd.stat().st_ino == inode)

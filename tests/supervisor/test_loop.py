@@ -12,7 +12,7 @@ import pytest
 from support.stage import BOOT_S, FakeChild, Stage
 
 from dueq.core.errors import BootFailure, RestartLimitExceeded
-from dueq.core.process.statuses import BOOT_FAILED, DISPLACED, NO_ROOM, RECYCLED, STOPPED
+from dueq.core.process.exit_status import ExitStatus
 
 SETTLE_S = 5.0  # what the supervisor allows for SIGKILL and for Redis, beyond what it was asked for
 
@@ -136,7 +136,7 @@ def test_what_dies_is_replaced_at_once_and_given_back(stage: Stage, role: str, c
     assert stage.restarts() == stage.restarts(role=role, cause=cause) == 1
     assert stage.recovery.of(dead) == (how, True)
     assert stage.recovery.waiting is False, "given back in the same turn"
-    assert sum(stage.board.processes().values()) == 4
+    assert sum(stage.collector.processes().values()) == 4
     stage.go(5)
     assert all(child.alive and not child.sent for child in others)
 
@@ -229,7 +229,7 @@ def test_recycled_workers_are_replaced_at_once_and_do_not_count(make_stage: Make
     stage.ready()
     for _ in range(20):
         old = stage.of("worker")[0]
-        old.leave(RECYCLED)
+        old.leave(ExitStatus.RECYCLED)
         stage.supervisor.turn()
         assert stage.of("worker")[0].started_at == old.ended_at
         stage.go(BOOT_S * 2)
@@ -272,7 +272,9 @@ def test_a_child_that_finds_no_room_to_begin_is_no_death(
     make_stage: MakeStage, told: pytest.LogCaptureFixture, role: str
 ) -> None:
     stage = make_stage(max_restarts=0)
-    stage.on_spawn = lambda child: stage.after(0.1, lambda: child.die(NO_ROOM)) if child.role == role else None
+    stage.on_spawn = lambda child: (
+        stage.after(0.1, lambda: child.die(ExitStatus.NO_ROOM)) if child.role == role else None
+    )
     stage.go(60)
     assert not stage.leaving
     assert stage.restarts() == 0
@@ -284,7 +286,7 @@ def test_a_child_that_finds_no_room_to_begin_is_no_death(
 
 def test_the_status_for_no_room_is_a_death_like_any_other_once_it_was_ready(stage: Stage) -> None:
     """A task may have ended its worker with it."""
-    stage.of("worker")[0].die(NO_ROOM)
+    stage.of("worker")[0].die(ExitStatus.NO_ROOM)
     stage.supervisor.turn()
     assert stage.restarts(role="worker", cause="exit") == 1
 
@@ -317,7 +319,7 @@ def test_a_worker_whose_task_has_ended_after_all_is_let_go_on(stage: Stage) -> N
     worker.writes = True
     while not worker.sent:  # SIGUSR1, for its stacks, before SIGTERM
         stage.go(0.05)
-    worker.tally.end()
+    worker.counters.end()
     worker.begin(2)
     stage.go(60)
     assert [number for _, number in worker.sent] == [signal.SIGUSR1]
@@ -330,7 +332,9 @@ def test_a_worker_whose_task_has_ended_after_all_is_let_go_on(stage: Stage) -> N
 @pytest.mark.parametrize("role", ["worker", "dispatcher", "reaper"])
 def test_a_boot_failure_at_the_start_ends_it_at_once(make_stage: MakeStage, role: str) -> None:
     stage = make_stage(workers=1)
-    stage.on_spawn = lambda child: stage.after(0.1, lambda: child.die(BOOT_FAILED)) if child.role == role else None
+    stage.on_spawn = lambda child: (
+        stage.after(0.1, lambda: child.die(ExitStatus.BOOT_FAILED)) if child.role == role else None
+    )
     began = stage.now
     with pytest.raises(BootFailure, match=f"a {role} could not begin"):
         stage.end()
@@ -341,7 +345,7 @@ def test_a_boot_failure_at_the_start_ends_it_at_once(make_stage: MakeStage, role
 
 
 def test_a_boot_failure_later_takes_its_turns_and_leaves_the_others_alone(stage: Stage) -> None:
-    stage.on_spawn = lambda child: stage.after(0.1, lambda: child.die(BOOT_FAILED))
+    stage.on_spawn = lambda child: stage.after(0.1, lambda: child.die(ExitStatus.BOOT_FAILED))
     first, other = stage.of("worker")
     first.die(-9)
     stage.go(10)
@@ -358,7 +362,7 @@ def test_a_task_that_exits_like_a_boot_failure_is_a_death(make_stage: MakeStage)
     stage.go(1)
     worker = stage.of("worker")[0]
     worker.begin(1)
-    worker.die(BOOT_FAILED)
+    worker.die(ExitStatus.BOOT_FAILED)
     stage.go(1)
     assert not stage.leaving
     assert stage.restarts(role="worker", cause="exit") == 1
@@ -366,7 +370,7 @@ def test_a_task_that_exits_like_a_boot_failure_is_a_death(make_stage: MakeStage)
 
 @pytest.mark.parametrize("role", ["worker", "dispatcher", "reaper"])
 def test_another_strategy_ends_it_and_starts_nothing(stage: Stage, role: str) -> None:
-    stage.of(role)[0].leave(DISPLACED)
+    stage.of(role)[0].leave(ExitStatus.DISPLACED)
     started = len(stage.children)
     with pytest.raises(BootFailure, match=r"another strategy keeps the namespace now"):
         stage.end()
@@ -374,7 +378,7 @@ def test_another_strategy_ends_it_and_starts_nothing(stage: Stage, role: str) ->
     assert stage.restarts() == 0
 
 
-@pytest.mark.parametrize("code", [DISPLACED, RECYCLED])
+@pytest.mark.parametrize("code", [ExitStatus.DISPLACED, ExitStatus.RECYCLED])
 @pytest.mark.parametrize("draining", [False, True])
 def test_a_task_cannot_pass_its_exit_status_off_as_ours(stage: Stage, code: int, draining: bool) -> None:
     worker = stage.of("worker")[0]
@@ -495,7 +499,7 @@ def test_hangs_that_no_task_is_to_blame_for_count_against_the_limit(make_stage: 
     stage.on_spawn = lambda child: setattr(child, "turns", child.role != "dispatcher")
     stage.ready()
     for _ in range(3):
-        stage.of("dispatcher")[0].tally.turn()
+        stage.of("dispatcher")[0].counters.turn()
         stage.go(40)
     with pytest.raises(RestartLimitExceeded, match=r"dispatcher .* was hung: its loop stood still"):
         stage.end()
@@ -521,7 +525,7 @@ def test_a_host_that_slept_is_nobodys_fault(stage: Stage, how: str) -> None:
     stage.now += 3600
     stage.supervisor.turn()  # before any child had the time to give a sign of life
     stage.go(3)
-    worker.tally.end()
+    worker.counters.end()
     stage.go(100)
     assert not any(child.sent for child in stage.children)
     assert stage.restarts() == 0
@@ -594,7 +598,7 @@ def test_a_reload_is_no_restart_that_counts(make_stage: MakeStage) -> None:
 
 def test_code_that_does_not_boot_leaves_the_old_children(stage: Stage, told: pytest.LogCaptureFixture) -> None:
     old = list(stage.children)
-    stage.on_spawn = lambda child: stage.after(0.1, lambda: child.die(BOOT_FAILED))
+    stage.on_spawn = lambda child: stage.after(0.1, lambda: child.die(ExitStatus.BOOT_FAILED))
     stage.send(signal.SIGHUP)
     stage.go(60)
     assert all(child.alive and not child.sent for child in old)
@@ -792,9 +796,9 @@ def test_stopped_in_the_middle_of_a_reload_the_new_ones_go_too(stage: Stage) -> 
     stage.send(signal.SIGHUP)
     stage.go(0.1)
     successor = stage.children[-1]
-    assert successor.tally.state == "booting"
+    assert successor.counters.state == "booting"
     stage.send(signal.SIGTERM)
-    stage.after(3, lambda: old.leave(STOPPED))
+    stage.after(3, lambda: old.leave(ExitStatus.STOPPED))
     began = stage.now
     stage.end()
     assert successor.signals() == [(0, "SIGTERM")]

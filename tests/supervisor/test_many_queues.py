@@ -55,6 +55,6 @@ def test_every_queue_is_served_and_wakes_a_sleeping_worker(engine: Engine, tmp_p
         began = time.monotonic()
         schedule(number)
         wait_until(lambda number=number: not left(number), 10, what="it has run")  # type: ignore[misc]
-        assert time.monotonic() - began < 5, "it was rung for, and not found by a safety net of 30 s"
+        assert time.monotonic() - began < 5, "it was woken, and not found by a safety net of 30 s"
     assert engine.stop(supervisor) == 0
     namespace.close()

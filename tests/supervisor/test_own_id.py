@@ -39,7 +39,7 @@ def test_it_goes_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(numbers) - len(set(numbers)) <= kills
     tokens = [token for _, token, _ in _lines(engine)]
     assert tokens == sorted(set(tokens))
-    store = perpetual.app._asking().reached().store
+    store = perpetual.app._connected().reached().store
     wait_until(lambda: store.record("clock") is None, 10)
     letters = store.dead("default", 0, 99)
     assert len(letters) == len([number for number in range(LAST) if number % 10 == 9])

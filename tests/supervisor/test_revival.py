@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from dueq.cli.app import app
 from dueq.core.maintenance.reaper import Reaper
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import Telemetry
 
 
@@ -63,8 +63,8 @@ def test_an_idle_server_is_stopped_without_a_question(engine: Engine) -> None:
 
 def test_a_server_that_stood_still_is_no_clock_that_jumped(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     world = World(engine.url, "still", "lua")
-    tally = Tally()
-    reaper = Reaper(world.main, Telemetry(tally, "reaper", "lua"), lease=1.0)
+    counters = Counters()
+    reaper = Reaper(world.main, Telemetry(counters, "reaper", "lua"), lease=1.0)
     reaper.run_once()
     pid = engine.server.pid()
     assert pid is not None
@@ -77,4 +77,4 @@ def test_a_server_that_stood_still_is_no_clock_that_jumped(engine: Engine, caplo
     assert "jumped" not in line
     reaper.run_once()
     world.close()
-    tally.close()
+    counters.close()

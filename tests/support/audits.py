@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dueq.core.maintenance.auditor import Auditor
 from dueq.core.namespace import Namespace
 from dueq.core.store.base import Outcome
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import ReaperTelemetry
 from support.world import World
 
@@ -21,9 +21,9 @@ class Audits:
     """Audits of one namespace, and what they counted."""
 
     def __init__(self, world: World, namespace: Namespace | None = None, *, grace: float = GRACE) -> None:
-        self.world, self.tally = world, Tally()
+        self.world, self.counters = world, Counters()
         namespace = namespace or world.main
-        telemetry = ReaperTelemetry(self.tally, "reaper", namespace.strategy.name)
+        telemetry = ReaperTelemetry(self.counters, "reaper", namespace.strategy.name)
         self.auditor = Auditor(namespace, telemetry, interval=3600, grace=grace, first_in=0)
 
     def steps(self) -> Iterator[float]:
@@ -51,7 +51,7 @@ class Audits:
     @property
     def repairs(self) -> dict[str, int]:
         counts = Counter[str]()
-        for series in self.tally.series():
+        for series in self.counters.series():
             if series.definition.name == "dueq_audit_repairs_total":
                 counts[series.labels[1]] += int(series.values[0])
         return dict(counts)

@@ -17,7 +17,7 @@ def notes_at_fault(world: World, queues: Iterable[str]) -> list[str]:
     names = list(queues)
     pipe: Any = world.redis.pipeline(transaction=False)
     for queue in names:
-        pipe.zscore(keys.plain("busy"), queue).llen(keys.of("ready", queue)).llen(keys.of("bell", queue))
+        pipe.zscore(keys.plain("busy"), queue).llen(keys.of("ready", queue)).llen(keys.of("wakeup", queue))
         pipe.zrange(keys.timer(name, queue), 0, 0, withscores=True).zscore(keys.heads(name), queue)
     replies = pipe.execute()
     for at, queue in enumerate(names):
@@ -25,7 +25,7 @@ def notes_at_fault(world: World, queues: Iterable[str]) -> list[str]:
         if ready and busy is None:
             faults.append(f"{queue} has tasks ready and is not among the busy ones")
         if rings and busy is None:
-            faults.append(f"{queue} is rung for and is not among the busy ones")
+            faults.append(f"{queue} has wake-ups and is not among the busy ones")
         if noted and head != (first[0][1] if first else None):
             faults.append(f"the first task of {queue} is {first}, and noted is {head}")
     return faults

@@ -11,12 +11,12 @@ import pytest
 
 from dueq.core.config import RunOptions, Settings
 from dueq.core.maintenance.recovery import Recovery
-from dueq.core.process.statuses import STOPPED
+from dueq.core.process.exit_status import ExitStatus
 from dueq.core.process.stop import Inbox
 from dueq.core.supervisor.supervisor import Supervisor
-from dueq.core.telemetry import counters as tally_module
-from dueq.core.telemetry.collector import Board
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry import counters as counters_module
+from dueq.core.telemetry.collector import Collector
+from dueq.core.telemetry.counters import Counters
 
 BOOT_S = 0.3
 _SPINS = 50  # turns at one instant; more is a busy loop
@@ -29,7 +29,7 @@ class FakeChild:
 
     def __init__(self, stage: Stage, role: str, name: str) -> None:
         self.stage, self.role, self.name = stage, role, name
-        self.tally, self.pid, self.sentinel = Tally(1 << 14), next(self._pids), -1
+        self.counters, self.pid, self.sentinel = Counters(1 << 14), next(self._pids), -1
         self.started_at = stage.now
         self.code: int | None = None
         self.ended_at = 0.0
@@ -52,7 +52,7 @@ class FakeChild:
             return
         self.sent.append((self.stage.now, number))
         if number in self.obeys:
-            code = -number if number is signal.SIGKILL or self.tally.state == "booting" else STOPPED
+            code = -number if number is signal.SIGKILL or self.counters.state == "booting" else ExitStatus.STOPPED
             self.stage.after(self.obeys[number], lambda: self.die(code))
 
     def stacks(self, *, over: bool = False) -> str:
@@ -78,13 +78,13 @@ class FakeChild:
         if self.code is not None:
             return
         if self.waits_for_redis:
-            self.tally.turn()
-        elif self.boots and self.tally.state == "booting" and self.stage.now >= self.started_at + BOOT_S:
-            self.tally.state = "ready"
-        if self.turns and self.tally.state != "booting" and not self.tally.token:
-            self.tally.turn()
+            self.counters.turn()
+        elif self.boots and self.counters.state == "booting" and self.stage.now >= self.started_at + BOOT_S:
+            self.counters.state = "ready"
+        if self.turns and self.counters.state != "booting" and not self.counters.token:
+            self.counters.turn()
         if self.beats:
-            self.tally.beat()
+            self.counters.beat()
 
     def die(self, code: int) -> None:
         """End, if it has not."""
@@ -93,12 +93,12 @@ class FakeChild:
 
     def leave(self, code: int) -> None:
         """End by itself, in order, as a duty's end does."""
-        self.tally.state = "draining"
+        self.counters.state = "draining"
         self.die(code)
 
     def begin(self, token: int, hard_timeout: float | None = None) -> None:
         """Run a task; SIGTERM waits for its end."""
-        self.tally.begin(token, hard_timeout)
+        self.counters.begin(token, hard_timeout)
         self.obeys.pop(signal.SIGTERM, None)
 
     def signals(self) -> list[tuple[float, str]]:
@@ -152,7 +152,7 @@ class Stage:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(tally_module, "time", types.SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(counters_module, "time", types.SimpleNamespace(monotonic=lambda: self.now))
         settings = {"workers": 2, "dispatchers": 1, "max_restarts": 100, "lease": 10.0, "hang_timeout": 30.0}
         self.options = RunOptions("app:app", **(settings | options))  # type: ignore[arg-type]
         self.children: list[FakeChild] = []
@@ -168,10 +168,10 @@ class Stage:
         self._spins = 0
         self.inbox = Inbox()
         self.recovery = FakeRecovery(self)
-        self.board = Board(Settings("redis://127.0.0.1:1", "stage"), "lua", ["default"], {})
+        self.collector = Collector(Settings("redis://127.0.0.1:1", "stage"), "lua", ["default"], {})
         self.supervisor = Supervisor(
             self.options,
-            self.board,
+            self.collector,
             self.recovery,
             self.inbox,
             self._spawn,
@@ -218,13 +218,13 @@ class Stage:
         """What is counted of restarts."""
         return sum(
             series.values[0]
-            for series in self.board.own.series()
+            for series in self.collector.own.series()
             if series.definition.name == "dueq_process_restarts_total"
             and labels.items() <= dict(zip(series.definition.labels, series.labels, strict=True)).items()
         )
 
     def close(self) -> None:
-        self.board.own.close()
+        self.collector.own.close()
         self.inbox.close()
 
     # -- the world

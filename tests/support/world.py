@@ -8,7 +8,7 @@ from typing import Any
 from dueq import strategies
 from dueq.core.app.payload import encode_body
 from dueq.core.client.connection import connect
-from dueq.core.client.listener import Doorbell
+from dueq.core.client.listener import Listener
 from dueq.core.clock import US, Clock, now_us
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
@@ -77,9 +77,9 @@ class World:
     def strategy(self) -> Strategy:
         return self.main.strategy
 
-    def bell(self, *queues: str) -> Doorbell:
+    def listener(self, *queues: str) -> Listener:
         """What an idle worker of ``queues`` waits on."""
-        return Doorbell(self.main.client, [self.keys.of("bell", queue) for queue in queues])
+        return Listener(self.main.client, [self.keys.of("wakeup", queue) for queue in queues])
 
     # -- short-hands
 
@@ -203,7 +203,7 @@ class World:
         """Keys that a namespace without tasks should not have."""
         self.tidy()
         kept = {self.keys.plain(name) for name in _KEPT}
-        rings = self.keys.of("bell", "names:")  # they go with the names, a day later
+        rings = self.keys.of("wakeup", "names:")  # they go with the names, a day later
         found = {key.decode() for key in self.found() if not key.decode().startswith(rings)}
         return sorted(found - kept - {*self.keys.journals()})
 

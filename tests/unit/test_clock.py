@@ -65,7 +65,7 @@ def test_delays() -> None:
 def test_the_server_s_clock_is_bracketed() -> None:
     clock = ServerClock()
     received = time.monotonic_ns()
-    clock.told(1_000_000, received - 5_000_000, received)
+    clock.observe(1_000_000, received - 5_000_000, received)
     earliest, latest = clock.earliest_us(), clock.latest_us()
     assert earliest >= 1_000_000
     assert 5_000 <= latest - earliest < 1_000_000
@@ -83,34 +83,34 @@ def test_the_tightest_bounds_of_many_answers_count() -> None:
     clock, base = ServerClock(), time.monotonic_ns()
     for number, (before, after) in enumerate([(900, 100), (100, 900), (700, 700)]):  # microseconds
         at = base + number * 1_000_000
-        clock.told(5_000_000 + number * 1000, at - before * 1000, at + after * 1000)
+        clock.observe(5_000_000 + number * 1000, at - before * 1000, at + after * 1000)
     assert 199 <= width_us(clock) < 400
 
 
 def test_an_answer_that_was_long_in_coming_says_only_that_it_is_not_earlier() -> None:
     clock, base = ServerClock(), time.monotonic_ns() - 31 * SECOND
-    clock.told(1_000_000, base, base + 100_000)
-    clock.told(31_000_150, base + 200_000, base + 30 * SECOND + 100_000)
+    clock.observe(1_000_000, base, base + 100_000)
+    clock.observe(31_000_150, base + 200_000, base + 30 * SECOND + 100_000)
     drift_us = 31 * 10
     assert 0 <= width_us(clock) <= 100 + drift_us
     assert clock.earliest_us() >= 32_000_000 - drift_us
-    clock.told(61_000_000, base + 200_000, base + 30 * SECOND + 200_000)  # Redis's clock was set
+    clock.observe(61_000_000, base + 200_000, base + 30 * SECOND + 200_000)  # Redis's clock was set
     assert 62_000_000 - 1000 <= clock.earliest_us() <= clock.latest_us() < 63_000_000
 
 
 def test_a_clock_that_is_set_back_is_followed() -> None:
     clock, base = ServerClock(), time.monotonic_ns()
-    clock.told(9_000_000, base, base + 1000)
-    clock.told(2_000_000, base + 2000, base + 3000)
+    clock.observe(9_000_000, base, base + 1000)
+    clock.observe(2_000_000, base + 2000, base + 3000)
     assert 2_000_000 <= clock.earliest_us() <= clock.latest_us() < 8_000_000
 
 
 def test_bounds_widen_as_time_goes_by_and_a_prompt_answer_narrows_them() -> None:
     clock, base = ServerClock(), time.monotonic_ns() - 100 * SECOND
     assert clock.age_s > 1e9
-    clock.told(1_000_000, base, base + 1_000)
+    clock.observe(1_000_000, base, base + 1_000)
     assert 2_000 <= width_us(clock) < 3_000  # 10 microseconds a second, each way
     assert 99 < clock.age_s < 110
-    clock.told(101_000_150, base + 100 * SECOND - 100_000, base + 100 * SECOND + 100_000)
+    clock.observe(101_000_150, base + 100 * SECOND - 100_000, base + 100 * SECOND + 100_000)
     assert width_us(clock) < 300
     assert clock.age_s < 5

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dueq.core.app.payload import decode_body, encode_body
 from dueq.core.errors import DueqError, InvalidTask, PayloadTooLarge
 from dueq.core.schema.record import check_id, decode_record
+from dueq.core.schema.states import State
 
 RECORD = b"1|S|123|q|1|2|3|w|9|7|w1|"
 text = st.text(st.characters(codec="utf-8"))
@@ -23,7 +24,7 @@ plain = st.recursive(
 
 def test_record() -> None:
     record = decode_record("a", RECORD + b"body|with|bars")
-    assert (record.id, record.state, record.due_us, record.queue) == ("a", "S", 123, "q")
+    assert (record.id, record.state, record.due_us, record.queue) == ("a", State.SCHEDULED, 123, "q")
     assert (record.starts, record.retries, record.losses) == (1, 2, 3)
     assert (record.cause, record.since_us, record.token, record.worker) == ("worker_lost", 9, 7, "w1")
     assert record.body == b"body|with|bars"

@@ -14,9 +14,10 @@ from dueq.core.app.application import Task
 from dueq.core.clock import US
 from dueq.core.errors import WrongArguments
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 from dueq.core.worker.failing import delay_of, outcome_of, reason_of
 
-CLAIM = Record("t1", "L", 0, "default", 1, 0, 0, "", 0, 7, "w1", b"")
+CLAIM = Record("t1", State.LEASED, 0, "default", 1, 0, 0, "", 0, 7, "w1", b"")
 
 
 class Gives(Backoff):

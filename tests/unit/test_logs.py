@@ -11,6 +11,7 @@ import pytest
 
 from dueq.core.app.context import Context, running
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 from dueq.core.telemetry import logs
 
 log = logging.getLogger("dueq.worker")
@@ -101,9 +102,9 @@ def test_whatever_is_logged_is_one_line(stderr: Stderr, log_format: str, message
 
 
 def test_what_the_call_says_outranks_the_task_that_runs(stderr: Stderr, in_a_task: None) -> None:
-    """Such as a keeper's warning about a claim."""
+    """Such as a lease extender's warning about a claim."""
     logs.set_up("json")
-    claim = Record("other", "L", 0, "side", 1, 0, 0, "", 0, 9, "worker-1", b"")
+    claim = Record("other", State.LEASED, 0, "side", 1, 0, 0, "", 0, 9, "worker-1", b"")
     log.info("x", extra=logs.about(claim))
     [line] = _lines(stderr)
     assert {"task_id": "other", "token": 9, "queue": "side"}.items() <= json.loads(line).items()

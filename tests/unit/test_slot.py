@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from dueq.core.supervisor.slot import Member
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 
 
 class Child:
@@ -15,8 +15,8 @@ class Child:
 
     def __init__(self) -> None:
         self.role, self.name, self.pid, self.sentinel = "worker", "w", 1, 0
-        self.tally = Tally(1 << 12)
-        self.tally.state = "ready"
+        self.counters = Counters(1 << 12)
+        self.counters.state = "ready"
         self.got: list[signal.Signals] = []
 
     def exit_code(self) -> int | None:
@@ -32,16 +32,16 @@ class Child:
         return ""
 
     def close(self) -> None:
-        self.tally.close()
+        self.counters.close()
 
     def abandon(self) -> None:
-        self.tally.close()
+        self.counters.close()
 
 
 @pytest.fixture
 def member() -> Member:
     child = Child()
-    child.tally.begin(7, 1.0)
+    child.counters.begin(7, 1.0)
     member = Member(child, 0.0)
     steps = ((0.0, signal.SIGUSR1), (1.0, signal.SIGTERM), (2.0, signal.SIGKILL))
     member.end("hung", "was hung", *steps, blame=True, token=7)
@@ -63,7 +63,7 @@ def test_it_is_killed_if_the_task_goes_on(member: Member) -> None:
 
 def test_it_goes_on_if_the_task_ends_before_it_is_told_to_stop(member: Member) -> None:
     signals(member, 0.5)
-    member.child.tally.begin(8, None)
+    member.child.counters.begin(8, None)
     assert signals(member, 5.0) == [signal.SIGUSR1]
     assert member.ending is None
     assert member.watched
@@ -71,7 +71,7 @@ def test_it_goes_on_if_the_task_ends_before_it_is_told_to_stop(member: Member) -
 
 def test_it_stops_in_order_if_the_task_ends_after_that(member: Member) -> None:
     signals(member, 1.5)
-    member.child.tally.begin(8, None)
+    member.child.counters.begin(8, None)
     assert signals(member, 1e9) == [signal.SIGUSR1, signal.SIGTERM]
     assert member.ending is not None
     assert not member.ending.blame
@@ -80,5 +80,5 @@ def test_it_stops_in_order_if_the_task_ends_after_that(member: Member) -> None:
 
 def test_what_stands_still_without_a_task_is_not_spared(member: Member) -> None:
     member.end("hung", "its loop stood still", (0.0, signal.SIGTERM), (1.0, signal.SIGKILL))
-    member.child.tally.begin(8, None)
+    member.child.counters.begin(8, None)
     assert signals(member, 1.0) == [signal.SIGTERM, signal.SIGKILL]

@@ -6,6 +6,7 @@ from dueq.admin.story import Story, story, words
 from dueq.core.clock import US
 from dueq.core.schema.journal import Event, decode, encode
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 
 DUE = 1_000 * US
 
@@ -26,7 +27,7 @@ def ready(late_s: float) -> Event:
     return event("ready", late_s, late_us=round(late_s * US))
 
 
-def record(state: str) -> Record:
+def record(state: State) -> Record:
     return Record("a", state, DUE, "q", 1, 0, 0, "", 0, 7, "w1", b"[]")
 
 
@@ -88,10 +89,10 @@ def test_run_twice() -> None:
 
 
 def test_what_becomes_of_it() -> None:
-    assert told(record=record("D"), reason="too bad").findings[0] == "it is a dead letter: too bad"
-    assert told(started(0), record=record("L")).findings[-1] == "it runs now, on w1, under token 7"
+    assert told(record=record(State.DEAD), reason="too bad").findings[0] == "it is a dead letter: too bad"
+    assert told(started(0), record=record(State.LEASED)).findings[-1] == "it runs now, on w1, under token 7"
     assert told(event("cancelled", -1)).findings == ["it was cancelled"]
-    assert "not known any more" in told(record=record("S")).findings[0]
+    assert "not known any more" in told(record=record(State.SCHEDULED)).findings[0]
     assert told().findings == []
 
 

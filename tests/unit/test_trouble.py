@@ -13,7 +13,7 @@ log = logging.getLogger("dueq.test_trouble")
 REFUSED = NoPermissionError("this user has no permissions to run the 'blpop' command")
 
 
-class Told:
+class Observed:
     refuses = False
 
     def refused(self, loop: object, refuses: bool) -> None:
@@ -21,27 +21,27 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def observed() -> Observed:
+    return Observed()
 
 
 @pytest.fixture
-def trouble(told: Told) -> Trouble:
-    return Trouble(log, told)
+def trouble(observed: Observed) -> Trouble:
+    return Trouble(log, observed)
 
 
 def test_the_same_refusal_again_and_again_is_one_line(
-    trouble: Trouble, told: Told, caplog: pytest.LogCaptureFixture
+    trouble: Trouble, observed: Observed, caplog: pytest.LogCaptureFixture
 ) -> None:
     pauses = []
     for _ in range(8):
         assert not trouble.passed("step")
         pauses.append(trouble.suffered(REFUSED, "sleep"))
-        assert told.refuses
+        assert observed.refuses
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
     assert len(caplog.records) == 1
     assert trouble.passed("sleep")
-    assert not told.refuses
+    assert not observed.refuses
     assert trouble.suffered(REFUSED, "sleep") == 0.05
     assert len(caplog.records) == 2
 
@@ -70,18 +70,18 @@ def test_lines_of_one_trouble_have_an_end(trouble: Trouble, caplog: pytest.LogCa
 
 
 def test_redis_being_away_ends_with_the_first_that_goes_well(
-    trouble: Trouble, told: Told, caplog: pytest.LogCaptureFixture
+    trouble: Trouble, observed: Observed, caplog: pytest.LogCaptureFixture
 ) -> None:
     trouble.suffered(ConnectionError("refused"), "sleep")
     trouble.suffered(ConnectionError("timed out"), "step")
     assert len(caplog.records) == 1
-    assert not told.refuses
+    assert not observed.refuses
     assert trouble.passed("step")
     assert trouble.suffered(ConnectionError("refused"), "sleep") == 0.05
     assert len(caplog.records) == 2
 
 
-def test_what_was_refused_once_and_goes_well_is_over(trouble: Trouble, told: Told) -> None:
+def test_what_was_refused_once_and_goes_well_is_over(trouble: Trouble, observed: Observed) -> None:
     trouble.suffered(OutOfMemoryError("full"), "step")
     assert trouble.passed("step")
-    assert not told.refuses
+    assert not observed.refuses

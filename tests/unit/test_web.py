@@ -24,7 +24,7 @@ from support.waiting import wait_until
 from dueq.core.config import Settings
 from dueq.core.errors import ConfigurationError
 from dueq.core.telemetry import http_server
-from dueq.core.telemetry.collector import Board
+from dueq.core.telemetry.collector import Collector
 from dueq.core.telemetry.health import STILL_S, Health
 from dueq.core.telemetry.http import serve
 from dueq.core.telemetry.http_server import MOST_CONNECTIONS, Reply, Request, Server
@@ -45,15 +45,15 @@ def facts() -> Facts:
 
 
 @pytest.fixture
-def board() -> Iterator[Board]:
-    board = Board(Settings("redis://127.0.0.1:1", "shop"), "lua", ["default"], {})
-    yield board
-    board.own.close()
+def collector() -> Iterator[Collector]:
+    collector = Collector(Settings("redis://127.0.0.1:1", "shop"), "lua", ["default"], {})
+    yield collector
+    collector.own.close()
 
 
 @pytest.fixture
-def page(board: Board, facts: Facts) -> Iterator[str]:
-    url, stop = serve(board, facts.health, "127.0.0.1", 0)
+def page(collector: Collector, facts: Facts) -> Iterator[str]:
+    url, stop = serve(collector, facts.health, "127.0.0.1", 0)
     yield url.removesuffix("/metrics")
     stop()
 
@@ -110,15 +110,15 @@ def test_not_alive_once_the_loop_stands_still(facts: Facts, monkeypatch: pytest.
     assert facts.health.not_live() == []
 
 
-def test_an_address_in_use_or_unknown_is_refused(board: Board, facts: Facts) -> None:
-    url, stop = serve(board, facts.health, "127.0.0.1", 0)
+def test_an_address_in_use_or_unknown_is_refused(collector: Collector, facts: Facts) -> None:
+    url, stop = serve(collector, facts.health, "127.0.0.1", 0)
     port = int(url.split(":")[2].split("/")[0])
     with pytest.raises(ConfigurationError, match="--metrics-port 0"):
-        serve(board, facts.health, "127.0.0.1", port)
+        serve(collector, facts.health, "127.0.0.1", port)
     stop()
-    serve(board, facts.health, "127.0.0.1", port)[1]()
+    serve(collector, facts.health, "127.0.0.1", port)[1]()
     with pytest.raises(ConfigurationError, match="metrics page"):
-        serve(board, facts.health, "no.such.host.invalid", 0)
+        serve(collector, facts.health, "no.such.host.invalid", 0)
 
 
 def test_head_is_get_without_the_body(page: str) -> None:
@@ -213,7 +213,7 @@ def test_too_many_that_have_asked_are_refused_at_once_and_served_later() -> None
     first = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(MOST_CONNECTIONS)]
     for each in first:
         each.send(b"GET / HTTP/1.0\r\n\r\n")
-    wait_until(lambda: sum(each.asked for each in list(server._connections.values())) == MOST_CONNECTIONS, 30)
+    wait_until(lambda: sum(each.requested for each in list(server._connections.values())) == MOST_CONNECTIONS, 30)
     with socket.create_connection(("127.0.0.1", server.port), 10) as late:
         assert b" 503 " in late.recv(1000)
     go.set()

@@ -157,7 +157,7 @@ def test_tls_connections_are_ready_and_patient(tmp_path: Path) -> None:
     with running_tls(tmp_path) as url:
         for number in range(40):
             hasty = connect(url, timeout=0.5)
-            assert Wires(hasty).ask("ECHO", str(number)) == str(number).encode()
+            assert Wires(hasty).call("ECHO", str(number)) == str(number).encode()
             assert hasty.ping()
             hasty.close()
         wire = Wire(connect(url, timeout=0.05))
@@ -176,11 +176,11 @@ def test_many_are_sent_as_they_are_made_and_answered_in_order(client: redis.Redi
                 wait_until(lambda: client.llen("wire") == 10, what="the first have been done")
                 done.append(number)
 
-    answers = wires.ask_many(commands())
+    answers = wires.call_many(commands())
     assert done == [10]
     assert isinstance(answers.pop(7), ResponseError)
     assert answers == list(range(1, 20))
-    assert wires.ask("LLEN", "wire") == 19
+    assert wires.call("LLEN", "wire") == 19
     assert len(wires._idle) == 1
 
 
@@ -192,8 +192,8 @@ def test_many_that_end_early_leave_no_answer_to_others(client: redis.Redis) -> N
         raise LookupError
 
     with pytest.raises(LookupError):
-        wires.ask_many(commands())
-    assert wires.ask("ECHO", "second") == b"second"
+        wires.call_many(commands())
+    assert wires.call("ECHO", "second") == b"second"
 
 
 def connections(client: redis.Redis) -> int:
@@ -202,12 +202,12 @@ def connections(client: redis.Redis) -> int:
 
 def test_one_wire_serves_all_questions_of_a_thread(client: redis.Redis) -> None:
     wires = Wires(client)
-    wires.ask("SET", "wire", 0)
+    wires.call("SET", "wire", 0)
     before = connections(client)
     for number in range(100):
-        assert wires.ask("INCR", "wire") == number + 1
+        assert wires.call("INCR", "wire") == number + 1
         with pytest.raises(ResponseError):
-            wires.ask("LPUSH", "wire", "x")
+            wires.call("LPUSH", "wire", "x")
     assert connections(client) == before
 
 
@@ -215,7 +215,7 @@ def test_threads_get_their_own_answers(client: redis.Redis) -> None:
     wires, wrong = Wires(client), list[object]()
 
     def ask(name: str) -> None:
-        wrong.extend(answer for _ in range(500) if (answer := wires.ask("ECHO", name)) != name.encode())
+        wrong.extend(answer for _ in range(500) if (answer := wires.call("ECHO", name)) != name.encode())
 
     threads = [threading.Thread(target=ask, args=(f"name{number}",)) for number in range(8)]
     for thread in threads:
@@ -229,11 +229,11 @@ def test_threads_get_their_own_answers(client: redis.Redis) -> None:
 def test_what_redis_closed_while_it_lay_idle_is_opened_anew(client: redis.Redis) -> None:
     wires = Wires(client)
     for _ in range(3):
-        assert wires.ask("ECHO", "here") == b"here"
+        assert wires.call("ECHO", "here") == b"here"
         client.client_kill_filter(_type="normal", skipme=True)
-    assert wires.ask("ECHO", "here") == b"here"
+    assert wires.call("ECHO", "here") == b"here"
     client.connection_pool.disconnect()
-    assert wires.ask("ECHO", "here") == b"here"
+    assert wires.call("ECHO", "here") == b"here"
 
 
 def test_who_is_interrupted_leaves_no_answer_to_others(client: redis.Redis) -> None:
@@ -252,13 +252,13 @@ def test_who_is_interrupted_leaves_no_answer_to_others(client: redis.Redis) -> N
                 try:
                     signal.setitimer(signal.ITIMER_REAL, 1e-6 + number * 5e-7)
                     for _ in range(20):
-                        wires.ask("ECHO", "first")
+                        wires.call("ECHO", "first")
                 except Interrupted:
                     interrupted += 1
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 0)
             for _ in range(2):
-                assert wires.ask("ECHO", f"second{number}") == f"second{number}".encode()
+                assert wires.call("ECHO", f"second{number}") == f"second{number}".encode()
     finally:
         signal.signal(signal.SIGALRM, before)
     assert interrupted > 100
@@ -266,18 +266,18 @@ def test_who_is_interrupted_leaves_no_answer_to_others(client: redis.Redis) -> N
 
 def test_a_forked_child_does_not_speak_on_its_parent_s_wires(client: redis.Redis) -> None:
     wires = Wires(client)
-    ours = wires.ask("CLIENT", "ID")
+    ours = wires.call("CLIENT", "ID")
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         with suppress(BaseException):
             gc.collect()
-            os.write(writing, str(wires.ask("CLIENT", "ID")).encode())
+            os.write(writing, str(wires.call("CLIENT", "ID")).encode())
         os._exit(0)
     os.waitpid(child, 0)
     assert int(os.read(reading, 20)) != ours
     os.close(reading)
     os.close(writing)
-    assert wires.ask("CLIENT", "ID") == ours
+    assert wires.call("CLIENT", "ID") == ours
 
 
 class Talker:
@@ -319,9 +319,9 @@ def test_the_time_out_is_of_the_whole_answer() -> None:
     client, began = connect(talker.url, timeout=0.5), time.monotonic()
     wires = Wires(client)
     with pytest.raises(TimeoutError):
-        wires.ask("GET", "wire")
+        wires.call("GET", "wire")
     with pytest.raises(TimeoutError):
-        wires.ask_many([("GET", "wire")])
+        wires.call_many([("GET", "wire")])
     transactions = Transactions(client)
     transactions._careful = False
     with pytest.raises(TimeoutError):
@@ -329,7 +329,7 @@ def test_the_time_out_is_of_the_whole_answer() -> None:
     assert time.monotonic() - began >= 1.5
     assert not wires._idle
     patient = connect(talker.url, timeout=30)
-    assert Wires(patient).ask("GET", "wire") == b"x" * 40
+    assert Wires(patient).call("GET", "wire") == b"x" * 40
     for each in (client, patient):
         each.connection_pool.disconnect()
     talker.close()
@@ -364,8 +364,8 @@ def test_more_answers_than_questions_close_the_connection() -> None:
     wires, transactions = Wires(client), Transactions(client)
     transactions._careful = False
     asks: list[Callable[[], object]] = [
-        lambda: wires.ask("GET", "wire"),
-        lambda: wires.ask_many([("GET", "wire")]),
+        lambda: wires.call("GET", "wire"),
+        lambda: wires.call_many([("GET", "wire")]),
         lambda: transactions.once(lambda session: session.read([("GET", "wire")])),
     ]
     for ask in asks * 2:
@@ -382,7 +382,7 @@ def test_an_answer_that_comes_when_nobody_asks_is_given_to_nobody() -> None:
     client = connect(talker.url, timeout=5)
     wires = Wires(client)
     for _ in range(3):
-        assert wires.ask("GET", "wire") == b"answer"
+        assert wires.call("GET", "wire") == b"answer"
         [idle] = wires._idle
         wait_until(lambda idle=idle: not idle.is_fresh, 30, what="the stray has come")  # type: ignore[misc]
     client.connection_pool.disconnect()
@@ -392,6 +392,6 @@ def test_an_answer_that_comes_when_nobody_asks_is_given_to_nobody() -> None:
 def test_however_many_are_made_and_dropped_they_take_no_connections_away(client: redis.Redis) -> None:
     for _ in range(150):
         assert Transactions(client).trip([("PING",)])
-        assert Wires(client).ask("PING")
+        assert Wires(client).call("PING")
     found: Any = client.client_list()
     assert len(found) < 10

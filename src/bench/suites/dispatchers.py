@@ -48,7 +48,7 @@ def _dispatched(place: Place, dispatchers: int, piped: Rate, found: Found) -> No
     found.scheduled += count
     found.finished += len(copies)
     found.early += early
-    found.heard(host)
+    found.note_end(host)
     found.duplicates["dispatch"] += sum(copies.values()) - len(copies)
     woken = sum(host.page.total("dueq_dispatch_wakeups_total", reason=reason) for reason in ("due", "event"))
     if woken < dispatchers:  # late to boot, perhaps
@@ -69,7 +69,7 @@ def _until_ready(place: Place, count: int, due_us: int, what: str) -> float | No
             last, moved_at = ready, time.monotonic()
         elif time.monotonic() - moved_at >= STALLED_S:
             return None
-        place.tell(what, ready, count)
+        place.progress(what, ready, count)
         time.sleep(_POLL_S)
     return (place.now_us() - due_us) / US
 

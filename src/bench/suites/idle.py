@@ -29,12 +29,12 @@ def play(place: Place) -> Found:
         before, cpu_s = spent(place.client), cpu_s_of(processes)
         began = time.monotonic()
         while (passed := time.monotonic() - began) < seconds:
-            place.tell("idle for s", int(passed), round(seconds))
+            place.progress("idle for s", int(passed), round(seconds))
             time.sleep(min(_TICK_S, seconds - passed))
         cost, cpu_s = spent(place.client).since(before), cpu_s_of(processes) - cpu_s
         passed = time.monotonic() - began
     found = Found()
-    found.heard(host)
+    found.note_end(host)
     found.figures += [
         Figure("idle", "commands a process", cost.commands / passed / len(processes), "/s"),
         Figure("idle", "processes", len(processes), ""),

@@ -34,7 +34,7 @@ def play(place: Place) -> Found:
         time.sleep(_SETTLE_S)
         grown, kept = _redis_bytes(place) - before, _process_bytes(host) - ours
     found = Found()
-    found.heard(host)
+    found.note_end(host)
     found.figures += [
         Figure("memory", "Redis a pending task", grown / count, "B", PAYLOAD, "its payload"),
         Figure("memory", "processes a pending task", max(0, kept) / count, "B"),
@@ -53,7 +53,7 @@ def fill(place: Place, count: int, *, within_s: float = float("inf")) -> int:
         place.producer.schedule_many(
             mark.call_at((first_us + number * _HOUR_S * US // count) / US)(number, PADDING) for number in some
         )
-        place.tell("pending", some.stop, count)
+        place.progress("pending", some.stop, count)
         if time.monotonic() - began > within_s:
             return some.stop
     return count

@@ -38,9 +38,9 @@ def play(place: Place) -> Found:
     with place.engine(*limits, workers=_WORKERS, target=TARGET) as host:
         for number in range(kills):
             recovery.kill_one(host, f"k{number}")
-            place.tell("kills", number + 1, kills)
+            place.progress("kills", number + 1, kills)
     found = Found(scheduled=len(recovery.plan), finished=recovery.book.finished, early=recovery.book.early)
-    found.heard(host)
+    found.note_end(host)
     found.duplicates.update(recovery.unexplained())
     took = sorted(recovery.took_us)
     for name, q in QUANTILES.items():

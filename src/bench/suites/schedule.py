@@ -43,5 +43,5 @@ def _bulk(place: Place) -> float:
         began = time.perf_counter()
         place.producer.schedule_many(mark.call_after(_HOUR_S + number / count)(number, PADDING) for number in some)
         took_s += time.perf_counter() - began
-        place.tell("in bulk", some.stop, count)
+        place.progress("in bulk", some.stop, count)
     return count / took_s

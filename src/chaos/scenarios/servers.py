@@ -71,7 +71,7 @@ def _redis_failover(stage: Stage) -> None:
         try:
             cluster.hold_replica()
             rest = stage.add(max(5, stage.size.tasks // 10), first_s=stage.size.duration * 0.6)
-            told = _told(lambda: stage.schedule(rest, replicas=1, replicas_within=0.1), NotReplicated)
+            error = _error_of(lambda: stage.schedule(rest, replicas=1, replicas_within=0.1), NotReplicated)
             cluster.kill_primary()
         finally:
             cluster.free_replica()
@@ -81,7 +81,7 @@ def _redis_failover(stage: Stage) -> None:
         stage.finish()
     lost = set(stage.book.lost_ids())
     stage.check("confirmed by WAIT and lost", "0", len(lost & safe), not lost & safe)
-    stage.check("scheduled without a replica that listens", "NotReplicated", told or "no error", _says(told))
+    stage.check("scheduled without a replica that listens", "NotReplicated", error or "no error", _says(error))
     pause = next_start(stage, promoted_us)
     stage.check("work goes on", "yes", "never" if pause is None else f"after {pause:.2f} s", pause is not None)
     again = stage.book.duplicates()["unexplained"]
@@ -130,14 +130,14 @@ def _full(stage: Stage) -> None:
     with _phase(stage, "maxmemory reached"):
         client: Any = connect(stage.settings.redis_url or "")
         client.config_set(_MEMORY, 1)
-        said["maxmemory"] = _told(stage.extra, ServerRefused)
+        said["maxmemory"] = _error_of(stage.extra, ServerRefused)
         stage.until(stage.elapsed() + min(1.0, third / 2))
         client.config_set(_MEMORY, 0)
     after = [stage.extra()]
     stage.until(third * 1.5)
     with _phase(stage, "read-only replica"):
         client.execute_command("REPLICAOF", "127.0.0.1", 1)
-        said["read-only"] = _told(stage.extra, ServerRefused)
+        said["read-only"] = _error_of(stage.extra, ServerRefused)
         stage.until(stage.elapsed() + min(1.0, third / 2))
         client.execute_command("REPLICAOF", "NO", "ONE")
         client.close()
@@ -183,7 +183,7 @@ def _load_slowly(stage: Stage) -> str:
     try:
         while starting.is_alive() and not text:
             with contextlib.suppress(ServerUnavailable):  # not even listening yet
-                text = _told(stage.extra, ServerRefused)
+                text = _error_of(stage.extra, ServerRefused)
             time.sleep(0.005)
         client = connect(stage.settings.redis_url or "")
         client.config_set("key-load-delay", 0)  # seen is enough: now fast
@@ -198,7 +198,7 @@ def _rewriting(info: dict[str, Any]) -> bool:
     return bool(info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
 
 
-def _told(action: Callable[[], object], kind: type[Exception]) -> str:
+def _error_of(action: Callable[[], object], kind: type[Exception]) -> str:
     """What the error of ``action`` says; empty if there was none. Any other kind of error is raised."""
     try:
         action()
@@ -209,9 +209,9 @@ def _told(action: Callable[[], object], kind: type[Exception]) -> str:
     return ""
 
 
-def _says(told: str, what: str = "") -> bool:
+def _says(error: str, what: str = "") -> bool:
     """Whether it is an error of dueq's own, and says ``what``."""
-    return bool(told) and not told.startswith(_UNEXPLAINED) and what in told
+    return bool(error) and not error.startswith(_UNEXPLAINED) and what in error
 
 
 REDIS_RESTART = Scenario(

@@ -375,12 +375,12 @@ class Dueq:
         check_seconds("replicas_within", replicas_within)
         handles: list[Handle] = []
         try:
-            asked = self._asking().primary(self._limit(redis_timeout)) if replicas > 0 else ""
+            written_to = self._connected().primary(self._limit(redis_timeout)) if replicas > 0 else ""
             for at in range(0, len(wanted), _PER_TRIP):
                 self._schedule(wanted[at : at + _PER_TRIP], handles, redis_timeout)
             if replicas > 0:
                 limit = max(self._limit(redis_timeout), replicas_within + _REPLY_S)
-                self._asking().confirm(replicas, replicas_within, asked, limit)
+                self._connected().confirm(replicas, replicas_within, written_to, limit)
         except DueqError as error:
             raise _with_ids(error, wanted, handles) from error.__cause__
         return handles
@@ -390,7 +390,7 @@ class Dueq:
         new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in calls]
         done: list[Scheduled] = []
         try:
-            self._asking().schedule(new, done, self._limit(redis_timeout))
+            self._connected().schedule(new, done, self._limit(redis_timeout))
         finally:
             for call, result in zip(calls, done, strict=False):
                 due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
@@ -407,7 +407,7 @@ class Dueq:
         """
         check_id(task_id)
         with self._of_one(task_id):
-            return self._asking().cancel(task_id, self._limit(redis_timeout))
+            return self._connected().cancel(task_id, self._limit(redis_timeout))
 
     def reschedule(
         self,
@@ -423,7 +423,7 @@ class Dueq:
             raise InvalidTask("reschedule needs either at= or after=")
         due, relative = (due_us(at), False) if at is not None else (delay_us(after or 0), True)
         with self._of_one(task_id):
-            return self._asking().reschedule(task_id, due, relative, self._limit(redis_timeout))
+            return self._connected().reschedule(task_id, due, relative, self._limit(redis_timeout))
 
     @contextlib.contextmanager
     def _of_one(self, task_id: str) -> Iterator[None]:
@@ -453,7 +453,7 @@ class Dueq:
         """Where the tasks are scheduled; with the address of the server that was started for them, once one was."""
         return self._settings if self._producer is None else self._producer.settings
 
-    def _asking(self) -> Producer:
+    def _connected(self) -> Producer:
         if (known := self._producer) is not None:
             return known
         with imports_of_ours():

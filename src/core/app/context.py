@@ -35,7 +35,7 @@ class Context:
         return datetime_of(self.due_us)
 
 
-asked_again: set[int] = set()
+rescheduled_itself: set[int] = set()
 """Tokens of runs of this process that have asked to run once more after themselves, until their end is settled."""
 
 running: ContextVar[Context] = ContextVar("dueq_running")

@@ -14,8 +14,8 @@ from ..config import Settings
 from ..errors import NamespaceMigrating, StrategyMismatch
 from ..namespace import Namespace
 from ..store.base import NewTask, Scheduled
-from ..upkeep.making_room import answered, scheduled
-from .context import Context, asked_again, running
+from ..upkeep.making_room import scheduled, with_room
+from .context import Context, rescheduled_itself, running
 from .replication import confirm, primary
 
 R = TypeVar("R")
@@ -47,31 +47,31 @@ class Producer:
                 done.extend(partly.scheduled(error))  # or they would look like others' tasks, asked again
                 raise
 
-        self.ask(rest, seconds)
+        self.call(rest, seconds)
 
     def cancel(self, task_id: str, seconds: float) -> bool:
         """Whether the task will not run."""
-        return self.ask(lambda namespace: _cancel(namespace, task_id), seconds)
+        return self.call(lambda namespace: _cancel(namespace, task_id), seconds)
 
     def reschedule(self, task_id: str, due: int, relative: bool, seconds: float) -> bool:
         """Whether the task will not run at its old time."""
-        return self.ask(lambda space: space.store.reschedule(task_id, due, relative=relative), seconds) is not None
+        return self.call(lambda space: space.store.reschedule(task_id, due, relative=relative), seconds) is not None
 
     def primary(self, seconds: float) -> str:
         """See ``replication.primary``."""
-        return self.ask(lambda space: primary(space.client), seconds)
+        return self.call(lambda space: primary(space.client), seconds)
 
     def confirm(self, replicas: int, replicas_within: float, written_to: str, seconds: float) -> None:
         """See ``replication.confirm``."""
-        self.ask(lambda space: confirm(space.client, space.keys, replicas, replicas_within, written_to), seconds)
+        self.call(lambda space: confirm(space.client, space.keys, replicas, replicas_within, written_to), seconds)
 
-    def ask(self, question: Callable[[Namespace], R], seconds: float) -> R:
+    def call(self, question: Callable[[Namespace], R], seconds: float) -> R:
         """The answer to ``question``, asked again if the namespace was moved to another strategy meanwhile."""
         with within(seconds):
             namespace = self.reached()
             try:
                 with explained(namespace.settings.redis_url or ""):
-                    return answered(question, namespace)
+                    return with_room(question, namespace)
             except NamespaceMigrating:
                 raise
             except StrategyMismatch:
@@ -82,7 +82,7 @@ class Producer:
                     self._namespace = None
             namespace = self.reached()
             with explained(namespace.settings.redis_url or ""):
-                return answered(question, namespace)
+                return with_room(question, namespace)
 
     def reached(self) -> Namespace:
         """The namespace, opened now if it is not."""
@@ -111,7 +111,7 @@ def _schedule_all(namespace: Namespace, tasks: Sequence[NewTask], done: list[Sch
     for task in tasks:
         now = namespace.store.again(task, own.token) if task.id == own.id else None
         if now is not None:
-            asked_again.add(own.token)
+            rescheduled_itself.add(own.token)
         done += namespace.store.schedule([task]) if now is None else [Scheduled(now, "", again=True)]
 
 

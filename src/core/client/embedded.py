@@ -118,16 +118,16 @@ class EmbeddedServer:
         hangs or still loads its data after 30 seconds (it goes on loading then); or, if ``silence`` is given, as soon
         as it has said nothing for so many seconds.
         """
-        began = heard = time.monotonic()
-        answer = ""
+        began = seen_at = time.monotonic()
+        state = ""
         self._own_directory()
         launched = False
         log_start = 0
-        while (now := time.monotonic()) < began + _START_S and now < heard + (silence or _START_S):
-            if (answer := self._answer()) == "ready":
+        while (now := time.monotonic()) < began + _START_S and now < seen_at + (silence or _START_S):
+            if (state := self._probe()) == "ready":
                 return self.url
-            if answer != "silent":
-                heard = time.monotonic()
+            if state != "silent":
+                seen_at = time.monotonic()
             lock = self._take_lock(create=True)
             if lock is None:  # held by a server that is not ready yet, or by another starter
                 time.sleep(_POLL_S)
@@ -142,15 +142,15 @@ class EmbeddedServer:
                 raise EmbeddedServerError(f"cannot start a Redis server in {self.directory}: {error}") from error
             finally:
                 os.close(lock)
-        state = "still loads its data" if answer == "loading" else "does not answer"
+        trouble = "still loads its data" if state == "loading" else "does not answer"
         raise EmbeddedServerError(
-            f"the Redis server in {self.directory} (pid {self.pid() or 'unknown'}) {state} after {now - began:.0f} s; "
-            f"see {self._log}, then try again, or end that process"
+            f"the Redis server in {self.directory} (pid {self.pid() or 'unknown'}) {trouble} after "
+            f"{now - began:.0f} s; see {self._log}, then try again, or end that process"
         )
 
     def running(self) -> bool:
         """True if the server runs, even if it is loading or hangs."""
-        return self._answer() != "none" or self.pid() is not None
+        return self._probe() != "none" or self.pid() is not None
 
     def lives(self) -> bool:
         """True if its process is there, or one that starts it: asked of the kernel alone."""
@@ -341,7 +341,7 @@ class EmbeddedServer:
             lines.append(" ".join([name, *(_quoted(word) for word in shlex.split(value) or [""])]))
         return "\n".join(lines) + "\n"
 
-    def _answer(self) -> Literal["ready", "loading", "silent", "none"]:
+    def _probe(self) -> Literal["ready", "loading", "silent", "none"]:
         """What the server says to PING: silent is one that lets us connect, and says nothing."""
         socket = self._socket
         if not socket.exists():

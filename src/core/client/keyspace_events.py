@@ -23,7 +23,7 @@ from ..process.stop import readable
 SETTING = "notify-keyspace-events"
 
 _ALL = "g$lshzxetd"  # what A stands for: not K, E, m, n nor those to come
-_ANSWER_S = 10.0
+_REPLY_S = 10.0
 _PROBE_S = 0.5
 _RECEIVED = 65536
 _PATIENT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -48,7 +48,7 @@ class Subscription:
         self._channel, self._event = channel(self._pool.connection_kwargs.get("db") or 0, prefix), event.encode()
         self._connection: Any = None
         self._reader = hiredis.Reader()
-        self.answered = False
+        self.confirmed = False
         """Whether the server has answered the last ``ask``."""
 
     @property
@@ -66,10 +66,10 @@ class Subscription:
         self.close()
         self._connection, self._reader = self._pool.get_connection(), hiredis.Reader()
         try:
-            self.ask()
+            self.probe()
             self._connection._sock.setblocking(False)
-            deadline = time.monotonic() + _ANSWER_S
-            while not self.answered:
+            deadline = time.monotonic() + _REPLY_S
+            while not self.confirmed:
                 if (left := deadline - time.monotonic()) <= 0:
                     raise TimeoutError("no answer to PSUBSCRIBE")
                 readable([self.fileno()], left)
@@ -78,9 +78,9 @@ class Subscription:
             self.close()
             raise
 
-    def ask(self) -> None:
+    def probe(self) -> None:
         """Subscribe once more, which changes nothing, to see whether the connection is alive."""
-        self.answered = False
+        self.confirmed = False
         self._connection.send_command("PSUBSCRIBE", self.pattern)  # PING is refused here before Redis 3.0
 
     def fileno(self) -> int:
@@ -131,7 +131,7 @@ class Subscription:
         if isinstance(message, hiredis.ReplyError):
             raise ResponseError(str(message))
         if message[0] == b"psubscribe":
-            self.answered = True
+            self.confirmed = True
         elif message[0] == b"pmessage" and message[3] == self._event:
             keys.append(message[2].decode()[len(self._channel) :])
 
@@ -142,10 +142,10 @@ class Subscription:
 def flags(client: redis.Redis) -> str | None:
     """The flags that are set; None if the server does not tell."""
     try:
-        told: Any = client.config_get(SETTING)
+        reply: Any = client.config_get(SETTING)
     except ResponseError:
         return None
-    value = next(iter(told.values()), None)
+    value = next(iter(reply.values()), None)
     return value.decode() if isinstance(value, bytes) else value
 
 

@@ -15,20 +15,20 @@ from .connection import BLOCKING_S
 from .wire import Wire
 
 OVERDUE_S = 5.0
-"""How much later than that an answer must be there, or the connection is dead, though nobody told us."""
+"""The reply must be here so many seconds after that time-out, or the connection is dead, though nobody closed it."""
 
 
-class Doorbell:
-    """A connection of its own that blocks on lists until one of them is rung. Works from Redis 2.0 on."""
+class Listener:
+    """A connection of its own that blocks on lists until a wake-up is pushed to one. Works from Redis 2.0 on."""
 
     def __init__(self, client: redis.Redis, keys: Sequence[str], *, wakeup_fd: int = -1) -> None:
         """``wakeup_fd``, if given, ends a wait as soon as it is readable (signals); the caller drains it."""
         self._wire, self._keys = Wire(client), list(keys)
         self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
-        self._asked, self._asked_at = False, 0.0
+        self._sent, self._sent_at = False, 0.0
 
     def wait(self, seconds: float, *also: int) -> bool:
-        """Wait at most ``seconds``; True if rung. The request stays open in between, so no ring is missed.
+        """Wait at most ``seconds``; True if woken. The request stays open in between, so no wake-up is missed.
 
         It ends, too, when one of the descriptors ``also`` is readable.
         Raises redis-py's errors if the connection breaks; the next call connects anew.
@@ -36,33 +36,33 @@ class Doorbell:
         deadline = time.monotonic() + seconds
         try:
             while True:
-                if self._asked and time.monotonic() - self._asked_at > BLOCKING_S + OVERDUE_S:
+                if self._sent and time.monotonic() - self._sent_at > BLOCKING_S + OVERDUE_S:
                     self.close()
-                if not self._asked:
-                    self._ask()
+                if not self._sent:
+                    self._send()
                 left = deadline - time.monotonic()
                 if not self._wire.readable(max(0.0, left), *also, *self._wakeup):
                     return False
-                self._asked = False
+                self._sent = False
                 if self._wire.receive() is not None:
                     return True
         except BaseException:
             self.close()
             raise
 
-    def hang_up(self) -> None:
-        """Withdraw the request, so that a ring goes to somebody else.
+    def withdraw(self) -> None:
+        """Withdraw the request, so that a wake-up goes to somebody else.
 
-        Only closing the connection does that for certain; a ring already on its way here is lost with it.
+        Only closing the connection does that for certain; a wake-up already on its way here is lost with it.
         """
-        if self._asked:
+        if self._sent:
             self.close()
 
     def close(self) -> None:
         """Close the connection; the next ``wait`` opens another."""
-        self._asked = False
+        self._sent = False
         self._wire.close()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self._wire.send("BLPOP", *self._keys, BLOCKING_S)
-        self._asked, self._asked_at = True, time.monotonic()
+        self._sent, self._sent_at = True, time.monotonic()

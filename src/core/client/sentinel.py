@@ -54,11 +54,11 @@ def sentinel_pool(url: str, options: dict[str, Any]) -> SentinelConnectionPool:
         raise ConfigurationError(
             f"a Sentinel address is {parts.scheme}://host[:port][,host[:port]...]/service[/database]"
         )
-    asked = options_of(url, also=_OWN_LOGIN)
-    common = {name: value for name, value in asked.items() if name not in _OWN_LOGIN}
+    given = options_of(url, also=_OWN_LOGIN)
+    common = {name: value for name, value in given.items() if name not in _OWN_LOGIN}
     user, _, password = credentials.partition(":")
     login = {"username": unquote(user) or None, "password": unquote(password) or None}
-    own = {name.removeprefix("sentinel_"): asked[name] for name in _OWN_LOGIN if name in asked}
+    own = {name.removeprefix("sentinel_"): given[name] for name in _OWN_LOGIN if name in given}
     security = {name: value for name, value in common.items() if name.startswith("ssl_")}
     if url.startswith(_TLS):
         security["ssl"] = True

@@ -16,7 +16,7 @@ _MOST_SAID = 8
 _TRIAL_S = 1.0
 
 
-class Teller(Protocol):
+class Observer(Protocol):
     """Who is told whether Redis refuses what a loop needs; ``recorder.Telemetry`` is one."""
 
     def refused(self, loop: object, refuses: bool) -> None:
@@ -30,8 +30,8 @@ class Trouble:
     part that is refused is in trouble until it goes well itself, or each turn would begin the row of pauses anew.
     """
 
-    def __init__(self, log: logging.Logger, teller: Teller, *, first: float = 0.05, most: float = 1.0) -> None:
-        self._log, self._teller = log, teller
+    def __init__(self, log: logging.Logger, observer: Observer, *, first: float = 0.05, most: float = 1.0) -> None:
+        self._log, self._observer = log, observer
         self._patience = Patience(first, most)
         self._refused: set[str] = set()  # parts
         self._said: set[str] = set()
@@ -46,7 +46,7 @@ class Trouble:
         if about not in self._said and len(self._said) < _MOST_SAID:
             self._said.add(about)
             self._log.warning("Redis trouble, trying again: %s", said)
-        self._teller.refused(self, bool(self._refused))
+        self._observer.refused(self, bool(self._refused))
         return self._patience.failed()
 
     def sleep(self, seconds: float) -> float:
@@ -61,5 +61,5 @@ class Trouble:
         if self._refused:
             return False
         self._said.clear()
-        self._teller.refused(self, False)
+        self._observer.refused(self, False)
         return self._patience.succeeded()

@@ -39,7 +39,7 @@ class Wire:
         self._pool: Any = client.connection_pool
         self._connection: Any = None
         self._socket: Any = None
-        self._answers: Any = None
+        self._reader: Any = None
         self._owed = 0  # answers that are still to come
         self._poll = select.poll()  # of the socket, so that looking whether it is fresh costs little
         _every_wire.add(self)
@@ -85,10 +85,10 @@ class Wire:
         All of it must be there within the client's time-out, however it comes in bits.
         """
         try:
-            if (answer := self._answers.gets()) is False:
-                answer = self._await_answer()
+            if (reply := self._reader.gets()) is False:
+                reply = self._await_reply()
             self._owed -= 1
-            if not self._owed and self._answers.has_data():
+            if not self._owed and self._reader.has_data():
                 # which of them answers what was asked, nobody knows
                 raise ConnectionError("Redis sent more answers than it was asked for")
         except BaseException as error:
@@ -98,11 +98,11 @@ class Wire:
             if isinstance(error, OSError):
                 raise ConnectionError(f"the connection broke: {error}") from None
             raise
-        if isinstance(answer, Exception):
-            if not isinstance(answer, ResponseError):
+        if isinstance(reply, Exception):
+            if not isinstance(reply, ResponseError):
                 self.close()  # not let in, or loading: what redis-py calls an error of the connection
-            raise answer
-        return answer
+            raise reply
+        return reply
 
     def _connect(self) -> None:
         if self._connection is not None:
@@ -112,7 +112,7 @@ class Wire:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         _send_at_once(self._connection)
-        self._answers, self._owed = hiredis.Reader(protocolError=InvalidResponse, replyError=_error), 0
+        self._reader, self._owed = hiredis.Reader(protocolError=InvalidResponse, replyError=_error), 0
 
     def _sent(self, commands: int) -> None:
         if self._connection._sock is not self._socket:
@@ -121,7 +121,7 @@ class Wire:
             raise ConnectionError("the connection was closed meanwhile")
         self._owed += commands
 
-    def _await_answer(self) -> Any:
+    def _await_reply(self) -> Any:
         connection = self._connection
         polls = connection.patience > 0  # else its socket waits in a way of its own
         patience = connection.socket_timeout or 0.0
@@ -135,8 +135,8 @@ class Wire:
                 elif not self._poll.poll(seconds * 1000):
                     raise TimeoutError
                 self._take_in()
-                if (answer := self._answers.gets()) is not False:
-                    return answer
+                if (reply := self._reader.gets()) is not False:
+                    return reply
                 seconds = left(until - time.monotonic())
                 if patience and seconds <= 0:
                     raise TimeoutError
@@ -148,7 +148,7 @@ class Wire:
     def _take_in(self) -> None:
         if not (data := self._socket.recv(_CHUNK)):
             raise ConnectionError("the connection was closed")
-        self._answers.feed(data)
+        self._reader.feed(data)
 
     def readable(self, seconds: float, *also: int) -> bool:
         """Wait at most ``seconds`` for an answer, or until one of the descriptors ``also`` is readable; True if it is
@@ -163,7 +163,7 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection, and forget what was not answered; the next command opens another."""
-        connection, self._connection, self._socket, self._answers = self._connection, None, None, None
+        connection, self._connection, self._socket, self._reader = self._connection, None, None, None
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
@@ -172,7 +172,7 @@ class Wire:
         """In a forked child: the connection is the parent's; with our copy open Redis would not see it end."""
         if self._socket is not None:
             self._socket.close()
-        self._connection, self._socket, self._answers = None, None, None
+        self._connection, self._socket, self._reader = None, None, None
 
 
 class Wires:
@@ -184,7 +184,7 @@ class Wires:
         self._idle: deque[Wire] = client.connection_pool.__dict__.setdefault("dueq_idle", deque())
         _every.add(self)
 
-    def ask(self, *command: Any) -> Any:
+    def call(self, *command: Any) -> Any:
         """The answer to a command of text, bytes and numbers. Raises redis-py's errors, the answer among them."""
         wire = self._borrowed()
         try:
@@ -200,23 +200,23 @@ class Wires:
             if wire.is_open:
                 self._idle.append(wire)
 
-    def ask_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
+    def call_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
         """The answers to ``commands``, of which each is sent as soon as it is made; errors among them as values."""
-        answers: list[Any] = []
+        replies: list[Any] = []
         with self.lent() as wire:
             sent = 0
             for command in commands:
                 wire.send(*command)
                 sent += 1
-            while len(answers) < sent:
+            while len(replies) < sent:
                 try:
-                    answers.append(wire.receive())
+                    replies.append(wire.receive())
                 except ResponseError as error:
-                    answers.append(error)
-            for answer in answers:
-                if isinstance(answer, ResponseError):
-                    _leave_replica(wire, answer)
-        return answers
+                    replies.append(error)
+            for reply in replies:
+                if isinstance(reply, ResponseError):
+                    _leave_replica(wire, reply)
+        return replies
 
     @contextmanager
     def lent(self, *fine: type[Exception]) -> Iterator[Wire]:

@@ -11,12 +11,12 @@ from ..client.trouble import Trouble
 from ..clock import US, ServerClock
 from ..errors import NamespaceTooNew, StrategyMismatch
 from ..namespace import Namespace
-from ..process.statuses import STOPPED
+from ..process.exit_status import ExitStatus
 from ..process.stop import Stop
-from ..schema.wakeups import ring_dispatcher
+from ..schema.wakeups import wake_dispatcher
 from ..store.strategy import Dispatched
 from ..telemetry.recorder import DispatcherTelemetry
-from .lead_time import Lead
+from .lead_time import LeadTime
 
 log = logging.getLogger("dueq.dispatcher")
 
@@ -36,7 +36,7 @@ class Dispatcher:
         self._strategy, self._telemetry = namespace.strategy, telemetry
         self._keys, self._transactions = namespace.keys, Transactions(namespace.client)
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
-        self._trouble, self._lead = Trouble(log, telemetry), Lead()
+        self._trouble, self._lead_time = Trouble(log, telemetry), LeadTime()
         self._clock = ServerClock()
 
     def run(self) -> int:
@@ -46,45 +46,45 @@ class Dispatcher:
             while not self._stop.requested:
                 self.run_once()
         except (StrategyMismatch, NamespaceTooNew):
-            self._ring_on()
+            self._wake_another()
             raise
         finally:
             self._strategy.close()
-        return STOPPED
+        return ExitStatus.STOPPED
 
     def run_once(self) -> None:
         """Move what is due; if that was all, sleep until the next task is due or something wakes us."""
         self._telemetry.turn()
         part = "dispatch"
         try:
-            asked_ns = time.monotonic_ns()
+            sent_ns = time.monotonic_ns()
             result = self._strategy.dispatch(self._batch)
-            answered_ns = time.monotonic_ns()
+            received_ns = time.monotonic_ns()
             if self._trouble.passed(part):
                 log.info("Redis is back")
             late = max((one.seconds for one in result.moved), default=None)
-            self._lead.answered(late, result.next_in, (answered_ns - asked_ns) / 1e9)
+            self._lead_time.received(late, result.next_in, (received_ns - sent_ns) / 1e9)
             self._telemetry.moved(result.moved, result.now_us)
             self._telemetry.conflicts(result.conflicts)
             if result.next_in != 0:
                 part = "sleep"
-                self._sleep(self._left(result, asked_ns, answered_ns))
+                self._sleep(self._left(result, sent_ns, received_ns))
                 self._trouble.passed(part)
         except TRANSIENT as error:
-            self._lead.interrupted()
+            self._lead_time.interrupted()
             seconds = self._trouble.suffered(error, part)
             self._telemetry.turn(seconds)
             self._stop.sleep(seconds)
 
-    def _ring_on(self) -> None:
-        # the ring that woke this one was for a dispatcher of the other strategy; or others of this one have to hear it
+    def _wake_another(self) -> None:
+        # the wake-up that this one received was for a dispatcher of the other strategy; or others of this one need it
         self._strategy.close()  # or it might go to the request that is open here
         try:
-            self._transactions.trip(ring_dispatcher(self._keys))
+            self._transactions.trip(wake_dispatcher(self._keys))
         except TRANSIENT as error:
             log.warning("could not wake another dispatcher while stopping: %s", described(error))
 
-    def _left(self, result: Dispatched, asked_ns: int, answered_ns: int) -> float | None:
+    def _left(self, result: Dispatched, sent_ns: int, received_ns: int) -> float | None:
         """In how many seconds to ask, for the question to be there when the next task is due; None: none is scheduled.
 
         Counted from a question, never from its answer: one that stalls makes nobody late.
@@ -92,13 +92,13 @@ class Dispatcher:
         if result.next_in is None:
             return None
         if not result.now_us:  # a strategy that does not tell the time
-            return result.next_in - (time.monotonic_ns() - asked_ns) / 1e9
-        self._clock.told(result.now_us, asked_ns, answered_ns)
+            return result.next_in - (time.monotonic_ns() - sent_ns) / 1e9
+        self._clock.observe(result.now_us, sent_ns, received_ns)
         return result.next_in + (result.now_us - self._clock.latest_us()) / US
 
     def _sleep(self, left: float | None) -> None:
         due = left is not None and left < self._safety_net
-        sleeps = self._lead.sleep(left) if due and left is not None else self._safety_net
+        sleeps = self._lead_time.sleep(left) if due and left is not None else self._safety_net
         if sleeps <= 0:
             return
         allowed = self._trouble.sleep(sleeps)
@@ -107,6 +107,6 @@ class Dispatcher:
         self._stop.forget_wakeups()
         woken_by = self._strategy.wait(allowed, wakeup_fd=self._stop.fileno())
         if woken_by is not None or allowed < sleeps:
-            self._lead.interrupted()
+            self._lead_time.interrupted()
         if not self._stop.requested:
             self._telemetry.woke(woken_by or ("due" if due else "safety_net"))

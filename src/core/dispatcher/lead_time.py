@@ -25,7 +25,7 @@ _DRIFT_S = 0.0005
 _WORTH_S = 0.002  # a shorter sleep leaves all warm, and questions must not outnumber the tasks when these are many
 
 
-class _Asked(Enum):
+class _Question(Enum):
     """What the next answer will tell about the lead."""
 
     UNLED = auto()
@@ -33,13 +33,13 @@ class _Asked(Enum):
     TOO_EARLY = auto()
 
 
-class Lead:
+class LeadTime:
     """The lead of one dispatcher. All times are in seconds."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         """How much sooner than due it asks now."""
-        self._asked = _Asked.UNLED
+        self._question = _Question.UNLED
         self._trip = 0.0
 
     def sleep(self, left: float) -> float:
@@ -49,32 +49,32 @@ class Lead:
         """
         if self._trip > _LONG_TRIP_S:
             return left + _DRIFT_S
-        if self._asked is _Asked.TOO_EARLY:
+        if self._question is _Question.TOO_EARLY:
             return left - self.seconds
         if left < _WORTH_S:
             return left
-        self._asked = _Asked.ONCE
+        self._question = _Question.ONCE
         return left - self.seconds
 
-    def answered(self, late: float | None, next_in: float | None, trip: float = 0.0) -> None:
+    def received(self, late: float | None, next_in: float | None, trip: float = 0.0) -> None:
         """Learn from an answer: how late the task was that was moved, None without one; and when the next is due.
 
         ``trip`` is how long the question and its answer took.
         """
         # one answer that stalls does not make a way long
         self._trip = min(trip, 2 * self._trip) if self._trip else trip
-        asked, self._asked = self._asked, _Asked.UNLED
-        if asked is _Asked.UNLED:
+        question, self._question = self._question, _Question.UNLED
+        if question is _Question.UNLED:
             return
         if late is not None:
             step = _PART * min(late, _MOST_S)
-            self.seconds = min(max(0.0, self.seconds + (step if asked is _Asked.ONCE else -step)), _MOST_S)
+            self.seconds = min(max(0.0, self.seconds + (step if question is _Question.ONCE else -step)), _MOST_S)
         elif next_in is not None and next_in <= _MOST_S:
-            if asked is _Asked.ONCE:
+            if question is _Question.ONCE:
                 self.seconds = max(0.0, self.seconds - _PART * next_in)
-            self._asked = _Asked.TOO_EARLY
+            self._question = _Question.TOO_EARLY
         # else the task is gone: cancelled, or another dispatcher has moved it
 
     def interrupted(self) -> None:
         """The sleep did not last until its end: the next answer tells nothing."""
-        self._asked = _Asked.UNLED
+        self._question = _Question.UNLED

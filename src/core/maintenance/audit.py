@@ -25,6 +25,7 @@ from ..namespace import Namespace
 from ..schema.helper_keys import is_of_type
 from ..schema.quarantine import set_apart
 from ..schema.record import is_newer, number, readable_record
+from ..schema.states import State
 from ..store.names import outdated
 from ..telemetry.metrics import Repair
 from ..telemetry.recorder import ReaperTelemetry
@@ -43,7 +44,13 @@ _MENDED = 10
 _VOID = 5000
 """More notes of void entries than this are not looked through: Redis 2.4 can only read all of them at once."""
 
-_KINDS: dict[str, Repair] = {"S": "scheduled", "H": "held", "L": "leased", "U": "unclaimed", "D": "dead"}
+_KINDS: dict[str, Repair] = {
+    State.SCHEDULED: "scheduled",
+    State.HELD: "held",
+    State.LEASED: "leased",
+    State.UNCLAIMED: "unclaimed",
+    State.DEAD: "dead",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +113,10 @@ class Audit:
 
     def _make_room(self) -> Iterator[float]:
         for names in put_apart(self._namespace):
-            self._tell_of_keys(names)
+            self._report_keys(names)
             yield 0.0
 
-    def _tell_of_keys(self, names: Iterable[str]) -> None:
+    def _report_keys(self, names: Iterable[str]) -> None:
         for name in names:
             self._repaired("key", f"key {harmless(name)} held another type than dueq's: it is in quarantine now")
 
@@ -201,7 +208,7 @@ class Audit:
             record = readable_record(task_id, raw)
             if record is None or not is_of_type(error) or not (names := put_place_apart(self._namespace, record)):
                 raise
-            self._tell_of_keys(names)
+            self._report_keys(names)
         return self._store.mend(task_id, raw)
 
     def _list(self, queues: Iterable[str]) -> None:

@@ -107,8 +107,8 @@ class Auditor:
         if self._last is None:
             return 0.0
         age = abs(_now_s(self._namespace) - number(self._last))  # a clock that was ahead must not put it off for ever
-        asked = recovered is not None and number(recovered) >= number(self._last)
-        return max(0.0, (min(self._interval, _SPACING_S) if asked else self._interval) - age)
+        requested = recovered is not None and number(recovered) >= number(self._last)
+        return max(0.0, (min(self._interval, _SPACING_S) if requested else self._interval) - age)
 
     def _begin(self) -> bool:
         """Begin an audit; False if another auditor has just done so."""

@@ -1,4 +1,4 @@
-"""Several chores of one process, each done when its time has come."""
+"""The maintenance loop: several jobs of one process, each done when its time has come."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..process.statuses import STOPPED
+from ..process.exit_status import ExitStatus
 from ..process.stop import Stop
 from ..telemetry.recorder import Telemetry
 
 
-class Chore(Protocol):
+class MaintenanceJob(Protocol):
     """One of them."""
 
     def run_once(self) -> float:
         """Take a step, a short one, not to hold up the others; returns in how many seconds to take the next."""
 
 
-class Chores:
-    """Sleeps until the next step of one of its chores. A request to ``stop`` ends it after the step under way."""
+class MaintenanceLoop:
+    """Sleeps until the next step of one of its jobs. A request to ``stop`` ends it after the step under way."""
 
-    def __init__(self, chores: Sequence[Chore], telemetry: Telemetry, stop: Stop) -> None:
-        self._due = dict.fromkeys(chores, 0.0)  # in monotonic seconds
+    def __init__(self, jobs: Sequence[MaintenanceJob], telemetry: Telemetry, stop: Stop) -> None:
+        self._due = dict.fromkeys(jobs, 0.0)  # in monotonic seconds
         self._telemetry, self._stop = telemetry, stop
 
     def run(self) -> int:
         """Do them until stopped; returns the exit status."""
         while not self._stop.requested:
-            chore = min(self._due, key=lambda one: self._due[one])
-            early = self._due[chore] - time.monotonic()
+            job = min(self._due, key=lambda one: self._due[one])
+            early = self._due[job] - time.monotonic()
             if early > 0:
                 self._telemetry.turn(early)
                 self._stop.sleep(early)
                 continue
-            seconds = chore.run_once()
-            self._due[chore] = time.monotonic() + seconds
-        return STOPPED
+            seconds = job.run_once()
+            self._due[job] = time.monotonic() + seconds
+        return ExitStatus.STOPPED

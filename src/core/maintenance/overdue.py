@@ -1,8 +1,8 @@
-"""Wakes whoever sleeps over work that is overdue, since the one who was rung for it may be gone.
+"""The overdue check: wakes a process for work that is overdue, since the one that was woken for it may be gone.
 
-A ring wakes one sleeper, who then keeps watch for all: a dispatcher sleeps until the next task is due, the others may
-sleep on. If it dies, its supervisor starts another, that looks at once. If its whole host vanishes, nobody does; the
-others would sleep until their safety net, longer than it should take to take over from a host.
+A wake-up reaches one sleeper, which then keeps watch for all: a dispatcher sleeps until the next task is due, the
+others may sleep on. If it dies, its supervisor starts another, that looks at once. If its whole host vanishes, nobody
+does; the others would sleep until their safety net, longer than it should take to take over from a host.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..client.transactions import Transactions
 from ..client.trouble import Trouble
 from ..clock import US, now_us
 from ..namespace import Namespace
-from ..schema.wakeups import ring_dispatcher
+from ..schema.wakeups import wake_dispatcher
 from ..telemetry.recorder import Telemetry
 
 log = logging.getLogger("dueq.reaper")
@@ -25,7 +25,7 @@ _LATE_S = 1.0  # so late is nothing that a dispatcher lets wait unless it is ver
 _FAR_US = 600 * US
 
 
-class Waker:
+class OverdueCheck:
     """Looks a little less than once a lease, at the queues that have work."""
 
     def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float) -> None:
@@ -57,7 +57,7 @@ class Waker:
         if overdue:
             if set(overdue) & set(self._overdue):  # else it is only a backlog that is being worked off
                 log.warning("tasks are overdue and no dispatcher moves them: woke one; is one running?")
-            self._transactions.trip(ring_dispatcher(keys))
+            self._transactions.trip(wake_dispatcher(keys))
         self._overdue = overdue
         # no word about it: most often all workers are busy, and then this wakes nobody
-        space.store.ring_on([queue for queue, ready_us in ready.items() if ready_us < since_us])
+        space.store.wake_again([queue for queue, ready_us in ready.items() if ready_us < since_us])

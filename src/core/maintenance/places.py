@@ -10,6 +10,7 @@ from ..client.protocol import LENIENT
 from ..namespace import Namespace
 from ..schema.keys import Keys
 from ..schema.record import Record, task_of
+from ..schema.states import State
 from ..store.unclaimed import list_of
 
 _WORKERS = 20  # whose held lists are read in one round trip
@@ -25,18 +26,16 @@ class Page(NamedTuple):
 def marks(record: Record) -> tuple[str, ...]:
     """The marks of which one must be found for this record; none for a state that is not known."""
     match record.state:
-        case "S":  # a worker without scripts takes a task before it claims it
+        case State.SCHEDULED:  # a worker without scripts takes a task before it claims it
             return (f"{_waiting(record.queue)}{record.id}", f"{_TAKEN}{record.id}")
-        case "H":
+        case State.HELD:
             return (f"{_held(record.worker)}{record.id}",)
-        case "L":  # whoever holds it extends its lease, or else the lease runs out
+        case State.LEASED:  # whoever holds it extends its lease, or else the lease runs out
             return (f"{_held(record.worker)}{record.id}", f"{_LEASED}{Keys.lease(record.queue, record.id)}")
-        case "U":
+        case State.UNCLAIMED:
             return (f"{_UNCLAIMED}{record.queue}:{task_of(record.body)} {record.id}",)
-        case "D":
+        case State.DEAD:
             return (f"{_dead(record.queue)}{record.id}",)
-        case _:
-            return ()
 
 
 def pages(namespace: Namespace, queues: Iterable[str]) -> Iterator[list[Page]]:

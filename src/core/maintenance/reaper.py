@@ -12,7 +12,7 @@ from ..clock import US
 from ..namespace import Namespace
 from ..store.base import Reaped
 from ..telemetry.recorder import Telemetry
-from ..upkeep.audit_request import ask_for_audit
+from ..upkeep.audit_request import request_audit
 
 log = logging.getLogger("dueq.reaper")
 
@@ -59,7 +59,7 @@ class Reaper:
                 )
                 return self._lease
             if self._take_back(reaped) + self._recover_dispatchers():
-                ask_for_audit(self._namespace)
+                request_audit(self._namespace)
         except TRANSIENT as error:
             return self._trouble.suffered(error)
         self._trouble.passed()

@@ -15,7 +15,7 @@ from ..client.transactions import Contention
 from ..clock import now_us
 from ..namespace import Namespace
 from ..telemetry.recorder import Telemetry
-from ..upkeep.audit_request import ask_for_audit
+from ..upkeep.audit_request import request_audit
 
 log = logging.getLogger("dueq.supervisor")
 
@@ -112,16 +112,16 @@ class Recovery:
         else:
             recovered = 1  # a reaper, that may have been in the middle of an audit
         if recovered:
-            ask_for_audit(self._namespace)
+            request_audit(self._namespace)
 
     def _give_back_claims(self, dead: _Dead) -> int:
         store = self._namespace.store
         # the death was seen on this host's clock; the record keeps Redis's
-        told = store.time_us()
-        since = max(0, told - (now_us() - dead.died_us))
+        server_us = store.time_us()
+        since = max(0, server_us - (now_us() - dead.died_us))
         most_losses = self._max_losses if dead.blame else 0
         lost = store.give_back(dead.name, "worker_lost", most_losses, since, dead.how, dead.begun, dead.running)
-        self._telemetry.lost(lost, told, "worker_lost", dead.how, dead.name)
+        self._telemetry.lost(lost, server_us, "worker_lost", dead.how, dead.name)
         for claim in lost:
             if claim.how == "dead":
                 log.error(

@@ -1,6 +1,7 @@
-"""How much one step may do, so that Redis is held for a millisecond at most.
+"""How much one step may do, so that Redis is held for a millisecond at most; and how long things may be.
 
-A step is a script, a transaction or a command. The scripts' own bounds are in records.lua.
+A step is a script, a transaction or a command. The scripts have these numbers, too, by the same names: ``bounds.X``
+(see lua_names.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,25 @@ MOST_TASKS = 100
 """Tasks that one step moves."""
 MOST_BYTES = 128 * 1024
 """Bytes of tasks that one step moves; one task is moved in any case."""
+
+SCRIPT_TASKS = 25
+"""Tasks in one step of a script that takes each record apart, puts it together again and wakes a worker for it."""
+SCRIPT_BYTES = 64 * 1024
+"""Once it has had so many bytes of tasks, such a step takes no more; one task may come on top."""
+
+MOST_WAKEUPS = 16
+"""Wake-ups that wait in one list: more workers are not woken at once."""
+MOST_NAMED_QUEUES = 16
+"""Queues that a worker names in each of its steps; of more it names the set (see store/crowds.py)."""
+MOST_LISTS_ASIDE = 100
+"""Lists of tasks put aside, of which one step looks for a task that its worker knows."""
+MOST_NOTES = 1000
+"""Entries in each list of the journal; what producers write may be a tenth more."""
+
+MOST_ID_CHARACTERS = 128
+"""Of a task's id."""
+MOST_HEAD_BYTES = 180
+"""No queue, due time and counters of a record take so many bytes: a record whose do is damaged."""
 
 
 def steps(items: Sequence[T], size: Callable[[T], int], most: int = MOST_TASKS) -> Iterator[Sequence[T]]:

@@ -10,20 +10,20 @@ end
 -- Put a claimed task back at the head of its ready list: it is late already.
 local function put_back(id, record)
   let_go(id, record)
-  record.state, record.token, record.worker = 'S', '', ''
+  record.state, record.token, record.worker = State.SCHEDULED, '', ''
   save(id, record)
   redis.call('RPUSH', key_ready(record.queue), id)
-  ring_workers(record.queue, 1)
+  wake_workers(record.queue, 1)
 end
 
--- What is left in a ready list wakes the next worker (`rings` times); if nothing is left (it is known to be `empty`), no
--- worker needs waking: whoever rings says that the queue is busy, too. True if something is left.
-local function pass_baton(queue, rings, empty)
+-- What is left in a ready list wakes the next worker (`times` times); if nothing is left (it is known to be `empty`), no
+-- worker needs waking: every wake-up goes with the note that the queue is busy. True if something is left.
+local function pass_baton(queue, times, empty)
   if not empty and redis.call('EXISTS', key_ready(queue)) == 1 then
-    ring(queue, rings)
+    push_wakeups(queue, times)
     return true
   end
-  if redis.call('ZREM', key_busy(), queue) == 1 then redis.call('DEL', key_bell(queue)) end
+  if redis.call('ZREM', key_busy(), queue) == 1 then redis.call('DEL', key_wakeup(queue)) end
 end
 
 -- The run of `id` under `token` has ended for good, and the call that its task made for after it, `again`, becomes the
@@ -35,7 +35,7 @@ local function follow(id, again, token, indexed)
   if not due then return erase(id) end
   due = math.max(now, tonumber(due))
   save(id, {
-    state = 'S', due = due, queue = queue, starts = 0, retries = 0, losses = 0,
+    state = State.SCHEDULED, due = due, queue = queue, starts = 0, retries = 0, losses = 0,
     cause = '', since = '', token = token, worker = '', body = body, -- the token: so that the end, told again, is known
   })
   redis.call('SADD', key_queues(), queue)
@@ -43,9 +43,9 @@ local function follow(id, again, token, indexed)
   note('scheduled', id, '{"due_us":' .. whole(due) .. ',"after":"' .. token .. '"}')
   if not indexed then
     redis.call('RPUSH', key_ready(queue), id)
-    ring_workers(queue, 1)
+    wake_workers(queue, 1)
   elseif timer_add(queue, id, due) then
-    ring_dispatcher()
+    wake_dispatcher()
   end
 end
 
@@ -53,15 +53,15 @@ end
 local function bury_run(id, record, reason, again, indexed)
   local token = record.token
   if not again then return bury(id, record, reason) end
-  local apart = string.sub(id, 1, 127 - #token) .. '~' .. token
+  local apart = string.sub(id, 1, bounds.MOST_ID_CHARACTERS - 1 - #token) .. '~' .. token
   bury(apart, record, reason)
   note('apart', id, '{"id":"' .. apart .. '"}')
   follow(id, again, token, indexed)
 end
 
--- The queues of which a worker takes tasks that serves more than it names, 17 at most: of the set that `mark` stands for
--- (crowds.py), those that have work, and those in `lists` of tasks put aside. In turns ('*'): others first each time; else
--- ('=') in their order of preference.
+-- The queues of which a worker takes tasks that serves more than it names, one more than a step may name at most: of the
+-- set that `mark` stands for (crowds.py), those that have work, and those in `lists` of tasks put aside. In turns ('*'):
+-- others first each time; else ('=') in their order of preference.
 local function served(mark, lists)
   local serves, in_turns = key_serves(string.sub(mark, 2)), string.byte(mark) == 42
   local busy, found, seen = redis.call('ZCARD', key_busy()), {}, {}
@@ -71,31 +71,32 @@ local function served(mark, lists)
     seen[queue] = true
   end
   for _, list in ipairs(lists) do add(string.match(list, '^[^:]*')) end
-  if busy > 0 and (in_turns or busy <= 100) then
-    for _, queue in ipairs(some_of(key_busy(), busy, 100)) do
-      if in_turns and #found >= 17 then break end
+  if busy > 0 and (in_turns or busy <= bounds.MOST_TASKS) then
+    for _, queue in ipairs(some_of(key_busy(), busy, bounds.MOST_TASKS)) do
+      if in_turns and #found > bounds.MOST_NAMED_QUEUES then break end
       add(queue)
     end
   end
-  if busy > 100 and (#found == 0 or not in_turns) then -- more than are looked at one by one: seldom, if in turns
+  if busy > bounds.MOST_TASKS and (#found == 0 or not in_turns) then -- more than are looked at one by one: seldom, if in turns
     redis.call('ZINTERSTORE', key_chosen(), 2, serves, key_busy(), 'WEIGHTS', 1, 0)
     local all = redis.call('ZCARD', key_chosen())
-    local names = all > 0 and in_turns and some_of(key_chosen(), all, 17) or redis.call('ZRANGE', key_chosen(), 0, 16)
+    local names = all > 0 and in_turns and some_of(key_chosen(), all, bounds.MOST_NAMED_QUEUES + 1)
+      or redis.call('ZRANGE', key_chosen(), 0, bounds.MOST_NAMED_QUEUES)
     redis.call('DEL', key_chosen())
     for _, queue in ipairs(names) do add(queue) end
   end
   if not in_turns then table.sort(found, function(one, other) return one[2] < other[2] end) end
   local queues = {}
-  for at = 1, math.min(#found, 17) do queues[at] = found[at][1] end
+  for at = 1, math.min(#found, bounds.MOST_NAMED_QUEUES + 1) do queues[at] = found[at][1] end
   return queues
 end
 
 -- The owner is gone: put back, or bury what has now taken `most_losses` owners with it (0: it is not to blame).
 -- Returns 'started', 'held' or 'dead'.
 local function lose(id, record, cause, since, most_losses, how)
-  if record.state == 'H' or cause == 'u' then
+  if record.state == State.HELD or cause == 'u' then
     -- never ran under this claim, so this delivery does not count
-    if record.state == 'L' then record.starts = record.starts - 1 end
+    if record.state == State.LEASED then record.starts = record.starts - 1 end
     put_back(id, record)
     return 'held'
   end

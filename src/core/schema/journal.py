@@ -22,6 +22,7 @@ from redis.exceptions import ResponseError
 from ..client.connection import TRANSIENT
 from ..client.protocol import Command
 from ..client.transactions import Transactions
+from .bounds import MOST_NOTES
 from .helper_keys import is_of_type, repair
 from .keys import Keys
 
@@ -42,9 +43,6 @@ Kind = Literal[
     "again",  # the task asked to run once more after this run
     "apart",  # the run became a dead letter under another id, since the task runs again
 ]
-
-MOST = 1000
-"""Entries kept in each list; what producers write may be a tenth more."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _EVERY_S = 1.0
@@ -86,9 +84,9 @@ def append(keys: Keys, events: Sequence[Event]) -> list[Command]:
         lists.setdefault(keys.journal(event.id), []).append(encode(event))
     commands: list[Command] = []
     for key, entries in lists.items():
-        some = entries[-MOST:]
+        some = entries[-MOST_NOTES:]
         commands += [("LPUSH", key, *some[at : at + _PAGE]) for at in range(0, len(some), _PAGE)]
-        commands.append(("LTRIM", key, 0, MOST - 1))
+        commands.append(("LTRIM", key, 0, MOST_NOTES - 1))
     return commands
 
 
@@ -113,7 +111,7 @@ def all_events(client: redis.Redis, keys: Keys) -> Iterator[Event]:
 
 
 def _entries(client: redis.Redis, key: str) -> Iterator[bytes]:
-    for at in range(0, MOST, _PAGE):
+    for at in range(0, MOST_NOTES, _PAGE):
         page: Any = client.lrange(key, at, at + _PAGE - 1)
         yield from page
 

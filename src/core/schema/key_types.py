@@ -46,7 +46,7 @@ PLAIN = {
 FAMILIES = {
     "record": Holds("hash"),
     "ready": Holds("list"),
-    "bell": Holds("list", beside=True),
+    "wakeup": Holds("list", beside=True),
     "leased_before": Holds("zset"),
     "unclaimed": Holds("zset"),
     "quarantine": Holds("zset"),

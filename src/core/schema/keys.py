@@ -29,7 +29,7 @@ _PLAIN = {
     "quarantined": "quarantined",  # hash: "kind at place id" of what could not be read -> its bytes
     "again": "again",  # hash: id -> the call that its task made, while it ran, for after that run: due|queue|body
     "reasons": "reasons",  # hash: id -> why a dead letter died
-    "wake": "wake",  # list: rung for a dispatcher when an earlier task is scheduled
+    "wake": "wake",  # list: wake-ups of dispatchers, pushed when an earlier task is scheduled
     "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH
     "leased": "leased",  # zset: "queue:id" -> when its lease expires
     "busy": "busy",  # zset: queues whose ready lists have entries; seldom, and for a while, others
@@ -44,7 +44,7 @@ _PLAIN = {
 _PER_NAME = {
     "record": "r:",  # hash per shard: id -> record
     "ready": "ready:",  # list per queue; pushed on the left, taken on the right
-    "bell": "bell:",  # list per queue: rung for an idle worker when the ready list grows
+    "wakeup": "bell:",  # list per queue: wake-ups of idle workers, pushed when the ready list grows
     "leased_before": "leased:",  # zset per queue, of the layout before: id -> when its lease expires
     "unclaimed": "unclaimed:",  # zset per queue and task name ("queue:name"): id -> when it was put aside
     "quarantine": "quarantine:",  # zset per kind of what could not be read: "at place id" -> at, microseconds
@@ -137,7 +137,7 @@ class Keys:
 
     def of_queue(self, queue: str) -> list[str]:
         """Every key that belongs to one queue, without those of the strategy's index."""
-        return [self.of(family, queue) for family in ("ready", "bell", "leased_before", "dead")]
+        return [self.of(family, queue) for family in ("ready", "wakeup", "leased_before", "dead")]
 
 
 def _digest(task_id: str) -> str:

@@ -80,19 +80,19 @@ def damage(keys: Keys, values: Mapping[str, bytes | None]) -> NamespaceDamaged |
     )
 
 
-def mismatch(namespace: str, kept_by: str, asked: str) -> StrategyMismatch:
+def mismatch(namespace: str, owner: str, wanted: str) -> StrategyMismatch:
     """The error for a namespace that another strategy keeps."""
     return StrategyMismatch(
-        f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: run with --strategy {kept_by}, take "
-        f"another --namespace, or move its tasks with dueq migrate --to {asked} --namespace {namespace}"
+        f"namespace {namespace!r} is kept by strategy {owner!r}, not {wanted!r}: run with --strategy {owner}, take "
+        f"another --namespace, or move its tasks with dueq migrate --to {wanted} --namespace {namespace}"
     )
 
 
-def yields(namespace: str, kept_by: str, asked: str) -> StrategyYields:
+def yields(namespace: str, owner: str, wanted: str) -> StrategyYields:
     """The error for a namespace that another strategy keeps, which a producer chose."""
     return StrategyYields(
-        f"namespace {namespace!r} is kept by strategy {kept_by!r}, not {asked!r}: a producer chose it, so an engine "
-        f"takes the namespace over when it is started with --strategy {asked}; without such an engine use {kept_by}"
+        f"namespace {namespace!r} is kept by strategy {owner!r}, not {wanted!r}: a producer chose it, so an engine "
+        f"takes the namespace over when it is started with --strategy {wanted}; without such an engine use {owner}"
     )
 
 
@@ -104,11 +104,11 @@ def migrating(namespace: str, source: str, target: str) -> NamespaceMigrating:
     )
 
 
-def unfinished(namespace: str, source: str, target: str, asked: str) -> NamespaceMigrating:
+def unfinished(namespace: str, source: str, target: str, wanted: str) -> NamespaceMigrating:
     """The error for a migration to ``asked`` while one to ``target`` is not over."""
     return NamespaceMigrating(
         f"namespace {namespace!r} is being moved from strategy {source!r} to {target!r}, and that is not over: finish "
-        f"it first with dueq migrate --to {target} --namespace {namespace}, then move on to {asked!r}"
+        f"it first with dueq migrate --to {target} --namespace {namespace}, then move on to {wanted!r}"
     )
 
 
@@ -120,10 +120,10 @@ def taken_over(namespace: str, source: str, target: str) -> NamespaceMigrating:
     )
 
 
-def other_store(namespace: str, kept: str, ours: str) -> NamespaceTooNew:
+def other_store(namespace: str, owner: str, ours: str) -> NamespaceTooNew:
     """The error for a namespace whose strategy another dueq runs with another kind of store."""
     return NamespaceTooNew(
-        f"namespace {namespace!r} is kept with the {kept} store, and this dueq keeps that strategy with the {ours} "
+        f"namespace {namespace!r} is kept with the {owner} store, and this dueq keeps that strategy with the {ours} "
         f"one: a newer dueq wrote it; upgrade dueq here before it uses this namespace"
     )
 
@@ -138,7 +138,7 @@ def look(client: Any, keys: Keys) -> Any:
     return client.execute_command("HMGET", keys.plain("meta"), *FIELDS)
 
 
-def kept_by(reply: Any) -> str | None:
+def owner_of(reply: Any) -> str | None:
     """The strategy that keeps the namespace, None if nobody does yet, from the reply to ``question``."""
     return None if reply[0] is None else str(reply[0].decode(errors=SHOWN))
 
@@ -150,8 +150,8 @@ def chosen_by_producer(reply: Any) -> bool:
 
 def is_engines(reply: Any, strategy: str) -> bool:
     """Whether an engine keeps the namespace with ``strategy``, with nothing left to do or to fill in."""
-    kept, source, by, *rest = reply
-    ours = kept == strategy.encode() and source is None and by == b"engine" and None not in rest
+    owner, source, by, *rest = reply
+    ours = owner == strategy.encode() and source is None and by == b"engine" and None not in rest
     return ours and not damaged(named(reply))
 
 
@@ -183,21 +183,21 @@ def require(keys: Keys, strategy: str, reply: Any, *, settled: bool = False) -> 
 
 
 def _required(keys: Keys, strategy: str, reply: Any, *, settled: bool) -> bool:
-    kept, source, by, format_, features = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply[:5])
+    owner, source, by, format_, features = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply[:5])
     require_known(keys.namespace, format_ or "", features or "")
-    if kept is not None and kept != strategy:
-        raise _not_ours(keys, kept, strategy, by)
+    if owner is not None and owner != strategy:
+        raise _not_ours(keys, owner, strategy, by)
     if settled and source is not None:
         raise _not_yet(keys, source, strategy, by)
-    return kept is None
+    return owner is None
 
 
 def refusal(keys: Keys, strategy: str, error: Exception) -> Exception:
     """What a script's error says, if it is one of those above; else the error itself."""
     _, found, rest = str(error).partition("DUEQMISMATCH ")
     if found:
-        kept, by = rest.split(" ", 2)[:2]
-        return damage(keys, {"strategy": kept.encode()}) or _not_ours(keys, kept, strategy, by)
+        owner, by = rest.split(" ", 2)[:2]
+        return damage(keys, {"strategy": owner.encode()}) or _not_ours(keys, owner, strategy, by)
     _, found, rest = str(error).partition("DUEQMIGRATING ")
     if found:
         source, by = rest.split(" ", 2)[:2]
@@ -214,8 +214,8 @@ def refusal(keys: Keys, strategy: str, error: Exception) -> Exception:
     return error
 
 
-def _not_ours(keys: Keys, kept: str, strategy: str, by: str | None) -> StrategyMismatch:
-    return (yields if by == "producer" else mismatch)(keys.namespace, kept, strategy)
+def _not_ours(keys: Keys, owner: str, strategy: str, by: str | None) -> StrategyMismatch:
+    return (yields if by == "producer" else mismatch)(keys.namespace, owner, strategy)
 
 
 def _not_yet(keys: Keys, source: str, strategy: str, by: str | None) -> NamespaceMigrating:

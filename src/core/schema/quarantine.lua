@@ -10,7 +10,7 @@ end
 -- What is wrong with an entry, and its record if there is one: 'newer', 'record' (it is damaged), 'entry' (no task can have
 -- this id); nil if nothing is.
 local function oddity(id, raw)
-  if not raw then return (id == '' or #id > 128 or string.find(id, '[^!-~]')) and 'entry' or nil end
+  if not raw then return (id == '' or #id > bounds.MOST_ID_CHARACTERS or string.find(id, '[^!-~]')) and 'entry' or nil end
   if not parsed(raw) then return is_newer(raw) and 'newer' or 'record' end
 end
 

@@ -7,9 +7,11 @@ import re
 from typing import NamedTuple
 
 from ..errors import DueqError, InvalidTask
+from .bounds import MOST_HEAD_BYTES, MOST_ID_CHARACTERS
+from .states import State
 
 VERSION = b"1"
-ID = re.compile(r"[!-~]{1,128}")
+ID = re.compile(rf"[!-~]{{1,{MOST_ID_CHARACTERS}}}")
 
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """How everything in a call is written."""
@@ -18,15 +20,22 @@ _LETTERS = {cause: letter for letter, cause in _CAUSES.items()}
 
 _NAME, _NUMBER = rb"([A-Za-z0-9_.-]%b)", rb"(\d%b)"
 _HEAD = re.compile(
-    rb"1\|([SHLUD])\|"
-    + rb"\|".join([_NUMBER % b"+", _NAME % b"+", *[_NUMBER % b"+"] * 3, rb"([rwe]?)", *[_NUMBER % b"{0,180}"] * 2])
+    rb"1\|([%b])\|" % "".join(State).encode()
+    + rb"\|".join(
+        [
+            _NUMBER % b"+",
+            _NAME % b"+",
+            *[_NUMBER % b"+"] * 3,
+            rb"([rwe]?)",
+            *[_NUMBER % (b"{0,%d}" % MOST_HEAD_BYTES)] * 2,
+        ]
+    )
     + rb"\|"
     + _NAME % b"*"
     + rb"\|"
 )
 _NEWER = re.compile(rb"(?!0|1\|)\d{1,2}\|")
-_LONGEST = 180
-"""No queue, due time and counters of a record take more bytes: the scripts read none that do."""
+_STATES = {state.encode(): state for state in State}
 _SHOWN = 40
 _CALL = re.compile(rb'\["[^"]*"')
 _COUNT = re.compile(rb"-?\d{1,18}")
@@ -36,7 +45,7 @@ class Record(NamedTuple):
     """A task as Redis keeps it. Times are epoch microseconds."""
 
     id: str
-    state: str  # S scheduled or ready, H held, L leased, U put aside (unclaimed), D dead
+    state: State
     due_us: int
     queue: str
     starts: int
@@ -52,7 +61,7 @@ class Record(NamedTuple):
         """This claim, once its task is started."""
         return Record(
             self.id,
-            "L",
+            State.LEASED,
             self.due_us,
             self.queue,
             self.starts + 1,
@@ -69,7 +78,7 @@ class Record(NamedTuple):
 def decode_record(task_id: str, raw: bytes) -> Record:
     """The record in ``raw``. Raises DueqError if another version of dueq, or something else, wrote it."""
     head = _HEAD.match(raw)
-    if head is None or head.end(8) - 3 >= _LONGEST:
+    if head is None or head.end(8) - 3 >= MOST_HEAD_BYTES:
         raise DueqError(
             f"the record of task {task_id} is unreadable: "
             + ("a newer dueq wrote it" if is_newer(raw) else f"it is damaged ({raw[:_SHOWN]!r}...)")
@@ -77,7 +86,7 @@ def decode_record(task_id: str, raw: bytes) -> Record:
     state, due, queue, starts, retries, losses, cause, since, token, worker = head.groups()
     return Record(
         task_id,
-        state.decode(),
+        _STATES[state],
         int(due),
         queue.decode(),
         int(starts),
@@ -145,5 +154,7 @@ def number(raw: bytes | None) -> int:
 def check_id(task_id: object) -> str:
     """Return ``task_id`` if it may name a task. Raises InvalidTask."""
     if not isinstance(task_id, str) or not ID.fullmatch(task_id):
-        raise InvalidTask(f"{task_id!r} cannot be a task id: use 1 to 128 visible ASCII characters without spaces")
+        raise InvalidTask(
+            f"{task_id!r} cannot be a task id: use 1 to {MOST_ID_CHARACTERS} visible ASCII characters without spaces"
+        )
     return task_id

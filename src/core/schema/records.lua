@@ -2,16 +2,10 @@
 --
 --   1|state|due|queue|starts|retries|losses|cause|since|token|worker|body
 --
--- state   S scheduled or ready, H held by a worker but not started, L leased (started), U put aside: unclaimed (its worker
---         did not know its name), D dead letter
+-- state   a letter; scripts write the names of core/schema/states.py instead, and those of bounds.py instead of numbers
 -- due     due_at in microseconds; starts, retries, losses: counters; token: of the last claim, '' once it is void
 -- cause   why the next start is not the first: r retry, w worker lost, e lease expired; since: when that happened
-local FIELDS = '^1|([SHLUD])|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
-local LONGEST = 180 -- no queue, due time and counters of a task take more
-
--- What one step takes on, so that Redis is held for a millisecond at most (core/schema/bounds.py): so many tasks where each
--- is taken apart, put together again and rung for; and no more once it has had so many bytes, to which comes one task.
-local STEP_TASKS, STEP_BYTES = 25, 65536
+local FIELDS = '^1|(' .. State.ANY .. ')|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
 
 -- Sets of queues that some workers serve, as `meta` names them; false if there are none, nil if that was not read yet.
 local crowds
@@ -21,7 +15,7 @@ local function whole(number) return string.format('%.0f', number) end
 -- The fields of a record; nil if a newer dueq wrote it, or it is damaged.
 local function parsed(raw)
   local state, due, queue, starts, retries, losses, cause, since, token, worker, at = string.match(raw, FIELDS)
-  if not state or at - 7 - #token - #worker >= LONGEST then return nil end
+  if not state or at - 7 - #token - #worker >= bounds.MOST_HEAD_BYTES then return nil end
   return {
     state = state, due = tonumber(due), queue = queue, starts = tonumber(starts), retries = tonumber(retries),
     losses = tonumber(losses), cause = cause, since = since, token = token, worker = worker,
@@ -50,21 +44,21 @@ local function claim_in(raw) return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%
 
 -- One that waits: when it is due, its queue, and what stands before and after the token and the worker.
 local function waiting(raw)
-  local before, due, queue, after = string.match(raw, '^1|S|((%d+)|([^|]*)|%d+|%d+|%d+|[rwe]?|%d*|)%d*|[^|]*(|.*)$')
-  if before and #before < LONGEST then return tonumber(due), queue, before, after end
+  local before, due, queue, after = string.match(raw, '^1|' .. State.SCHEDULED .. '|((%d+)|([^|]*)|%d+|%d+|%d+|[rwe]?|%d*|)%d*|[^|]*(|.*)$')
+  if before and #before < bounds.MOST_HEAD_BYTES then return tonumber(due), queue, before, after end
 end
 
 -- It, held by `worker` under `token`.
-local function claimed(before, token, worker, after) return '1|H|' .. before .. token .. '|' .. worker .. after end
+local function claimed(before, token, worker, after) return '1|' .. State.HELD .. '|' .. before .. token .. '|' .. worker .. after end
 
 -- One that is held, as started; and its queue.
 local function begun(raw)
-  local before, queue, starts, after = string.match(raw, '^1|H|(%d+|([^|]*)|)(%d+)(|%d+|%d+|%a?|%d*|%d*|.*)$')
-  if before then return '1|L|' .. before .. starts + 1 .. after, queue end
+  local before, queue, starts, after = string.match(raw, '^1|' .. State.HELD .. '|(%d+|([^|]*)|)(%d+)(|%d+|%d+|%a?|%d*|%d*|.*)$')
+  if before then return '1|' .. State.LEASED .. '|' .. before .. starts + 1 .. after, queue end
 end
 
 -- The record of a new task, encoded.
-local function fresh(due, queue, body) return '1|S|' .. due .. '|' .. queue .. '|0|0|0|||||' .. body end
+local function fresh(due, queue, body) return '1|' .. State.SCHEDULED .. '|' .. due .. '|' .. queue .. '|0|0|0|||||' .. body end
 
 local function save(id, record)
   local raw = encode(record)
@@ -138,14 +132,14 @@ local function note(kind, id, facts, at)
   local key = key_journal(id)
   local length = redis.pcall('LPUSH', key, entry)
   if refused_by(key, length) then length = redis.call('LPUSH', key, entry) end
-  -- now and then: a thousand are to be there, and a hundred more do not matter
-  if length > 1100 then redis.call('LTRIM', key, 0, 999) end
+  -- now and then: a tenth more do not matter
+  if length > bounds.MOST_NOTES * 11 / 10 then redis.call('LTRIM', key, 0, bounds.MOST_NOTES - 1) end
 end
 
--- One ring is enough for a dispatcher: whoever wakes up looks at everything that is due.
-local function ring_dispatcher()
-  local rings = redis.pcall('LLEN', key_wake())
-  if rings == 0 or refused_by(key_wake(), rings) then redis.call('LPUSH', key_wake(), '1') end
+-- One wake-up is enough for all dispatchers: the one that wakes looks at everything that is due.
+local function wake_dispatcher()
+  local there = redis.pcall('LLEN', key_wake())
+  if there == 0 or refused_by(key_wake(), there) then redis.call('LPUSH', key_wake(), '1') end
 end
 
 -- `heads` has, of every queue in the index of a strategy that keeps due times in `timer` zsets, when its first task is due:
@@ -186,31 +180,31 @@ local function drop_revoked(id)
   end
 end
 
--- Ring for workers of a queue that is busy already, and for those that serve more queues than they name (crowds.py): never
--- more than 16 rings wait. `for_set` if it is such a set that is rung for.
-local function ring(queue, rings, for_set)
-  local bell = key_bell(queue)
-  local rung = redis.pcall('LLEN', bell)
-  if refused_by(bell, rung) then rung = redis.call('LLEN', bell) end
-  for _ = rung + 1, math.min(rings, 16) do redis.call('LPUSH', bell, '1') end
+-- Wake workers of a queue that is busy already, and those that serve more queues than they name (crowds.py): never more
+-- than bounds.MOST_WAKEUPS wait. `for_set` if `queue` stands for such a set.
+local function push_wakeups(queue, times, for_set)
+  local list = key_wakeup(queue)
+  local there = redis.pcall('LLEN', list)
+  if refused_by(list, there) then there = redis.call('LLEN', list) end
+  for _ = there + 1, math.min(times, bounds.MOST_WAKEUPS) do redis.call('LPUSH', list, '1') end
   if for_set then return end
   if crowds == nil then crowds = redis.call('HGET', key_meta(), 'crowds') end
   if crowds then
     for crowd in string.gmatch(crowds, '%w+') do
-      if redis.call('ZSCORE', key_serves(crowd), queue) then ring('*' .. crowd, rings, true) end
+      if redis.call('ZSCORE', key_serves(crowd), queue) then push_wakeups('*' .. crowd, times, true) end
     end
   end
 end
 
--- Whatever pushes to a ready list calls this in the same step: the queue is busy, and its workers are rung for. Up to one
--- ring per new task: a worker that finds more work than it takes rings again.
-local function ring_workers(queue, tasks)
+-- Whatever pushes to a ready list calls this in the same step: the queue is busy, and its workers are woken, one per new
+-- task at most: a worker that finds more work than it takes wakes the next.
+local function wake_workers(queue, tasks)
   if refused_by(key_busy(), redis.pcall('ZADD', key_busy(), 0, queue)) then redis.call('ZADD', key_busy(), 0, queue) end
-  ring(queue, tasks)
+  push_wakeups(queue, tasks)
 end
 
 local function bury(id, record, reason)
-  record.state, record.token, record.worker, record.since = 'D', '', '', ''
+  record.state, record.token, record.worker, record.since = State.DEAD, '', '', ''
   save(id, record)
   redis.call('ZADD', key_dead(record.queue), whole(now), id)
   local key = key_reasons()

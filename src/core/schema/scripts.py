@@ -19,6 +19,7 @@ from ..errors import DueqError
 from . import ownership
 from .keys import Keys, lua_names
 from .lua_linker import inlined, linked, with_needs, without_seldom
+from .lua_names import written_out
 
 _HEAD = """local P = KEYS[1]
 local now = tonumber(ARGV[1])
@@ -53,8 +54,8 @@ class Scripts:
         self._wires, self._keys, self._strategy = Wires(client), keys, strategy
         core = str(__package__)
         self._head = f"{_HEAD}local STRATEGY = '{strategy}'\n{ownership.lua_constants()}"
-        self._names, self._records, self._timers = lua_names(), lua(core, "records"), timers
-        self._claims = "\n".join(lua(core, part) for part in ("quarantine", "claims", "unclaimed"))
+        self._names, self._records, self._timers = lua_names(), written_out(lua(core, "records")), written_out(timers)
+        self._claims = "\n".join(written_out(lua(core, part)) for part in ("quarantine", "claims", "unclaimed"))
         self._time = now
 
     def load(self, package: str, name: str) -> Script:
@@ -66,7 +67,7 @@ class Scripts:
 
         It is put together when it is first called: a process calls but a few.
         """
-        return Script(self, lambda: self._whole(text))
+        return Script(self, lambda: self._whole(written_out(text)))
 
     def _whole(self, text: str) -> str:
         roots, shared = without_seldom(text), f"{self._records}\n{self._claims}"
@@ -81,9 +82,9 @@ class Scripts:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""
         try:
             try:
-                return self._wires.ask("EVALSHA", script.digest, 1, self._keys.prefix, self._now(), *arguments)
+                return self._wires.call("EVALSHA", script.digest, 1, self._keys.prefix, self._now(), *arguments)
             except NoScriptError:
-                return self._wires.ask(*self.command(script, arguments))
+                return self._wires.call(*self.command(script, arguments))
         except ResponseError as error:
             raise self._explained(_cause(error)) from None
 
@@ -117,7 +118,7 @@ class Scripts:
                 known.append(arguments)
                 yield ("EVALSHA", script.digest, 1, self._keys.prefix, now, *arguments)
 
-        replies = self._wires.ask_many(commands())
+        replies = self._wires.call_many(commands())
         for at, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
                 try:
@@ -129,9 +130,9 @@ class Scripts:
         return replies
 
     @property
-    def server_tells_time(self) -> bool:
+    def uses_server_time(self) -> bool:
         """Whether scripts ask Redis for the time."""
-        return self._clock() is _server_tells
+        return self._clock() is _server_time
 
     def _now(self) -> int:
         return self._clock()()
@@ -140,15 +141,15 @@ class Scripts:
         # before Redis 5 a script that asks for the time may not write: it is told the time instead
         if self._time is None:
             version = server_version(self._client)
-            self._time = self._ask_time if version is not None and version < (5,) else _server_tells
+            self._time = self._fetch_time if version is not None and version < (5,) else _server_time
         return self._time
 
-    def _ask_time(self) -> int:
+    def _fetch_time(self) -> int:
         seconds, micros = self._client.time()
         return int(seconds) * 1_000_000 + int(micros)
 
 
-def _server_tells() -> int:
+def _server_time() -> int:
     """Told so, a script asks Redis for the time."""
     return 0
 
@@ -187,7 +188,7 @@ class Script:
     @property
     def goes_by_servers_clock(self) -> bool:
         """Whether it asks Redis for the time when it runs, rather than being told with the request."""
-        return self._scripts.server_tells_time
+        return self._scripts.uses_server_time
 
     def send(self, wire: Wire, arguments: Sequence[Value]) -> None:
         self._scripts.send(wire, self, arguments)

@@ -12,13 +12,13 @@ local function put_aside(asides)
 end
 
 -- Wake a worker of each application that knows a name of what is in `asides`.
-local function ring_knowing(asides)
+local function wake_knowing(asides)
   local meta = redis.call('HGETALL', key_meta())
   for at = 1, #meta, 2 do
     for list in pairs(asides) do
       local name = '"' .. string.match(list, '^[^:]*:(.*)$') .. '"'
       if string.sub(meta[at], 1, 6) == 'names:' and string.find(meta[at + 1], name, 1, true) then
-        ring(meta[at], 1)
+        push_wakeups(meta[at], 1)
       end
     end
   end
@@ -43,9 +43,9 @@ end
 
 -- Some of the lists of tasks put aside, other ones each time if there are very many.
 local function lists_aside()
-  local from = math.max(0, redis.call('ZCARD', key_aside()) - 100)
+  local from = math.max(0, redis.call('ZCARD', key_aside()) - bounds.MOST_LISTS_ASIDE)
   from = from > 0 and now % from or 0
-  return redis.call('ZRANGE', key_aside(), from, from + 99)
+  return redis.call('ZRANGE', key_aside(), from, from + bounds.MOST_LISTS_ASIDE - 1)
 end
 
 -- The task of `queue` that was put aside first under one of `names` (false: under any), now in the list `held`; told of as
@@ -58,15 +58,15 @@ local function take_aside(queue, names, lists, held)
         redis.call('ZREM', key_unclaimed(list), id)
         local found = redis.call('HGET', key_record(id), id)
         local raw = found or ''
-        local due, in_queue, before, after = waiting((string.gsub(raw, '^1|U|', '1|S|')))
-        if string.sub(raw, 1, 4) == '1|U|' and in_queue == queue then
+        local due, in_queue, before, after = waiting((string.gsub(raw, '^1|' .. State.UNCLAIMED .. '|', '1|' .. State.SCHEDULED .. '|')))
+        if string.sub(raw, 1, 4) == '1|' .. State.UNCLAIMED .. '|' and in_queue == queue then
           if due <= now then
             redis.call('LPUSH', held, id)
             tidy_aside(list)
             return id, before, after
           end
-          redis.call('HSET', key_record(id), id, '1|S|' .. before .. '|' .. after) -- this server's clock is behind
-          if timer_add(queue, id, due) then ring_dispatcher() end
+          redis.call('HSET', key_record(id), id, '1|' .. State.SCHEDULED .. '|' .. before .. '|' .. after) -- this server's clock is behind
+          if timer_add(queue, id, due) then wake_dispatcher() end
         else
           local odd = oddity(id, found)
           if odd == 'newer' then

@@ -18,6 +18,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from ..errors import DueqError
 from ..schema.record import Record
+from ..schema.states import State
 
 ALIVE_S = 45.0
 """How long after its last sign of life a supervisor is taken to be alive; it gives three in that time."""
@@ -30,13 +31,19 @@ Settled = Literal["", "done", "repeated", "missing", "stale"]
 """What became of an outcome: nothing was to be settled; done; this very claim was settled before; its task is gone; it
 was replaced by another claim."""
 
-Woken = Literal["asked", "quiet", "unknown"]
+Woken = Literal["sent", "quiet", "unknown"]
 """What a channel's sleep has come to: see ``Channel.sleep``."""
 
 Existing = Literal["", "scheduled", "leased", "dead"]
 """What has the id of a task that is to be scheduled: nothing, or a task in this state."""
 
-EXISTING: dict[str, Existing] = {"S": "scheduled", "U": "scheduled", "H": "scheduled", "L": "leased", "D": "dead"}
+EXISTING: dict[str, Existing] = {
+    State.SCHEDULED: "scheduled",
+    State.UNCLAIMED: "scheduled",
+    State.HELD: "scheduled",
+    State.LEASED: "leased",
+    State.DEAD: "dead",
+}
 """The same for each state of a record."""
 
 
@@ -154,7 +161,7 @@ class Channel(ABC):
         """How many steps were asked for and not answered yet."""
 
     @abstractmethod
-    def ask(
+    def send(
         self,
         worker: str,
         queues: Sequence[str],
@@ -171,14 +178,14 @@ class Channel(ABC):
 
     @abstractmethod
     def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
-        """Sleep until one of the channel's bells rings, or for about ``seconds``; then take up to ``want`` tasks.
+        """Sleep until the channel receives a wake-up, or for about ``seconds``; then take up to ``want`` tasks.
 
-        Nothing must be waiting. ``asked``: that step is to be answered. ``quiet``: it was not asked for. ``unknown``:
-        the sleep was cut short, and nobody knows whether tasks were taken.
+        Nothing must be waiting. ``sent``: the reply to that step is to be received. ``quiet``: no step was sent.
+        ``unknown``: the sleep was cut short, and nobody knows whether tasks were taken.
         """
 
     @abstractmethod
-    def answer(self) -> Advance:
+    def receive(self) -> Advance:
         """What came of the first step that is not answered yet; waits for it."""
 
     @abstractmethod
@@ -382,7 +389,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def ring_on(self, queues: Sequence[str]) -> None:
+    def wake_again(self, queues: Sequence[str]) -> None:
         """Wake a worker for what is ready in some of ``queues``: whoever was woken for it may be gone.
 
         Costs no more than there are busy queues.

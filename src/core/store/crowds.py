@@ -3,9 +3,9 @@
 A worker that serves up to sixteen queues names them in each of its steps, and waits for the wake-ups of each. One that
 serves more would send, and Redis would look at, thousands of names a task. So these are written into a zset, named by
 a digest of them, which every worker of the same queues shares; a step takes from those in it that have work, and one
-wake-up list stands for all. Who makes tasks ready rings it beside the queue's own; ``meta`` names the sets that there
-are, so that where there is none this costs nothing. Whoever uses a set keeps it alive; what nobody has used for an
-hour is cleared away.
+wake-up list stands for all. Who makes tasks ready pushes to it beside the queue's own; ``meta`` names the sets that
+there are, so that where there is none this costs nothing. Each use keeps a set alive; what nobody has used for an hour
+is cleared away.
 
 Only where the server runs scripts: else a worker names all its queues in every step.
 """
@@ -21,11 +21,9 @@ from typing import Any
 import redis
 
 from ..client.protocol import SHOWN
+from ..schema.bounds import MOST_NAMED_QUEUES
 from ..schema.keys import Keys
 from ..schema.scripts import Script, Value
-
-MOST_NAMED = 16
-"""Queues that are named in every step."""
 
 _TRUSTED_S = 30.0
 _NAMES = 500  # written by one command
@@ -47,14 +45,14 @@ class Crowd(list[str]):
         return ("*" if self.in_turns else "=") + self.name
 
     @property
-    def bell(self) -> str:
-        """The name of the list that is rung for all of them."""
+    def wakeup(self) -> str:
+        """The name of the wake-up list that stands for all of them."""
         return f"*{self.name}"
 
 
 def served(queues: Sequence[str], *, in_turns: bool) -> list[str]:
     """``queues`` as a worker is to hand them to the store."""
-    return Crowd(queues, in_turns=in_turns) if len(queues) > MOST_NAMED else list(queues)
+    return Crowd(queues, in_turns=in_turns) if len(queues) > MOST_NAMED_QUEUES else list(queues)
 
 
 def named(queues: Sequence[str]) -> Sequence[str]:
@@ -95,7 +93,7 @@ class Crowds:
 def keys_of_all(client: Any, keys: Keys) -> list[str]:
     """The keys of every set that ``meta`` names."""
     names = (client.hget(keys.plain("meta"), "crowds") or b"").decode(errors=SHOWN).split()
-    return [key for name in names for key in (keys.of("serves", name), keys.of("bell", f"*{name}"))]
+    return [key for name in names for key in (keys.of("serves", name), keys.of("wakeup", f"*{name}"))]
 
 
 def _chunks(queues: Sequence[str]) -> Iterator[list[tuple[int, str]]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from ..client.protocol import Command
 from ..schema.keys import Keys
 from ..schema.record import name_in_call
-from ..schema.wakeups import ring
+from ..schema.wakeups import push_wakeups
 
 NEWER = '"newer"'
 """Stands for the name of a record that a newer dueq wrote: no name has quotes in it."""
@@ -55,19 +55,19 @@ class KnownNames:
         """The command that tells others which names are known."""
         return [("HSET", self._keys.plain("meta"), self.field, f"{int(time.time())}{self._text}")] if self.field else []
 
-    def bells(self) -> list[str]:
-        """What is rung when a task was put aside that this process knows."""
-        return [self._keys.of("bell", self.field)] if self.field else []
+    def wakeup_keys(self) -> list[str]:
+        """The keys that receive a wake-up when a task was put aside whose name this process knows."""
+        return [self._keys.of("wakeup", self.field)] if self.field else []
 
 
-def ring_knowing(keys: Keys, meta: dict[bytes, bytes], names: Iterable[str]) -> list[Command]:
+def wake_knowing(keys: Keys, meta: dict[bytes, bytes], names: Iterable[str]) -> list[Command]:
     """Wake a worker of each application that knows one of ``names``; ``meta`` is the whole hash."""
     quoted = [f'"{name}"'.encode("utf-8", "surrogateescape") for name in names]
     return [
         command
         for field, text in meta.items()
         if field.startswith(_FIELD) and any(name in text for name in quoted)
-        for command in ring(keys, field.decode("utf-8", "replace"), 1)
+        for command in push_wakeups(keys, field.decode("utf-8", "replace"), 1)
     ]
 
 
@@ -78,5 +78,5 @@ def outdated(keys: Keys, meta: dict[bytes, bytes]) -> list[Command]:
         written = text.partition(b'"')[0]
         if field.startswith(_FIELD) and not (written.isdigit() and len(written) < 16 and int(written) > latest):
             commands += [("HDEL", keys.plain("meta"), field)]
-            commands += [("DEL", keys.of("bell", field.decode("utf-8", "replace")))]
+            commands += [("DEL", keys.of("wakeup", field.decode("utf-8", "replace")))]
     return commands

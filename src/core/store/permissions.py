@@ -49,20 +49,20 @@ def refused(client: redis.Redis, key: str, commands: frozenset[str]) -> dict[str
     """
     connection: Any = client.connection_pool.get_connection()
     try:
-        if refusal := _answers(connection, [("MULTI",)])[0]:
+        if refusal := _replies(connection, [("MULTI",)])[0]:
             return {"MULTI": refusal}  # without it the others would be done
         tried = sorted(commands & EXAMPLES.keys())
         queued = [(name, *(key if word == "k" else word for word in EXAMPLES[name])) for name in tried]
-        found = dict(zip([*tried, "DISCARD"], _answers(connection, [*queued, ("DISCARD",)]), strict=True))
+        found = dict(zip([*tried, "DISCARD"], _replies(connection, [*queued, ("DISCARD",)]), strict=True))
         if not found["DISCARD"]:
-            found["EXEC"] = _answers(connection, [("EXEC",)])[0]
+            found["EXEC"] = _replies(connection, [("EXEC",)])[0]
         return {name: said for name, said in found.items() if said}
     finally:
         connection.disconnect()  # and with it, whatever was queued and could not be discarded
         client.connection_pool.release(connection)
 
 
-def _answers(connection: Any, commands: Sequence[Sequence[str]]) -> list[str]:
+def _replies(connection: Any, commands: Sequence[Sequence[str]]) -> list[str]:
     """How the server refuses each command, empty if it would do it, or fail it for another reason than who asks."""
     connection.send_packed_command(connection.pack_commands(commands))
     return [_refusal(connection) for _ in commands]

@@ -49,9 +49,9 @@ class KeyedStore(Store):
             pipe.zcard(list_of(self._keys, queue, name))
         return dict(zip(found, pipe.execute() if found else [], strict=True))
 
-    def _bells(self, queues: Sequence[str]) -> list[str]:
-        """What rings when something is ready in one of ``queues``."""
-        return [*(self._keys.of("bell", queue) for queue in queues), *self._names.bells()]
+    def _wakeup_keys(self, queues: Sequence[str]) -> list[str]:
+        """The keys that receive a wake-up when something is ready in one of ``queues``."""
+        return [*(self._keys.of("wakeup", queue) for queue in queues), *self._names.wakeup_keys()]
 
     def time_us(self) -> int:
         return self._clock.now_us()

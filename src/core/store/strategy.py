@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import redis
 
-from ..client.listener import Doorbell
+from ..client.listener import Listener
 from ..client.protocol import Command
 from ..client.transactions import Session, Transactions
 from ..clock import Clock
@@ -104,11 +104,11 @@ class Strategy(ABC):
         which is Redis's clock where its oldest server has TIME, else the host's.
         """
         self.client, self.keys, self.owner = client, keys, owner
-        self._doorbell: Doorbell | None = None
+        self._listener: Listener | None = None
 
     @abstractmethod
     def dispatch(self, limit: int) -> Dispatched:
-        """Move up to about ``limit`` due tasks from the index to the ready lists, ringing the workers' bells.
+        """Move up to about ``limit`` due tasks from the index to the ready lists, waking their workers.
 
         A task is eligible when its due time is not after the clock. Whoever is killed at whichever instant, a task
         stays in the index, or is in its ready list, or is found by ``recover``. Any number of dispatchers may call
@@ -122,7 +122,7 @@ class Strategy(ABC):
         Must not poll. A task scheduled before all others, by whomever, ends the sleep at once. ``wakeup_fd``, once
         readable, ends it too.
         """
-        return "earlier" if self.doorbell(wakeup_fd).wait(seconds) else None
+        return "earlier" if self.listener(wakeup_fd).wait(seconds) else None
 
     @abstractmethod
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
@@ -180,17 +180,21 @@ class Strategy(ABC):
     def clear(self, queues: Sequence[str]) -> None:
         """Forget the whole index, in bounded steps: the namespace is purged, or kept by another strategy now."""
 
-    def doorbell(self, wakeup_fd: int = -1) -> Doorbell:
-        """What ``wait`` waits on. Every way to index a task rings it, if nothing else is due before."""
-        if self._doorbell is None:
-            self._doorbell = Doorbell(self.client, [self.keys.plain("wake")], wakeup_fd=wakeup_fd)
-        return self._doorbell
+    def listener(self, wakeup_fd: int = -1) -> Listener:
+        """What ``wait`` waits on. Every way to index a task wakes it, if nothing else is due before."""
+        if self._listener is None:
+            self._listener = Listener(self.client, [self.keys.plain("wake")], wakeup_fd=wakeup_fd)
+        return self._listener
+
+    def doorbell(self, wakeup_fd: int = -1) -> Listener:
+        """The older name of ``listener``, for strategies of third parties."""
+        return self.listener(wakeup_fd)
 
     def close(self) -> None:
         """Close what ``wait`` opened. Used again afterwards, the strategy reconnects."""
-        if self._doorbell is not None:
-            self._doorbell.close()
-            self._doorbell = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
 
 class TransactionalStrategy(Strategy):
@@ -265,9 +269,10 @@ class ScriptedStrategy(Strategy):
         In scope are, and stay: ``P`` (the prefix of all keys), ``now``, ``whole(number)`` (as text),
         ``key_timer(queue)``, ``key_ready(queue)``, ``key_alarm(name)``, ``key_queues()``; ``refused(true)``, first in a
         dispatch;
-        ``ring_workers(queue, tasks)``, which goes with every push to a ready list, since it also says that the queue
-        has work; ``ring_dispatcher()``; and for a strategy that keeps due times in ``key_timer(queue)`` and wants to
+        ``wake_workers(queue, tasks)``, which goes with every push to a ready list, since it also says that the queue
+        has work; ``wake_dispatcher()``; and for a strategy that keeps due times in ``key_timer(queue)`` and wants to
         look at queues that are due only: ``key_heads()``, ``leads`` and ``note_head`` (schema/records.lua).
+        Older names of these still work (schema/lua_names.py).
         """
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:

@@ -15,9 +15,10 @@ from ..clock import Clock
 from ..schema.keys import Keys
 from ..schema.quarantine import oddity, put_away
 from ..schema.record import Record, readable_record, task_of
-from ..schema.wakeups import ring
+from ..schema.states import State
+from ..schema.wakeups import push_wakeups
 from .base import Aside
-from .names import NEWER, KnownNames, ring_knowing
+from .names import NEWER, KnownNames, wake_knowing
 from .strategy import TransactionalStrategy
 from .transactional.edit import Edit
 
@@ -109,8 +110,8 @@ class Unclaimed:
         now, edit, newer, ready = self._clock.now_us(), Edit(self._keys, self._index), list[Aside](), 0
         for task_id, raw in reversed(list(zip(taken, raws, strict=True))):
             record = readable_record(task_id, raw)
-            if record is not None and record.state == "U" and record.queue == queue:
-                edit.save(record._replace(state="S"))
+            if record is not None and record.state == State.UNCLAIMED and record.queue == queue:
+                edit.save(record._replace(state=State.SCHEDULED))
                 edit.make_ready(record)
                 ready += 1
             elif (odd := oddity(task_id, raw)) == "newer":
@@ -123,9 +124,9 @@ class Unclaimed:
             if lists <= 1:
                 edit.commands.append(("HDEL", self._keys.plain("meta"), "aside"))
         elif self._names.field:
-            edit.commands += ring(self._keys, self._names.field, 1)  # there is more, for another
+            edit.commands += push_wakeups(self._keys, self._names.field, 1)  # there is more, for another
         put_aside(edit, newer, now)
-        session.commit([*edit.commands, *edit.rings()])
+        session.commit([*edit.commands, *edit.wakeups()])
         return ready, len(ids) > most
 
     def tidy(self, queue: str, name: str) -> None:
@@ -141,12 +142,12 @@ class Unclaimed:
 
         self._transactions.run(attempt)
 
-    def ring(self, asides: Sequence[Aside]) -> None:
+    def wake(self, asides: Sequence[Aside]) -> None:
         """Wake those who know what was put aside."""
         names = {one.name for one in asides} - {NEWER}
         if names:
             [fields] = self._transactions.trip([("HGETALL", self._keys.plain("meta"))])
-            self._transactions.trip(ring_knowing(self._keys, as_hash(fields), names))
+            self._transactions.trip(wake_knowing(self._keys, as_hash(fields), names))
 
 
 def as_hash(reply: Any) -> dict[bytes, bytes]:

@@ -21,13 +21,13 @@ from ..config import RunOptions, Settings
 from ..errors import DueqError, NamespaceTooNew, ServerRefused, ServerUnavailable, StrategyMismatch
 from ..process import forks
 from ..process.descriptors import read_nothing
+from ..process.exit_status import ExitStatus
 from ..process.lifetime import end_with_parent
 from ..process.room import wants_room
-from ..process.statuses import BOOT_FAILED, DISPLACED, NO_ROOM, STOPPED
 from ..process.stop import Stop
 from ..process.uncaught import log_what_nobody_catches
 from ..telemetry import log_output, logs
-from ..telemetry.counters import Tally
+from ..telemetry.counters import Counters
 from ..telemetry.signals import Signals
 from ..telemetry.stacks import StackFile
 from .first_words import FirstWords
@@ -36,8 +36,6 @@ from .roles import BUILDERS, Duty
 from .spawning import Spawned
 
 log = logging.getLogger("dueq.process")
-
-_FAILED = 1
 
 # These would end a process that has not got so far as to say what it does with them.
 _HELD_BACK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -61,7 +59,7 @@ class Order:
     name: str
     settings: Settings
     options: RunOptions
-    tally: Tally
+    counters: Counters
     stacks: StackFile
     first_words: FirstWords
     lifeline: Any
@@ -87,11 +85,11 @@ class Child:
         """
         self.role, self.name = role, name
         with contextlib.ExitStack() as undo:
-            self.tally = undo.enter_context(contextlib.closing(Tally()))
+            self.counters = undo.enter_context(contextlib.closing(Counters()))
             self._stacks = undo.enter_context(contextlib.closing(StackFile()))
             self._first_words = undo.enter_context(contextlib.closing(FirstWords()))
             theirs, self._lifeline = (undo.enter_context(end) for end in connection.Pipe(duplex=False))
-            shared = (self.tally, self._stacks, self._first_words, theirs)
+            shared = (self.counters, self._stacks, self._first_words, theirs)
             order = Order(role, name, settings, options, *shared, os.getpid(), ignored)
             self._process = Spawned(main, (order,), f"dueq-{role}", self._first_words)
             with _held_back():
@@ -132,7 +130,7 @@ class Child:
         multiprocess_process._children.discard(self._process)
 
     def close(self) -> None:
-        """Give back what the supervisor kept for a process that is gone; its tally is closed by whoever reads it."""
+        """Close what the supervisor kept for a process that is gone, but for its counters: their reader closes them."""
         self._process.join()
         self._process.close()
         self._lifeline.close()
@@ -144,7 +142,7 @@ def main(order: Order) -> None:
     """The main function of every child. It does not return, unless it fails before the log is there."""
     with order.first_words.over() as written:
         logs.set_up(order.options.log_format, role=order.role, strategy=order.settings.strategy or "")
-        log_output.count_dropped(order.tally.counter("dueq_log_lines_dropped_total").inc)
+        log_output.count_dropped(order.counters.counter("dueq_log_lines_dropped_total").inc)
         log_what_nobody_catches()
     if written:
         log.warning("written to stderr while this %s began: %s", order.role, written)
@@ -155,11 +153,11 @@ def _status(order: Order) -> int:
     try:
         return _lived(order)
     except BaseException as error:
-        if order.tally.state == "booting" and wants_room(error):
+        if order.counters.state == "booting" and wants_room(error):
             log.warning("this %s cannot begin: %s", order.role, error)
-            return NO_ROOM
+            return ExitStatus.NO_ROOM
         log.critical("this %s ends, since nobody caught %s", order.role, type(error).__name__, exc_info=error)
-        return _FAILED
+        return ExitStatus.FAILED
 
 
 def _lived(order: Order) -> int:
@@ -193,10 +191,10 @@ def _served(order: Order, signals: Signals) -> int:
         status = _serve(order, signals)
     except (StrategyMismatch, NamespaceTooNew) as error:
         log.error("this %s stops: %s", order.role, error)
-        status = DISPLACED
+        status = ExitStatus.DISPLACED
     except _CannotBegin:
-        return BOOT_FAILED
-    order.tally.state = "draining"  # tells a status of ours from the same one that a task ended its worker with
+        return ExitStatus.BOOT_FAILED
+    order.counters.state = "draining"  # tells a status of ours from the same one that a task ended its worker with
     return status
 
 
@@ -217,13 +215,13 @@ def _serve(order: Order, signals: Signals) -> int:
         log.error("this %s cannot begin: %s", order.role, error, exc_info=not isinstance(error, DueqError))
         raise _CannotBegin from None
     if duty is None:
-        return STOPPED
+        return ExitStatus.STOPPED
     logs.share_with_app()
     signals.settle()
     gc.collect()
     gc.freeze()  # what is there by now stays, and looking through all of it again and again costs milliseconds
-    order.tally.turn()
-    order.tally.state = "ready"
+    order.counters.turn()
+    order.counters.state = "ready"
     return duty.run()
 
 
@@ -236,12 +234,12 @@ def _begin(order: Order, signals: Signals) -> Duty | None:
     patience, stop = Patience(), signals.stop
     while not stop.requested:
         try:
-            return BUILDERS[order.role](order.name, order.settings, order.options, order.tally, signals)
+            return BUILDERS[order.role](order.name, order.settings, order.options, order.counters, signals)
         except (ServerUnavailable, ServerRefused) as error:
             if patience.failures == 0:
                 log.warning("waiting for Redis: %s", error)
             seconds = patience.failed()
-            order.tally.turn(seconds)
+            order.counters.turn(seconds)
             stop.sleep(seconds)
     return None
 

@@ -98,7 +98,7 @@ class Presence:
         self._due = dict.fromkeys((entry, *duties), 0.0)  # in monotonic seconds
         self._patience = Patience(_LOOK_S / 4, _LOOK_S)
         self._wake = threading.Event()
-        self._leaving = self._renewed = self._asked = False
+        self._leaving = self._renewed = self._wanted = False
         self._thread = threading.Thread(target=self._run, name="dueq-presence", daemon=True)
 
     def start(self) -> None:
@@ -107,7 +107,7 @@ class Presence:
     def look(self, *, renewed: bool = False) -> None:
         """Something has changed: look now. ``renewed`` says that the children have new code."""
         self._renewed = self._renewed or renewed
-        self._asked = True
+        self._wanted = True
         self._wake.set()
 
     def stop(self, seconds: float = 3.0) -> None:
@@ -124,8 +124,8 @@ class Presence:
 
     def _turn(self) -> float:
         """Do what is due; returns seconds until something is."""
-        if self._asked:
-            self._asked = False
+        if self._wanted:
+            self._wanted = False
             self._due[self._entry] = 0.0
         for duty, due in list(self._due.items()):
             if due <= time.monotonic() and not self._leaving:

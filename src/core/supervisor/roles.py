@@ -11,7 +11,7 @@ from ..config import RunOptions, Settings
 from ..namespace import Namespace
 from ..process.descriptors import Standard
 from ..schema.journal import Journal
-from ..telemetry.counters import Tally
+from ..telemetry.counters import Counters
 from ..telemetry.recorder import DispatcherTelemetry, ReaperTelemetry, WorkerTelemetry
 from ..telemetry.signals import Signals
 from ..upkeep import engines as registry
@@ -27,7 +27,7 @@ class Duty(Protocol):
     """A role at work in a child process."""
 
     def run(self) -> int:
-        """Work until asked to stop, or for another good reason; returns the exit status (see ``statuses``)."""
+        """Work until asked to stop, or for another good reason; returns the exit status (see ``ExitStatus``)."""
 
 
 class Journaled:
@@ -51,11 +51,11 @@ def served(app: Dueq, options: RunOptions) -> Served:
     return Served(tuple(options.queues or app.queues), {name: task.queue for name, task in app.tasks.items()})
 
 
-Builder = Callable[[str, Settings, RunOptions, Tally, Signals], Duty]
+Builder = Callable[[str, Settings, RunOptions, Counters, Signals], Duty]
 
 
-def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
-    from ..worker.recycling import Limits
+def _worker(name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals) -> Duty:
+    from ..worker.recycling import Recycling
     from ..worker.worker import Worker
 
     app = load(options.target)
@@ -63,7 +63,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, si
     namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
     registry.note_served(namespace, options.supervisor, served(app, options))
     journal = Journal(namespace.client, namespace.keys, name)
-    telemetry = WorkerTelemetry(tally, "worker", namespace.strategy.name, journal, options.named)
+    telemetry = WorkerTelemetry(counters, "worker", namespace.strategy.name, journal, options.named)
     worker = Worker(
         app,
         namespace,
@@ -75,7 +75,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, tally: Tally, si
         rotate_queues=not options.queues,
         safety_net=options.safety_net,
         max_losses=options.max_losses,
-        limits=Limits(options.max_tasks_per_worker, options.max_memory_per_worker),
+        recycling=Recycling(options.max_tasks_per_worker, options.max_memory_per_worker),
         stop=signals.stop,
         renew=_renewal(signals),
     )
@@ -93,33 +93,33 @@ def _renewal(signals: Signals) -> Callable[[], None]:
     return renew
 
 
-def _dispatcher(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
+def _dispatcher(name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals) -> Duty:
     from ..dispatcher.dispatcher import Dispatcher
     from ..process.prctl import wake_precisely
 
     wake_precisely()
     namespace = Namespace.open(settings, timeout=options.reply_timeout, owner=name, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
-    telemetry = DispatcherTelemetry(tally, "dispatcher", namespace.strategy.name, journal, options.named)
+    telemetry = DispatcherTelemetry(counters, "dispatcher", namespace.strategy.name, journal, options.named)
     dispatcher = Dispatcher(namespace, telemetry, batch=options.batch, safety_net=options.safety_net, stop=signals.stop)
     return Journaled(dispatcher, journal)
 
 
-def _reaper(name: str, settings: Settings, options: RunOptions, tally: Tally, signals: Signals) -> Duty:
+def _reaper(name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals) -> Duty:
     from ..maintenance.auditor import Auditor
-    from ..maintenance.loop import Chore, Chores
-    from ..maintenance.overdue import Waker
+    from ..maintenance.loop import MaintenanceJob, MaintenanceLoop
+    from ..maintenance.overdue import OverdueCheck
     from ..maintenance.reaper import Reaper
 
     namespace = Namespace.open(settings, timeout=options.reply_timeout, engine=True)
     journal = Journal(namespace.client, namespace.keys, name)
-    telemetry = ReaperTelemetry(tally, "reaper", namespace.strategy.name, journal, options.named)
+    telemetry = ReaperTelemetry(counters, "reaper", namespace.strategy.name, journal, options.named)
     reaper = Reaper(namespace, telemetry, lease=options.lease, max_losses=options.max_losses)
-    chores: list[Chore] = [reaper, Waker(namespace, telemetry, lease=options.lease)]
+    jobs: list[MaintenanceJob] = [reaper, OverdueCheck(namespace, telemetry, lease=options.lease)]
     if options.audit_interval:
         grace = options.lease + _SLACK_S
-        chores.append(Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace))
-    return Journaled(Chores(chores, telemetry, signals.stop), journal)
+        jobs.append(Auditor(namespace, telemetry, interval=options.audit_interval, grace=grace))
+    return Journaled(MaintenanceLoop(jobs, telemetry, signals.stop), journal)
 
 
 BUILDERS: dict[str, Builder] = {"worker": _worker, "dispatcher": _dispatcher, "reaper": _reaper}

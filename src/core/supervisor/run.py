@@ -25,7 +25,7 @@ from ..schema.journal import Journal
 from ..schema.keys import unique_name
 from ..store.requirements import check
 from ..telemetry import log_output, logs
-from ..telemetry.collector import Board
+from ..telemetry.collector import Collector
 from ..telemetry.health import Health
 from ..telemetry.http import serve
 from ..telemetry.labels import MOST
@@ -125,18 +125,18 @@ class _Run:
         settings, strategy = namespace.settings, namespace.strategy.name
         tasks = {name: task.queue for name, task in app.tasks.items()}
         self._queues = options.queues or app.queues
-        self._board = Board(settings, strategy, self._queues, tasks)
-        log_output.count_dropped(self._board.own.counter("dueq_log_lines_dropped_total").inc)
+        self._collector = Collector(settings, strategy, self._queues, tasks)
+        log_output.count_dropped(self._collector.own.counter("dueq_log_lines_dropped_total").inc)
         needed = {"worker": options.workers, "dispatcher": options.dispatchers}
-        self._health = Health(needed, self._board.processes, self._board.redis_answers, self._board.refused)
+        self._health = Health(needed, self._collector.processes, self._collector.redis_is_up, self._collector.refused)
         self._notifier = Notifier.of(os.environ)
         self._inbox = Inbox()
         started_ignoring = ignored()
         journal = Journal(namespace.client, namespace.keys, me)
-        telemetry = Telemetry(self._board.own, "supervisor", strategy, journal)
+        telemetry = Telemetry(self._collector.own, "supervisor", strategy, journal)
         self._supervisor = Supervisor(
             options,
-            self._board,
+            self._collector,
             Recovery(namespace, telemetry, options.max_losses),
             self._inbox,
             lambda role, name: Child(role, name, settings, options, started_ignoring),
@@ -146,7 +146,9 @@ class _Run:
             reap=reap_orphans if os.getpid() == 1 else lambda: None,
         )
         entry = Entry(namespace, me, __version__, served(app, options), self._supervisor.roles)
-        self._presence = Presence(entry, [Reclaim(namespace, entry.doubt), Clearing(namespace, self._board.refused)])
+        self._presence = Presence(
+            entry, [Reclaim(namespace, entry.doubt), Clearing(namespace, self._collector.refused)]
+        )
         self._metrics_url: str | None = None
         self._ready = False
 
@@ -170,7 +172,7 @@ class _Run:
         if self._options.metrics_port is None:
             return lambda: None
         host, port = self._options.metrics_host, self._options.metrics_port
-        self._metrics_url, stop = serve(self._board, self._health, host, port)
+        self._metrics_url, stop = serve(self._collector, self._health, host, port)
         return stop
 
     def _tick(self, leaving: bool) -> None:

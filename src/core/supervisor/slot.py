@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from ..telemetry.counters import Tally
+from ..telemetry.counters import Counters
 from .restarts import RestartBackoff
 
 Cause = Literal["hung", "recycled", "stopped"]
@@ -20,7 +20,7 @@ class Process(Protocol):
 
     role: str
     name: str
-    tally: Tally
+    counters: Counters
 
     @property
     def pid(self) -> int: ...
@@ -63,13 +63,13 @@ class Member:
 
     @property
     def booting(self) -> bool:
-        return self.child.tally.state == "booting"
+        return self.child.counters.state == "booting"
 
     @property
     def state(self) -> str:
         """What the child says of itself; draining once it is gone, as its supervisor is about to learn."""
         try:
-            return self.child.tally.state
+            return self.child.counters.state
         except ValueError:  # its memory has been given back
             return "draining"
 
@@ -78,7 +78,7 @@ class Member:
         """Whether it can be found hung. Of one that is on its way out, only the task that it still runs matters."""
         if self.ending is None:
             return True
-        return self.ending.cause != "hung" and bool(self.ending.steps) and bool(self.child.tally.token)
+        return self.ending.cause != "hung" and bool(self.ending.steps) and bool(self.child.counters.token)
 
     def end(
         self, cause: Cause, how: str, *steps: tuple[float, signal.Signals], blame: bool = False, token: int = 0
@@ -92,7 +92,7 @@ class Member:
         Else the next task would be killed, and blamed, for it.
         """
         ending = self.ending
-        if ending is None or not ending.token or not ending.steps or self.child.tally.token == ending.token:
+        if ending is None or not ending.token or not ending.steps or self.child.counters.token == ending.token:
             return
         if any(number is signal.SIGTERM for _, number in ending.steps):  # not sent yet
             self.ending = None
@@ -106,7 +106,7 @@ class Member:
         while self.ending is not None and self.ending.steps and self.ending.steps[0][0] <= now:
             _, number = self.ending.steps.popleft()
             if number is signal.SIGTERM and not self.booting:  # it still matters then that it never was ready
-                self.child.tally.state = "draining"
+                self.child.counters.state = "draining"
             self.child.send(number)
 
     def next_step(self) -> float | None:

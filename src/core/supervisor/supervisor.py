@@ -18,10 +18,10 @@ from multiprocess.connection import wait as wait_for
 from ..config import RunOptions
 from ..errors import BootFailure, DueqError, RestartLimitExceeded
 from ..maintenance.recovery import Recovery
-from ..process.statuses import BOOT_FAILED, DISPLACED, NO_ROOM, RECYCLED, STOPPED
+from ..process.exit_status import ExitStatus
 from ..process.stop import Inbox
 from ..schema.keys import childs_name
-from ..telemetry.collector import Board
+from ..telemetry.collector import Collector
 from ..telemetry.stacks import StackFile
 from ..upkeep.engines import Process as ChildProcess
 from ..upkeep.engines import Role
@@ -47,7 +47,7 @@ class Supervisor:
     def __init__(
         self,
         options: RunOptions,
-        board: Board,
+        collector: Collector,
         recovery: Recovery,
         inbox: Inbox,
         spawn: Spawn,
@@ -62,7 +62,7 @@ class Supervisor:
         """``on_reload`` is told True when children begin to be replaced, False when that is over; ``on_turn``, each
         time round, whether we are leaving. ``reap`` buries other
         processes' orphans, where those come to us. ``clock`` and ``wait`` are for tests."""
-        self._options, self._board, self._recovery, self._inbox = options, board, recovery, inbox
+        self._options, self._collector, self._recovery, self._inbox = options, collector, recovery, inbox
         self._spawn, self._on_ready, self._on_reload, self._on_turn = spawn, on_ready, on_reload, on_turn
         self._reap, self._clock, self._wait = reap, clock, wait
         counts = {"worker": options.workers, "dispatcher": options.dispatchers, "reaper": 1}
@@ -108,7 +108,7 @@ class Supervisor:
             self._renew_the_old(now)
             self._start_the_missing(now)
         recovery_in = self._recovery.run_once()
-        self._tell()
+        self._report()
         self._watchdog.asleep(self._clock())
         return None if self._is_over(now) else self._seconds_to_wait(now, recovery_in)
 
@@ -150,36 +150,36 @@ class Supervisor:
 
     def _bury(self, slot: Slot, member: Member, code: int, now: float) -> None:
         child, ending, was_ready = member.child, member.ending, not member.booting
-        running = child.tally.token
+        running = child.counters.token
         # so its exit status is ours, not one that a task ended it with
-        by_itself = child.tally.state == "draining" and not running
+        by_itself = child.counters.state == "draining" and not running
         how = ending.how if ending else f"was killed by {_name(-code)}" if code < 0 else f"exited with status {code}"
         self._log_stacks(member, over=True)
         if written := child.first_words():
             log.error("%s %d %s before it could log; it wrote: %s", child.role, child.pid, how, written)
         # what outlasts the time that a stop or a reload leaves it is killed by us: that is not held against it
-        in_order = by_itself and code in (STOPPED, DISPLACED, RECYCLED)
+        in_order = by_itself and code in (ExitStatus.STOPPED, ExitStatus.DISPLACED, ExitStatus.RECYCLED)
         blame = ending.blame if ending else not in_order
-        self._recovery.add(child.role, child.name, how=how, blame=blame, begun=child.tally.begun, running=running)
+        self._recovery.add(child.role, child.name, how=how, blame=blame, begun=child.counters.begun, running=running)
         child.close()
-        self._board.retire(child.tally)
+        self._collector.retire(child.counters)
         was_successor = slot.leave(member)
         if self._leave_by is not None:
             if running:
                 log.warning("%s %d ended while it ran a task, which is given back", child.role, child.pid)
             return
-        if by_itself and code == DISPLACED:
+        if by_itself and code == ExitStatus.DISPLACED:
             self._fail(now, BootFailure(
                 f"another strategy keeps the namespace now, or a newer dueq, so this {child.role} and all others end "
                 f"(the log above says which): start dueq run again, without the old --strategy or with a newer dueq"
             ))  # fmt: skip
         elif was_successor and not was_ready:
             self._give_up_reload(f"the new {child.role} {how} before it was ready (see the log above)")
-        elif code == BOOT_FAILED and not was_ready and not self._ready:
+        elif code == ExitStatus.BOOT_FAILED and not was_ready and not self._ready:
             self._fail(now, BootFailure(f"a {child.role} could not begin its work; its reason is in the log above"))
-        elif code == NO_ROOM and not was_ready:
+        elif code == ExitStatus.NO_ROOM and not was_ready:
             self._wait_for_room(slot, f"a {child.role} could not begin for want of room", now)
-        elif (ending is not None and ending.cause == "recycled") or (by_itself and code == RECYCLED):
+        elif (ending is not None and ending.cause == "recycled") or (by_itself and code == ExitStatus.RECYCLED):
             log.info("%s %d was replaced: %s", child.role, child.pid, ending.how if ending else "it reached its limit")
             self._count_restart(child.role, "recycled")
         else:
@@ -211,7 +211,7 @@ class Supervisor:
     def _end_the_hung(self, now: float) -> None:
         self._watchdog.awake(now)
         for member in self._members():
-            if member.watched and (hang := self._watchdog.hang(member.child.tally, member.started_at, now)):
+            if member.watched and (hang := self._watchdog.hang(member.child.counters, member.started_at, now)):
                 log.error("%s %d is hung: %s", member.child.role, member.child.pid, hang.why)
                 dump, term = (now, signal.SIGUSR1), (now + _DUMP * self._tick, signal.SIGTERM)
                 kill = (now + (_DUMP + 1) * self._tick, signal.SIGKILL)
@@ -247,7 +247,7 @@ class Supervisor:
             if slot.member is None and slot.start_at <= now and self._leave_by is None:
                 slot.member = self._start(slot, now)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if stacks := self._stacks.read(over=True):
             log.info("stacks of the supervisor: %s", stacks)
         if (
@@ -313,7 +313,7 @@ class Supervisor:
         except (OSError, MemoryError) as error:  # too many processes, files, or too little memory: that may pass
             self._wait_for_room(slot, f"a {slot.role} could not be started: {str(error) or 'no memory'}", now)
             return None
-        self._board.adopt(child.tally, slot.role, child.pid)
+        self._collector.adopt(child.counters, slot.role, child.pid)
         return Member(child, now)
 
     def _members(self) -> Iterator[Member]:
@@ -321,7 +321,7 @@ class Supervisor:
             yield from slot.members()
 
     def _count_restart(self, role: str, cause: str) -> None:
-        self._board.own.counter("dueq_process_restarts_total", role=role, cause=cause).inc()
+        self._collector.own.counter("dueq_process_restarts_total", role=role, cause=cause).inc()
 
     def _log_stacks(self, member: Member, *, over: bool = False) -> None:
         if stacks := member.child.stacks(over=over):
@@ -348,7 +348,7 @@ class Supervisor:
             for member in slot.members():
                 if member.booting:  # one that waits for Redis may take hours
                     waits.append(max(_BOOTING_S, (now - member.started_at) / 20))
-                deadline = self._watchdog.next_deadline(member.child.tally) if member.watched else None
+                deadline = self._watchdog.next_deadline(member.child.counters) if member.watched else None
                 waits += [at - now for at in (member.next_step(), deadline) if at is not None]
         if self._leave_by is not None:
             waits.append(self._leave_by - now)

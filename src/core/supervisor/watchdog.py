@@ -1,4 +1,4 @@
-"""When a living process counts as hung: pure rules over what its tally says of its progress.
+"""When a living process counts as hung: pure rules over what its counters say of its progress.
 
 Being alive is not enough. A task has its hard timeout; the interpreter of a worker that runs one must go on running
 code, or its lease is lost; every loop must come round again.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..telemetry.counters import Tally
+from ..telemetry.counters import Counters
 
 BOOT_S = 120.0
 """How long a process may take from its start until it does its duty or waits for Redis: imports, mostly."""
@@ -26,7 +26,7 @@ class Hang:
 
 
 class Watchdog:
-    """Looks at tallies for the supervisor. All times are monotonic seconds."""
+    """Looks at the counters of processes for the supervisor. All times are monotonic seconds."""
 
     def __init__(self, lease: float, hang_timeout: float) -> None:
         """``hang_timeout`` is how long a loop may stand still; 0: only hard timeouts of tasks are seen to."""
@@ -47,13 +47,13 @@ class Watchdog:
             self._lenient_until = now + max(self._silence, min(slept, self._hang_timeout))
         self._asleep_since = None
 
-    def hang(self, tally: Tally, started_at: float, now: float) -> Hang | None:
-        """Why the process of ``tally`` is to be ended, None if it is in order."""
-        if tally.damaged:
+    def hang(self, counters: Counters, started_at: float, now: float) -> Hang | None:
+        """Why the process of ``counters`` is to be ended, None if it is in order."""
+        if counters.damaged:
             return Hang("something was written over its page of counters, which tell whether it does its work")
         if now < self._lenient_until:
             return None
-        token, deadline = tally.token, tally.deadline
+        token, deadline = counters.token, counters.deadline
         if token and deadline and now >= deadline:
             return Hang(f"its task, token {token}, ran past its hard timeout", token)
         if not self._hang_timeout:
@@ -61,7 +61,7 @@ class Watchdog:
         if token:
             # Half a lease: in time before it is lost, so that what hangs in one worker does not hang in the next, too,
             # and the loss is known to be this task's.
-            silent = now - tally.beaten_at
+            silent = now - counters.beaten_at
             if silent > self._silence:
                 return Hang(
                     f"running its task, token {token}, it gave no sign of life for {silent:.1f} s, half a lease: the "
@@ -69,11 +69,11 @@ class Watchdog:
                     token,
                 )
             return None
-        if not tally.turn_by:
+        if not counters.turn_by:
             return Hang(f"it had not begun after {BOOT_S:.0f} s") if now > started_at + BOOT_S else None
-        still = now - tally.turn_by
+        still = now - counters.turn_by
         return Hang(f"its loop stood still for {still:.1f} s") if still > self._hang_timeout else None
 
-    def next_deadline(self, tally: Tally) -> float | None:
+    def next_deadline(self, counters: Counters) -> float | None:
         """When the task that runs must have ended, if it must."""
-        return max(tally.deadline, self._lenient_until) if tally.token and tally.deadline else None
+        return max(counters.deadline, self._lenient_until) if counters.token and counters.deadline else None

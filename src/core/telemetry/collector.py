@@ -1,6 +1,6 @@
 """The supervisor's metrics page: what its processes counted, what it counted itself, and what Redis says.
 
-Each child counts in its own ``Tally``. The page adds them up; when a child is gone, its last numbers are folded into
+Each child counts in its own ``Counters``. The page adds them up; when a child is gone, its last numbers are folded into
 totals and its memory is given back, so nothing grows with restarts and no counter falls. Redis is asked at scrape
 time (see redis_probe.py); a page without Redis lacks only what Redis alone knows. However many queues and tasks there
 are, a hundred of each are named, and the rest share the label value ``other``.
@@ -19,7 +19,7 @@ import psutil
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from ..config import Settings
-from .counters import Tally
+from .counters import Counters
 from .labels import Names
 from .metrics import CHILD_ROLES, DEFINITIONS, SUPERVISOR, Definition
 from .redis_probe import RedisProbe, RedisView
@@ -35,7 +35,7 @@ _HISTOGRAMS = 10
 _SCHEDULED, _FINISHED = "dueq_tasks_scheduled_total", "dueq_tasks_finished_total"
 
 
-class Board:
+class Collector:
     """The numbers of one supervisor and its processes: a collector for prometheus_client. Any thread may call it."""
 
     def __init__(
@@ -47,37 +47,37 @@ class Board:
         processes: Processes | None = None,
     ) -> None:
         """``settings`` must have an address. ``tasks`` maps the name of each task to its queue. Without
-        ``processes``, those adopted are counted by the state in their tally."""
-        self.own = Tally()
+        ``processes``, those adopted are counted by the state in their counters."""
+        self.own = Counters()
         """What the supervisor itself counts."""
         self._namespace, self._strategy, self._queues = settings.namespace, strategy, list(queues)
         self._processes = processes or self._adopted
         self._redis = RedisProbe(settings, queues)
         self._names = {"queue": Names(queues), "task": Names(tasks)}
         self._lock = threading.Lock()
-        self._live: dict[Tally, str] = {}
-        self._pids: dict[Tally, int] = {}
+        self._live: dict[Counters, str] = {}
+        self._pids: dict[Counters, int] = {}
         self._totals = _zeros(strategy, self._names["queue"].all(), self._bounded(tasks))
 
     def _bounded(self, tasks: Mapping[str, str]) -> dict[str, str]:
         """The tasks that are named, with the names of their queues."""
         return {name: self._names["queue"].of(tasks[name]) for name in self._names["task"].all()}
 
-    def adopt(self, tally: Tally, role: str, pid: int | None = None) -> None:
-        """Show what the process of ``tally`` counts and, if its ``pid`` is given, how much memory it has."""
+    def adopt(self, counters: Counters, role: str, pid: int | None = None) -> None:
+        """Show what the process of ``counters`` counts and, if its ``pid`` is given, how much memory it has."""
         with self._lock:
-            self._live[tally] = role
+            self._live[counters] = role
             if pid is not None:
-                self._pids[tally] = pid
+                self._pids[counters] = pid
 
-    def retire(self, tally: Tally) -> None:
-        """Keep the last numbers of a process and close its tally. Only for a process that is dead and waited for: what
-        it still counted would be lost. A tally that was not adopted, or is retired already, is left alone."""
+    def retire(self, counters: Counters) -> None:
+        """Keep the last numbers of a process and close its counters. Only for a process that is dead and waited for:
+        what it still counted would be lost. Counters that were not adopted, or are retired already, are left alone."""
         with self._lock:
-            if self._live.pop(tally, None) is not None:
-                self._pids.pop(tally, None)
-                self._add(self._totals, tally)
-                tally.close()
+            if self._live.pop(counters, None) is not None:
+                self._pids.pop(counters, None)
+                self._add(self._totals, counters)
+                counters.close()
 
     def close(self) -> None:
         """Hang up on Redis."""
@@ -90,11 +90,11 @@ class Board:
     def refused(self) -> Sequence[str]:
         """The roles of which a child process says that Redis refuses what it needs."""
         with self._lock:
-            return sorted({role for tally, role in self._live.items() if tally.refused})
+            return sorted({role for counters, role in self._live.items() if counters.refused})
 
-    def redis_answers(self) -> bool:
+    def redis_is_up(self) -> bool:
         """Whether Redis answers within a second."""
-        return self._redis.answers()
+        return self._redis.is_up()
 
     def describe(self) -> Iterator[Metric]:
         """The metrics without their numbers."""
@@ -103,13 +103,13 @@ class Board:
 
     def collect(self) -> Iterator[Metric]:
         """The metrics with their numbers now; takes about a second at most, if Redis does not answer."""
-        answers = self._redis.answers()
-        view = self._redis.read() if answers else None
+        is_up = self._redis.is_up()
+        view = self._redis.read() if is_up else None
         self.own.mirror_commands(SUPERVISOR)
         values = self._counted()
         values["dueq_processes"].update({labels: [count] for labels, count in self._processes().items()})
         values["dueq_process_resident_memory_bytes"] = self._memory()
-        self._add_redis(values, answers, view)
+        self._add_redis(values, is_up, view)
         for definition in DEFINITIONS.values():
             if series := values.get(definition.name):
                 yield self._family(definition, series)
@@ -117,12 +117,12 @@ class Board:
     def _counted(self) -> _Values:
         with self._lock:
             values = {name: {labels: list(cells) for labels, cells in of.items()} for name, of in self._totals.items()}
-            for tally in (self.own, *self._live):
-                self._add(values, tally)
+            for counters in (self.own, *self._live):
+                self._add(values, counters)
         return values
 
-    def _add(self, values: _Values, tally: Tally) -> None:
-        for definition, labels, numbers in tally.series():
+    def _add(self, values: _Values, counters: Counters) -> None:
+        for definition, labels, numbers in counters.series():
             named = tuple(
                 self._names[label].of(value) if label in self._names else value
                 for label, value in zip(definition.labels, labels, strict=True)
@@ -133,26 +133,26 @@ class Board:
 
     def _adopted(self) -> Mapping[tuple[str, str], int]:
         with self._lock:
-            return Counter((role, tally.state) for tally, role in self._live.items())
+            return Counter((role, counters.state) for counters, role in self._live.items())
 
     def _memory(self) -> dict[tuple[str, ...], list[float]]:
         """Bytes in RAM by role, now. A process that is gone, or going, has none."""
         with self._lock:
-            processes = [(self._live[tally], pid) for tally, pid in self._pids.items()]
+            processes = [(self._live[counters], pid) for counters, pid in self._pids.items()]
         found: dict[tuple[str, ...], list[float]] = {(role,): [0.0] for role in (*CHILD_ROLES, SUPERVISOR)}
         for role, pid in (*processes, (SUPERVISOR, os.getpid())):
             with contextlib.suppress(psutil.Error):
                 found[role,][0] += psutil.Process(pid).memory_info().rss
         return found
 
-    def _add_redis(self, values: _Values, answers: bool, view: RedisView | None) -> None:
+    def _add_redis(self, values: _Values, is_up: bool, view: RedisView | None) -> None:
         for (what, queue), count in self._redis.produced.items():
             name = self._names["queue"].of(queue)
             if what == "scheduled":
                 _more(values, _SCHEDULED, (self._strategy, name), count)
             elif what == "cancelled":
                 _more(values, _FINISHED, (self._strategy, name, "cancelled"), count)
-        values["dueq_redis_up"] = {(): [int(answers)]}
+        values["dueq_redis_up"] = {(): [int(is_up)]}
         if view is None:
             return
         if view.writable is not None:

@@ -118,7 +118,7 @@ class _NoHistogram(HistogramHandle):
             self._cells[self._at] += 1
 
 
-class Tally:
+class Counters:
     """The counters and signs of life of one process. Give it to a child as an argument of its ``Process``.
 
     One process writes, from any of its threads; the process that made it reads. A copy reached by os.fork must not
@@ -129,7 +129,7 @@ class Tally:
         """Make a page of ``size`` bytes, a multiple of 8. Raises OSError if there is no memory or file for it."""
         self._fd = anonymous_file(size)
         # also when it is forgotten rather than closed
-        self._give_back: weakref.finalize[..., Tally] | None = weakref.finalize(self, os.close, self._fd)
+        self._give_back: weakref.finalize[..., Counters] | None = weakref.finalize(self, os.close, self._fd)
         self._map(self._fd, size)
 
     def _map(self, fd: int, size: int) -> None:
@@ -323,7 +323,7 @@ class Tally:
         self._ints[_REFUSED] = int(refused)
 
     @property
-    def told_to_end(self) -> bool:
+    def draining(self) -> bool:
         """Whether the supervisor has told the process to end, be its signal heard or not."""
         return self._ints[_STATE] == _DRAINING
 
@@ -364,7 +364,7 @@ def _checked(kind: Kind, name: str, labels: dict[str, str]) -> tuple[Definition,
 def anonymous_file(size: int) -> int:
     """A descriptor of ``size`` zero bytes of shared memory that no directory lists."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("dueq-tally")
+        fd = os.memfd_create("dueq-counters")
         os.truncate(fd, size)
         return fd
     with tempfile.TemporaryFile() as file:

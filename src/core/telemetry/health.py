@@ -18,13 +18,13 @@ class Health:
         self,
         needed: Mapping[str, int],
         processes: Processes,
-        redis_answers: Callable[[], bool],
+        redis_is_up: Callable[[], bool],
         refused: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """``needed`` says how many processes of each role there should be, ``refused`` which roles Redis refuses what
         they need."""
         self._roles = [role for role, count in needed.items() if count]
-        self._processes, self._redis_answers, self._refused = processes, redis_answers, refused
+        self._processes, self._redis_is_up, self._refused = processes, redis_is_up, refused
         self._ticked_at = time.monotonic()
         self._leaving = False
 
@@ -48,6 +48,6 @@ class Health:
             f"Redis refuses what a {role} needs: its log says what, dueq doctor how to allow it"
             for role in self._refused()
         ]
-        if not self._redis_answers():
+        if not self._redis_is_up():
             reasons.append("Redis does not answer")
         return reasons

@@ -11,18 +11,18 @@ from typing import Any
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from ..errors import ConfigurationError
-from .collector import Board
+from .collector import Collector
 from .health import Health
 from .http_server import Reply, Request, Server
 
 
-def serve(board: Board, health: Health, host: str, port: int) -> tuple[str, Callable[[], None]]:
+def serve(collector: Collector, health: Health, host: str, port: int) -> tuple[str, Callable[[], None]]:
     """Show both over HTTP from a daemon thread; returns the URL of the metrics, and what stops it (within 1 s).
 
     Port 0 takes any free one. Raises ConfigurationError if the address cannot be used.
     """
     registry = CollectorRegistry()
-    registry.register(board)
+    registry.register(collector)
     try:
         server = Server(host, port, _pages(registry, health))
     except OSError as error:
@@ -39,7 +39,7 @@ def serve(board: Board, health: Health, host: str, port: int) -> tuple[str, Call
 
     def stop() -> None:
         server.stop()
-        board.close()
+        collector.close()
 
     return f"http://{_reachable(host)}:{server.port}/metrics", stop
 

@@ -53,7 +53,7 @@ class Reply(NamedTuple):
 class _Connection:
     socket: socket.socket
     since: float = field(default_factory=time.monotonic)
-    asked: bool = False
+    requested: bool = False
     dropped: bool = False
 
     def drop(self) -> None:
@@ -90,11 +90,11 @@ class Server(socketserver.TCPServer):
                 connection.drop()
         self._thread.join()
 
-    def asked(self, request: socket.socket) -> None:
+    def requested(self, request: socket.socket) -> None:
         """The request has come: from now on the connection is not idle."""
         with self._lock:
             if (connection := self._connections.get(request)) is not None:
-                connection.asked = True
+                connection.requested = True
 
     # -- by the thread that accepts
 
@@ -131,7 +131,7 @@ class Server(socketserver.TCPServer):
         now = time.monotonic()
         with self._lock:
             for connection in self._connections.values():
-                if now - connection.since > (REPLY_S if connection.asked else REQUEST_S) and not connection.dropped:
+                if now - connection.since > (REPLY_S if connection.requested else REQUEST_S) and not connection.dropped:
                     connection.drop()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -139,7 +139,7 @@ class Server(socketserver.TCPServer):
 
     def _drop_the_oldest_idle(self) -> None:
         for connection in self._connections.values():  # in the order in which they came
-            if not connection.asked and not connection.dropped:
+            if not connection.requested and not connection.dropped:
                 connection.drop()
                 return
 
@@ -177,11 +177,11 @@ class _Handler(BaseHTTPRequestHandler):
         """A scrape is no news."""
 
     def _not_allowed(self) -> None:
-        self.server.asked(self.connection)
+        self.server.requested(self.connection)
         self._send(Reply(HTTPStatus.METHOD_NOT_ALLOWED, [("Allow", "GET, HEAD")], b"use GET or HEAD\n"), with_body=True)
 
     def _reply(self, *, with_body: bool) -> None:
-        self.server.asked(self.connection)
+        self.server.requested(self.connection)
         path, _, query = self.path.partition("?")
         try:
             reply = self.server.respond(Request(path, query, self.headers))

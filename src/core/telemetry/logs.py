@@ -35,8 +35,8 @@ class _Facts(logging.Filter):
         here: dict[str, object] = {}
         if context is not None:
             here = {"task_id": context.id, "token": context.token, "queue": context.queue}
-        told = {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
-        record.facts = {**(told or here), **_process}
+        own = {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
+        record.facts = {**(own or here), **_process}
         return True
 
 

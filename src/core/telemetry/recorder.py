@@ -14,7 +14,7 @@ from ..schema.record import Record
 from ..store.base import Aside, Lost, Outcome
 from ..store.strategy import Moved
 from ..store.unclaimed import legible
-from .counters import CounterHandle, HistogramHandle, Tally
+from .counters import CounterHandle, Counters, HistogramHandle
 from .labels import Names
 from .metrics import Repair
 
@@ -27,11 +27,11 @@ class Telemetry:
     """What every role reports: that its loop turns, and how many commands it has sent."""
 
     def __init__(
-        self, tally: Tally, role: str, strategy: str, journal: Journal | None = None, queues: Iterable[str] = ()
+        self, counters: Counters, role: str, strategy: str, journal: Journal | None = None, queues: Iterable[str] = ()
     ) -> None:
         """What happens to single tasks goes into ``journal``, too, if there is one. ``queues`` are those that metrics
         name in any case."""
-        self.tally, self.role, self.strategy, self.journal = tally, role, strategy, journal
+        self.counters, self.role, self.strategy, self.journal = counters, role, strategy, journal
         self._refusing: set[object] = set()
         self._names = {"queue": Names(queues), "task": Names()}
         self._counters: dict[tuple[str, ...], CounterHandle] = {}  # what was counted before: found again sooner
@@ -40,12 +40,12 @@ class Telemetry:
     def refused(self, loop: object, refuses: bool) -> None:
         """Redis refuses what one loop of this process needs, or does so no more."""
         (self._refusing.add if refuses else self._refusing.discard)(loop)
-        self.tally.refused = bool(self._refusing)
+        self.counters.refused = bool(self._refusing)
 
     def turn(self, sleeps: float = 0.0) -> None:
         """The loop begins another turn, or a sleep of so many seconds."""
-        self.tally.turn(sleeps)
-        self.tally.mirror_commands(self.role)
+        self.counters.turn(sleeps)
+        self.counters.mirror_commands(self.role)
 
     def lost(self, lost: Iterable[Lost], at_us: int, cause: str, how: str = "", worker: str = "") -> None:
         """Tasks whose owner was found to be gone; those that took too many with them were buried."""
@@ -68,7 +68,7 @@ class Telemetry:
     def _count(self, name: str, queue: str, **labels: str) -> None:
         which = (name, queue, *labels.values())
         if (counter := self._counters.get(which)) is None:
-            counter = self.tally.counter(name, strategy=self.strategy, **self._named(queue, labels))
+            counter = self.counters.counter(name, strategy=self.strategy, **self._named(queue, labels))
             if counter.has_room:
                 self._counters[which] = counter
         counter.inc()
@@ -76,16 +76,16 @@ class Telemetry:
     def _observe(self, name: str, seconds: float, queue: str, **labels: str) -> None:
         which = (name, queue, *labels.values())
         if (times := self._times.get(which)) is None:
-            times = self.tally.histogram(name, strategy=self.strategy, **self._named(queue, labels))
+            times = self.counters.histogram(name, strategy=self.strategy, **self._named(queue, labels))
             if times.has_room:
                 self._times[which] = times
         times.observe(seconds)
 
     def _named(self, queue: str, labels: Mapping[str, str]) -> dict[str, str]:
         """The labels as they are shown: only so many queues and tasks have names of their own."""
-        asked = {"queue": queue, **labels}
+        given = {"queue": queue, **labels}
         return {
-            label: self._names[label].of(value) if label in self._names else value for label, value in asked.items()
+            label: self._names[label].of(value) if label in self._names else value for label, value in given.items()
         }
 
     def _late(self, queue: str, stage: str, seconds: float) -> None:
@@ -110,25 +110,25 @@ class WorkerTelemetry(Telemetry):
         if reason == "redelivered":
             self._count("dueq_duplicates_total", claim.queue, cause=claim.cause)
             if claim.since_us:
-                self.tally.histogram("dueq_recovery_seconds", cause=claim.cause).observe(
+                self.counters.histogram("dueq_recovery_seconds", cause=claim.cause).observe(
                     max(0.0, (now - claim.since_us) / US)
                 )
 
     def runs(self, claim: Record, hard_timeout: float | None) -> None:
         """A task's function is called now, for ``hard_timeout`` seconds at most: for the supervisor to see to."""
-        self.tally.begin(claim.token, hard_timeout)
+        self.counters.begin(claim.token, hard_timeout)
 
     def ended(self, claim: Record, task: str, seconds: float) -> None:
         """A task's function returned or raised after ``seconds``."""
-        self.tally.end()
+        self.counters.end()
         self._observe("dueq_task_duration_seconds", seconds, claim.queue, task=task)
 
     def finished(self, outcome: Outcome, now_us: int) -> None:
         """An outcome was accepted, not later than ``now_us``."""
-        kept: dict[str, Any] = {"reason": outcome.reason[:_REASON_CHARACTERS]} if outcome.reason else {}
+        facts: dict[str, Any] = {"reason": outcome.reason[:_REASON_CHARACTERS]} if outcome.reason else {}
         if outcome.delay_us:
-            kept["in_us"] = outcome.delay_us
-        self._note(now_us, _EVENTS[outcome.kind], outcome.claim.id, outcome.claim.token, **kept)
+            facts["in_us"] = outcome.delay_us
+        self._note(now_us, _EVENTS[outcome.kind], outcome.claim.id, outcome.claim.token, **facts)
         self._count("dueq_tasks_finished_total", outcome.claim.queue, outcome=_OUTCOMES[outcome.kind])
 
     def begun_too_late(self, claim: Record, now_us: int) -> None:
@@ -162,10 +162,10 @@ class DispatcherTelemetry(Telemetry):
             self._note(now_us, "ready", one.id, late_us=round(one.seconds * US))
 
     def conflicts(self, conflicts: int) -> None:
-        self.tally.counter("dueq_dispatch_conflicts_total", strategy=self.strategy).inc(conflicts)
+        self.counters.counter("dueq_dispatch_conflicts_total", strategy=self.strategy).inc(conflicts)
 
     def woke(self, reason: str) -> None:
-        self.tally.counter("dueq_dispatch_wakeups_total", strategy=self.strategy, reason=reason).inc()
+        self.counters.counter("dueq_dispatch_wakeups_total", strategy=self.strategy, reason=reason).inc()
 
 
 class ReaperTelemetry(Telemetry):
@@ -173,4 +173,4 @@ class ReaperTelemetry(Telemetry):
 
     def repaired(self, kind: Repair) -> None:
         """The auditor put one thing right."""
-        self.tally.counter("dueq_audit_repairs_total", strategy=self.strategy, kind=kind).inc()
+        self.counters.counter("dueq_audit_repairs_total", strategy=self.strategy, kind=kind).inc()

@@ -26,7 +26,7 @@ from ..schema.quarantine import Kind, counts
 from ..store import write_probe
 from .labels import MOST, OTHER
 
-ANSWER_S = 1.0
+REPLY_S = 1.0
 """How long an answer may take until Redis is taken to be away."""
 COUNT_S = 5.0
 """How long counting tasks may take; Prometheus waits 10 s for a page."""
@@ -41,7 +41,7 @@ class _Reading(Generic[T]):
     """One asking of a question; ``answer`` stays None if it failed."""
 
     done: threading.Event = field(default_factory=threading.Event)
-    answer: T | None = None
+    reply: T | None = None
 
 
 class Inquiry(Generic[T]):
@@ -63,7 +63,7 @@ class Inquiry(Generic[T]):
                 self._reading = _Reading()
                 threading.Thread(target=self._run, args=(self._reading,), name="dueq-redis-probe", daemon=True).start()
             reading = self._reading
-        return reading.answer if reading.done.wait(self._timeout) else None
+        return reading.reply if reading.done.wait(self._timeout) else None
 
     def close(self) -> None:
         """Close the connection, at once or when the question under way is over."""
@@ -76,7 +76,7 @@ class Inquiry(Generic[T]):
         try:
             if self._namespace is None:
                 self._namespace = Namespace.open(self._settings, timeout=self._timeout, engine=True)
-            reading.answer = self._question(self._namespace)
+            reading.reply = self._question(self._namespace)
             if self._failing:
                 log.info("Redis answers the metrics page again")
             self._failing = False
@@ -86,7 +86,7 @@ class Inquiry(Generic[T]):
             self._failing = True
         finally:
             with self._lock:
-                if reading.answer is None or self._closed:
+                if reading.reply is None or self._closed:
                     self._hang_up()
                 reading.done.set()
 
@@ -114,26 +114,26 @@ class RedisProbe:
     """Asks Redis for a scrape."""
 
     def __init__(
-        self, settings: Settings, queues: Sequence[str], timeout: float = ANSWER_S, count_timeout: float = COUNT_S
+        self, settings: Settings, queues: Sequence[str], timeout: float = REPLY_S, count_timeout: float = COUNT_S
     ) -> None:
         self.produced: Mapping[tuple[str, str], int] = {}
         """What producers did, as ``Store.producer_counts`` has it, but never falling; empty until Redis first told."""
         self._queues = list(queues)
-        self._told: Mapping[tuple[str, str], int] = {}
-        self._answers = Inquiry(settings, _answers, timeout)
+        self._last_counts: Mapping[tuple[str, str], int] = {}
+        self._ping = Inquiry(settings, _ping, timeout)
         self._counts = Inquiry(settings, self._count, count_timeout)
 
-    def answers(self) -> bool:
+    def is_up(self) -> bool:
         """Whether Redis answers in time, at a cost that does not grow."""
-        return self._answers.read() is not None
+        return self._ping.read() is not None
 
     def read(self) -> RedisView | None:
         """What Redis says now, or None if it did not say all in time."""
-        return self._counts.read() if self.answers() else None
+        return self._counts.read() if self.is_up() else None
 
     def close(self) -> None:
         """Close the connections."""
-        self._answers.close()
+        self._ping.close()
         self._counts.close()
 
     def _count(self, namespace: Namespace) -> RedisView:
@@ -158,17 +158,17 @@ class RedisProbe:
         self._note_produced(namespace.store.producer_counts(queues), queues)
         return _bounded(skew, rows, _writable(namespace), counts(namespace.client, namespace.keys))
 
-    def _note_produced(self, told: Mapping[tuple[str, str], int], queues: Sequence[str]) -> None:
+    def _note_produced(self, counts: Mapping[tuple[str, str], int], queues: Sequence[str]) -> None:
         # Redis's own count falls if the namespace is purged, or a replica that lagged takes over. Then go on from what
         # was shown, so that Prometheus does not take all that was ever scheduled for new.
         known = {(what, queue) for what in ("scheduled", "cancelled") for queue in queues}
         self.produced = {
-            key: self.produced[key] + max(0, told.get(key, 0) - self._told.get(key, 0))
+            key: self.produced[key] + max(0, counts.get(key, 0) - self._last_counts.get(key, 0))
             if key in self.produced
-            else told.get(key, 0)
-            for key in known | told.keys() | self.produced.keys()
+            else counts.get(key, 0)
+            for key in known | counts.keys() | self.produced.keys()
         }
-        self._told = dict(told)
+        self._last_counts = dict(counts)
 
 
 def _bounded(
@@ -193,7 +193,7 @@ def _bounded(
     return RedisView(skew, tasks, overdue, writable, quarantined)
 
 
-def _answers(namespace: Namespace) -> bool:
+def _ping(namespace: Namespace) -> bool:
     with suppress(ResponseError):  # an answer, too: of one who may not ask
         namespace.client.ping()
     return True

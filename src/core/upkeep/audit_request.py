@@ -10,7 +10,7 @@ from ..clock import US
 from ..namespace import Namespace
 
 
-def ask_for_audit(namespace: Namespace) -> None:
+def request_audit(namespace: Namespace) -> None:
     """Something was recovered: what a process did as it died may have left something behind. For any process."""
     with suppress(OutOfMemoryError):  # what was recovered matters more
         namespace.client.set(namespace.keys.plain("recovered"), namespace.store.time_us() // US)

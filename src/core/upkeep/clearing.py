@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..client.safe_text import harmless
 from ..namespace import Namespace
-from .audit_request import ask_for_audit
+from .audit_request import request_audit
 from .foreign_keys import put_apart
 from .layout import mended
 
@@ -34,6 +34,6 @@ class Clearing:
         if found:
             for _ in mended(self._namespace, self._namespace.store.queues()):
                 pass
-            ask_for_audit(self._namespace)
+            request_audit(self._namespace)
         self._next_s = _LOOK_S if found else min(2 * self._next_s, _LONGEST_LOOK_S)  # or it refuses something else
         return self._next_s

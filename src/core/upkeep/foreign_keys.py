@@ -28,7 +28,7 @@ from . import engines
 _TRIP = 500
 _MOST = 1000  # names of one kind, where they are not known to be few
 
-_OF_QUEUE = ("ready", "bell", "leased_before", "dead", "seconds", "sizes")
+_OF_QUEUE = ("ready", "wakeup", "leased_before", "dead", "seconds", "sizes")
 
 _Key = str | bytes
 _Typed = Iterator[tuple[_Key, str]]
@@ -101,12 +101,12 @@ def _of_names(namespace: Namespace) -> _Typed:
         queue, _, name = row.partition(":")
         yield list_of(keys, queue, name), _type("unclaimed")
     for key in crowds.keys_of_all(client, keys):
-        yield key, _type("bell" if key.startswith(keys.of("bell", "")) else "serves")
+        yield key, _type("wakeup" if key.startswith(keys.of("wakeup", "")) else "serves")
     for key in engines.keys_of_all(namespace):
         yield key, _type("supervisor")
     for field in _members(client.hkeys(keys.plain("meta"))):
         if field.startswith("names:"):
-            yield keys.of("bell", field), _type("bell")
+            yield keys.of("wakeup", field), _type("wakeup")
 
 
 def _buckets(namespace: Namespace) -> _Typed:

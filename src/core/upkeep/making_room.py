@@ -13,9 +13,10 @@ from ..errors import NamespaceDamaged
 from ..namespace import Namespace
 from ..schema.helper_keys import is_of_type
 from ..schema.record import readable_record
+from ..schema.states import State
 from ..store.base import NewTask, Scheduled
 from ..store.damaged_meta import put_damage_apart
-from .audit_request import ask_for_audit
+from .audit_request import request_audit
 from .foreign_keys import put_apart
 from .layout import mended
 
@@ -24,7 +25,7 @@ R = TypeVar("R")
 _JUST_NOW_US = 10 * US
 
 
-def answered(question: Callable[[Namespace], R], namespace: Namespace) -> R:
+def with_room(question: Callable[[Namespace], R], namespace: Namespace) -> R:
     """The answer to ``question``, which may be asked again."""
     try:
         return question(namespace)
@@ -59,10 +60,10 @@ def _was_written_just_now(namespace: Namespace, task: NewTask, now_us: int) -> b
     """Whether this call for ``task`` was written by the attempt that was refused; then it is in its place, too."""
     raw: Any = namespace.client.hget(namespace.keys.record(task.id), task.id)
     record = readable_record(task.id, raw)
-    if record is None or record.state != "S" or record.starts or record.body != task.body:
+    if record is None or record.state != State.SCHEDULED or record.starts or record.body != task.body:
         return False
-    asked_us = record.due_us - (task.due if task.relative else 0)
-    if not now_us - _JUST_NOW_US < asked_us <= now_us and (task.relative or record.due_us != task.due):
+    called_us = record.due_us - (task.due if task.relative else 0)
+    if not now_us - _JUST_NOW_US < called_us <= now_us and (task.relative or record.due_us != task.due):
         return False
     namespace.store.mend(task.id, raw)
     return True
@@ -76,5 +77,5 @@ def _made_room(namespace: Namespace, error: Exception) -> bool:
         return False
     for _ in mended(namespace, namespace.store.queues()):
         pass
-    ask_for_audit(namespace)
+    request_audit(namespace)
     return True

@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from ..client.protocol import SHOWN, Command
 from ..client.transactions import Session, Transactions
 from ..namespace import Namespace
-from ..schema import ownership as keeping
+from ..schema import ownership
 from ..schema.keys import unique_name
 from ..schema.ownership import By
 from ..schema.record import readable_record
-from ..schema.wakeups import ring_dispatcher
+from ..schema.states import State
+from ..schema.wakeups import wake_dispatcher
 from ..store import registry
 from ..store.requirements import check
 from ..store.strategy import Entry
@@ -35,7 +36,7 @@ _SHARDS = 16  # hashes of records read in one round trip
 _LOOKED_UP = 10_000  # tasks looked up in the indexes at a time: a bucket is read whole for it, however many these are
 _BATCH = 100
 
-Told = Callable[[int], None]
+Progress = Callable[[int], None]
 """Called with how many more steps are done."""
 
 
@@ -53,20 +54,20 @@ def begin(namespace: Namespace, target: str, by: By = "engine") -> Migration | N
 
     def attempt(session: Session) -> str | None:
         session.watch(meta)
-        [reply] = session.read([keeping.question(keys)])
-        kept_by, source, *_ = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply)
-        fields = keeping.written(keys, target, store, by)
-        if kept_by is None:
+        [reply] = session.read([ownership.question(keys)])
+        owner, source, *_ = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply)
+        fields = ownership.written(keys, target, store, by)
+        if owner is None:
             session.commit(fields)
             return None
-        if source is None and kept_by == target:
+        if source is None and owner == target:
             return None
-        if source is not None and kept_by != target:
-            raise keeping.unfinished(keys.namespace, source, kept_by, target)
-        source = source or kept_by
+        if source is not None and owner != target:
+            raise ownership.unfinished(keys.namespace, source, owner, target)
+        source = source or owner
         state: Command = ("HMSET", meta, "from", source, "migrator", me)
         session.commit(
-            [*fields, state, *ring_dispatcher(keys)]
+            [*fields, state, *wake_dispatcher(keys)]
         )  # the old strategy's wake up, one another, and learn of it
         return source
 
@@ -92,20 +93,20 @@ class Migration:
         """How much there is to do: the measure of its progress."""
         return len(self._shards)
 
-    def run(self, told: Told = lambda _: None) -> int:
+    def run(self, progress: Progress = lambda _: None) -> int:
         """Move all that is left to move, and end the migration; returns how many tasks were moved."""
-        return sum(self.moves(told))
+        return sum(self.moves(progress))
 
-    def moves(self, told: Told = lambda _: None) -> Iterator[int]:
+    def moves(self, progress: Progress = lambda _: None) -> Iterator[int]:
         """The same step by step: each moves some tasks, and yields how many."""
         self.unreadable = 0
         while self._old.strategy.recover():  # what dispatchers of the old strategy had in hand becomes ready
             pass
-        for entries in self._scheduled(told):
+        for entries in self._scheduled(progress):
             yield self._move(entries)
         self._end()
 
-    def _scheduled(self, told: Told) -> Iterator[list[Entry]]:
+    def _scheduled(self, progress: Progress) -> Iterator[list[Entry]]:
         """Every task that waits for its time, or in a ready list."""
         found: list[Entry] = []
         for at in range(0, len(self._shards), _SHARDS):
@@ -113,12 +114,12 @@ class Migration:
             for task_id, raw in self._new.store.shards(some).items():
                 record = readable_record(task_id, raw)
                 self.unreadable += record is None
-                if record is not None and record.state == "S":
+                if record is not None and record.state == State.SCHEDULED:
                     found.append(entry_of(record))
             if len(found) >= _LOOKED_UP or at + _SHARDS >= len(self._shards):
                 yield found
                 found = []
-            told(len(some))
+            progress(len(some))
             if time.monotonic() > self._beaten_at + _BEAT_S:
                 self._commit([])
 
@@ -130,8 +131,8 @@ class Migration:
         elsewhere = set(self._old.strategy.missing(entries))  # ready, or scheduled since the migration began
         left = self._new.strategy.missing([entry for entry in entries if entry not in elsewhere])
         for at in range(0, len(left), _BATCH):
-            # with the ring Redis refuses all of it at maxmemory, and not the script alone, which it would run in part
-            self._commit([*ring_dispatcher(self._keys), *self._new.strategy.add(left[at : at + _BATCH])])
+            # with the wake-up Redis refuses all of it at maxmemory; the script alone it would run in part
+            self._commit([*wake_dispatcher(self._keys), *self._new.strategy.add(left[at : at + _BATCH])])
         return len(left)
 
     def _end(self) -> None:
@@ -140,7 +141,7 @@ class Migration:
             self._old.strategy.clear([queue])
         meta = self._keys.plain("meta")
         over: list[Command] = [("HSET", meta, "by", "engine"), ("HDEL", meta, *_WHILE_IT_LASTS)]
-        self._commit([*over, *ring_dispatcher(self._keys)])
+        self._commit([*over, *wake_dispatcher(self._keys)])
 
     def _commit(self, commands: Sequence[Command]) -> None:
         """Do ``commands`` as one step. Raises NamespaceMigrating, and does nothing, if another process migrates now."""
@@ -149,7 +150,7 @@ class Migration:
             session.watch(self._keys.plain("meta"))
             [state] = session.read([("HMGET", self._keys.plain("meta"), "strategy", "from", "migrator")])
             if state != [name.encode() for name in (self.target, self.source, self._me)]:
-                raise keeping.taken_over(self._keys.namespace, self.source, self.target)
+                raise ownership.taken_over(self._keys.namespace, self.source, self.target)
             session.commit([*self._beat(), *commands])
 
         self._transactions.run(attempt)

@@ -65,8 +65,8 @@ class Reclaim:
         if self._mine is not None:
             return self._move_on(self._mine)
         space = self._namespace
-        kept = ownership.look(space.client, space.keys)
-        if self.settled and ownership.is_engines(kept, space.strategy.name):
+        written = ownership.look(space.client, space.keys)
+        if self.settled and ownership.is_engines(written, space.strategy.name):
             return _LOOK_S
         put_damage_apart(space.client, space.keys)
         had, self.settled = self.settled, False

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 
-from ..telemetry.counters import Tally
+from ..telemetry.counters import Counters
 
 
-class Pulse:
+class Heartbeat:
     """Beats until stopped. It never talks to Redis: a Redis that does not answer must not look like a hung worker."""
 
-    def __init__(self, tally: Tally, lease: float) -> None:
-        self._tally, self._period = tally, min(1.0, lease / 10)
+    def __init__(self, counters: Counters, lease: float) -> None:
+        self._counters, self._period = counters, min(1.0, lease / 10)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -24,4 +24,4 @@ class Pulse:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._period):
-            self._tally.beat()
+            self._counters.beat()

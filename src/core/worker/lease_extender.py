@@ -1,4 +1,4 @@
-"""Keeps a worker's claims in order while a task of its runs: a thread, since the task has the main one."""
+"""Cares for a worker's claims while one of its tasks runs: a thread, since the task has the main one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import NamespaceTooNew, StrategyMismatch
 from ..namespace import Namespace
 from ..schema.record import Record
 from ..telemetry.logs import about
-from .pipeline import Hands
+from .pipeline import ClaimPipeline
 
 log = logging.getLogger("dueq.worker")
 
@@ -23,7 +23,7 @@ _REFUSED = (*TRANSIENT, StrategyMismatch, NamespaceTooNew)
 """What may come of any step; nothing of it may end the thread while a task runs."""
 
 
-class Keeper:
+class LeaseExtender:
     """Extends the lease of a task that runs long, and releases the tasks that wait behind it.
 
     It looks every sixth of the lease, and every 50 ms while anything waits behind a task; only a claim that is still
@@ -31,11 +31,11 @@ class Keeper:
     falls silent after that, or before, is noticed by its supervisor (after half a lease) before its lease is lost.
     """
 
-    def __init__(self, namespace: Namespace, worker: str, lease: float, hands: Hands) -> None:
-        self._store, self._worker, self._lease, self._hands = namespace.store, worker, lease, hands
+    def __init__(self, namespace: Namespace, worker: str, lease: float, pipeline: ClaimPipeline) -> None:
+        self._store, self._worker, self._lease, self._pipeline = namespace.store, worker, lease, pipeline
         self._period = min(lease / 6, _HOLD_S)
         self._stopping, self._hurries = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lease-extender", daemon=True)
         self.running: Record | None = None
         """The task that runs; set to None by the worker when it has ended."""
 
@@ -48,9 +48,9 @@ class Keeper:
         self._thread.join()
 
     def runs(self, claim: Record) -> None:
-        """Told by the worker that this task begins."""
+        """The worker calls this when a task begins."""
         self.running = claim
-        if self._hands.loose_ends and not self._hurries.is_set():
+        if self._pipeline.loose_ends and not self._hurries.is_set():
             self._hurries.set()
 
     def _next_look(self) -> bool:
@@ -64,7 +64,7 @@ class Keeper:
         extended_at = released_at = 0.0
         while self._next_look():
             self._hurries.clear()
-            if self._hands.loose_ends:
+            if self._pipeline.loose_ends:
                 self._hurries.set()
             running, now = self.running, time.monotonic()
             if running is None:
@@ -81,11 +81,11 @@ class Keeper:
                     self._extend(running)
                     extended_at = now
             with suppress(*_REFUSED):
-                self._hands.tidy(release=now - released_at >= _HOLD_S)
+                self._pipeline.tidy(release=now - released_at >= _HOLD_S)
 
     def _extend(self, running: Record) -> None:
-        [kept] = self._store.extend(self._worker, [running], int(self._lease * US))
-        if not kept and self.running is running:
+        [extended] = self._store.extend(self._worker, [running], int(self._lease * US))
+        if not extended and self.running is running:
             log.warning(
                 "task %s outlived its lease and was given to another worker; its result will be refused",
                 running.id,

@@ -5,7 +5,7 @@ one and the start of the next, both at once, and begins. That is safe since nobo
 holds (a cancel comes too late for it), for as long as Redis has heard of the worker lately: that is what ``_trusted``
 is about. If word of a start comes too late after all, the start is counted as a duplicate.
 
-Used by the worker's main thread between tasks, and by its keeper while one runs.
+Used by the worker's main thread between tasks, and by its lease extender while one runs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CLOCK_AGE_S = 5.0  # after so long without hearing Redis's time at once, it is 
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Sent:
     """A step that is on its way.
 
     ``least`` is how many tasks Redis must count as ours when it has done it, besides those that it takes. ``begun``:
@@ -54,8 +54,8 @@ class _Asked:
     begun: bool = False
 
 
-class Hands:
-    """The hands of one worker."""
+class ClaimPipeline:
+    """The claim pipeline of one worker."""
 
     def __init__(
         self,
@@ -75,12 +75,12 @@ class Hands:
         self._lease_us, self._trust_s, self._max_losses = int(lease * US), lease / 2, max_losses
         self._lock = threading.Lock()
         self._held: deque[Record] = deque()
-        self._asked: deque[_Asked] = deque()
+        self._sent: deque[_Sent] = deque()
         self._taking = False
         self._trusted = 0.0  # until when (monotonic seconds) nobody can have taken what is held
         self._last: Outcome | None = None  # of the task that has just ended, until it is sent off
         self._doubtful: deque[Outcome] = deque()
-        self._unheard: set[int] = set()  # tokens of tasks that were begun, but word of the start may be lost
+        self._unconfirmed: set[int] = set()  # tokens of tasks that were begun, but word of the start may be lost
         self._strange: set[str] = set()  # names of which it was said that they are not known here
         self._unsure = False  # an answer was lost: Redis may have given us claims that we do not know of
         self._ended: deque[int] = deque(maxlen=_ENDED)  # tokens of the tasks that were settled last
@@ -90,7 +90,7 @@ class Hands:
     def know(self, names: Iterable[str]) -> None:
         """Take tasks only that are called so; the store puts others aside. Raises what the store does."""
         with self._lock:
-            self._hear()
+            self._receive()
             self._channel.close()
             self._store.knows(names)
             self.use(self._store)
@@ -102,7 +102,7 @@ class Hands:
     @property
     def loose_ends(self) -> bool:
         """Whether tasks are held that have not begun, or steps not answered."""
-        return bool(self._held or self._asked)
+        return bool(self._held or self._sent)
 
     # -- by the main thread, between tasks
 
@@ -116,27 +116,27 @@ class Hands:
             self._last = outcome
             if self._unsure or self._doubtful:
                 self._doubt_last()
-                self._hear()  # or answers would bring what is given back now
+                self._receive()  # or answers would bring what is given back now
                 self._make_sure()
             if not self._held and self._taking:
-                self._hear()
+                self._receive()
             while self._held:
                 start = self._held.popleft().started()
                 alone = not self._prefetch.is_short(task_of(start.body))  # nothing is to wait behind it
-                asked = self._ask(queues, start, 0 if alone else self._wanted(most, starts=1))
-                if len(self._asked) > self._channel.ahead > 0:
-                    self._hear(self._channel.ahead // 2)
-                asked.begun = self._may_begin() and not (alone and (self._held or self._taking))
-                if asked.begun:
+                sent = self._send(queues, start, 0 if alone else self._wanted(most, starts=1))
+                if len(self._sent) > self._channel.ahead > 0:
+                    self._receive(self._channel.ahead // 2)
+                sent.begun = self._may_begin() and not (alone and (self._held or self._taking))
+                if sent.begun:
                     return start, self._clock.earliest_us()
-                started = self._hear().started
+                started = self._receive().started
                 if alone:
                     self._release()
                 if started is not None:
                     return start, self._clock.earliest_us()
                 # else it was taken from us
-            self._ask(queues, None, self._wanted(most))
-            last = self._hear()
+            self._send(queues, None, self._wanted(most))
+            last = self._receive()
             return last.started, last.now_us
 
     def sleep(self, queues: Sequence[str], most: int | None, seconds: float) -> tuple[Record | None, int] | None:
@@ -147,9 +147,9 @@ class Hands:
         if self._unsure or self._doubtful:
             return None
         if self._clock.age_s > _CLOCK_AGE_S:
-            sent = time.monotonic_ns()
-            self._clock.told(self._store.time_us(), sent, time.monotonic_ns())
-        want, sent = self._wanted(most), time.monotonic_ns()
+            sent_ns = time.monotonic_ns()
+            self._clock.observe(self._store.time_us(), sent_ns, time.monotonic_ns())
+        want, sent_ns = self._wanted(most), time.monotonic_ns()
         try:
             woken = self._channel.sleep(self._worker, queues, self._lease_us, want, seconds)
         except BaseException:
@@ -157,11 +157,11 @@ class Hands:
             raise
         if woken == "unknown":
             self._unsure = True
-        if woken != "asked":
+        if woken != "sent":
             return None
         with self._lock:
-            self._asked.append(_Asked(None, None, want, 0, sent))
-            last = self._hear()
+            self._sent.append(_Sent(None, None, want, 0, sent_ns))
+            last = self._receive()
             return last.started, last.now_us
 
     def leave(self, outcome: Outcome | None) -> None:
@@ -170,11 +170,11 @@ class Hands:
             self._last = outcome
             self._doubt_last()
             with suppress(*TRANSIENT):  # what is not heard of is in doubt, too
-                self._hear()
+                self._receive()
             self._make_sure()
             self._channel.close()
 
-    # -- by the keeper, while a task runs
+    # -- by the lease extender, while a task runs
 
     def tidy(self, *, release: bool) -> None:
         """Hear what was answered meanwhile, settle what is in doubt, and ``release`` what is held to other workers.
@@ -182,14 +182,14 @@ class Hands:
         Raises what the store does.
         """
         with self._lock:
-            if self._asked:
-                self._hear()
+            if self._sent:
+                self._receive()
             if self._doubtful:
                 self._settle_doubtful()
             if release:
                 self._release()
 
-    # -- asking and hearing
+    # -- sending and receiving
 
     def _may_begin(self) -> bool:
         """Whether a held task may begin before Redis has answered."""
@@ -202,48 +202,48 @@ class Hands:
             return 0
         return size - have if most is None else max(0, min(size, most) - have)
 
-    def _ask(self, queues: Sequence[str], start: Record | None, want: int) -> _Asked:
+    def _send(self, queues: Sequence[str], start: Record | None, want: int) -> _Sent:
         """Send off a step that settles the last outcome, unless one before it did."""
         outcome, self._last = self._last, None
-        asked = _Asked(outcome, start, want, len(self._held) + (start is not None), time.monotonic_ns())
-        self._asked.append(asked)
+        sent = _Sent(outcome, start, want, len(self._held) + (start is not None), time.monotonic_ns())
+        self._sent.append(sent)
         self._taking = self._taking or want > 0
         try:
-            self._channel.ask(self._worker, queues, self._lease_us, want=want, outcome=outcome, start=start)
+            self._channel.send(self._worker, queues, self._lease_us, want=want, outcome=outcome, start=start)
         except BaseException:
             self._fail()
             raise
-        return asked
+        return sent
 
-    def _hear(self, leave: int = 0) -> Advance:
+    def _receive(self, leave: int = 0) -> Advance:
         """Hear answers until only ``leave`` steps wait for theirs; returns the last."""
         step = Advance(0, "", [], None, [], 0)
-        while len(self._asked) > leave:
-            step = self._hear_one()
+        while len(self._sent) > leave:
+            step = self._receive_one()
         return step
 
-    def _hear_one(self) -> Advance:
+    def _receive_one(self) -> Advance:
         try:
-            step = self._channel.answer()
+            step = self._channel.receive()
         except BaseException:
             self._fail()
             raise
-        asked = self._asked.popleft()
-        self._clock.told(step.now_us, asked.sent_ns, time.monotonic_ns())
-        taken = len(step.held) + (asked.start is None and step.started is not None)
-        for later in self._asked:
+        sent = self._sent.popleft()
+        self._clock.observe(step.now_us, sent.sent_ns, time.monotonic_ns())
+        taken = len(step.held) + (sent.start is None and step.started is not None)
+        for later in self._sent:
             later.least += taken
-        if step.holding - taken < asked.least or (asked.start is not None and step.started is None):
+        if step.holding - taken < sent.least or (sent.start is not None and step.started is None):
             self._trusted, self._unsure = 0.0, True  # once something was taken from us, anything may have been
         elif not self._unsure:
-            self._trusted = asked.sent_ns / 1e9 + self._trust_s
-        if asked.want:
+            self._trusted = sent.sent_ns / 1e9 + self._trust_s
+        if sent.want:
             self._taking = False
-            self._prefetch.found(taken, asked.want)
-        if asked.outcome is not None:
-            self._settled(asked.outcome, step)
-        if asked.start is not None and step.started is None and asked.begun:
-            self._begun_too_late(asked.start, step.now_us)
+            self._prefetch.found(taken, sent.want)
+        if sent.outcome is not None:
+            self._settled(sent.outcome, step)
+        if sent.start is not None and step.started is None and sent.begun:
+            self._begun_too_late(sent.start, step.now_us)
         if step.dropped:
             self._telemetry.dropped(step.dropped)
         if step.forgot:
@@ -251,10 +251,10 @@ class Hands:
         if step.aside:
             self._put_aside(step.aside, step.now_us)
         self._held.extend(step.held)
-        if step.started is not None and not asked.begun and self._clock.latest_us() - step.now_us > self._trust_s * US:
+        if step.started is not None and not sent.begun and self._clock.latest_us() - step.now_us > self._trust_s * US:
             # this process stood still since Redis said so: by now another may have it
             step, self._unsure = step._replace(started=None), True
-        if not self._asked and step.holding > len(self._held) + (step.started is not None):
+        if not self._sent and step.holding > len(self._held) + (step.started is not None):
             self._unsure = True  # an earlier request arrived after we had given it up, and took tasks in our name
         return step
 
@@ -262,12 +262,12 @@ class Hands:
         """What is on its way is lost, or not: nobody knows."""
         self._channel.close()
         self._unsure, self._taking = True, False
-        for asked in self._asked:
-            if asked.outcome is not None:
-                self._doubtful.append(asked.outcome)
-            if asked.start is not None and asked.begun:
-                self._unheard.add(asked.start.token)
-        self._asked.clear()
+        for sent in self._sent:
+            if sent.outcome is not None:
+                self._doubtful.append(sent.outcome)
+            if sent.start is not None and sent.begun:
+                self._unconfirmed.add(sent.start.token)
+        self._sent.clear()
         self._doubt_last()
 
     # -- outcomes
@@ -295,7 +295,7 @@ class Hands:
         if any(claim.how == "started" for claim in given_back):
             self._lost_data()
             self._telemetry.lost(given_back, self._clock.latest_us(), "lease_expired", worker=self._worker)
-        self._unheard.clear()
+        self._unconfirmed.clear()
         self._unsure = False
 
     def _settle_doubtful(self) -> None:
@@ -303,17 +303,17 @@ class Hands:
             outcome = self._doubtful[0]
             step = self._store.advance(self._worker, (), self._lease_us, want=0, outcome=outcome)
             self._doubtful.popleft()
-            self._settled(outcome, step, asked_again=self._unsure)
+            self._settled(outcome, step, sent_again=self._unsure)
 
-    def _settled(self, outcome: Outcome, step: Advance, *, asked_again: bool = False) -> None:
+    def _settled(self, outcome: Outcome, step: Advance, *, sent_again: bool = False) -> None:
         how, token = step.settled, outcome.claim.token
         # asked again, a record that is gone or claimed anew shows that the first request had arrived (an ack leaves
         # none to claim, unless the task asked to run after itself); but not if word of the start was lost, too, and
         # others may have been given the task by now
-        others = token in self._unheard and time.monotonic() >= self._trusted + self._trust_s
-        runs_on = outcome.kind == "retry" or token in context.asked_again
-        context.asked_again.discard(token)
-        arrived = asked_again and not others and (how == "missing" or (how == "stale" and runs_on))
+        others = token in self._unconfirmed and time.monotonic() >= self._trusted + self._trust_s
+        runs_on = outcome.kind == "retry" or token in context.rescheduled_itself
+        context.rescheduled_itself.discard(token)
+        arrived = sent_again and not others and (how == "missing" or (how == "stale" and runs_on))
         if how in ("done", "repeated") or arrived:
             self._ended.append(token)
             self._telemetry.finished(outcome, step.now_us)

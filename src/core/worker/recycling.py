@@ -8,8 +8,8 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of one worker; 0: none."""
+class Recycling:
+    """When one worker has done enough; 0: never."""
 
     tasks: int = 0
     memory_mib: float = 0.0
@@ -23,7 +23,7 @@ class Limits:
         return bool(self.memory_mib) and resident_bytes() > self.memory_mib * _MIB
 
 
-NO_LIMITS = Limits()
+NO_RECYCLING = Recycling()
 
 
 def resident_bytes() -> int:

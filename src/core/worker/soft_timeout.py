@@ -20,8 +20,8 @@ class Alarm:
     def __init__(self) -> None:
         self._seconds = 0.0
         self._armed = False
-        self._handler = self._ring
-        self._insistence = Insistence(self._ring_again)
+        self._handler = self._go_off
+        self._insistence = Insistence(self._go_off_again)
 
     def run(
         self, seconds: float | None, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -61,12 +61,12 @@ class Alarm:
         if signal.getsignal(signal.SIGALRM) is self._handler:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
-    def _ring(self, number: int, frame: FrameType | None) -> None:
+    def _go_off(self, number: int, frame: FrameType | None) -> None:
         if self._armed:
             self._disarm()
             late = TaskTimeout(f"the task ran longer than its soft timeout of {self._seconds:g} s")
             self._insistence.insist(late, frame)
 
-    def _ring_again(self) -> None:
+    def _go_off_again(self) -> None:
         self._armed = True
         signal.setitimer(signal.ITIMER_REAL, _SOON_S, _AGAIN_S)

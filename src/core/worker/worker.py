@@ -19,18 +19,18 @@ from ..clock import ServerClock
 from ..errors import DueqError, NamespaceTooNew, StrategyMismatch
 from ..namespace import Namespace
 from ..process import forks
-from ..process.statuses import RECYCLED, STOPPED
+from ..process.exit_status import ExitStatus
 from ..process.stop import Stop
 from ..schema.record import Record
 from ..store.base import Outcome
 from ..store.crowds import served
 from ..telemetry.recorder import WorkerTelemetry
 from .failing import outcome_of
-from .heartbeat import Pulse
-from .lease_extender import Keeper
-from .pipeline import Hands
+from .heartbeat import Heartbeat
+from .lease_extender import LeaseExtender
+from .pipeline import ClaimPipeline
 from .prefetch import Prefetch
-from .recycling import NO_LIMITS, Limits
+from .recycling import NO_RECYCLING, Recycling
 from .soft_timeout import Alarm
 
 log = logging.getLogger("dueq.worker")
@@ -52,7 +52,7 @@ class Worker:
         rotate_queues: bool = False,
         safety_net: float = 30.0,
         max_losses: int = 3,
-        limits: Limits = NO_LIMITS,
+        recycling: Recycling = NO_RECYCLING,
         stop: Stop,
         renew: Callable[[], None] = lambda: None,
     ) -> None:
@@ -68,7 +68,7 @@ class Worker:
         self._outcome: Outcome | None = None  # of the last task
         self._looked = False  # the last sleep ended with a look at what is ready, and nothing was
         self._known = 0  # how many tasks the application had when the store was told their names
-        self._hands = Hands(
+        self._pipeline = ClaimPipeline(
             namespace.store,
             name,
             self.queues,
@@ -79,10 +79,10 @@ class Worker:
             max_losses=max_losses,
             wakeup_fd=stop.fileno(),
         )
-        self._keeper = Keeper(namespace, name, lease, self._hands)
-        self._pulse = Pulse(telemetry.tally, lease)
+        self._extender = LeaseExtender(namespace, name, lease, self._pipeline)
+        self._heartbeat = Heartbeat(telemetry.counters, lease)
         self._alarm = Alarm()
-        self._limits, self._runs, self._spent = limits, 0, False
+        self._recycling, self._runs, self._spent = recycling, 0, False
 
     def run(self) -> int:
         """Work until stopped or at a limit; then settle, give back what is held, close, and return the exit status.
@@ -91,8 +91,8 @@ class Worker:
         NamespaceTooNew, because a newer dueq does.
         """
         forks.on_fork(self._alarm.give_up)
-        self._keeper.start()
-        self._pulse.start()
+        self._extender.start()
+        self._heartbeat.start()
         try:
             while not (self._stop.requested or self._spent):
                 self.run_once()
@@ -101,9 +101,9 @@ class Worker:
             self._move_out()
             raise
         finally:
-            self._pulse.stop()
-            self._keeper.stop()
-        return STOPPED if self._stop.requested else RECYCLED
+            self._heartbeat.stop()
+            self._extender.stop()
+        return ExitStatus.STOPPED if self._stop.requested else ExitStatus.RECYCLED
 
     def run_once(self) -> None:
         """Settle the last task and run the next; if there is none, wait for one."""
@@ -111,7 +111,7 @@ class Worker:
         self.telemetry.turn()
         part = "step"
         try:
-            self._tell_names()
+            self._publish_names()
             claim, leased_us = (None, 0) if self._looked else self._next()
             if self._trouble.passed(part):
                 log.info("Redis is back")
@@ -123,28 +123,28 @@ class Worker:
             self._suffer(error, part)
             return
         if claim is not None:
-            self._keeper.runs(claim)
+            self._extender.runs(claim)
             self._outcome = self._execute(claim, leased_us)
-            self._keeper.running = None
+            self._extender.running = None
             self._runs += 1
-            self._spent = self._limits.left(self._runs) == 0 or self._limits.too_large()
-            if self.telemetry.tally.told_to_end:  # by a SIGTERM that the task may have taken for its own
+            self._spent = self._recycling.left(self._runs) == 0 or self._recycling.too_large()
+            if self.telemetry.counters.draining:  # by a SIGTERM that the task may have taken for its own
                 self._stop.request()
 
     # -- one step
 
-    def _tell_names(self) -> None:
+    def _publish_names(self) -> None:
         """The store takes tasks only that this application defines: some are defined while it runs."""
         if self.app.task_count != self._known:
             names = self.app.tasks
-            self._hands.know(names)
+            self._pipeline.know(names)
             self._known = len(names)
 
     def _next(self) -> tuple[Record | None, int]:
         outcome, self._outcome = self._outcome, None
         if self._rotate:
             self.queues.append(self.queues.pop(0))
-        return self._hands.step(self.queues, outcome, self._limits.left(self._runs))
+        return self._pipeline.step(self.queues, outcome, self._recycling.left(self._runs))
 
     def _execute(self, claim: Record, leased_us: int) -> Outcome:
         name = "?"
@@ -201,7 +201,9 @@ class Worker:
         if self._stop.requested:
             return None, 0
         self.telemetry.turn(self._safety_net + OVERDUE_S)
-        found = self._hands.sleep(self.queues, self._limits.left(self._runs), self._trouble.sleep(self._safety_net))
+        found = self._pipeline.sleep(
+            self.queues, self._recycling.left(self._runs), self._trouble.sleep(self._safety_net)
+        )
         self.telemetry.turn()
         self._looked = found is not None and found[0] is None
         return found or (None, 0)
@@ -215,8 +217,8 @@ class Worker:
         # the last word on what this worker holds; if Redis is away, the supervisor or the reaper has it
         try:
             outcome, self._outcome = self._outcome, None
-            self._hands.leave(outcome)
-            self._ring_on()
+            self._pipeline.leave(outcome)
+            self._wake_others()
         except TRANSIENT as error:
             log.warning("could not settle with Redis while stopping: %s", described(error))
 
@@ -227,10 +229,10 @@ class Worker:
         except DueqError as error:
             log.warning("could not settle with Redis while stopping: %s", error)
             return
-        self._hands.use(moved.store)
+        self._pipeline.use(moved.store)
         self._leave()
         moved.close()
 
-    def _ring_on(self) -> None:
-        # a ring may have been on its way here when this worker hung up
-        self.namespace.store.ring_on(self.queues)
+    def _wake_others(self) -> None:
+        # a wake-up may have been on its way here when this worker withdrew its request
+        self.namespace.store.wake_again(self.queues)

@@ -59,12 +59,12 @@ class KeyspaceStrategy(ScriptedTimers):
 
     def dispatch(self, limit: int) -> Dispatched:
         raced, self._raced = self._raced, False
-        self._events.heard()  # whatever they speak of is looked at now
-        asked_ns = time.monotonic_ns()
+        self._events.received()  # whatever they speak of is looked at now
+        sent_ns = time.monotonic_ns()
         result, echoes = self.step(limit)
         self._events.expect_echoes(echoes)
         # counted from the question: an answer that stalls makes nobody late
-        self._server_clock.told(result.now_us, asked_ns, time.monotonic_ns())
+        self._server_clock.observe(result.now_us, sent_ns, time.monotonic_ns())
         if result.next_in is None:
             self._next_at = math.inf
         else:
@@ -98,14 +98,14 @@ class KeyspaceStrategy(ScriptedTimers):
     def _sleep(self, deadline: float, wakeup_fd: int) -> WakeReason | None:
         due = self._next_at <= deadline + _CLOSE_S
         until = self._next_at + _EXPIRY_S if due else deadline
-        bell = self.doorbell(wakeup_fd)
+        listener = self.listener(wakeup_fd)
         while True:
             self._events.check_up()
             pause = min(until, self._events.check_up_at) - time.monotonic()
-            rung = bell.wait(max(0.0, pause), *self._events.descriptors())
-            if self._events.heard():
+            woken = listener.wait(max(0.0, pause), *self._events.descriptors())
+            if self._events.received():
                 return "event"
-            if rung:
+            if woken:
                 return "earlier"
             if time.monotonic() >= until:
                 return "event" if due and self._poked(wakeup_fd) else None
@@ -122,4 +122,4 @@ class KeyspaceStrategy(ScriptedTimers):
         self._next_at = math.inf
         if self._poke(_POKED):
             return self._events.awaited(_EVENT_S, wakeup_fd)
-        return self._events.heard()
+        return self._events.received()

@@ -61,7 +61,7 @@ class Events:
             self._lost(error)
             self.check_up_at = now + self._patience.failed()
 
-    def heard(self) -> bool:
+    def received(self) -> bool:
         """Whether an event has come, since the last time, of which this dispatcher does not know yet. Never waits."""
         return self._subscription.open and self._news(0.0)
 
@@ -79,7 +79,7 @@ class Events:
                 self._missed()
             elif wakeup_fd >= 0 and readable([wakeup_fd], 0):
                 return False
-        return self.heard()
+        return self.received()
 
     def expect_echoes(self, tasks: Iterable[bytes]) -> None:
         """This dispatcher has moved these tasks, and the events that will come of it are no news."""
@@ -93,10 +93,10 @@ class Events:
         self.check_up_at = float("-inf")
 
     def _see_to_connection(self) -> None:
-        if self._subscription.open and not self._subscription.answered:
+        if self._subscription.open and not self._subscription.confirmed:
             self._subscription.close()  # dead since the last check-up, though nobody told us
         if self._subscription.open:
-            self._subscription.ask()
+            self._subscription.probe()
         else:
             self._echoes.clear()
             self._subscription.start()

@@ -1,5 +1,5 @@
 -- The index of the `keyspace` strategy: a zset per queue, id -> due_at in microseconds, which is the truth; and for each
--- task a key that expires when the task is due, which is its doorbell.
+-- task a key that expires when the task is due, whose event wakes a dispatcher.
 
 local function alarm(queue, id) return key_alarm(queue .. ':' .. id) end
 

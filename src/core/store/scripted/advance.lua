@@ -11,7 +11,7 @@
 --         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
 --         id and token of the held task to start ('' for none: then the first that is taken is started), the highest
 --         token that the caller has seen, the field of meta with the names that the worker knows ('' for all names), queues in
---         order of preference ...; or the mark of a set of more than 16 (crowds.py)
+--         order of preference ...; or the mark of a set of more than bounds.MOST_NAMED_QUEUES (crowds.py)
 -- Returns {now, settled, dropped, started, how many tasks the worker holds, forgot, claims ...}
 --   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
 --   dropped the queue of each entry of a ready list that turned out to be dispatched twice; {queue, name, id} of each task
@@ -19,7 +19,7 @@
 --   started 1 if the held task, or else the first claim, is started, else 0
 --   forgot  1 if Redis has lost data: the last token that it knew of is below one that the caller has seen; else 0
 --   claims  what was taken: {id, encoded record}
-local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), 100)
+local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), bounds.MOST_TASKS)
 local held, life = key_held(worker), now + tonumber(ARGV[3])
 life = whole(life) -- until when what begins now is leased, and the worker thought alive
 
@@ -41,7 +41,7 @@ if ARGV[5] ~= '' then
     settled = 'missing'
   elseif token ~= ARGV[7] then
     settled = 'stale'
-  elseif state ~= 'L' and state ~= 'H' then
+  elseif state ~= State.LEASED and state ~= State.HELD then
     settled = 'repeated'
   elseif owner ~= worker then
     settled = 'stale'
@@ -56,9 +56,9 @@ if ARGV[5] ~= '' then
       -- needs follow
       follow(id, again, token, true)
     else
-      -- needs load, save, bury, bury_run, ring_dispatcher
+      -- needs load, save, bury, bury_run, wake_dispatcher
       local record = load(id)
-      if state == 'H' then record.starts = record.starts + 1 end
+      if state == State.HELD then record.starts = record.starts + 1 end
       if ARGV[5] == 'dead' then
         bury_run(id, record, ARGV[8], again, true)
         if not again then
@@ -66,10 +66,10 @@ if ARGV[5] ~= '' then
           save(id, record)
         end
       else
-        record.state, record.cause, record.since, record.worker = 'S', 'r', '', ''
+        record.state, record.cause, record.since, record.worker = State.SCHEDULED, 'r', '', ''
         record.retries, record.due = record.retries + 1, now + tonumber(ARGV[8])
         save(id, record)
-        if timer_add(queue, id, record.due) then ring_dispatcher() end
+        if timer_add(queue, id, record.due) then wake_dispatcher() end
       end
     end
   end
@@ -93,7 +93,7 @@ if ARGV[9] ~= '' then
 end
 
 if want > 0 then
-  -- needs waiting, is_revoked, drop_revoked, ring_dispatcher, pass_baton
+  -- needs waiting, is_revoked, drop_revoked, wake_dispatcher, pass_baton
   local any_revoked, least, token, lists, asides
   local looked, bytes = 0, 0
 
@@ -110,15 +110,15 @@ if want > 0 then
   -- if there is none, and whether that is sure: it is not once the step has looked at as many entries as it may.
   local function take(queue)
     if any_aside then
-      -- needs lists_aside, take_aside, ring
+      -- needs lists_aside, take_aside, push_wakeups
       lists = lists or lists_aside()
       local id, before, after = take_aside(queue, names, lists, held)
       if id then
-        if names then ring(ARGV[12], 1) end -- there may be more, for another
+        if names then push_wakeups(ARGV[12], 1) end -- there may be more, for another
         return id, before, after
       end
     end
-    while looked < 100 and bytes < STEP_BYTES do
+    while looked < bounds.MOST_TASKS and bytes < bounds.SCRIPT_BYTES do
       local id = redis.call('RPOPLPUSH', key_ready(queue), held)
       if not id then return nil, true end
       looked = looked + 1 -- not for a queue that is empty: those behind it must have their turn
@@ -132,7 +132,7 @@ if want > 0 then
         local name = names and string.match(after, '^|%[("[^"]*")') -- what is no call at all is for the worker to bury
         if not name or string.find(names, name, 1, true) then return id, before, after end
         redis.call('LREM', held, 1, id)
-        redis.call('HSET', key_record(id), id, '1|U|' .. before .. '|' .. after)
+        redis.call('HSET', key_record(id), id, '1|' .. State.UNCLAIMED .. '|' .. before .. '|' .. after)
         aside(queue, string.sub(name, 2, -2), id)
         bytes = bytes + #raw
       else
@@ -142,7 +142,7 @@ if want > 0 then
         if revoked then drop_revoked(id) end
         if ours then
           -- not due yet (rescheduled, or this server's clock is behind): never lost
-          if timer_add(queue, id, due) then ring_dispatcher() end
+          if timer_add(queue, id, due) then wake_dispatcher() end
         elseif odd == 'newer' then
           aside(queue, '"newer"', id)
         elseif odd then
@@ -177,9 +177,9 @@ if want > 0 then
     lists = any_aside and lists_aside() or {}
     queues, first = served(ARGV[13], lists), 1
   end
-  for at = first, mark and math.min(#queues, 16) or #queues do
+  for at = first, mark and math.min(#queues, bounds.MOST_NAMED_QUEUES) or #queues do
     local queue, empty = queues[at], false
-    while #claims < want and bytes < STEP_BYTES do
+    while #claims < want and bytes < bounds.SCRIPT_BYTES do
       local id, before, after = take(queue)
       if not id then empty = before break end
       local head = claimed(before, next_token(), worker, '')
@@ -192,19 +192,19 @@ if want > 0 then
       claims[#claims + 1] = { id, record }
       bytes = bytes + #record
     end
-    -- for every queue: the ring that woke this worker may have been for another than it takes from
+    -- for every queue: the wake-up that this worker received may have been for another than it takes from
     some_left = pass_baton(queue, 1, empty) or some_left
   end
   if mark and not some_left then
-    -- needs ring
-    local bell = '*' .. string.sub(ARGV[13], 2)
-    if queues[17] then ring(bell, 1, true) else redis.call('DEL', key_bell(bell)) end
+    -- needs push_wakeups
+    local list = '*' .. string.sub(ARGV[13], 2)
+    if queues[bounds.MOST_NAMED_QUEUES + 1] then push_wakeups(list, 1, true) else redis.call('DEL', key_wakeup(list)) end
   end
   if token and token > least then redis.call('SET', key_token(), whole(token)) end
   if asides then
-    -- needs put_aside, ring_knowing
+    -- needs put_aside, wake_knowing
     put_aside(asides)
-    ring_knowing(asides)
+    wake_knowing(asides)
   end
 end
 

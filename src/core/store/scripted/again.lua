@@ -9,7 +9,7 @@ if refusal then return refusal end
 
 local id, due = ARGV[2], ARGV[4]
 local record = load(id)
-if not record or (record.state ~= 'L' and record.state ~= 'H') or record.token ~= ARGV[3] then return '' end
+if not record or (record.state ~= State.LEASED and record.state ~= State.HELD) or record.token ~= ARGV[3] then return '' end
 due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
 redis.call('HSET', key_again(), id, whole(due) .. '|' .. ARGV[5] .. '|' .. ARGV[6])
 note('again', id, '{"due_us":' .. whole(due) .. '}')

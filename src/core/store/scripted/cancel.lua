@@ -8,8 +8,8 @@ if refusal then return refusal end
 
 local id = ARGV[2]
 local record = load(id)
-if not record or (record.state ~= 'S' and record.state ~= 'U') then return 0 end
-if record.state == 'U' then leave_aside(id, record) elseif not timer_remove(record.queue, id, record.due) then revoke(id) end
+if not record or (record.state ~= State.SCHEDULED and record.state ~= State.UNCLAIMED) then return 0 end
+if record.state == State.UNCLAIMED then leave_aside(id, record) elseif not timer_remove(record.queue, id, record.due) then revoke(id) end
 erase(id)
 redis.call('HDEL', key_again(), id) -- of a retry
 count('cancelled', record.queue, 1)

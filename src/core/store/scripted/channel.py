@@ -11,10 +11,11 @@ import redis
 from redis.exceptions import ConnectionError, NoScriptError
 
 from ...client.connection import BLOCKING_S
-from ...client.listener import OVERDUE_S, Doorbell
+from ...client.listener import OVERDUE_S, Listener
 from ...client.protocol import LENIENT
 from ...client.wire import Wire
 from ...process.stop import readable
+from ...schema.bounds import MOST_WAKEUPS
 from ...schema.record import Record, readable_record
 from ...schema.scripts import Script, Value
 from ..base import Advance, Aside, Channel, Outcome, Store, Woken
@@ -28,9 +29,9 @@ _NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
 class ScriptedChannel(Channel):
     """One script a step, over a connection of its own, sent at once.
 
-    Asleep, the step is on its way already: Redis is asked to wait for a bell (BLPOP) and, by the same connection, to
-    take tasks. It comes to that as soon as the bell has rung, so that a task that becomes ready is leased in the same
-    moment, and the worker wakes with the task in hand instead of having to ask for it.
+    Asleep, the step is on its way already: the channel sends a wait for a wake-up (BLPOP) and, on the same connection,
+    a step that takes tasks. Redis does that step as soon as the wake-up is there: a task that becomes ready is leased
+    in the same moment, and the worker wakes with the task in hand instead of having to ask for it.
     """
 
     ahead = 16
@@ -42,22 +43,22 @@ class ScriptedChannel(Channel):
         seen: SeenTokens,
         names: KnownNames,
         crowds: Crowds,
-        bells: Sequence[str],
+        keys: Sequence[str],
         wakeup_fd: int,
     ) -> None:
         self._client: Any = client
-        self._wire, self._script, self._seen, self._bells = Wire(client), script, seen, bells
+        self._wire, self._script, self._seen, self._keys = Wire(client), script, seen, keys
         self._names, self._crowds = names, crowds
         self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
-        self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
-        self._rings = False  # the first answer is that of the bell
-        self._asked: deque[tuple[tuple[Value, ...], Record | None]] = deque()
+        self._listener = Listener(client, keys, wakeup_fd=wakeup_fd)
+        self._woken_first = False  # the first reply is that of BLPOP
+        self._sent: deque[tuple[tuple[Value, ...], Record | None]] = deque()
 
     @property
     def waiting(self) -> int:
-        return len(self._asked)
+        return len(self._sent)
 
-    def ask(
+    def send(
         self,
         worker: str,
         queues: Sequence[str],
@@ -70,51 +71,51 @@ class ScriptedChannel(Channel):
         if want > 0:
             self._crowds.keep(queues)
         step = step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
-        self._send(step, start)
+        self._send_step(step, start)
 
     def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
         if self._crowds.keep(queues, trusted_s=0.0):
-            return "quiet"  # nobody was rung for what is ready by now
-        if not self._script.goes_by_servers_clock:  # what it were told now would be long past when the bell rings
-            if not rung(self._doorbell, seconds):
+            return "quiet"  # nobody was woken for what is ready by now
+        if not self._script.goes_by_servers_clock:  # a time that goes with the step would be past when it is done
+            if not woken(self._listener, seconds):
                 return "quiet"
-            self.ask(worker, queues, lease_us, want=want)
-            return "asked"
+            self.send(worker, queues, lease_us, want=want)
+            return "sent"
         patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
         step = step_arguments(worker, queues, lease_us, want, None, None, self._seen.highest, self._names)
-        self._send(step, None, after=patience)
+        self._send_step(step, None, after=patience)
         if self._wire.readable(patience + OVERDUE_S, *self._wakeup):
-            return "asked"
+            return "sent"
         late = not (self._wakeup and readable([*self._wakeup], 0))
         self.close()
         if late:
             raise ConnectionError("Redis has not answered in time: the connection is dead")
         return "unknown"
 
-    def _send(self, arguments: tuple[Value, ...], start: Record | None, after: int = 0) -> None:
-        """Send a step; with ``after``, it is done once a bell has rung, or after so many seconds."""
+    def _send_step(self, arguments: tuple[Value, ...], start: Record | None, after: int = 0) -> None:
+        """Send a step; with ``after``, it is done once a wake-up has come, or after so many seconds."""
         try:
-            if not (self._asked or self._wire.is_fresh):
+            if not (self._sent or self._wire.is_fresh):
                 self._wire.close()  # closed by the other side while a task ran: no reason to fail
                 self._script.load(self._wire)
             if after:
-                self._wire.send("BLPOP", *self._bells, after)
-                self._rings = True
+                self._wire.send("BLPOP", *self._keys, after)
+                self._woken_first = True
             self._script.send(self._wire, arguments)
         except BaseException:
             self.close()
             raise
-        self._asked.append((arguments, start))
+        self._sent.append((arguments, start))
 
-    def answer(self) -> Advance:
-        arguments, start = self._asked.popleft()
+    def receive(self) -> Advance:
+        arguments, start = self._sent.popleft()
         try:
-            if self._rings:
-                self._rings = False
+            if self._woken_first:
+                self._woken_first = False
                 self._wire.receive()
             reply = self._script.receive(self._wire)
         except NoScriptError:
-            if self._asked:
+            if self._sent:
                 self.close()  # of those behind it, some may have been done: the order is lost
                 raise
             reply = self._script(*arguments)
@@ -122,30 +123,30 @@ class ScriptedChannel(Channel):
             self.close()
             raise
         if misses_names(reply):
-            publish(self._client, self._names, self._bells)
+            publish(self._client, self._names, self._keys)
         return advanced(reply, start, self._seen)
 
     def close(self) -> None:
-        self._asked.clear()
-        self._rings = False
+        self._sent.clear()
+        self._woken_first = False
         self._wire.close()
-        self._doorbell.close()
+        self._listener.close()
 
 
 class PromptChannel(Channel):
-    """Does each step as soon as it is asked for."""
+    """Does each step as soon as it is sent."""
 
     ahead = 0
 
-    def __init__(self, store: Store, client: redis.Redis, bells: Sequence[str], wakeup_fd: int) -> None:
+    def __init__(self, store: Store, client: redis.Redis, keys: Sequence[str], wakeup_fd: int) -> None:
         self._store, self._steps = store, deque[Advance]()
-        self._doorbell = Doorbell(client, bells, wakeup_fd=wakeup_fd)
+        self._listener = Listener(client, keys, wakeup_fd=wakeup_fd)
 
     @property
     def waiting(self) -> int:
         return len(self._steps)
 
-    def ask(
+    def send(
         self,
         worker: str,
         queues: Sequence[str],
@@ -158,25 +159,25 @@ class PromptChannel(Channel):
         self._steps.append(self._store.advance(worker, queues, lease_us, want=want, outcome=outcome, start=start))
 
     def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
-        if not rung(self._doorbell, seconds):
+        if not woken(self._listener, seconds):
             return "quiet"
-        self.ask(worker, queues, lease_us, want=want)
-        return "asked"
+        self.send(worker, queues, lease_us, want=want)
+        return "sent"
 
-    def answer(self) -> Advance:
+    def receive(self) -> Advance:
         return self._steps.popleft()
 
     def close(self) -> None:
         self._steps.clear()
-        self._doorbell.close()
+        self._listener.close()
 
 
-def rung(doorbell: Doorbell, seconds: float) -> bool:
-    """Whether the bell rings within ``seconds``. If not, hang up: an open request would swallow a ring while the worker
-    is busy with what it finds now."""
-    if doorbell.wait(seconds):
+def woken(listener: Listener, seconds: float) -> bool:
+    """Whether a wake-up comes within ``seconds``. If not, the request is withdrawn: it would swallow a wake-up while
+    the worker is busy with what it finds now."""
+    if listener.wait(seconds):
         return True
-    doorbell.hang_up()
+    listener.withdraw()
     return False
 
 
@@ -222,11 +223,12 @@ def misses_names(reply: list[Any]) -> bool:
     return 0 in reply[2]
 
 
-def publish(client: Any, names: KnownNames, bells: Sequence[str]) -> None:
-    """Tell Redis the names that are known; then ``bells`` ring, since a step without them may have been rung for."""
+def publish(client: Any, names: KnownNames, keys: Sequence[str]) -> None:
+    """Publish the names that are known; then push to the wake-up lists ``keys``, since a step without names may have
+    taken a wake-up."""
     pipe = client.pipeline(transaction=False)
     for command in names.publish():
         pipe.execute_command(*command)
-    for bell in bells:
-        pipe.lpush(bell, "1").ltrim(bell, 0, 15)
+    for key in keys:
+        pipe.lpush(key, "1").ltrim(key, 0, MOST_WAKEUPS - 1)
     pipe.execute()

@@ -3,11 +3,11 @@
 -- ARGV    now, ids ...
 -- Returns {how many were forgotten, of how many of the ids: the others are for the next step}
 local discarded, bytes, looked = 0, 0, 0
-for at = 2, math.min(#ARGV, STEP_TASKS + 1) do
-  if bytes >= STEP_BYTES then break end
+for at = 2, math.min(#ARGV, bounds.SCRIPT_TASKS + 1) do
+  if bytes >= bounds.SCRIPT_BYTES then break end
   looked = looked + 1
   local record = load(ARGV[at])
-  if record and record.state == 'D' then
+  if record and record.state == State.DEAD then
     redis.call('ZREM', key_dead(record.queue), ARGV[at])
     redis.call('HDEL', key_reasons(), ARGV[at])
     erase(ARGV[at])

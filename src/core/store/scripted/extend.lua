@@ -7,8 +7,8 @@ allow_when_full()
 local reply, until_when = {}, whole(now + tonumber(ARGV[3]))
 for at = 4, #ARGV, 2 do
   local record = load(ARGV[at])
-  local ours = record and record.token == ARGV[at + 1] and record.worker == ARGV[2] and (record.state == 'L' or record.state == 'H')
-  if ours and record.state == 'L' then redis.call('ZADD', key_leased(), until_when, record.queue .. ':' .. ARGV[at]) end
+  local ours = record and record.token == ARGV[at + 1] and record.worker == ARGV[2] and (record.state == State.LEASED or record.state == State.HELD)
+  if ours and record.state == State.LEASED then redis.call('ZADD', key_leased(), until_when, record.queue .. ':' .. ARGV[at]) end
   reply[#reply + 1] = ours and 1 or 0
 end
 if redis.call('EXISTS', key_held(ARGV[2])) == 1 then redis.call('ZADD', key_workers(), until_when, ARGV[2]) end

@@ -4,7 +4,7 @@
 -- Returns 1 if there was one, else 0
 local id = ARGV[2]
 local record = load(id)
-if not record or (record.state ~= 'L' and record.state ~= 'H') or record.token ~= ARGV[3] then return 0 end
+if not record or (record.state ~= State.LEASED and record.state ~= State.HELD) or record.token ~= ARGV[3] then return 0 end
 if redis.call('HDEL', key_again(), id) == 0 then return 0 end
 note('cancelled', id, '{"again":true}')
 return 1

@@ -13,7 +13,7 @@ if tonumber(scheduled) ~= tonumber(ARGV[3]) then return 0 end
 for _, key in ipairs({ key_ready(queue), key_dead(queue), key_timer(queue), key_seconds(queue) }) do
   if redis.call('EXISTS', key) == 1 then return 0 end
 end
-redis.call('DEL', key_bell(queue))
+redis.call('DEL', key_wakeup(queue))
 redis.call('ZREM', key_busy(), queue)
 redis.call('ZREM', key_heads(), queue)
 return redis.call('SREM', key_queues(), queue)

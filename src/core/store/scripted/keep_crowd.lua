@@ -1,4 +1,4 @@
--- keep_crowd: keep alive the set of the queues that some workers serve (see crowds.py), and have it rung for.
+-- keep_crowd: keep alive the set of the queues that some workers serve (see crowds.py), and have its wake-up list pushed to.
 -- Guarantee: while a set is kept, `meta` names it. Those that nobody has kept for an hour are gone, and named no more.
 -- KEYS[1] prefix
 -- ARGV    now, name of the set, the key that it has been written under ('' if it should be there)
@@ -13,7 +13,7 @@ for crowd in string.gmatch(before, '%w+') do
     after[#after + 1] = crowd
     there = there or crowd == name
   else
-    redis.call('DEL', key_bell('*' .. crowd))
+    redis.call('DEL', key_wakeup('*' .. crowd))
   end
 end
 if not there then after[#after + 1] = name end

@@ -9,15 +9,15 @@ if refusal then return refusal end
 local id = ARGV[2]
 if redis.call('HGET', key_record(id), id) ~= ARGV[3] then return 0 end
 local record = load(id)
-if record.state == 'S' then
+if record.state == State.SCHEDULED then
   local indexed = timer_remove(record.queue, id, record.due)
-  if timer_add(record.queue, id, record.due) then ring_dispatcher() end
+  if timer_add(record.queue, id, record.due) then wake_dispatcher() end
   if indexed then return 0 end
-elseif record.state == 'H' or record.state == 'L' then
+elseif record.state == State.HELD or record.state == State.LEASED then
   lose(id, record, 'e', whole(now), 0)
-elseif record.state == 'U' then
+elseif record.state == State.UNCLAIMED then
   put_aside({ [record.queue .. ':' .. called(record)] = { whole(now), id } })
-elseif record.state == 'D' then
+elseif record.state == State.DEAD then
   redis.call('ZADD', key_dead(record.queue), whole(now), id)
 end
 return 1

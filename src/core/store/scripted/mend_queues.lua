@@ -1,15 +1,15 @@
 -- mend_queues: put right what is kept of queues beside their tasks: that they are busy, and leases in the layout before.
--- Guarantee: at most 100 leases are moved a call; a lease that was taken since is left as it is.
+-- Guarantee: at most bounds.MOST_TASKS leases are moved a call; a lease that was taken since is left as it is.
 -- KEYS[1] prefix
 -- ARGV    now, queues ...
 -- Returns {1 if leases of the layout before are left, else 0, then the queues that had work and were not said to}
-local reply, room = { 0 }, 100
+local reply, room = { 0 }, bounds.MOST_TASKS
 for at = 2, #ARGV do
   local queue = ARGV[at]
   if redis.call('EXISTS', key_ready(queue)) == 0 then
     pass_baton(queue, 0, true)
   elseif not redis.call('ZSCORE', key_busy(), queue) then
-    ring_workers(queue, 1)
+    wake_workers(queue, 1)
     reply[#reply + 1] = queue
   end
   local before = room > 0 and redis.call('ZRANGE', key_leased_before(queue), 0, room - 1, 'WITHSCORES') or {}

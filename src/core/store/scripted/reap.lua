@@ -5,7 +5,7 @@
 --         latest (0, or the time past which the clock must have jumped: then nothing is taken back)
 -- Returns {now, when the next lease or life runs out ('' if none does), names of silent workers in a list,
 --          then per task: id, queue, 'started' | 'dead'}
-local limit, lease, most_losses = math.min(tonumber(ARGV[2]), STEP_TASKS), tonumber(ARGV[3]), tonumber(ARGV[4])
+local limit, lease, most_losses = math.min(tonumber(ARGV[2]), bounds.SCRIPT_TASKS), tonumber(ARGV[3]), tonumber(ARGV[4])
 local bytes = 0
 local reply, next_end = { whole(now), '', {} }, nil
 if tonumber(ARGV[5]) > 0 and now > tonumber(ARGV[5]) then return reply end
@@ -19,7 +19,7 @@ local expired = redis.call('ZRANGEBYSCORE', key_leased(), '-inf', whole(now), 'W
 for at = 1, #expired, 2 do
   local queue, id = string.match(expired[at], '^([^:]*):(.*)$')
   local record = id and load(id)
-  if record and record.state == 'L' and record.queue == queue then
+  if record and record.state == State.LEASED and record.queue == queue then
     local how = lose(id, record, 'e', whole(tonumber(expired[at + 1]) - lease), most_losses)
     for _, item in ipairs({ id, queue, how }) do reply[#reply + 1] = item end
     bytes = bytes + #record.body
@@ -31,7 +31,7 @@ for at = 1, #expired, 2 do
       if record and record.raw then set_apart('record', 'leased:' .. queue, id, record.raw) end
     end
   end
-  limit = bytes < STEP_BYTES and limit - 1 or 0
+  limit = bytes < bounds.SCRIPT_BYTES and limit - 1 or 0
   if limit == 0 then break end
 end
 if limit <= 0 then

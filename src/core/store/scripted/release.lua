@@ -6,7 +6,7 @@
 local released = 0
 for at = 3, #ARGV, 2 do
   local record = load(ARGV[at])
-  if record and record.state == 'H' and record.token == ARGV[at + 1] and record.worker == ARGV[2] then
+  if record and record.state == State.HELD and record.token == ARGV[at + 1] and record.worker == ARGV[2] then
     put_back(ARGV[at], record)
     released = released + 1
   end

@@ -8,12 +8,12 @@ if refusal then return refusal end
 
 local id, due = ARGV[2], ARGV[3]
 local record = load(id)
-if not record or (record.state ~= 'S' and record.state ~= 'U') then return { 0 } end
-if record.state == 'U' then leave_aside(id, record) elseif not timer_remove(record.queue, id, record.due) then revoke(id) end
-record.state = 'S'
+if not record or (record.state ~= State.SCHEDULED and record.state ~= State.UNCLAIMED) then return { 0 } end
+if record.state == State.UNCLAIMED then leave_aside(id, record) elseif not timer_remove(record.queue, id, record.due) then revoke(id) end
+record.state = State.SCHEDULED
 record.due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
 record.token = ''
 save(id, record)
-if timer_add(record.queue, id, record.due) then ring_dispatcher() end
+if timer_add(record.queue, id, record.due) then wake_dispatcher() end
 note('rescheduled', id, '{"due_us":' .. whole(record.due) .. '}')
 return { 1, whole(record.due) }

@@ -43,8 +43,8 @@ for at = 2, #ARGV, 4 do
   else
     reply[#reply + 1] = string.match(found, FIELDS) or '?' -- of a newer dueq
   end
-  if bytes >= STEP_BYTES then break end
+  if bytes >= bounds.SCRIPT_BYTES then break end
 end
 count('scheduled', last, tasks)
-if earlier then ring_dispatcher() end
+if earlier then wake_dispatcher() end
 return reply

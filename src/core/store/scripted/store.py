@@ -21,7 +21,7 @@ from ..tokens import SeenTokens
 from .channel import ScriptedChannel, advanced, misses_names, publish, step_arguments
 
 _TRIP = 1000  # tasks scheduled in one round trip
-_GIVEN_BACK = 50  # claims that one step releases: each is put together anew, and rung for
+_GIVEN_BACK = 50  # claims that one step releases: each is put together anew, and its queue's workers woken
 _CAUSES = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
 
 
@@ -41,7 +41,7 @@ class ScriptedStore(KeyedStore):
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
         self._alive = load("alive")
         self._crowds = Crowds(client, keys, load("keep_crowd"))
-        self._mend_queues, self._ring_on = load("mend_queues"), load("ring_on")
+        self._mend_queues, self._wake_again = load("mend_queues"), load("wake_again")
         self._again, self._forget_again, self._mend_again = load("again"), load("forget_again"), load("mend_again")
         self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
 
@@ -120,15 +120,15 @@ class ScriptedStore(KeyedStore):
             *step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
         )
         if misses_names(reply):
-            publish(self._client, self._names, self._bells(queues))
+            publish(self._client, self._names, self._wakeup_keys(queues))
         return advanced(reply, start.started() if start is not None else None, self._seen)
 
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
-        bells = self._bells(queues)
-        return ScriptedChannel(self._client, self._advance, self._seen, self._names, self._crowds, bells, wakeup_fd)
+        keys = self._wakeup_keys(queues)
+        return ScriptedChannel(self._client, self._advance, self._seen, self._names, self._crowds, keys, wakeup_fd)
 
-    def _bells(self, queues: Sequence[str]) -> list[str]:
-        return super()._bells([queues.bell] if isinstance(queues, Crowd) else queues)
+    def _wakeup_keys(self, queues: Sequence[str]) -> list[str]:
+        return super()._wakeup_keys([queues.wakeup] if isinstance(queues, Crowd) else queues)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         return [
@@ -185,10 +185,10 @@ class ScriptedStore(KeyedStore):
             unmarked += [name.decode(errors=LENIENT) for name in names]
         return unmarked
 
-    def ring_on(self, queues: Sequence[str]) -> None:
+    def wake_again(self, queues: Sequence[str]) -> None:
         wanted = set(queues)
         for names in _hundreds([queue for queue in self.busy() if queue in wanted]):
-            self._ring_on(*names)
+            self._wake_again(*names)
 
     def forget_queue(self, queue: str, scheduled: int) -> bool:
         return queue not in self.leases() and bool(self._forget_queue(queue, scheduled))

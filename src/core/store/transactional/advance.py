@@ -21,7 +21,7 @@ from ...schema import ownership
 from ...schema.bounds import MOST_TASKS
 from ...schema.keys import Keys
 from ...schema.record import Record
-from ...schema.wakeups import ring_dispatcher, ring_workers
+from ...schema.wakeups import wake_dispatcher, wake_workers
 from ..base import Advance, Outcome, Settled
 from ..names import KnownNames
 from ..strategy import TransactionalStrategy
@@ -92,7 +92,7 @@ class Taking:
         holding = self._look_around(step)
         held = list(step.claims.records)
         started = step.started or (held.pop(0) if held and step.starts_taken else None)
-        self._unclaimed.ring(step.claims.aside)
+        self._unclaimed.wake(step.claims.aside)
         return Advance(
             step.now_us, step.settled, step.claims.dropped, started, held, holding, step.forgot, step.claims.aside
         )
@@ -103,8 +103,8 @@ class Taking:
 
         def attempt(session: Session) -> None:
             ended = None if step.outcome is None else step.outcome.claim
-            asked = [claim for claim in (ended, step.start) if claim is not None]
-            raws, ready, kept_again = self._read(session, step, asked)
+            claims = [claim for claim in (ended, step.start) if claim is not None]
+            raws, ready, kept_again = self._read(session, step, claims)
             now = step.now_us = self._clock.now_us()
             edit, again = Edit(self._keys, self._index), None
             if step.outcome is not None:
@@ -130,13 +130,13 @@ class Taking:
             step.settled = settled
 
     def _read(
-        self, session: Session, step: _Step, asked: Sequence[Record]
+        self, session: Session, step: _Step, claims: Sequence[Record]
     ) -> tuple[dict[str, Any], list[int], bytes | None]:
         """The records that are asked for, how long the ready lists are, and what the one that has ended is to do again.
 
         What was put aside, and this worker knows, is made ready first: it has waited longest. Raises StrategyMismatch.
         """
-        shards = [self._keys.record(claim.id) for claim in asked]
+        shards = [self._keys.record(claim.id) for claim in claims]
         session.watch(*shards)
         touches_index = bool(step.outcome and step.outcome.kind == "retry")
         ends: list[Command] = []
@@ -148,7 +148,7 @@ class Taking:
             [
                 ownership.question(self._keys),
                 question(self._keys),
-                *(("HGET", key, claim.id) for key, claim in zip(shards, asked, strict=True)),
+                *(("HGET", key, claim.id) for key, claim in zip(shards, claims, strict=True)),
                 *(("LLEN", self._keys.of("ready", queue)) for queue in step.queues),
                 *ends,
             ]
@@ -162,8 +162,8 @@ class Taking:
         if aside is not None and step.queues and not step.looked_aside:
             step.looked_aside = True
             self._unclaimed.take_back(step.queues, step.want)
-            return self._read(session, step, asked)
-        return {claim.id: raw for claim, raw in zip(asked, replies, strict=False)}, replies[len(asked) :], again
+            return self._read(session, step, claims)
+        return {claim.id: raw for claim, raw in zip(claims, replies, strict=False)}, replies[len(claims) :], again
 
     def _commit(
         self, session: Session, step: _Step, edit: Edit, again: Record | None, picks: Sequence[str], now: int
@@ -183,7 +183,7 @@ class Taking:
             raise
         _note(step, picks, rest)
         if again is not None and self._index.leads(done[-1], entry_of(again)):
-            session.read(ring_dispatcher(self._keys))
+            session.read(wake_dispatcher(self._keys))
 
     def _claim(self, step: _Step) -> None:
         """Claim what was taken, in two round trips; in more if it is large."""
@@ -213,7 +213,7 @@ class Taking:
         return claiming.decided
 
     def _look_around(self, step: _Step) -> int:
-        """Wake another worker for what is left, silence the bells of empty lists; returns how many tasks it holds."""
+        """Wake another worker for what is left, clear the wake-ups of empty queues; returns how many tasks it holds."""
         held = self._keys.of("held", step.worker)
         replies = self._transactions.trip(
             [
@@ -223,14 +223,14 @@ class Taking:
             ]
         )
         holding, ready, busy = int(replies[0]), replies[1 : len(step.queues) + 1], replies[len(step.queues) + 1 :]
-        rings: list[Command] = []
+        wakeups: list[Command] = []
         for queue, waiting, mark in zip(step.queues, ready, busy, strict=True):
             if waiting:
-                # for every queue: the ring that woke this worker may have been for another than it takes from
-                rings += ring_workers(self._keys, queue, 1)
+                # for every queue: the wake-up that this worker received may have been for another than it takes from
+                wakeups += wake_workers(self._keys, queue, 1)
             elif mark is not None:
                 self._silence(queue)
-        self._transactions.trip(rings)
+        self._transactions.trip(wakeups)
         if not holding:
             self._retire(step.worker)
         return holding
@@ -242,7 +242,7 @@ class Taking:
             ready = self._keys.of("ready", queue)
             session.watch(ready)
             if not session.read([("LLEN", ready)])[0]:
-                session.commit([("ZREM", self._keys.plain("busy"), queue), ("DEL", self._keys.of("bell", queue))])
+                session.commit([("ZREM", self._keys.plain("busy"), queue), ("DEL", self._keys.of("wakeup", queue))])
 
         self._tidy(attempt)
 

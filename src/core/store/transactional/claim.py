@@ -14,7 +14,8 @@ from ...schema.bounds import first_step
 from ...schema.keys import Keys
 from ...schema.quarantine import Oddity, oddity, put_away
 from ...schema.record import Record, is_call, number, readable_record, task_of
-from ...schema.wakeups import ring_dispatcher
+from ...schema.states import State
+from ...schema.wakeups import wake_dispatcher
 from ..base import Aside
 from ..names import NEWER, KnownNames
 from ..strategy import TransactionalStrategy
@@ -73,7 +74,7 @@ class Claiming:
         for entry, raw in list(zip(taken, raws, strict=True))[: self.decided]:
             record = None if entry.id in self._done else readable_record(entry.id, raw)
             self._done.add(entry.id)
-            ours = record is not None and record.state == "S" and record.queue == entry.queue
+            ours = record is not None and record.state == State.SCHEDULED and record.queue == entry.queue
             if record is not None and ours and record.due_us <= self.now_us:
                 token += self._claim(record, token, self.now_us + lease_us, start=start and not self.claims.records)
             elif odd := oddity(entry.id, raw):
@@ -85,7 +86,7 @@ class Claiming:
             self.forgot = has_lost(last, seen.highest)
             self.edit.commands.append(("SET", self._keys.plain("token"), token - 1))
         if self._readded:
-            self.edit.commands += ring_dispatcher(self._keys)
+            self.edit.commands += wake_dispatcher(self._keys)
         return True
 
     def _read(self, taken: Sequence[Taken]) -> tuple[list[Any], bytes | None]:
@@ -124,11 +125,11 @@ class Claiming:
                 self._drop_void(record.id)
         name = task_of(record.body)
         if name not in self._names and is_call(record.body):
-            self.edit.save(record._replace(state="U", token=0, worker=""))
+            self.edit.save(record._replace(state=State.UNCLAIMED, token=0, worker=""))
             self._put_aside(Taken(record.queue, record.id), name)
             return False
         claim = record._replace(
-            state="L" if start else "H", token=token, worker=self._worker, starts=record.starts + start
+            state=State.LEASED if start else State.HELD, token=token, worker=self._worker, starts=record.starts + start
         )
         self.edit.save(claim)
         if start:

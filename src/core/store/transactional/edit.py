@@ -8,7 +8,8 @@ from ...client.protocol import Command
 from ...schema.journal import Event, Kind, append
 from ...schema.keys import Keys
 from ...schema.record import Record, encode_record
-from ...schema.wakeups import ring_workers
+from ...schema.states import State
+from ...schema.wakeups import wake_workers
 from ..again import decode_again
 from ..base import LostHow, NewTask
 from ..strategy import Entry, TransactionalStrategy
@@ -28,7 +29,7 @@ class Edit:
     def __init__(self, keys: Keys, index: TransactionalStrategy) -> None:
         self.commands: list[Command] = []
         self.keys, self._index = keys, index
-        self._to_ring: dict[str, int] = {}
+        self._to_wake: dict[str, int] = {}
 
     def save(self, record: Record) -> None:
         self.commands.append(("HSET", self.keys.record(record.id), record.id, encode_record(record)))
@@ -69,16 +70,16 @@ class Edit:
     def put_back(self, record: Record) -> None:
         """A claimed task goes to the head of its ready list: it is late already."""
         self.let_go(record)
-        self.save(record._replace(state="S", token=0, worker=""))
+        self.save(record._replace(state=State.SCHEDULED, token=0, worker=""))
         self.make_ready(record)
 
     def make_ready(self, record: Record) -> None:
         self.commands.append(("RPUSH", self.keys.of("ready", record.queue), record.id))
-        self._to_ring[record.queue] = self._to_ring.get(record.queue, 0) + 1
+        self._to_wake[record.queue] = self._to_wake.get(record.queue, 0) + 1
 
     def bury(self, record: Record, reason: str, now_us: int, *, token: int = 0) -> None:
         """``token`` is kept for a nack, so that the same one, sent again, is known."""
-        self.save(record._replace(state="D", token=token, worker="", since_us=0))
+        self.save(record._replace(state=State.DEAD, token=token, worker="", since_us=0))
         self.commands += [
             ("ZADD", self.keys.of("dead", record.queue), now_us, record.id),
             ("HSET", self.keys.plain("reasons"), record.id, reason),
@@ -99,7 +100,7 @@ class Edit:
         The caller puts it into the index or its ready list.
         """
         due = max(now_us, again.due)
-        record = Record(again.id, "S", due, again.queue, 0, 0, 0, "", 0, token, "", again.body)
+        record = Record(again.id, State.SCHEDULED, due, again.queue, 0, 0, 0, "", 0, token, "", again.body)
         self.commands.append(("HDEL", self.keys.plain("again"), again.id))
         self.save(record)
         self.commands.append(("SADD", self.keys.plain("queues"), again.queue))
@@ -121,9 +122,9 @@ class Edit:
 
         What it had asked for ``again`` then goes into its ready list; whoever takes it there puts it into the index.
         """
-        if record.state == "H" or cause == "unstarted":
+        if record.state == State.HELD or cause == "unstarted":
             # never ran under this claim, so this delivery does not count
-            self.put_back(record._replace(starts=record.starts - (record.state == "L")))
+            self.put_back(record._replace(starts=record.starts - (record.state == State.LEASED)))
             return "held"
         blamed = cause == "worker_lost" and most_losses > 0
         lost = record._replace(cause=cause, since_us=since_us, losses=record.losses + blamed)
@@ -145,6 +146,6 @@ class Edit:
     def count(self, what: str, queue: str, by: int = 1) -> None:
         self.commands.append(("HINCRBY", self.keys.plain("stats"), f"{what}:{queue}", by))
 
-    def rings(self) -> list[Command]:
-        """The rings for what was made ready; to be sent with the commit."""
-        return [command for queue, tasks in self._to_ring.items() for command in ring_workers(self.keys, queue, tasks)]
+    def wakeups(self) -> list[Command]:
+        """The wake-ups for what was made ready; to be sent with the commit."""
+        return [command for queue, tasks in self._to_wake.items() for command in wake_workers(self.keys, queue, tasks)]

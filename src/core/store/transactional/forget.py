@@ -37,7 +37,7 @@ class Forgetting:
         places = [self._keys.of(family, queue) for family in ("ready", "dead", "seconds")]
         places.append(self._keys.timer(self._strategy, queue))
         session.watch(self._keys.plain("meta"), stats, *places)
-        kept, told, *found = session.read(
+        kept, counted, *found = session.read(
             [
                 ownership.question(self._keys),
                 ("HGET", stats, f"scheduled:{queue}"),
@@ -45,10 +45,10 @@ class Forgetting:
             ]
         )
         ownership.require(self._keys, self._strategy, kept, settled=True)
-        if number(told) != scheduled or any(found):
+        if number(counted) != scheduled or any(found):
             return False
-        bell, busy, queues = self._keys.of("bell", queue), self._keys.plain("busy"), self._keys.plain("queues")
-        done, _ = session.commit([("DEL", bell), ("ZREM", busy, queue), ("SREM", queues, queue)])
+        wakeup, busy, queues = self._keys.of("wakeup", queue), self._keys.plain("busy"), self._keys.plain("queues")
+        done, _ = session.commit([("DEL", wakeup), ("ZREM", busy, queue), ("SREM", queues, queue)])
         return bool(done[-1])
 
     def revoked(self, counts: Mapping[str, int]) -> int:
@@ -59,9 +59,9 @@ class Forgetting:
     def _revoked(self, session: Session, counts: Mapping[str, int]) -> int:
         key = self._keys.plain("revoked")
         session.watch(self._keys.plain("meta"), key)
-        kept, *told = session.read([ownership.question(self._keys), *(("HGET", key, task_id) for task_id in counts)])
+        kept, *counted = session.read([ownership.question(self._keys), *(("HGET", key, task_id) for task_id in counts)])
         ownership.require(self._keys, self._strategy, kept, settled=True)
-        gone = [task_id for (task_id, count), raw in zip(counts.items(), told, strict=True) if number(raw) == count]
+        gone = [task_id for (task_id, count), raw in zip(counts.items(), counted, strict=True) if number(raw) == count]
         commands: list[Command] = [("HDEL", key, task_id) for task_id in gone]
         session.commit(commands)
         return len(gone)

@@ -8,7 +8,7 @@ from typing import Any
 from ...client.protocol import LENIENT, Command
 from ...client.transactions import Session, Transactions
 from ...schema.keys import Keys
-from ...schema.wakeups import ring_workers
+from ...schema.wakeups import wake_workers
 
 _LEASES = 100  # moved in one transaction
 
@@ -34,16 +34,16 @@ class Mending:
         ]
         return wrong
 
-    def ring_on(self, queues: Sequence[str]) -> None:
+    def wake_again(self, queues: Sequence[str]) -> None:
         """Wake a worker for each that has work."""
         ready, _ = self._ready(queues)
-        rings = [
+        wakeups = [
             command
             for queue, waiting in zip(queues, ready, strict=True)
             if waiting
-            for command in ring_workers(self._keys, queue, 1)
+            for command in wake_workers(self._keys, queue, 1)
         ]
-        self._transactions.trip(rings)
+        self._transactions.trip(wakeups)
 
     def _ready(self, queues: Sequence[str]) -> tuple[list[Any], list[Any]]:
         """How many tasks are ready in each, and whether it is among the busy ones (None: no)."""
@@ -58,10 +58,10 @@ class Mending:
         session.watch(ready)
         waiting, mark = session.read([("LLEN", ready), ("ZSCORE", busy, queue)])
         if waiting and mark is None:
-            session.commit(ring_workers(self._keys, queue, 1))
+            session.commit(wake_workers(self._keys, queue, 1))
             return True
         if not waiting and mark is not None:
-            session.commit([("ZREM", busy, queue), ("DEL", self._keys.of("bell", queue))])
+            session.commit([("ZREM", busy, queue), ("DEL", self._keys.of("wakeup", queue))])
         return False
 
     def _move(self, session: Session, queue: str) -> bool:

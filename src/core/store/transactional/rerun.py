@@ -11,7 +11,8 @@ from ...clock import Clock
 from ...schema import ownership
 from ...schema.keys import Keys
 from ...schema.record import Record, readable_record
-from ...schema.wakeups import ring_dispatcher
+from ...schema.states import CLAIMED
+from ...schema.wakeups import wake_dispatcher
 from ..again import decode_again, encode_again
 from ..base import NewTask
 from ..strategy import TransactionalStrategy
@@ -69,7 +70,7 @@ class Rerunning:
                 session.commit([("HDEL", key, task_id)])
                 return False
             edit.add(edit.follow(again, 0, self._clock.now_us()))
-            session.commit([*edit.commands, *ring_dispatcher(self._keys)])
+            session.commit([*edit.commands, *wake_dispatcher(self._keys)])
             return True
 
         return self._transactions.run(attempt)
@@ -78,7 +79,7 @@ class Rerunning:
         kept, raw = self._read(session, task_id)
         ownership.require(self._keys, self._index.name, kept)
         record = readable_record(task_id, raw)
-        return record if record is not None and record.state in ("L", "H") and record.token == token else None
+        return record if record is not None and record.state in CLAIMED and record.token == token else None
 
     def _read(
         self, session: Session, task_id: str, more: Sequence[Command] = (), also: Sequence[str] = ()

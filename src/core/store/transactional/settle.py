@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...client.transactions import Transactions
 from ...schema.record import Record, readable_record
+from ...schema.states import CLAIMED, State
 from ..again import decode_again
 from ..base import Outcome, Settled
 from .edit import Edit
@@ -22,7 +23,7 @@ def settle(
     refused = refusal(record, outcome.claim, worker)
     if record is None or refused:
         return refused, None
-    if record.state == "H":
+    if record.state == State.HELD:
         record = record.started()  # it had begun, if it is to be settled; word of that did not get here
     edit.let_go(record)
     following = None if outcome.kind == "retry" else decode_again(record.id, again)
@@ -37,7 +38,7 @@ def settle(
     if outcome.kind == "retry":
         due = now_us + outcome.delay_us
         retried = record._replace(
-            state="S",
+            state=State.SCHEDULED,
             cause="retry",
             since_us=0,
             worker="",
@@ -56,7 +57,7 @@ def refusal(record: Record | None, claim: Record, worker: str) -> Settled:
         return "missing"
     if record.token != claim.token:
         return "stale"
-    if record.state not in ("L", "H"):
+    if record.state not in CLAIMED:
         return "repeated"
     return "" if record.worker == worker else "stale"
 
@@ -64,7 +65,7 @@ def refusal(record: Record | None, claim: Record, worker: str) -> Settled:
 def start(edit: Edit, worker: str, claim: Record, raw: bytes | None, until_us: int) -> Record | None:
     """Start a claim that ``worker`` holds, leased until ``until_us``; None if it is not this worker's any more."""
     record = readable_record(claim.id, raw)
-    if record is None or record.state != "H" or (record.token, record.worker) != (claim.token, worker):
+    if record is None or record.state != State.HELD or (record.token, record.worker) != (claim.token, worker):
         return None
     started = record.started()
     edit.save(started)

@@ -25,7 +25,8 @@ from ...schema.helper_keys import repair
 from ...schema.keys import Keys
 from ...schema.quarantine import oddity, put_away
 from ...schema.record import Record, is_newer, number, readable_record, task_of
-from ...schema.wakeups import ring_dispatcher, ring_workers
+from ...schema.states import CLAIMED, State
+from ...schema.wakeups import wake_dispatcher, wake_workers
 from ..base import ALIVE_S, Advance, Aside, Channel, Lost, NewTask, Outcome, Reaped, Scheduled, existing
 from ..names import NEWER, NOWHERE
 from ..reading import KeyedStore
@@ -98,7 +99,7 @@ class TransactionalStore(KeyedStore):
                     place = self._keys.record(task.id).removeprefix(self._keys.prefix)
                     edit.commands += put_away(self._keys, "record", place, task.id, raw, now)
                 due = max(now, now + task.due if task.relative else task.due)
-                record = Record(task.id, "S", due, task.queue, 0, 0, 0, "", 0, 0, "", task.body)
+                record = Record(task.id, State.SCHEDULED, due, task.queue, 0, 0, 0, "", 0, 0, "", task.body)
                 edit.save(record)
                 edit.add(record)
                 edit.note(now, "scheduled", task.id, due_us=due)
@@ -106,7 +107,7 @@ class TransactionalStore(KeyedStore):
                 results.append(Scheduled(now, ""))
             else:
                 record_now = readable_record(task.id, raw)
-                state = "S" if task.id in new else record_now.state if record_now else "?"
+                state = State.SCHEDULED if task.id in new else record_now.state if record_now else "?"
                 results.append(Scheduled(now, existing(state)))
         if new:
             if free:
@@ -151,7 +152,9 @@ class TransactionalStore(KeyedStore):
                 return None, None
             now, edit = self._clock.now_us(), Edit(self._keys, self._index)
             self._withdraw(edit, found)
-            moved = found.record._replace(state="S", due_us=max(now, now + due if relative else due), token=0)
+            moved = found.record._replace(
+                state=State.SCHEDULED, due_us=max(now, now + due if relative else due), token=0
+            )
             edit.save(moved)
             edit.add(moved)
             edit.note(now, "rescheduled", task_id, due_us=moved.due_us)
@@ -164,13 +167,13 @@ class TransactionalStore(KeyedStore):
 
     def _withdraw(self, edit: Edit, found: _Found) -> None:
         """Take a task out of the place where it waits."""
-        if found.record.state == "U":
+        if found.record.state == State.UNCLAIMED:
             leave_aside(edit, found.record)
         else:
             edit.withdraw(found.record, found.indexed)
 
     def _tidy_aside(self, found: _Found | None) -> None:
-        if found is not None and found.record.state == "U":
+        if found is not None and found.record.state == State.UNCLAIMED:
             self._unclaimed.tidy(found.record.queue, task_of(found.record.body))
 
     def _waiting(self, session: Session, task_id: str) -> _Found | None:
@@ -178,9 +181,9 @@ class TransactionalStore(KeyedStore):
         session.watch(self._keys.plain("guard"))
         [raw], _ = self._load_to_index(session, [task_id], settled=True)
         record = readable_record(task_id, raw)
-        if record is None or record.state not in ("S", "U"):
+        if record is None or record.state not in (State.SCHEDULED, State.UNCLAIMED):
             return None
-        return _Found(record, record.state == "S" and self._index.counts(session, entry_of(record)))
+        return _Found(record, record.state == State.SCHEDULED and self._index.counts(session, entry_of(record)))
 
     # -- by workers
 
@@ -197,7 +200,7 @@ class TransactionalStore(KeyedStore):
         return self._taking.advance(worker, queues, lease_us, want, outcome, start)
 
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
-        return PromptChannel(self, self._client, self._bells(queues), wakeup_fd)
+        return PromptChannel(self, self._client, self._wakeup_keys(queues), wakeup_fd)
 
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         def attempt(session: Session, claims: Sequence[Record]) -> list[bool]:
@@ -207,9 +210,9 @@ class TransactionalStore(KeyedStore):
             kept = []
             for claim, raw in zip(claims, raws, strict=True):
                 record = readable_record(claim.id, raw)
-                ours = record is not None and record.state in ("L", "H") and _is_of(record, claim.token, worker)
+                ours = record is not None and record.state in CLAIMED and _is_of(record, claim.token, worker)
                 kept.append(ours)
-                if ours and record is not None and record.state == "L":
+                if ours and record is not None and record.state == State.LEASED:
                     edit.save(record)  # so that whoever was about to take the lease back looks again
                     edit.lease(record, now + lease_us)
             if holding:
@@ -228,7 +231,7 @@ class TransactionalStore(KeyedStore):
             edit, released = Edit(self._keys, self._index), 0
             for claim, raw in zip(claims, raws, strict=True):
                 record = readable_record(claim.id, raw)
-                if record is not None and record.state == "H" and _is_of(record, claim.token, worker):
+                if record is not None and record.state == State.HELD and _is_of(record, claim.token, worker):
                     edit.put_back(record)
                     released += 1
             self._commit(session, edit)
@@ -291,8 +294,8 @@ class TransactionalStore(KeyedStore):
         lost, asides = list[Lost](), list[Aside]()
         for name, raw, revoked, again in [*zip(names, raws, voids, agains, strict=True)][:count]:
             record = readable_record(name, raw)
-            if record is not None and record.worker == worker and record.state in ("H", "L"):
-                if record.state == "H" and record.token in begun:
+            if record is not None and record.worker == worker and record.state in CLAIMED:
+                if record.state == State.HELD and record.token in begun:
                     record = record.started()  # word of it was lost with the worker
                 most = most_losses if running in (None, record.token) else 0
                 forgotten = cause == "unstarted" and record.token in begun  # it ran and ended: Redis has lost that
@@ -300,7 +303,7 @@ class TransactionalStore(KeyedStore):
                 lost.append(Lost(name, record.queue, edit.lose(record, lost_by, since_us, most, now, how, again)))
                 continue
             edit.commands.append(("LREM", held, 1, name))
-            if record is not None and record.state == "S":
+            if record is not None and record.state == State.SCHEDULED:
                 edit.make_ready(record)  # taken, but the worker did not come to claim it
             elif (odd := oddity(name, raw)) == "newer":
                 asides.append(Aside(NOWHERE, NEWER, name))
@@ -313,14 +316,14 @@ class TransactionalStore(KeyedStore):
         return lost
 
     def _forget(self, session: Session, worker: str) -> None:
-        """A worker holds nothing any more: nobody whose silence matters. The rings that it took are rung again."""
+        """A worker holds nothing any more: nobody whose silence matters. The wake-ups that it took are pushed again."""
         busy = [
             queue.decode(errors=LENIENT)
             for queue in session.read([("ZRANGE", self._keys.plain("busy"), 0, MOST_TASKS - 1)])[0]
         ]
         # Redis may think it connected still: that takes one
-        rings = [command for queue in busy for command in ring_workers(self._keys, queue, 2)]
-        session.commit([("ZREM", self._keys.plain("workers"), worker), *rings, *ring_dispatcher(self._keys)])
+        wakeups = [command for queue in busy for command in wake_workers(self._keys, queue, 2)]
+        session.commit([("ZREM", self._keys.plain("workers"), worker), *wakeups, *wake_dispatcher(self._keys)])
 
     def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
         now = self._clock.now_us()
@@ -354,7 +357,7 @@ class TransactionalStore(KeyedStore):
             record = readable_record(task_id, raw)
             if record is None and raw is not None and is_newer(raw):
                 edit.commands.append(("ZADD", leased, now + lease_us, lease))  # for one to take back who can read it
-            elif record is None or record.state != "L" or record.queue != queue:
+            elif record is None or record.state != State.LEASED or record.queue != queue:
                 edit.commands.append(("ZREM", leased, lease))
                 if record is None and raw is not None:
                     edit.commands += put_away(self._keys, "record", f"leased:{queue}", task_id, raw, now)
@@ -386,7 +389,9 @@ class TransactionalStore(KeyedStore):
     def revive(self, task_ids: Sequence[str]) -> int:
         def edit_one(edit: Edit, record: Record, now: int) -> Record:
             self._exhume(edit, record)
-            alive = record._replace(state="S", due_us=now, cause="retry", since_us=0, token=0, retries=0, losses=0)
+            alive = record._replace(
+                state=State.SCHEDULED, due_us=now, cause="retry", since_us=0, token=0, retries=0, losses=0
+            )
             edit.save(alive)
             edit.add(alive)
             edit.note(now, "revived", record.id, due_us=now)
@@ -408,7 +413,7 @@ class TransactionalStore(KeyedStore):
             raws, _ = self._load_to_index(session, ids)
             count = first_step(map(_length, raws))
             records = [readable_record(*pair) for pair in zip(ids[:count], raws[:count], strict=True)]
-            dead = [record for record in records if record is not None and record.state == "D"]
+            dead = [record for record in records if record is not None and record.state == State.DEAD]
             added = [edit_one(edit, record, now) for record in dead]
             self._commit(session, edit, added=[record for record in added if record is not None])
             return len(dead), count
@@ -434,7 +439,7 @@ class TransactionalStore(KeyedStore):
             if now_raw != raw or record is None:
                 return False
             now, edit, added = self._clock.now_us(), Edit(self._keys, self._index), list[Record]()
-            if record.state == "S":
+            if record.state == State.SCHEDULED:
                 indexed = self._index.contains(session, entry_of(record))
                 lost_way = self._index.way_to(session, entry_of(record)) if indexed else []
                 if indexed and not lost_way:
@@ -445,11 +450,11 @@ class TransactionalStore(KeyedStore):
                 else:
                     edit.add(record)
                 added = [record]
-            elif record.state in ("H", "L"):
+            elif record.state in CLAIMED:
                 edit.lose(record, "lease_expired", now, 0, now)
-            elif record.state == "D":
+            elif record.state == State.DEAD:
                 edit.commands.append(("ZADD", self._keys.of("dead", record.queue), now, record.id))
-            elif record.state == "U":
+            elif record.state == State.UNCLAIMED:
                 put_aside(edit, [Aside(record.queue, task_of(record.body), record.id)], now)
             self._commit(session, edit, added=added)
             return True
@@ -459,9 +464,9 @@ class TransactionalStore(KeyedStore):
     def mend_queues(self, queues: Sequence[str]) -> list[str]:
         return self._mending.queues(queues)
 
-    def ring_on(self, queues: Sequence[str]) -> None:
+    def wake_again(self, queues: Sequence[str]) -> None:
         wanted = set(queues)
-        self._mending.ring_on([queue for queue in self.busy() if queue in wanted])
+        self._mending.wake_again([queue for queue in self.busy() if queue in wanted])
 
     def forget_queue(self, queue: str, scheduled: int) -> bool:
         return queue not in self.leases() and self._forgetting.queue(queue, scheduled)
@@ -490,10 +495,10 @@ class TransactionalStore(KeyedStore):
         for record in sorted(added, key=lambda one: (one.due_us, one.id)):
             first.setdefault(record.queue, record)
         entries = [entry_of(record) for record in first.values()]
-        replies, _ = session.commit([*edit.commands, *edit.rings(), *(self._index.head(entry) for entry in entries)])
+        replies, _ = session.commit([*edit.commands, *edit.wakeups(), *(self._index.head(entry) for entry in entries)])
         heads = replies[len(replies) - len(entries) :]
         if any(self._index.leads(head, entry) for head, entry in zip(heads, entries, strict=True)):
-            session.read(ring_dispatcher(self._keys))
+            session.read(wake_dispatcher(self._keys))
 
 
 def _size(claim: Record) -> int:

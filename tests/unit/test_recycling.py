@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dueq.core.worker.recycling import NO_LIMITS, Limits, resident_bytes
+from dueq.core.worker.recycling import NO_RECYCLING, Recycling, resident_bytes
 
 
 def test_tasks_left() -> None:
-    assert [Limits(tasks=3).left(run) for run in range(5)] == [3, 2, 1, 0, 0]
+    assert [Recycling(tasks=3).left(run) for run in range(5)] == [3, 2, 1, 0, 0]
 
 
 def test_no_limits() -> None:
-    assert NO_LIMITS.left(10**9) is None
-    assert not NO_LIMITS.too_large()
+    assert NO_RECYCLING.left(10**9) is None
+    assert not NO_RECYCLING.too_large()
 
 
 def test_memory_is_what_is_held_now() -> None:
@@ -19,6 +19,6 @@ def test_memory_is_what_is_held_now() -> None:
     ballast = bytearray(b"x" * (64 << 20))
     grown = resident_bytes() - before
     assert 60 << 20 <= grown <= 80 << 20
-    assert Limits(memory_mib=(before + (30 << 20)) / (1 << 20)).too_large()
+    assert Recycling(memory_mib=(before + (30 << 20)) / (1 << 20)).too_large()
     del ballast
     assert resident_bytes() - before < 20 << 20, "what was given back does not count"

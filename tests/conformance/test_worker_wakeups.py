@@ -1,4 +1,4 @@
-"""A ready task never waits while a worker that could run it sleeps on its bell."""
+"""A ready task never waits while a worker that could run it sleeps."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import pytest
 from support.waiting import wait_until
 from support.world import World
 
-from dueq.core.client.listener import Doorbell
+from dueq.core.client.listener import Listener
 from dueq.core.client.transactions import Transactions
-from dueq.core.schema.wakeups import ring_workers
+from dueq.core.schema.wakeups import wake_workers
 from dueq.core.store.base import Outcome
-from dueq.core.store.scripted.channel import rung
+from dueq.core.store.scripted.channel import woken
 
 AT_ONCE_S = 2.0
 
 
 @contextmanager
-def bell(world: World, *queues: str) -> Iterator[Doorbell]:
-    doorbell = world.bell(*queues)
+def listening(world: World, *queues: str) -> Iterator[Listener]:
+    listener = world.listener(*queues)
     try:
-        yield doorbell
+        yield listener
     finally:
-        doorbell.close()
+        listener.close()
 
 
 @pytest.mark.parametrize(("workers", "tasks"), [(1, 1), (3, 2), (3, 5), (20, 100)])
@@ -39,7 +39,7 @@ def test_every_idle_worker_gets_busy(world: World, workers: int, tasks: int) -> 
 
     def work(at: int) -> None:
         store = world.actor().store
-        with bell(world, "q") as doorbell:
+        with listening(world, "q") as listener:
             while not finish.is_set():
                 step = world.take(f"w{at}", store=store)
                 if step.started is not None:
@@ -48,7 +48,7 @@ def test_every_idle_worker_gets_busy(world: World, workers: int, tasks: int) -> 
                     ended = world.take(f"w{at}", want=0, outcome=Outcome(step.started, "ack"), store=store)
                     assert ended.settled == "done"
                     return
-                doorbell.wait(20)
+                listener.wait(20)
 
     threads = [threading.Thread(target=work, args=(at,)) for at in range(workers)]
     for thread in threads:
@@ -59,28 +59,28 @@ def test_every_idle_worker_gets_busy(world: World, workers: int, tasks: int) -> 
         wait_until(lambda: len(busy) == min(workers, tasks), what="enough are busy")
     finally:
         finish.set()
-        Transactions(world.main.client).trip(ring_workers(world.keys, "q", workers))
+        Transactions(world.main.client).trip(wake_workers(world.keys, "q", workers))
         for thread in threads:
             thread.join(20)
     assert len(set(busy)) == len(busy)
 
 
-def test_a_ring_for_one_queue_is_not_lost_on_a_worker_of_two(world: World) -> None:
+def test_a_wakeup_for_one_queue_is_not_lost_on_a_worker_of_two(world: World) -> None:
     world.ready("a", queue="a")
     world.ready("b", queue="b")
-    with bell(world, "b") as doorbell:
-        assert doorbell.wait(AT_ONCE_S)  # the ring of b wakes a worker of both queues …
+    with listening(world, "b") as listener:
+        assert listener.wait(AT_ONCE_S)  # the wake-up of b reaches a worker of both queues …
     assert world.started("w1", "a", "b").id == "a"  # … which prefers a
-    with bell(world, "b") as doorbell:
-        assert doorbell.wait(AT_ONCE_S)  # a worker of b alone must be told
+    with listening(world, "b") as listener:
+        assert listener.wait(AT_ONCE_S)  # a worker of b alone must be told
 
 
-def test_rings_that_nobody_hears_are_few(world: World) -> None:
+def test_wakeups_that_nobody_receives_are_few(world: World) -> None:
     world.ready(*[f"t{number}" for number in range(40)])
     for _ in range(3):
         world.take("w1", want=5)
         world.store.give_back("w1", "worker_lost", 9)
-    assert 0 < world.redis.llen(world.keys.of("bell", "q")) <= 16
+    assert 0 < world.redis.llen(world.keys.of("wakeup", "q")) <= 16
 
 
 def test_taking_and_settling_wake_no_dispatcher(world: World) -> None:
@@ -93,51 +93,51 @@ def test_taking_and_settling_wake_no_dispatcher(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["give_back", "release", "reap", "lost_before_taking"])
-def test_what_comes_back_rings(world: World, how: str) -> None:
+def test_what_comes_back_wakes_a_worker(world: World, how: str) -> None:
     world.ready("a", "b")
     if how == "lost_before_taking":
-        with bell(world, "q") as doorbell:
-            assert doorbell.wait(AT_ONCE_S)
-            while doorbell.wait(0.05):
+        with listening(world, "q") as listener:
+            assert listener.wait(AT_ONCE_S)
+            while listener.wait(0.05):
                 pass
-        assert world.store.give_back("w1", "worker_lost", 9) == []  # it was rung, and died before it could take
+        assert world.store.give_back("w1", "worker_lost", 9) == []  # it was woken, and died before it could take
     else:
         step = world.take(want=2, lease_us=1)
-        with bell(world, "q") as doorbell:
-            assert not doorbell.wait(0.02)
+        with listening(world, "q") as listener:
+            assert not listener.wait(0.02)
         if how == "give_back":
             world.store.give_back("w1", "worker_lost", 9)
         elif how == "release":
             assert world.store.release("w1", step.held) == 1
         else:
             assert world.store.reap(10, 1, 9).lost
-    with bell(world, "q") as doorbell:
-        assert doorbell.wait(AT_ONCE_S)
+    with listening(world, "q") as listener:
+        assert listener.wait(AT_ONCE_S)
 
 
-def test_a_ring_reaches_the_living_while_the_dead_are_still_connected(world: World) -> None:
-    """A worker asks for the bell, and is killed before Redis comes to it: to Redis it lives when its rings are rung."""
+def test_a_wakeup_reaches_the_living_while_the_dead_are_still_connected(world: World) -> None:
+    """A worker waits for a wake-up, and is killed before Redis comes to that: to Redis it lives when it is woken."""
     world.ready("a")
     server = int(world.redis.info()["process_id"])
-    with bell(world, "q") as doorbell:
-        assert doorbell.wait(AT_ONCE_S)
+    with listening(world, "q") as listener:
+        assert listener.wait(AT_ONCE_S)
         os.kill(server, signal.SIGSTOP)
         supervisor = threading.Thread(target=world.store.give_back, args=("w1", "worker_lost", 9))
         try:
-            assert not doorbell.wait(0.02)
-            doorbell.close()
+            assert not listener.wait(0.02)
+            listener.close()
             supervisor.start()
             time.sleep(0.05)  # its request is behind the other now
         finally:
             os.kill(server, signal.SIGCONT)
         supervisor.join(20)
-        assert doorbell.wait(AT_ONCE_S)
+        assert listener.wait(AT_ONCE_S)
 
 
-def test_what_a_dead_worker_was_rung_for_reaches_the_living_past_one_that_only_seems_to_wait(world: World) -> None:
-    """To Redis the connection of the dead waits still, ahead of all others: the first ring goes to it."""
+def test_what_a_dead_worker_was_woken_for_reaches_the_living_past_one_that_only_seems_to_wait(world: World) -> None:
+    """To Redis the connection of the dead waits still, ahead of all others: the first wake-up goes to it."""
     world.ready("a")
-    with bell(world, "q") as ghost, bell(world, "q") as living:
+    with listening(world, "q") as ghost, listening(world, "q") as living:
         while ghost.wait(0.05):
             pass
         assert not living.wait(0.05)
@@ -146,9 +146,9 @@ def test_what_a_dead_worker_was_rung_for_reaches_the_living_past_one_that_only_s
         assert living.wait(AT_ONCE_S)
 
 
-def test_a_worker_that_has_given_up_waiting_swallows_no_ring(world: World) -> None:
-    with bell(world, "q") as first, bell(world, "q") as second:
-        assert not rung(first, 0.05)
+def test_a_worker_that_has_given_up_waiting_swallows_no_wakeup(world: World) -> None:
+    with listening(world, "q") as first, listening(world, "q") as second:
+        assert not woken(first, 0.05)
         world.ready("a")
         assert second.wait(AT_ONCE_S)
 
@@ -162,18 +162,18 @@ def test_void_entries_do_not_hide_a_task_behind_them(world: World) -> None:
         step = world.take()
         if step.started is not None:
             break
-        with bell(world, "q") as doorbell:
-            assert doorbell.wait(AT_ONCE_S)
+        with listening(world, "q") as listener:
+            assert listener.wait(AT_ONCE_S)
     else:
         raise AssertionError("never found")
     assert step.started.id == "real"
 
 
-def test_no_rings_are_left_when_nothing_is_ready(world: World) -> None:
+def test_no_wakeups_are_left_when_nothing_is_ready(world: World) -> None:
     world.ready(*[f"t{number}" for number in range(50)])
     assert world.take(want=50).held
-    with bell(world, "q") as doorbell:
-        assert not doorbell.wait(0.02)
+    with listening(world, "q") as listener:
+        assert not listener.wait(0.02)
 
 
 def test_a_task_not_due_after_all_wakes_a_dispatcher(world: World) -> None:

@@ -11,98 +11,98 @@ from dataclasses import dataclass
 
 import pytest
 
-from dueq.core.dispatcher.lead_time import Lead
+from dueq.core.dispatcher.lead_time import LeadTime
 
 MS = 0.001
 GAP = 10 * MS
 FAR = 8 * MS
 
 
-def led(seconds: float) -> Lead:
+def led(seconds: float) -> LeadTime:
     """A lead that has been learnt."""
-    lead = Lead()
-    lead.seconds = seconds
-    return lead
+    lead_time = LeadTime()
+    lead_time.seconds = seconds
+    return lead_time
 
 
 def test_a_late_task_pulls_it_up_by_a_tenth() -> None:
-    lead = Lead()
-    assert lead.sleep(GAP) == GAP
-    lead.answered(0.5 * MS, GAP)
-    assert lead.seconds == pytest.approx(0.05 * MS)
-    assert lead.sleep(GAP) == pytest.approx(GAP - 0.05 * MS)
+    lead_time = LeadTime()
+    assert lead_time.sleep(GAP) == GAP
+    lead_time.received(0.5 * MS, GAP)
+    assert lead_time.seconds == pytest.approx(0.05 * MS)
+    assert lead_time.sleep(GAP) == pytest.approx(GAP - 0.05 * MS)
 
 
 def test_a_question_that_comes_early_and_the_lateness_after_it_pull_it_down() -> None:
-    lead = led(0.5 * MS)
-    lead.sleep(GAP)
-    lead.answered(None, 0.2 * MS)
-    assert lead.seconds == pytest.approx(0.48 * MS)
-    assert lead.sleep(0.1 * MS) < 0, "asks again at once"
-    lead.answered(None, 0.05 * MS)
-    assert lead.seconds == pytest.approx(0.48 * MS)
-    assert lead.sleep(0.01 * MS) < 0
-    lead.answered(0.1 * MS, GAP)
-    assert lead.seconds == pytest.approx(0.47 * MS)
+    lead_time = led(0.5 * MS)
+    lead_time.sleep(GAP)
+    lead_time.received(None, 0.2 * MS)
+    assert lead_time.seconds == pytest.approx(0.48 * MS)
+    assert lead_time.sleep(0.1 * MS) < 0, "asks again at once"
+    lead_time.received(None, 0.05 * MS)
+    assert lead_time.seconds == pytest.approx(0.48 * MS)
+    assert lead_time.sleep(0.01 * MS) < 0
+    lead_time.received(0.1 * MS, GAP)
+    assert lead_time.seconds == pytest.approx(0.47 * MS)
 
 
 def test_it_is_bounded_whatever_happens() -> None:
-    lead = Lead()
+    lead_time = LeadTime()
     for _ in range(100):
-        lead.sleep(GAP)
-        lead.answered(3600.0, GAP)
-        assert lead.sleep(GAP) >= GAP - MS
-    assert lead.seconds == MS
+        lead_time.sleep(GAP)
+        lead_time.received(3600.0, GAP)
+        assert lead_time.sleep(GAP) >= GAP - MS
+    assert lead_time.seconds == MS
     for _ in range(100):
-        lead.sleep(GAP)
-        lead.answered(None, 0.5 * MS)
-        lead.sleep(0.4 * MS)
-        lead.answered(3600.0, GAP)
-    assert lead.seconds == 0
+        lead_time.sleep(GAP)
+        lead_time.received(None, 0.5 * MS)
+        lead_time.sleep(0.4 * MS)
+        lead_time.received(3600.0, GAP)
+    assert lead_time.seconds == 0
 
 
 def test_a_short_sleep_is_neither_shortened_nor_learnt_from() -> None:
-    lead = led(0.5 * MS)
-    assert lead.sleep(1.9 * MS) == 1.9 * MS
-    lead.answered(0.3 * MS, None)
-    lead.sleep(1.9 * MS)
-    lead.answered(None, 0.1 * MS)
-    assert lead.sleep(0.1 * MS) == 0.1 * MS, "as far as it knows, nothing was asked too early"
-    assert lead.seconds == 0.5 * MS
+    lead_time = led(0.5 * MS)
+    assert lead_time.sleep(1.9 * MS) == 1.9 * MS
+    lead_time.received(0.3 * MS, None)
+    lead_time.sleep(1.9 * MS)
+    lead_time.received(None, 0.1 * MS)
+    assert lead_time.sleep(0.1 * MS) == 0.1 * MS, "as far as it knows, nothing was asked too early"
+    assert lead_time.seconds == 0.5 * MS
 
 
 def test_a_backlog_teaches_nothing() -> None:
-    lead = Lead()
-    lead.sleep(GAP)
-    lead.answered(0.5 * MS, 0)
+    lead_time = LeadTime()
+    lead_time.sleep(GAP)
+    lead_time.received(0.5 * MS, 0)
     for _ in range(100):
-        lead.answered(0.9 * MS, 0)
-    assert lead.seconds == pytest.approx(0.05 * MS)
+        lead_time.received(0.9 * MS, 0)
+    assert lead_time.seconds == pytest.approx(0.05 * MS)
 
 
 def test_a_sleep_that_was_interrupted_teaches_nothing() -> None:
-    lead = led(0.5 * MS)
-    lead.sleep(GAP)
-    lead.interrupted()
-    lead.answered(0.5 * MS, GAP)
-    assert lead.seconds == 0.5 * MS
+    lead_time = led(0.5 * MS)
+    lead_time.sleep(GAP)
+    lead_time.interrupted()
+    lead_time.received(0.5 * MS, GAP)
+    assert lead_time.seconds == 0.5 * MS
 
 
 @pytest.mark.parametrize("next_in", [FAR, 3600.0, None])
 def test_a_task_that_somebody_else_has_moved_teaches_nothing(next_in: float | None) -> None:
-    lead = led(0.5 * MS)
-    lead.sleep(GAP)
-    lead.answered(None, next_in)
-    assert lead.sleep(0.3 * MS) == 0.3 * MS
-    lead.answered(0.3 * MS, None)
-    assert lead.seconds == 0.5 * MS
+    lead_time = led(0.5 * MS)
+    lead_time.sleep(GAP)
+    lead_time.received(None, next_in)
+    assert lead_time.sleep(0.3 * MS) == 0.3 * MS
+    lead_time.received(0.3 * MS, None)
+    assert lead_time.seconds == 0.5 * MS
 
 
 def test_a_clock_that_steps_back_does_not_make_it_spin() -> None:
-    lead = led(0.5 * MS)
-    lead.sleep(GAP)
-    lead.answered(None, 5.0)
-    assert lead.sleep(5.0) == pytest.approx(5.0 - 0.5 * MS)
+    lead_time = led(0.5 * MS)
+    lead_time.sleep(GAP)
+    lead_time.received(None, 5.0)
+    assert lead_time.sleep(5.0) == pytest.approx(5.0 - 0.5 * MS)
 
 
 @dataclass(frozen=True)
@@ -126,19 +126,19 @@ class Outcomes:
     """For a task, on average."""
 
 
-def drive(way: Way, lead: Callable[[], Lead] = Lead, tasks: int = 5000) -> Outcomes:
+def drive(way: Way, lead_time: Callable[[], LeadTime] = LeadTime, tasks: int = 5000) -> Outcomes:
     """What becomes of tasks ``GAP`` apart, once the lead has settled."""
-    lead_, questions = lead(), 0
+    one, questions = lead_time(), 0
     late: list[float] = []
     for took in itertools.islice(way.times(), tasks):
-        at = lead_.sleep(GAP) - GAP + took  # when Redis looks, from the due time on
+        at = one.sleep(GAP) - GAP + took  # when Redis looks, from the due time on
         questions += 1
         while at < 0:
-            lead_.answered(None, -at)
-            assert lead_.sleep(-at - way.trip / 2) <= 0
+            one.received(None, -at)
+            assert one.sleep(-at - way.trip / 2) <= 0
             at += way.trip
             questions += 1
-        lead_.answered(at, GAP)
+        one.received(at, GAP)
         late.append(at)
     return Outcomes(late[500:], questions / tasks)
 
@@ -171,21 +171,21 @@ def test_what_comes_late_now_and_then_does_not_make_it_ask_over_and_over() -> No
     assert drive(Hiccups(0, 0, 0.04 * MS)).questions <= 3
 
 
-class _Without(Lead):
+class _Without(LeadTime):
     def sleep(self, left: float) -> float:
         return left
 
 
 def test_over_a_long_way_there_is_no_lead_since_a_second_trip_is_dear() -> None:
-    lead = led(0.5 * MS)
-    lead.answered(None, GAP, 40 * MS)
-    assert GAP < lead.sleep(GAP) <= GAP + MS
-    lead.answered(None, 0.1 * MS, 40 * MS)
-    assert lead.seconds == 0.5 * MS
+    lead_time = led(0.5 * MS)
+    lead_time.received(None, GAP, 40 * MS)
+    assert GAP < lead_time.sleep(GAP) <= GAP + MS
+    lead_time.received(None, 0.1 * MS, 40 * MS)
+    assert lead_time.seconds == 0.5 * MS
 
 
 def test_one_answer_that_stalls_makes_no_way_long() -> None:
-    lead = led(0.5 * MS)
-    lead.answered(None, GAP, 0.2 * MS)
-    lead.answered(None, GAP, 400 * MS)
-    assert lead.sleep(GAP) == GAP - 0.5 * MS
+    lead_time = led(0.5 * MS)
+    lead_time.received(None, GAP, 0.2 * MS)
+    lead_time.received(None, GAP, 400 * MS)
+    assert lead_time.sleep(GAP) == GAP - 0.5 * MS

@@ -14,7 +14,7 @@ from dueq.core.clock import US
 from dueq.core.dispatcher.dispatcher import Dispatcher
 from dueq.core.process.stop import Stop
 from dueq.core.store.strategy import Moved
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry
 
 
@@ -22,7 +22,7 @@ class Recorder(DispatcherTelemetry):
     """Keeps how late each task was, in seconds, and counts what is told."""
 
     def __init__(self, strategy: str) -> None:
-        super().__init__(Tally(), "dispatcher", strategy)
+        super().__init__(Counters(), "dispatcher", strategy)
         self.late: list[float] = []
         self.questions = self.wakeups = 0
 

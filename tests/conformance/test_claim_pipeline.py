@@ -1,5 +1,5 @@
-"""A worker's hands: what it holds begins without waiting for Redis, and whatever is lost on the way, nothing is run
-twice in silence, and nothing is forgotten."""
+"""A worker's claim pipeline: what it holds begins without waiting for Redis, and whatever is lost on the way, nothing
+is run twice in silence, and nothing is forgotten."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from support.severed import Cut, How, severed
 from support.waiting import wait_until
 from support.world import SCRIPTED, World
 
-from dueq.core.app.context import asked_again
+from dueq.core.app.context import rescheduled_itself
 from dueq.core.client.connection import TRANSIENT, connect, server_version
 from dueq.core.clock import US, ServerClock
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record, task_of
+from dueq.core.schema.states import State
 from dueq.core.store.base import NewTask, Outcome
-from dueq.core.telemetry.counters import Tally
+from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import WorkerTelemetry
-from dueq.core.worker.lease_extender import Keeper
-from dueq.core.worker.pipeline import Hands
+from dueq.core.worker.lease_extender import LeaseExtender
+from dueq.core.worker.pipeline import ClaimPipeline
 from dueq.core.worker.prefetch import Prefetch
 
 WORKER = "w1"
@@ -38,10 +39,10 @@ class Hired:
     """A worker without its loop: each ``turn`` settles the last task and begins the next."""
 
     def __init__(self, namespace: Namespace, *, prefetch: int = 5, lease: float = 60.0, name: str = WORKER) -> None:
-        self.tally = Tally(1 << 14)
-        self.telemetry = WorkerTelemetry(self.tally, "worker", namespace.strategy.name)
+        self.counters = Counters(1 << 14)
+        self.telemetry = WorkerTelemetry(self.counters, "worker", namespace.strategy.name)
         self.prefetch = Prefetch(prefetch)
-        self.hands = Hands(
+        self.pipeline = ClaimPipeline(
             namespace.store, name, ["q"], self.telemetry, ServerClock(), self.prefetch, lease=lease, max_losses=9
         )
         self.starts: dict[str, list[Record]] = defaultdict(list)
@@ -50,7 +51,7 @@ class Hired:
 
     def turn(self) -> Record | None:
         outcome, self._outcome = self._outcome, None
-        claim, leased_us = self.hands.step(["q"], outcome, None)
+        claim, leased_us = self.pipeline.step(["q"], outcome, None)
         if claim is not None:
             assert claim.due_us <= leased_us
             self.telemetry.runs(claim, None)
@@ -78,12 +79,12 @@ class Hired:
 
     def leave(self) -> None:
         outcome, self._outcome = self._outcome, None
-        self.hands.leave(outcome)
+        self.pipeline.leave(outcome)
 
     def counted(self, name: str, **labels: str) -> float:
         return sum(
             series.values[0]
-            for series in self.tally.series()
+            for series in self.counters.series()
             if series.definition.name == name
             and labels.items() <= dict(zip(series.definition.labels, series.labels, strict=True)).items()
         )
@@ -151,7 +152,7 @@ def test_each_outcome_is_on_its_way_before_the_next_task_begins(world: World, hi
             assert time.monotonic() < deadline, "nothing that this worker does next was needed"
         record = world.store.record(claim.id)
         assert record is not None
-        assert (record.state, record.starts, record.token) == ("L", 1, claim.token)
+        assert (record.state, record.starts, record.token) == (State.LEASED, 1, claim.token)
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
@@ -159,7 +160,7 @@ def test_a_connection_that_is_lost_loses_and_repeats_nothing(redis_url: str, str
     """At each command that a worker sends, until its work is done."""
     at, whole, count = 0, 0, 24  # more than may wait for their answers
     while True:
-        world = World(redis_url, f"hands{at}", strategy_name)
+        world = World(redis_url, f"pipeline{at}", strategy_name)
         try:
             world.ready(*[f"t{number}" for number in range(count)])
             cut = Cut(at, how)
@@ -182,8 +183,8 @@ def test_a_connection_that_is_lost_loses_and_repeats_nothing(redis_url: str, str
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_what_a_dead_worker_could_not_tell_is_known_from_its_tally(redis_url: str, strategy_name: str) -> None:
-    """From its k-th command on nothing gets to Redis; it dies some tasks later. Its tally outlives it."""
+def test_what_a_dead_worker_could_not_tell_is_known_from_its_counters(redis_url: str, strategy_name: str) -> None:
+    """From its k-th command on nothing gets to Redis; it dies some tasks later. Its counters outlive it."""
     for at in range(1, TASKS + 2):
         for more in range(5):
             world = World(redis_url, f"dead{at}.{more}", strategy_name)
@@ -194,10 +195,12 @@ def test_what_a_dead_worker_could_not_tell_is_known_from_its_tally(redis_url: st
                 worker.turn()
                 cut.at, cut.how = cut.sent + at, "unnoticed"
                 while cut.sent < cut.at + more and len(worker.starts) < TASKS:
-                    if not worker.hands._held and cut.sent >= cut.at - 1:
+                    if not worker.pipeline._held and cut.sent >= cut.at - 1:
                         break  # it would wait for an answer that never comes
                     worker.turn()
-                world.store.give_back(WORKER, "worker_lost", 99, begun=worker.tally.begun, running=worker.tally.token)
+                world.store.give_back(
+                    WORKER, "worker_lost", 99, begun=worker.counters.begun, running=worker.counters.token
+                )
                 again = defaultdict(list)
                 for record in world.drain("w2"):
                     again[record.id].append(record)
@@ -247,16 +250,16 @@ def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_la
     other.leave()
 
 
-def test_the_keeper_gives_what_waits_to_others_and_settles_what_is_in_doubt(world: World, hired: Hired) -> None:
+def test_the_lease_extender_gives_what_waits_to_others_and_settles_what_is_in_doubt(world: World, hired: Hired) -> None:
     first = hired.turn()
     second = hired.turn()
     assert first is not None
     assert second is not None
-    hired.hands.tidy(release=False)
-    waiting = hired.hands.loose_ends
-    hired.hands.tidy(release=True)
+    hired.pipeline.tidy(release=False)
+    waiting = hired.pipeline.loose_ends
+    hired.pipeline.tidy(release=True)
     assert waiting, "tasks that were held, though all was answered"
-    assert not hired.hands.loose_ends
+    assert not hired.pipeline.loose_ends
     assert world.store.record(first.id) is None
     others = [record.id for record in world.drain("w2")]
     assert others == [f"t{number}" for number in range(2, TASKS)]
@@ -265,14 +268,14 @@ def test_the_keeper_gives_what_waits_to_others_and_settles_what_is_in_doubt(worl
 
 
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_the_keeper_settles_what_a_lost_connection_left_in_doubt(world: World, hired: Hired) -> None:
+def test_the_lease_extender_settles_what_a_lost_connection_left_in_doubt(world: World, hired: Hired) -> None:
     first = hired.turn()
     assert first is not None
     assert hired.turn() is not None
-    hired.hands._channel._wire._connection.disconnect()  # type: ignore[attr-defined]
+    hired.pipeline._channel._wire._connection.disconnect()  # type: ignore[attr-defined]
     with pytest.raises(ConnectionError):
-        hired.hands.tidy(release=False)
-    hired.hands.tidy(release=False)
+        hired.pipeline.tidy(release=False)
+    hired.pipeline.tidy(release=False)
     assert world.store.record(first.id) is None
     hired.turns()
     assert (hired.done, hired.duplicates) == (TASKS, 0)
@@ -297,9 +300,9 @@ def test_no_more_is_asked_for_than_it_may_hold(world: World, hired: Hired) -> No
     server = int(world.redis.info()["process_id"])
     os.kill(server, signal.SIGSTOP)
     try:
-        while hired.hands._held:
+        while hired.pipeline._held:
             assert hired.turn() is not None
-        assert 0 < sum(asked.want for asked in hired.hands._asked) < 5
+        assert 0 < sum(sent.want for sent in hired.pipeline._sent) < 5
     finally:
         os.kill(server, signal.SIGCONT)
     hired.turns()
@@ -310,12 +313,12 @@ def test_no_more_is_taken_than_may_still_be_run(world: World, hired: Hired, most
     ran = 0
     outcome = None
     while ran < most:
-        claim, _ = hired.hands.step(["q"], outcome, most - ran)
+        claim, _ = hired.pipeline.step(["q"], outcome, most - ran)
         assert claim is not None
         hired.starts[claim.id].append(claim)
         outcome, ran = Outcome(claim, "ack"), ran + 1
-    assert not hired.hands._held
-    hired.hands.leave(outcome)
+    assert not hired.pipeline._held
+    hired.pipeline.leave(outcome)
     assert world.states()["ready"] == TASKS - most
 
 
@@ -325,8 +328,10 @@ def test_what_it_was_given_while_it_stood_still_is_not_begun(world: World, monke
     assert worker.turn() is None
     world.ready("a")
     before = time.monotonic_ns()
-    worker.hands._clock.told(world.now_us(), before, time.monotonic_ns())  # a strategy that rounds up has set its clock
-    asleep = worker.hands._channel.sleep
+    worker.pipeline._clock.observe(
+        world.now_us(), before, time.monotonic_ns()
+    )  # a strategy that rounds up has set its clock
+    asleep = worker.pipeline._channel.sleep
 
     def stopped(*arguments: Any) -> str:
         woken = asleep(*arguments)
@@ -334,8 +339,8 @@ def test_what_it_was_given_while_it_stood_still_is_not_begun(world: World, monke
         return woken
 
     with monkeypatch.context() as stops:
-        stops.setattr(worker.hands._channel, "sleep", stopped)
-        assert worker.hands.sleep(["q"], None, 5.0) in (None, (None, ANY))
+        stops.setattr(worker.pipeline._channel, "sleep", stopped)
+        assert worker.pipeline.sleep(["q"], None, 5.0) in (None, (None, ANY))
     [lost] = world.store.reap(100, 400_000, 99).lost
     assert (lost.id, lost.how) == ("a", "started")
     other = Hired(world.actor(), prefetch=1, name="w2")
@@ -378,10 +383,10 @@ def test_it_trusts_nothing_once_redis_counts_fewer_than_it_holds(world: World) -
     world.ready(*[f"t{number}" for number in range(TASKS)])
     worker, other = Hired(world.actor(), prefetch=5), Hired(world.actor(), prefetch=1, name="w2")
     assert worker.turn() is not None
-    assert world.store.release(WORKER, list(worker.hands._held)[2:]) == 2  # behind its back
+    assert world.store.release(WORKER, list(worker.pipeline._held)[2:]) == 2  # behind its back
     other.turns()
     assert worker.turn() is not None
-    worker.hands.tidy(release=False)  # as its keeper does, while the task runs
+    worker.pipeline.tidy(release=False)  # as its lease extender does, while the task runs
     worker.turns()
     worker.leave()
     assert not worker.starts.keys() & other.starts.keys()
@@ -400,14 +405,14 @@ def test_a_start_lost_after_something_was_taken_is_not_taken_for_done(world: Wor
     other.turns()
     assert len(other.starts) == TASKS
     worker.turn()
-    wire = worker.hands._channel._wire  # type: ignore[attr-defined]
+    wire = worker.pipeline._channel._wire  # type: ignore[attr-defined]
     assert wire.readable(5), "that the task was taken is on its way"
     server = int(world.redis.info()["process_id"])
     os.kill(server, signal.SIGSTOP)
     try:
         worker.turn()
         assert len(worker.starts) == 3, "begun on trust"
-        worker.hands._hear(1)
+        worker.pipeline._receive(1)
         wire._connection.disconnect()  # and word of the third start, or its answer, is lost
     finally:
         os.kill(server, signal.SIGCONT)
@@ -424,17 +429,17 @@ def test_a_start_lost_after_redis_lost_data_is_not_taken_for_done(world: World) 
     """A Redis that forgot may have given others what this worker holds, although the number is right."""
     world.ready(*[f"t{number}" for number in range(TASKS)])
     worker, other = Hired(world.actor(), prefetch=5), Hired(world.actor(), prefetch=1, name="w2")
-    while not worker.hands._taking or not worker.starts:
+    while not worker.pipeline._taking or not worker.starts:
         world.redis.set(world.keys.plain("token"), 1)
         assert worker.turn() is not None
-    wire = worker.hands._channel._wire  # type: ignore[attr-defined]
+    wire = worker.pipeline._channel._wire  # type: ignore[attr-defined]
     assert wire.readable(5), "that Redis lost data is on its way"
     server = int(world.redis.info()["process_id"])
     os.kill(server, signal.SIGSTOP)
     try:
         begun = worker.turn()
         assert begun is not None, "begun on trust"
-        worker.hands._hear(1)
+        worker.pipeline._receive(1)
         wire._connection.disconnect()  # and word of that start, or its answer, is lost
     finally:
         os.kill(server, signal.SIGCONT)
@@ -474,7 +479,7 @@ def test_what_arrived_before_an_outage_shorter_than_the_lease_counts_as_done(wor
     for _ in range(4):
         worker.turn()
     wait_until(lambda: world.store.record("t2") is None, 5)
-    worker.hands._channel._wire._connection.disconnect()  # type: ignore[attr-defined]
+    worker.pipeline._channel._wire._connection.disconnect()  # type: ignore[attr-defined]
     time.sleep(1.1)  # longer than it trusts what it holds
     worker.turns()
     assert (worker.done, worker.duplicates) == (TASKS, 0)
@@ -489,15 +494,15 @@ def test_a_task_that_runs_again_after_itself_is_no_duplicate_of_itself(world: Wo
     claim = worker.turn()
     assert claim is not None
     assert world.store.again(NewTask(claim.id, "other", 0, b'["g",[]]', True), claim.token)
-    asked_again.add(claim.token)
+    rescheduled_itself.add(claim.token)
     worker.turn()
-    wait_until(lambda: (now := world.store.record(claim.id)) is not None and now.state == "S", 5)
+    wait_until(lambda: (now := world.store.record(claim.id)) is not None and now.state == State.SCHEDULED, 5)
     world.dispatch_all()
     assert world.started("w2", "other").id == claim.id
-    worker.hands._channel._wire._connection.disconnect()  # type: ignore[attr-defined]
+    worker.pipeline._channel._wire._connection.disconnect()  # type: ignore[attr-defined]
     worker.turns()
     assert (worker.done, worker.duplicates) == (TASKS + 1, 0)
-    assert claim.token not in asked_again
+    assert claim.token not in rescheduled_itself
     worker.leave()
 
 
@@ -514,13 +519,13 @@ def test_a_connection_that_is_closed_while_a_task_runs_is_no_trouble(world: Worl
 
 @pytest.mark.parametrize("change", [("strategy", "another"), ("format", "99")], ids=["moved", "newer"])
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_the_keeper_goes_on_when_the_namespace_is_another_s(world: World, change: tuple[str, str]) -> None:
+def test_the_lease_extender_goes_on_when_the_namespace_is_another_s(world: World, change: tuple[str, str]) -> None:
     """What has begun is to stay its own until it ends, though the step that said so is refused."""
     world.ready("a", "b", "c", "d")
     actor = world.actor()
     worker = Hired(actor, prefetch=2, lease=0.6)
-    keeper = Keeper(actor, WORKER, 0.6, worker.hands)
-    keeper.start()
+    extender = LeaseExtender(actor, WORKER, 0.6, worker.pipeline)
+    extender.start()
     worker.begin()
     meta = world.keys.plain("meta")
     field, value = change
@@ -528,17 +533,17 @@ def test_the_keeper_goes_on_when_the_namespace_is_another_s(world: World, change
     world.redis.hset(meta, "by", "engine")
     world.redis.hset(meta, field, value)
     try:
-        worker.hands._trusted = time.monotonic() + 60  # Redis has just been heard, however busy this machine is
+        worker.pipeline._trusted = time.monotonic() + 60  # Redis has just been heard, however busy this machine is
         second = worker.turn()
         assert second is not None
-        keeper.runs(second)
+        extender.runs(second)
         time.sleep(1.2)
         assert world.store.give_back("nobody", "worker_lost", 99) == []
         life: Any = world.redis.zscore(world.keys.plain("workers"), WORKER)
         assert life > world.now_us(), "or others are given what runs"
     finally:
         world.redis.hset(meta, field, kept)
-        keeper.stop()
+        extender.stop()
     worker.turns()
     worker.leave()
     assert sorted(worker.starts) == ["a", "b", "c", "d"]
@@ -549,13 +554,13 @@ def test_nothing_waits_behind_a_task_that_is_not_known_to_be_short(world: World)
     count = 60
     world.ready(*[f"t{number}" for number in range(count)])
     worker = Hired(world.actor(), prefetch=0)
-    while len(worker.hands._held) < 5:
+    while len(worker.pipeline._held) < 5:
         assert worker.turn() is not None
     worker.seconds = 1.0
     assert worker.turn() is not None
-    assert worker.hands._held, "they wait behind what was believed to be short"
+    assert worker.pipeline._held, "they wait behind what was believed to be short"
     assert worker.turn() is not None
-    assert not worker.hands._held
+    assert not worker.pipeline._held
     assert world.states()["ready"] == count - len(worker.starts)
     worker.turns()
     worker.leave()
@@ -566,7 +571,7 @@ def test_a_name_that_is_not_known_is_told_of_once(world: World, caplog: pytest.L
     world.ready("g1", "g2", calls="g")
     world.ready("h1", calls="h")
     worker = Hired(world.actor())
-    worker.hands.know(["f"])
+    worker.pipeline.know(["f"])
     worker.turns()
     worker.leave()
     said = [record.getMessage() for record in caplog.records if "put aside" in record.getMessage()]

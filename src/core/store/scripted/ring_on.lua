@@ -1,4 +1,0 @@
--- ring_on: wake a worker for what is ready in some queues, since whoever was woken for it may be gone.
--- KEYS[1] prefix
--- ARGV    now, queues ...
-for at = 2, #ARGV do pass_baton(ARGV[at], 1) end
