@@ -9,7 +9,7 @@ INPUTS := pyproject.toml setup.py constraints.txt
 LOCKED := $(if $(shell command -v flock 2>/dev/null),flock .venv.lock,)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo servers test chaos bench dashboards dist lint types constraints clean check-python previews
+.PHONY: help venv demo servers test test-all chaos bench dashboards dist lint types constraints clean check-python previews
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,17 +44,29 @@ demo: venv  ## replay a real job log of 18,239 jobs in about a minute
 servers: venv  ## fetch or build the Redis versions that the tests run on
 	.venv/bin/python tests/support/get_servers.py
 
-# What measures, alone; what waits for real processes, several at once; the rest, which keeps the processors busy. The
-# conformance suite runs on every server that there is, the whole of it on the one that dueq embeds.
-test: venv  ## run the tests (ARGS="-k name" chooses; ARGS="--servers like-2.4,redis-5.0.6" chooses servers)
+# pytest's runs of one target, one after the other, each with arguments of its own; that some chose no test is well.
+# Which tests are in which part, and which markers say so, is told in tests/support/parts.py.
+RUNS = some= bad=; run() { \
+  .venv/bin/python -m pytest "$$@" $(ARGS); case $$? in 0) some=1 ;; 5) ;; *) bad=1 ;; esac; }
+GREEN = [ -n "$$some" ] && [ -z "$$bad" ]
+
+test: venv some-servers  ## run the short part of the tests, in some 5 minutes (ARGS="-k name" chooses)
+	@$(RUNS); \
+	run --part short -m "not processes" --servers all -n 4 --dist worksteal; \
+	run --part short -m processes -n 6 --dist worksteal; \
+	$(GREEN)
+
+test-all: venv some-servers  ## run all that 'make test' leaves out, in some 20 minutes (ARGS="--servers redis-5.0.6")
+	@$(RUNS); \
+	run --part rest -m alone -rP; \
+	run --part rest -m processes -n 6 --dist worksteal; \
+	run --part rest -m "not alone and not processes" --servers all -n 4 --dist worksteal; \
+	$(GREEN)
+
+.PHONY: some-servers
+some-servers: venv
 	@$(MAKE) --no-print-directory servers || \
 	  echo "going on without the Redis versions said to be missing: their tests are skipped" >&2
-	@some= bad=; part() { \
-	  .venv/bin/python -m pytest "$$@" $(ARGS); case $$? in 0) some=1 ;; 5) ;; *) bad=1 ;; esac; }; \
-	part -m alone -rP; \
-	part -m processes -n 4; \
-	part -m "not alone and not processes" -n 2 --servers all; \
-	[ -n "$$some" ] && [ -z "$$bad" ]
 
 # what was cut short, with another status than 0 or 1, does not go into the docs
 chaos: venv  ## run every scenario under every strategy, and put the table into docs/chaos.md (about 10 minutes)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,36 +14,12 @@ from typing import Any
 import pytest
 from support.limited import denied, limited
 from support.older import AGED, like_2_4
+from support.parts import MARKERS, PARTS, chosen, here, may_have, number_of
 from support.servers import Load, Server, all_servers, running
-from support.world import SCRIPTED, World
+from support.world import World
 
 from dueq import strategies
 
-_LONGEST = {"test_third_party"}  # goes first
-# of the conformance suite, what takes long and does not depend on the server; of the second a fifth on the oldest, too
-_FIRST_ONLY = {
-    "test_rivals",
-    "test_migration_cuts",
-    "test_yields",
-    "test_mistyped",
-    "test_migration_under_load",
-    "test_auditor_busy",
-    "test_auditor_due",
-}
-_OLDEST_TOO = {"test_migration", "test_auditor", "test_crash_points", "test_model", "test_pages"}
-# beside tests/supervisor: what waits for real processes more than it works
-_PROCESSES = {
-    *("test_scenarios", "test_judge", "test_chaos_cli", "test_replay", "test_old_replay", "test_proof"),
-    *(
-        "test_prometheus_proof",
-        "test_ending",
-        "test_own",
-        "test_suites",
-        "test_bench_cli",
-        "test_wheel",
-        "test_examples",
-    ),
-}
 _SUITE = Path(__file__).parent / "conformance"
 _numbers = itertools.count(1)
 
@@ -61,94 +36,47 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run tests/conformance as the user that dueq doctor --acl makes (needs --servers of Redis 6.2 or later)",
     )
+    parser.addoption("--part", default="", choices=PARTS, help="run a part of the suite: see tests/support/parts.py")
     parser.addoption("--all-of-it", action="store_true", help="leave nothing out on any server; takes half an hour")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = str(metafunc.config.getoption("--servers"))
     if wanted and "server" in metafunc.fixturenames and _SUITE in Path(str(metafunc.definition.path)).parents:
-        servers = _chosen(wanted)
+        servers = [server for server in _named(wanted) if may_have(metafunc, server)]
         metafunc.parametrize("server", servers, ids=lambda server: server.name, indirect=True, scope="session")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a server cannot carry, and, unless ``--all-of-it`` is given, what would take too long.
-
-    That strategies which need scripts are refused by a server without is shown by tests/servers.
-    """
-    for item in items:
-        if item.path.parent.name == "supervisor" or item.path.stem in _PROCESSES:
-            item.add_marker("processes")
-    whole = bool(config.getoption("--all-of-it"))
-    turns: Counter[int] = Counter()
-    left_out = [item for item in items if _is_unfit(item) or not (whole or _is_chosen(item, turns))]
-    if left_out:
-        gone = {id(item) for item in left_out}
+    kept = chosen(items, config.getoption("--part"), all_of_it=bool(config.getoption("--all-of-it")))
+    if left_out := [*{*items} - {*kept}]:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if id(item) not in gone]
-    items.sort(key=lambda item: item.path.stem not in _LONGEST)  # last, it would keep a processor waiting
+        items[:] = kept
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)  # last, it would keep a processor waiting
 
 
-def _parameters(item: pytest.Item) -> dict[str, Any]:
-    chosen = getattr(item, "callspec", None)
-    return {} if chosen is None else dict(chosen.params)
-
-
-def _is_unfit(item: pytest.Item) -> bool:
-    parameters = _parameters(item)
-    return getattr(parameters.get("server"), "name", "") == AGED and parameters.get("strategy_name") in SCRIPTED
-
-
-def _is_chosen(item: pytest.Item, turns: Counter[int]) -> bool:
-    """Everything on the first server; on the oldest that a strategy can have, everything but what takes long; in turn a
-    fifth of that on each of the others, and of what takes long on the oldest."""
-    server = _parameters(item).get("server")
-    number = 0 if server is None else _number(server)
-    if number == 0:
-        return True
-    module = item.path.stem
-    if module in _FIRST_ONLY:
-        return False
-    scripted = _parameters(item).get("strategy_name") in SCRIPTED
-    oldest = number == len(_here()) - scripted  # those that need no scripts go back to 2.4
-    if oldest and module not in _OLDEST_TOO:
-        return True
-    turns[number] += 1
-    return (oldest or module not in _OLDEST_TOO) and turns[number] % 5 == number % 5
-
-
-def _number(server: Server) -> int:
-    real = _here()
-    return real.index(server) if server in real else len(real)
-
-
-def _here() -> list[Server]:
-    """The real servers that there are, the one that is embedded first. Those missing are told of by tests/servers."""
-    return [server for server in all_servers() if isinstance(server, Server)]
-
-
-def _chosen(wanted: str) -> list[Server]:
+def _named(wanted: str) -> list[Server]:
     """The servers that ``--servers`` names."""
     known = [*(server.name for server in all_servers()), AGED]
     names = known if wanted == "all" else wanted.split(",")
     if unknown := sorted(set(names) - set(known)):
         raise pytest.UsageError(f"--servers: there is no {', '.join(unknown)}, only {', '.join(known)}")
     aged = [like_2_4()] if AGED in names else []
-    return [server for server in (*_here(), *aged) if server.name in names and isinstance(server, Server)]
+    return [server for server in (*here(), *aged) if server.name in names and isinstance(server, Server)]
 
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Server:
     """The server that tests run on, unless they start their own."""
-    chosen: Server = getattr(request, "param", None) or _here()[0]
+    chosen: Server = getattr(request, "param", None) or here()[0]
     return chosen
 
 
 @pytest.fixture(scope="session")
-def load(server: Server) -> Load:
+def load(server: Server, request: pytest.FixtureRequest) -> Load:
     """How many of very many cases tests try: all on the embedded server."""
-    return Load(_number(server))
+    return Load(number_of(server), request.config.getoption("--part"))
 
 
 @pytest.fixture(scope="session")
@@ -192,8 +120,9 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
     config.addinivalue_line("markers", "leaves_keys: the test leaves keys behind on purpose")
-    config.addinivalue_line("markers", "alone: measures, so it runs when no other test does")
-    config.addinivalue_line("markers", "processes: mostly waits for real processes, so that several can run at once")
+    config.addinivalue_line("markers", "first: takes long and is one test, so it begins first")
+    for marker, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{marker}: {meaning}")
 
 
 _COUNTS: dict[str, int] = {}

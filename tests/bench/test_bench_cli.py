@@ -20,6 +20,8 @@ from dueq.bench.suites import SUITES
 from dueq.core.client.connection import connect
 from dueq.core.client.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.processes
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -105,6 +107,7 @@ def test_without_matplotlib_it_is_said_before_anything_runs(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_on_a_foreign_redis_nothing_stays_and_nothing_is_touched(temporary: Path, redis_url: str) -> None:
     client = connect(redis_url)
     before = {key: client.dump(key) for key in client.scan_iter()}
@@ -147,6 +150,7 @@ def test_what_a_server_cannot_run_is_said(temporary: Path) -> None:
     assert "keyspace: not measured: schedule: " in told.stderr
 
 
+@pytest.mark.in_turn("foreign")
 @pytest.mark.parametrize("foreign", [False, True])
 def test_ctrl_c_leaves_nothing(temporary: Path, redis_url: str, foreign: bool) -> None:
     before = set(connect(redis_url).keys())

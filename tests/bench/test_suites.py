@@ -19,6 +19,8 @@ from dueq.bench.work import Found, Work
 from dueq.core.clock import US
 from dueq.harness.ledger import DIRECTORY_VARIABLE
 
+pytestmark = pytest.mark.processes
+
 TINY = Sizes(
     floor_rounds=20,
     benchmark_requests=1_000,
@@ -63,6 +65,7 @@ def value(figures: dict[str, list[Figure]], name: str) -> float:
     return figure.value
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("strategy", "suite"), PLAYED)
 def test_a_suite(temporary: Path, strategy: str, suite: str) -> None:
     with tiny(strategy) as where:

@@ -15,6 +15,8 @@ from dueq.chaos.runner import wanted
 from dueq.chaos.scenarios import SCENARIOS
 from dueq.core.errors import ConfigurationError
 
+pytestmark = pytest.mark.processes
+
 APP = """
 import time
 from pathlib import Path
@@ -67,6 +69,7 @@ def test_one_run_as_json_and_as_a_page(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("dueq-*"))
 
 
+@pytest.mark.long
 def test_several_at_once_come_as_one_table(tmp_path: Path) -> None:
     told = dueq(
         *("--scenario", "poison", "--strategy", "all", "--tasks", "10", "--duration", "1", "--jobs", "3"), cwd=tmp_path
@@ -98,6 +101,7 @@ def test_an_app_that_survives(tmp_path: Path) -> None:
     assert "needs" not in told.stdout
 
 
+@pytest.mark.long
 def test_an_app_that_does_not(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APP)
     lines = [{"task": "shop.does_not", "args": [str(tmp_path)]}, {"task": "shop.needs", "args": [1]}]

@@ -26,6 +26,8 @@ from dueq.chaos.stage import Size, Stage
 from dueq.core.errors import ConfigurationError
 from dueq.harness.host import Host
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -48,6 +50,7 @@ def working_in(directory: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.in_turn("jobs", "pause_s")
 @pytest.mark.parametrize(("jobs", "pause_s"), [(2, None), (1, None), (1, 0.02), (1, 0.06)])
 def test_ctrl_c_leaves_nothing(temporary: Path, jobs: int, pause_s: float | None) -> None:
     chaos = subprocess.Popen(

@@ -25,6 +25,8 @@ from dueq.harness.account import Planned
 from dueq.harness.history import Book
 from dueq.harness.ledger import Entry, Failure, Finish, Ledger, Start
 
+pytestmark = pytest.mark.processes
+
 
 def started(task_id: str, at_us: int, token: int, cause: str = "", pid: int = 1) -> Start:
     return Start(task_id, at_us, 0, token, 1, pid, cause)
@@ -162,6 +164,7 @@ def test_a_duplicate_without_a_cause_and_an_early_start_are_noticed(tmp_path: Pa
     assert judged(tmp_path, play) == ["causes of duplicates", "early"]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("strategy", ["lua", "watch"])
 def test_an_early_start_is_noticed_whoever_says_the_time(tmp_path: Path, strategy: str) -> None:
     def play(stage: Stage) -> None:

@@ -15,6 +15,8 @@ from dueq.chaos.redirect import redirected
 from dueq.core.app.context import Context, running
 from dueq.harness.ledger import DIRECTORY_VARIABLE, FILE_NAME
 
+pytestmark = pytest.mark.processes
+
 APP = """
 import os, time
 from dueq import Backoff, Dueq, current

@@ -14,6 +14,8 @@ from dueq.chaos.report import troubles
 from dueq.chaos.runner import play, wanted
 from dueq.chaos.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.processes
+
 _AS_PYTHON_WRITES = re.compile(r"[\[{(]['\d\]})]|\b(True|False|None)\b|<\w+ object")
 _TASKS = {"storm": 2000}
 _DURATIONS = {
@@ -23,6 +25,7 @@ _DURATIONS = {
 }  # a kill a second, and a batch of each second to be caught with
 
 
+@pytest.mark.in_turn
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("strategy", strategies.names())
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from support.audits import Audits
-from support.mortal import Fate, Killed, When, mortal
+from support.mortal import Fate, Killed, mortal
 from support.servers import Load
 from support.world import LEASE_US, World
 
@@ -245,6 +245,7 @@ OPERATIONS: dict[str, Callable[[World, Namespace, Record], object]] = {
 }
 
 
+@pytest.mark.crash_points
 @pytest.mark.leaves_keys  # checked at each point instead
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_crash_points(
@@ -271,8 +272,7 @@ def test_crash_points(
         at(Fate())  # the server may see these scripts for the first time, which costs commands more
     whole = Fate()
     at(whole)
-    moments: tuple[When, When] = ("before", "after")
-    points = load.of(list(itertools.product(range(1, whole.sent + 1), moments)))
+    points = load.deaths(whole.sent)
     for k, when in points:
         at(Fate(k, when))
     record_property("crash points", len(points))

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from support.audits import HOUR_US, Audits, every_state
-from support.mortal import Fate, Killed, When, interrupted, mortal
+from support.mortal import Fate, Killed, interrupted, mortal
+from support.servers import Load
 from support.world import LEASE_US, World
 
 from dueq.core.schema.keys import Keys
 from dueq.core.schema.states import State
 from dueq.core.store.base import Outcome
+
+pytestmark = pytest.mark.few_servers
 
 ID = "some-task"
 
@@ -316,6 +319,7 @@ def test_a_task_scheduled_meanwhile_keeps_its_queue(world: World) -> None:
 # -- it dies itself
 
 
+@pytest.mark.crash_points
 @pytest.mark.leaves_keys  # checked at each point instead
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
 @pytest.mark.timeout(300)
@@ -323,6 +327,7 @@ def test_crash_points_of_the_auditor(
     redis_url: str,
     strategy_name: str,
     lose: Callable[[World], None],
+    load: Load,
     record_property: Callable[[str, object], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -351,10 +356,7 @@ def test_crash_points_of_the_auditor(
     at(Fate())
     whole = Fate()
     at(whole)
-    points = 0
-    moments: tuple[When, When] = ("before", "after")
-    for k in range(1, whole.sent + 1):
-        for when in moments:
-            at(Fate(k, when))
-            points += 1
-    record_property("crash points", points)
+    points = load.deaths(whole.sent, every=1)
+    for k, when in points:
+        at(Fate(k, when))
+    record_property("crash points", len(points))

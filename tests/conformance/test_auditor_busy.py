@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import pytest
 from redis.exceptions import ResponseError
 from support.audits import HOUR_US, Audits
 from support.world import LEASE_US, World
 
 from dueq.core.schema.record import Record
 from dueq.core.store.base import NewTask, Outcome
+
+pytestmark = pytest.mark.one_server
 
 QUEUES = ("q", "other")
 SECONDS = 3.0

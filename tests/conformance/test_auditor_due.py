@@ -19,6 +19,8 @@ from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import ReaperTelemetry
 from dueq.core.upkeep.audit_request import request_audit
 
+pytestmark = pytest.mark.one_server
+
 # -- when it runs
 
 

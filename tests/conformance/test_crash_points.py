@@ -15,7 +15,7 @@ from functools import partial
 from typing import Literal
 
 import pytest
-from support.mortal import Fate, Killed, When, mortal
+from support.mortal import Fate, Killed, mortal
 from support.servers import Load
 from support.world import LEASE_US, World
 
@@ -25,6 +25,8 @@ from dueq.core.schema.bounds import steps
 from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
 from dueq.core.store.strategy import TransactionalStrategy
+
+pytestmark = pytest.mark.few_servers
 
 ACTOR = "dying"
 HOUR_US = 3600 * 1_000_000
@@ -215,11 +217,11 @@ GONE = {
 """The task that an operation may have made disappear."""
 
 
-def take_over(scene: Scene, name: str) -> None:
+def take_over(scene: Scene, name: str, act: Act) -> None:
     """Another actor finds what the dead one left, and brings every task to its end."""
     world = scene.world
     if name.startswith("schedule"):  # its caller got no answer, and asks again
-        OPERATIONS[name][1](scene, world.main)
+        act(scene, world.main)
         scene.acknowledged |= {"n0"} if name != "schedule again" else set()
     world.strategy.recover(ACTOR)  # as its supervisor does, which sees it die
     lost = {one.id: one.how for one in world.store.give_back(ACTOR, "worker_lost", 9)}
@@ -254,6 +256,7 @@ def take_over(scene: Scene, name: str) -> None:
     assert world.leftovers() == []
 
 
+@pytest.mark.crash_points
 @pytest.mark.leaves_keys  # checked at each point instead
 @pytest.mark.parametrize("cold", [False, True], ids=["", "scripts-forgotten"])
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -290,7 +293,7 @@ def test_crash_points(
             except Killed:
                 actor.close()
             assert fate.dead is (fate.at > 0)
-            take_over(scene, name)
+            take_over(scene, name, act)
         finally:
             world.close()
 
@@ -299,8 +302,7 @@ def test_crash_points(
     whole = Fate()
     at(whole)
     assert whole.sent > 0
-    moments: tuple[When, When] = ("before", "after")
-    points = load.of(list(itertools.product(range(1, whole.sent + 1), moments)))
+    points = load.deaths(whole.sent)
     for k, when in points:
         at(Fate(k, when))
     record_property("crash points", len(points))

@@ -30,6 +30,8 @@ from dueq.core.errors import ConfigurationError, NamespaceMigrating, StrategyMis
 from dueq.core.store.base import Outcome
 from dueq.core.upkeep import migration
 
+pytestmark = pytest.mark.few_servers
+
 _numbers = itertools.count(1)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from support.mortal import Fate, Killed, When, interrupted, mortal
-from support.moving import Scene, bring_to_an_end, index_of, kept_by, meta_of, migrate, past, scene, settle, visitor
+from support.mortal import Fate, Killed, interrupted, mortal
+from support.moving import Scene, bring_to_an_end, index_of, kept_by, meta_of, migrate, scenes, settle, visitor
 from support.older import AGED
 from support.servers import Load, Server
 from support.world import LEASE_US, SCRIPTED, World
@@ -19,12 +19,13 @@ from dueq.core.schema import keys
 from dueq.core.store.base import Outcome
 from dueq.core.upkeep import migration
 
+pytestmark = pytest.mark.one_server
+
 _numbers = itertools.count(1)
 PAIRS = [
     ("lua", "buckets"), ("buckets", "lua"), ("tmpset", "keyspace"), ("keyspace", "tmpset"), ("watch", "buckets"),
     ("buckets", "watch"), ("lua", "keyspace"), ("tmpset", "watch"),
 ]  # fmt: skip
-_MOMENTS: tuple[When, When] = ("before", "after")
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +45,18 @@ def target(to: str, server: Server) -> str:
     return to
 
 
+@pytest.mark.crash_points
 @pytest.mark.parametrize(("strategy_name", "to"), PAIRS)
 @pytest.mark.timeout(300)
 def test_a_migration_cut_short_anywhere_can_be_run_again(
     redis_url: str, strategy_name: str, target: str, record_property: Callable[[str, object], None], load: Load
 ) -> None:
+    copied = scenes(redis_url, strategy_name)
+
     def at(fate: Fate) -> None:
-        old = past(redis_url, f"cut{next(_numbers)}", strategy_name)
+        found, moved = copied(f"cut{next(_numbers)}"), 0
+        old = found.world
         try:
-            found, moved = scene(old, 0), 0
             actor = mortal(visitor(old), fate)
             with suppress(Killed):
                 begun = migration.begin(actor, target)
@@ -70,7 +74,7 @@ def test_a_migration_cut_short_anywhere_can_be_run_again(
     at(Fate())  # the server may see these scripts for the first time, which costs commands more
     whole = Fate()
     at(whole)
-    points = load.of(list(itertools.product(range(1, whole.sent + 1), _MOMENTS)))
+    points = load.deaths(whole.sent)
     for k, when in points:
         at(Fate(k, when))
     record_property("crash points", len(points))
@@ -118,16 +122,17 @@ def test_a_migration_in_the_middle_of_anything_else(
 ) -> None:
     """The whole migration happens just before the k-th command of the other one, for every k."""
 
+    copied = scenes(redis_url, strategy_name)
+
     def at(k: int) -> int:
-        old = past(redis_url, f"amid{next(_numbers)}", strategy_name)
-        sent = itertools.count(1)
+        found, sent = copied(f"amid{next(_numbers)}"), itertools.count(1)
+        old = found.world
 
         def meanwhile() -> None:
             if next(sent) == k:
                 migrate(old, target)
 
         try:
-            found = scene(old, 0)
             actor = interrupted(old.actor(), meanwhile)
             try:
                 answer = OPERATIONS[name](found, actor)

@@ -19,6 +19,8 @@ from dueq.core.errors import NamespaceMigrating, StrategyMismatch
 from dueq.core.namespace import Namespace
 from dueq.core.store.transactional.edit import entry_of
 
+pytestmark = pytest.mark.one_server
+
 
 @pytest.mark.timeout(120)
 def test_producers_and_dispatchers_go_on_while_a_namespace_moves_from_strategy_to_strategy(

@@ -27,7 +27,7 @@ from dueq.core.upkeep import engines
 from dueq.core.upkeep.clearing import Clearing
 from dueq.core.worker.worker import Worker
 
-pytestmark = pytest.mark.leaves_keys
+pytestmark = [pytest.mark.one_server, pytest.mark.leaves_keys]
 
 QUEUES = ("q", "other")
 WORKER = "w1"

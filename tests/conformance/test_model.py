@@ -28,6 +28,8 @@ from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
 from dueq.core.store.base import Advance, Outcome
 
+pytestmark = pytest.mark.few_servers
+
 HOUR_US = 3600 * 1_000_000
 WORKERS = ("w0", "w1", "w2")
 QUEUES = ("q", "other")

@@ -10,6 +10,8 @@ from support.world import World
 from dueq.core.client.paging import PAGE, list_pages, zset_pages
 from dueq.core.clock import US
 
+pytestmark = pytest.mark.few_servers
+
 HOUR_US = 3600 * US
 
 

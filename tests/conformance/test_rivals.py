@@ -13,13 +13,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from support.mortal import Fate, Killed, When, interrupted, mortal
+from support.mortal import Fate, Killed, interrupted, mortal
 from support.servers import Load
 from support.world import LEASE_US, World
 
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
 from dueq.core.store.base import Outcome
+
+pytestmark = pytest.mark.one_server
 
 ACTOR = "dying"
 _MOST_TURNS = 24
@@ -129,6 +131,7 @@ def _check(world: World, rivals: Rivals, actor: Actor) -> None:
     assert not rivals.cancelled & ran.keys()
 
 
+@pytest.mark.crash_points
 @pytest.mark.leaves_keys
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
@@ -165,8 +168,7 @@ def test_one_dies_while_others_work(
 
     at(Fate())  # the server sees the scripts for the first time
     whole = at(Fate())
-    moments: tuple[When, When] = ("before", "after")
-    points = load.of(list(itertools.product(range(1, whole + 1), moments)))
+    points = load.deaths(whole)
     for k, when in points:
         at(Fate(k, when))
     record_property("crash points", len(points))

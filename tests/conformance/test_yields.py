@@ -23,6 +23,8 @@ from dueq.core.schema import keys
 from dueq.core.upkeep import migration
 from dueq.core.upkeep.reclaim import Reclaim
 
+pytestmark = pytest.mark.one_server
+
 PAIRS = [("lua", "watch"), ("lua", "buckets"), ("lua", "tmpset"), ("lua", "keyspace"), ("watch", "lua")]
 _numbers = itertools.count(1)
 

@@ -13,6 +13,8 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

@@ -16,9 +16,12 @@ from .committed import RULES, alerts
 
 _CASES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "alerts.yml").read_text())
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt-get install prometheus)"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt-get install prometheus)"
+    ),
+]
 
 
 def promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,8 @@ from .prometheus import PROGRAM, Labels, Window, troubles
 from .promql import operands
 from .scene import HOSTS, Scene, played
 
+pytestmark = [pytest.mark.processes, pytest.mark.long]
+
 _QUERIES = queries()
 _RULES = {rule.get("record") or rule["alert"]: rule for rule in rules()}
 

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop.py"
@@ -119,23 +121,38 @@ def works(installed: Installed) -> None:
     assert chaos["ok"], chaos
 
 
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheel and the source distribution, by their suffixes."""
+    return {package.suffix: package for package in built(tmp_path_factory.mktemp("packages"))}
+
+
+def check(package: Path, directory: Path, *checks: Callable[[Installed], None]) -> None:
+    installed = Installed(package, directory / "installed")
+    try:
+        for each in checks:
+            each(installed)
+    finally:
+        installed.close()
+
+
 @pytest.mark.timeout(600)
-def test_what_users_install(tmp_path: Path) -> None:
-    source, wheel = sorted(built(tmp_path), key=lambda path: path.suffix)
-    has_everything(wheel, source)
-    for package, checks in ((wheel, (brings_nothing_into_test_runs_of_users, works)), (source, (has_demo,))):
-        installed = Installed(package, tmp_path / package.suffix.strip("."))
-        try:
-            for check in checks:
-                check(installed)
-        finally:
-            installed.close()
+def test_the_wheel(packages: dict[str, Path], tmp_path: Path) -> None:
+    has_everything(packages[".whl"], packages[".gz"])
+    check(packages[".whl"], tmp_path, brings_nothing_into_test_runs_of_users, works)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_source_distribution(packages: dict[str, Path], tmp_path: Path) -> None:
+    check(packages[".gz"], tmp_path, has_demo)
 
 
 def has_demo(installed: Installed) -> None:
     assert json.loads(installed("demo", "--limit", "50", "--workers", "1", "--json"))["lost"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_wheel_without_a_server_is_for_every_platform(tmp_path: Path) -> None:
     [wheel] = built(tmp_path, "--wheel", environment=os.environ | {"DUEQ_WITHOUT_SERVER": "1"})

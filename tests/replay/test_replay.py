@@ -26,6 +26,8 @@ from dueq.harness.supervised import SupervisedRun
 from dueq.replay.report import is_clean
 from dueq.replay.runner import run_replay
 
+pytestmark = pytest.mark.processes
+
 CONTRACT = {
     "strategy", "scheduled", "finished", "lost", "early", "duplicates", "lateness_ms", "restarts", "duration_s",
     "redis_commands_per_task",
@@ -114,6 +116,7 @@ def test_killed_workers_job_is_run_again_under_its_cause(tmp_path: Path, tempora
     assert report["restarts"] == 1
 
 
+@pytest.mark.in_turn("number")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_replay_that_is_ended_takes_everything_with_it(tmp_path: Path, temporary: Path, number: signal.Signals) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(temporary)}

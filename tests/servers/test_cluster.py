@@ -20,6 +20,8 @@ from dueq.core.client.connection import connect, explained
 from dueq.core.errors import ServerRefused
 from dueq.core.schema.keys import Keys
 
+pytestmark = pytest.mark.long
+
 OTHER = "b" * 40
 OURS, THEIRS, NOBODYS, LEAVING = "ours", "theirs", "nobodys", "leaving"
 

@@ -30,6 +30,8 @@ from dueq.core.client.connection import connect
 from dueq.core.store.acl import PASSWORD
 from dueq.core.store.permissions import EXAMPLES, needed
 
+pytestmark = pytest.mark.long
+
 _numbers = itertools.count(1)
 _ELSEWHERE = {"EVAL", "EVALSHA", "SCRIPT|LOAD", "PSUBSCRIBE", "MULTI", "EXEC", "DISCARD"}
 """Commands that are tried in ways of their own."""

@@ -16,6 +16,8 @@ from dueq.core.errors import StrategyUnavailable
 from dueq.replay.report import is_clean
 from dueq.replay.runner import run_replay
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
@@ -35,6 +37,7 @@ def url(strategy_name: str, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.in_turn
 def test_it_is_clean(strategy_name: str, url: str, trace: Path) -> None:
     report = run_replay(trace, speed=1, strategy=strategy_name, workers=3, redis_url=url, json=True)
     assert is_clean(report), report

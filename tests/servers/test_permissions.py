@@ -20,6 +20,8 @@ from dueq.cli.app import app
 from dueq.core.client.connection import connect
 from dueq.core.store.permissions import needed
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -39,6 +39,8 @@ from dueq.core.store.permissions import needed
 HERE = {server.name: server for server in all_servers() if isinstance(server, Server)}
 NEW, OLD = "redis-8.2.3", "redis-2.8.17"
 pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.long,
     pytest.mark.skipif(not {NEW, OLD} <= HERE.keys(), reason=f"no {NEW} or no {OLD}"),
     pytest.mark.timeout(300),
 ]

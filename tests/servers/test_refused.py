@@ -28,6 +28,8 @@ from dueq.core.errors import StrategyUnavailable
 from dueq.core.schema.keys import Keys
 from dueq.core.store.requirements import check
 
+pytestmark = pytest.mark.long
+
 KEYS = Keys("refused")
 EVERY = [*SCRIPTED, *TRANSACTIONAL]
 NO_EVENTS = ["keyspace"]

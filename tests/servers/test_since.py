@@ -12,7 +12,7 @@ from support.since import Catalogue, recorded
 from dueq.core.client.connection import connect
 
 NEW = next((one for one in all_servers() if isinstance(one, Server) and one.name == "redis-8.2.3"), None)
-pytestmark = pytest.mark.skipif(NEW is None, reason="no redis-8.2.3")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(NEW is None, reason="no redis-8.2.3")]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from dueq.core.client.connection import connect, explained
 from dueq.core.errors import ServerUnavailable
 from dueq.core.namespace import Namespace
 
+pytestmark = pytest.mark.long
+
 
 def test_an_engine_finds_redis_by_sentinel_and_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_sentinel_tls(tmp_path) as url:

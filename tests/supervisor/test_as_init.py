@@ -14,6 +14,8 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 UNDER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 

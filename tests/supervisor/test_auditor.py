@@ -13,7 +13,10 @@ from dueq import strategies
 from dueq.core.client.connection import connect
 from dueq.core.schema.keys import Keys
 
+pytestmark = pytest.mark.processes
 
+
+@pytest.mark.in_turn
 @pytest.mark.parametrize("strategy", strategies.names())
 def test_a_task_that_lost_its_place_runs_all_the_same(engine: Engine, sample: ModuleType, strategy: str) -> None:
     flags = ("--workers", "1", "--lease", "1", "--audit-interval", "1", "--strategy", strategy)

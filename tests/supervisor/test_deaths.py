@@ -15,6 +15,8 @@ import pytest
 from support.engine import APPS, Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 # what Python runs first of all; only in children
 _SITE = """
 import sys

@@ -18,6 +18,8 @@ from dueq.core.client.connection import connect
 from dueq.core.schema.journal import events_of
 from dueq.core.schema.keys import Keys
 
+pytestmark = pytest.mark.processes
+
 
 def explain(engine: Engine, task_id: str, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dueq", "explain", task_id, *flags]
@@ -38,6 +40,7 @@ def wait_for(engine: Engine, task_id: str, kind: str) -> None:
     client.close()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("strategy", ["lua", "watch"])
 def test_the_story_of_a_task_whose_worker_was_killed(engine: Engine, sample: ModuleType, strategy: str) -> None:
     engine.run("--workers", "2", "--strategy", strategy)

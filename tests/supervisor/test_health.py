@@ -15,6 +15,8 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 
 def test_it_is_ready_as_long_as_redis_answers_and_live_all_the_time(engine: Engine, sample: ModuleType) -> None:
     supervisor = engine.run("--workers", "1")

@@ -20,6 +20,8 @@ from support.waiting import wait_until
 from dueq import strategies
 from dueq.core.store.base import DeadLetter
 
+pytestmark = pytest.mark.processes
+
 LEASE = 2.0
 TICK = LEASE / 8  # how often the supervisor looks, under so short a lease
 HANG = 2.0

@@ -25,6 +25,8 @@ from dueq.core.errors import ConfigurationError
 from dueq.core.namespace import Namespace
 from dueq.core.schema.states import State
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def hurting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:

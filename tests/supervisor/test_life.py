@@ -14,6 +14,8 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 
 def test_tasks_run_on_time_once_and_never_early(engine: Engine, sample: ModuleType) -> None:
     supervisor = engine.run("--workers", "2")
@@ -180,6 +182,7 @@ def test_redis_restarting_needs_no_hand(engine: Engine, sample: ModuleType) -> N
     assert all(len(run.starts) == 1 for run in engine.runs().values())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_metrics_stay_right_over_200_kills(engine: Engine, sample: ModuleType) -> None:
     """Counters equal the ledger, at most one task per kill apart.

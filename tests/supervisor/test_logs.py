@@ -16,6 +16,8 @@ import pytest
 from support.engine import APPS, Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def app(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:

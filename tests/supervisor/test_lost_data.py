@@ -20,6 +20,8 @@ from dueq.core.schema.keys import Keys
 from dueq.core.schema.quarantine import counts
 from dueq.core.upkeep import engines
 
+pytestmark = pytest.mark.processes
+
 _CODE = """
 import os
 from dueq import Dueq
@@ -72,6 +74,7 @@ def _task(app: Dueq) -> Any:
     return app.task(name="shop_of_loss.write")(_nothing) if known is None else known
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("strategy", strategies.names())
 def test_the_engine_lives_and_goes_on(engine: Engine, tmp_path: Path, strategy: str) -> None:
     (tmp_path / "shop_of_loss.py").write_text(_CODE)
@@ -113,6 +116,7 @@ def test_a_namespace_that_a_producer_began_yields_when_the_engine_starts(engine:
     assert engine.stop(process) == 0
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("strategy", ["lua", "tmpset"])
 def test_a_key_of_another_type_makes_room_within_seconds(engine: Engine, tmp_path: Path, strategy: str) -> None:
     (tmp_path / "shop_of_types.py").write_text(_CODE)
@@ -135,6 +139,7 @@ def test_a_key_of_another_type_makes_room_within_seconds(engine: Engine, tmp_pat
     assert engine.stop(process) == 0
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("strategy", ["lua", "tmpset"])
 def test_rubbish_in_meta_makes_room_within_seconds(engine: Engine, tmp_path: Path, strategy: str) -> None:
     """No child ends, and what was scheduled before is run; nobody else comes along who would put it right."""

@@ -13,9 +13,12 @@ from support.waiting import wait_until
 from dueq import strategies
 from dueq.core.client.connection import connect
 
+pytestmark = pytest.mark.processes
+
 TASKS = 20_000
 
 
+@pytest.mark.in_turn
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("dispatchers", [2, 8])
 @pytest.mark.parametrize("strategy", strategies.names())

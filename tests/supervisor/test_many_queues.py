@@ -14,6 +14,8 @@ from dueq.core.namespace import Namespace
 from dueq.core.store.base import NewTask
 from dueq.core.store.crowds import keys_of_all
 
+pytestmark = pytest.mark.processes
+
 QUEUES = 300
 APP = f"""
 from dueq import Dueq
@@ -30,6 +32,7 @@ for number in range({QUEUES}):
 """
 
 
+@pytest.mark.in_turn("strict")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("strict", [False, True])
 def test_every_queue_is_served_and_wakes_a_sleeping_worker(engine: Engine, tmp_path: Path, strict: bool) -> None:

@@ -12,6 +12,8 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 PAIRS = [("lua", "buckets"), ("tmpset", "lua"), ("buckets", "keyspace"), ("keyspace", "watch")]
 
 
@@ -24,6 +26,7 @@ def _say_go(engine: Engine) -> None:
     Path(f"{engine.ledger}.go").touch()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("old", "new"), PAIRS)
 def test_what_runs_ends_well_and_the_rest_runs_under_the_new_strategy(
     engine: Engine, sample: ModuleType, old: str, new: str

@@ -11,6 +11,8 @@ import pytest
 from support.engine import APPS, Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 LAST = 60
 
 

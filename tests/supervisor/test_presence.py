@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
@@ -13,6 +14,8 @@ from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
 from dueq.core.upkeep import engines as registry
 from dueq.core.upkeep.engines import Supervisor
+
+pytestmark = pytest.mark.processes
 
 _CODE = """
 from dueq import Dueq

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from types import ModuleType
 
+import pytest
 from support.engine import Engine
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.processes
 
 
 def test_after_so_many_tasks(engine: Engine, sample: ModuleType) -> None:

@@ -17,6 +17,8 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.processes
+
 CODE = """
 import os, time
 from dueq import Dueq, current

@@ -21,6 +21,8 @@ from dueq.core.maintenance.reaper import Reaper
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import Telemetry
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:

@@ -14,6 +14,8 @@ from support.waiting import wait_until
 
 from dueq import strategies
 
+pytestmark = pytest.mark.processes
+
 LEASE, SLACK = 2.0, 5.0
 TASKS = 16
 NAP = 0.4  # so long that a host which has begun to work is at work still when it vanishes
@@ -31,6 +33,7 @@ def _vanish(process: subprocess.Popen[bytes]) -> set[str]:
     return {str(child.pid) for child in children}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("strategy", strategies.names())
 def test_a_host_that_vanishes_is_taken_over(engine: Engine, sample: ModuleType, strategy: str) -> None:
     flags = ("--workers", "2", "--lease", str(LEASE), "--strategy", strategy)

@@ -21,7 +21,7 @@ class Audits:
     """Audits of one namespace, and what they counted."""
 
     def __init__(self, world: World, namespace: Namespace | None = None, *, grace: float = GRACE) -> None:
-        self.world, self.counters = world, Counters()
+        self.world, self.counters, self._grace = world, Counters(), grace
         namespace = namespace or world.main
         telemetry = ReaperTelemetry(self.counters, "reaper", namespace.strategy.name)
         self.auditor = Auditor(namespace, telemetry, interval=3600, grace=grace, first_in=0)
@@ -32,15 +32,15 @@ class Audits:
         yield from self.go_on()
 
     def go_on(self) -> Iterator[float]:
-        """The same, if it is due already."""
-        self.auditor._resume_at = 0.0  # it would look in a minute
+        """The same, if it is due already. It waits for what may be on its way, and rests no longer than that."""
         while True:
+            self.auditor._resume_at = 0.0  # it would look in a minute, and spare a server that others use
             began = time.monotonic()
             pause = self.auditor.run_once()
             yield time.monotonic() - began
             if not self.auditor.busy:
                 return
-            time.sleep(pause)
+            time.sleep(min(pause, self._grace))
 
     def run(self) -> dict[str, int]:
         """One audit; returns all repairs so far, by kind."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dueq.core.clock import US
@@ -96,6 +97,30 @@ def scene(world: World, near_us: int = 300_000) -> Scene:
     found.far = {"far1", "far2", "again"}
     found.indexed = sum(census.scheduled for census in world.strategy.census(["q", "other"]))
     return found
+
+
+def scenes(url: str, strategy: str) -> Callable[[str], Scene]:
+    """Makes ``scene``s of tasks that are all due, each in a namespace of the given name: copies of one, since to bring
+    tasks into every state takes many commands."""
+    original = past(url, f"scene-{strategy}", strategy)
+    try:
+        found = scene(original, 0)
+        clock_us, prefix = original.clock.now_us(), len(original.keys.prefix.encode())
+        redis: Any = original.redis
+        kept = [(key[prefix:], max(0, redis.pttl(key)), redis.dump(key)) for key in original.found()]
+    finally:
+        original.close()
+
+    def copied(name: str) -> Scene:
+        world = World(url, name, strategy)
+        world.clock.ahead_us = clock_us - world.clock.now_us()  # the moment at which the original was ready
+        pipe = world.redis.pipeline(transaction=False)
+        for key, expires_in_ms, value in kept:
+            pipe.restore(world.keys.prefix.encode() + key, expires_in_ms, value)
+        pipe.execute()
+        return replace(found, world=world, waiting=set(found.waiting), far=set(found.far))
+
+    return copied
 
 
 def _beyond(found: Scene) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -67,9 +67,13 @@ def server_parameters() -> list[pytest.ParameterSet]:
 
 @dataclass(frozen=True)
 class Load:
-    """How many of very many cases are tried on the server with this number: all on number 0, on others a part."""
+    """How many of very many cases are tried on the server with this number: all on number 0, on others a part.
+
+    ``part`` is that of the suite (see parts.py); "" is the whole.
+    """
 
     number: int
+    part: str = ""
 
     @property
     def full(self) -> bool:
@@ -80,6 +84,18 @@ class Load:
         if self.full:
             return cases
         return cases[self.number % every :: every] or cases[self.number % len(cases) :][:1]
+
+    def deaths(self, commands: int, every: int = 24) -> Sequence[tuple[int, Literal["before", "after"]]]:
+        """Deaths to try of an actor that sends ``commands``: at which of them, and before or after it.
+
+        To Redis, one just before a command is one just after the command before it, so that the short part does with
+        those after.
+        """
+        moments: tuple[Literal["before", "after"], ...] = ("before", "after")
+        all_of_them = [(k, when) for k in range(1, commands + 1) for when in moments]
+        if not self.full or not self.part:
+            return self.of(all_of_them, every)
+        return [(k, when) for k, when in all_of_them if (k == 1 or when == "after") is (self.part == "short")]
 
 
 def _skip(missing: Missing) -> pytest.MarkDecorator:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.long, pytest.mark.first]
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 

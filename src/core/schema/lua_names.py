@@ -6,6 +6,7 @@ Their values are written into the text of a script before Redis has it, so that 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from . import bounds
 from .states import State
@@ -23,6 +24,7 @@ _OLDER_NAMES = {"ring_workers": "wake_workers", "ring_dispatcher": "wake_dispatc
 _OLDER_NAME = re.compile(rf"\b(?:{'|'.join(_OLDER_NAMES)})\b")
 
 
+@cache  # the same text for each namespace of a process
 def written_out(text: str) -> str:
     """``text`` with values for their names, and newer names for older ones. Raises KeyError for an unknown name."""
     text = _IN_STRING.sub(lambda found: _VALUES[found[1]], text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -35,6 +35,7 @@ _QUOTED = re.compile(r"Error running script .*?: -?(?P<code>[A-Z]{2,}) (?P<text>
 _KINDS: dict[str, type[ResponseError]] = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
 
 
+@cache
 def lua(package: str, name: str) -> str:
     """The text of ``name``.lua, which lies in ``package``."""
     return files(package).joinpath(f"{name}.lua").read_text("utf-8")
@@ -70,13 +71,7 @@ class Scripts:
         return Script(self, lambda: self._whole(written_out(text)))
 
     def _whole(self, text: str) -> str:
-        roots, shared = without_seldom(text), f"{self._records}\n{self._claims}"
-        claims = linked(self._claims, roots)
-        records = linked(self._records, self._timers, claims, roots)
-        rest = with_needs(text, shared, records + claims)
-        names = linked(self._names, records, self._timers, claims, rest)
-        whole = "\n".join((self._head, names, records, self._timers, claims, rest))
-        return inlined(whole, f"{self._names}\n{shared}", f"{self._timers}\n{text}")
+        return _assembled(self._head, self._names, self._records, self._timers, self._claims, text)
 
     def call(self, script: Script, arguments: Sequence[Value]) -> Any:
         """Run ``script`` and return its reply; sent again only when Redis says that it did not know it."""
@@ -147,6 +142,18 @@ class Scripts:
     def _fetch_time(self) -> int:
         seconds, micros = self._client.time()
         return int(seconds) * 1_000_000 + int(micros)
+
+
+@cache  # once for all namespaces of a process: it takes milliseconds
+def _assembled(head: str, names: str, records: str, timers: str, claims: str, text: str) -> str:
+    """The script ``text`` with ``head``, and with what it and ``timers`` need of the rest, in front of it."""
+    roots, shared = without_seldom(text), f"{records}\n{claims}"
+    needed_claims = linked(claims, roots)
+    needed_records = linked(records, timers, needed_claims, roots)
+    rest = with_needs(text, shared, needed_records + needed_claims)
+    needed_names = linked(names, needed_records, timers, needed_claims, rest)
+    whole = "\n".join((head, needed_names, needed_records, timers, needed_claims, rest))
+    return inlined(whole, f"{names}\n{shared}", f"{timers}\n{text}")
 
 
 def _server_time() -> int:

@@ -1,0 +1,159 @@
+"""Which tests run when. ``make test`` runs the short part of the suite, ``make test-all`` the rest; neither repeats
+what the other ran. Both together are the whole, and so is pytest without ``--part``.
+
+A test says by markers, in its own file, what it is; a module says it of all its tests with ``pytestmark``:
+
+=============== ======================================================================================================
+``alone``       It measures, so it runs when no other test does; in the rest.
+``processes``   It waits for real processes more than it works, so that several can run at once.
+``long``        It is in the rest: it takes long, or it needs a server that the short part does without.
+``in_turn``     Of its cases that differ by their strategies only, one is in the short part: the next case has the next
+                strategy. ``in_turn("name", …)``: those that differ by these parameters, too.
+``crash_points`` It kills an actor at each of its commands: each part tries deaths of its own (``Load.deaths``).
+``one_server``  Of the conformance suite: it does not depend on the server, so only the embedded one has it.
+``few_servers`` The same of what takes long, and may depend on the server: the oldest one has a fifth of it, too.
+=============== ======================================================================================================
+
+The conformance suite runs in the short part on the embedded server and on the one like Redis 2.4, and tries every death
+that Redis can tell from another. In the rest it runs on all other servers: on the oldest that a strategy can have, and
+in turn a fifth of it on each of the others.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+import pytest
+
+from support.older import AGED
+from support.servers import Server, all_servers
+from support.world import SCRIPTED
+
+Part = Literal["", "short", "rest"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+MARKERS = {
+    "alone": "measures, so it runs when no other test does",
+    "processes": "mostly waits for real processes, so that several can run at once",
+    "long": "only in the rest",
+    "in_turn(*parameters)": "of the cases that differ by their strategies only, or by these, one is in the short part",
+    "crash_points": "kills an actor at each of its commands: each part tries deaths of its own",
+    "one_server": "of the conformance suite: does not depend on the server",
+    "few_servers": "of the conformance suite: takes long, so of other servers only the oldest has a fifth of it",
+}
+
+_STRATEGIES = {"strategy", "strategy_name", "old", "new", "to"}
+
+
+def chosen(items: Iterable[pytest.Item], part: Part, *, all_of_it: bool) -> list[pytest.Item]:
+    """Those of ``items`` to run; ``all_of_it``: whatever a server can carry."""
+    fit = [item for item in items if not _is_unfit(item)]
+    fit = fit if all_of_it else _on_their_servers(fit)
+    if not part:
+        return fit
+    short = _short(fit)
+    return [item for item in fit if (item in short) is (part == "short") or (part == "rest" and _is_shared(item))]
+
+
+def may_have(function: pytest.Metafunc, server: Server) -> bool:
+    """Whether some case of ``function`` may be ``chosen`` to run on ``server``: those of which none is are not made."""
+    config, number = function.config, number_of(server)
+    if number == 0 or config.getoption("--all-of-it"):
+        return True
+    if function.definition.get_closest_marker("one_server"):
+        return False
+    return not (part := config.getoption("--part")) or (server.name == AGED) is (part == "short")
+
+
+def number_of(server: Server) -> int:
+    """0 for the embedded server, then those that are newest first; the one like Redis 2.4 is the last."""
+    real = here()
+    return real.index(server) if server in real else len(real)
+
+
+def here() -> list[Server]:
+    """The real servers that there are, the one that is embedded first. Those missing are told of by tests/servers."""
+    return [server for server in all_servers() if isinstance(server, Server)]
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    case = getattr(item, "callspec", None)
+    return {} if case is None else dict(case.params)
+
+
+def _server(item: pytest.Item) -> Server | None:
+    server = _parameters(item).get("server")
+    return server if isinstance(server, Server) else None
+
+
+def _has(item: pytest.Item, marker: str) -> bool:
+    return item.get_closest_marker(marker) is not None
+
+
+# -- servers
+
+
+def _is_unfit(item: pytest.Item) -> bool:
+    """That strategies which need scripts are refused by a server without is shown by tests/servers."""
+    server = _server(item)
+    return server is not None and server.name == AGED and _parameters(item).get("strategy_name") in SCRIPTED
+
+
+def _on_their_servers(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    turns: Counter[int] = Counter()
+    return [item for item in items if _is_on_its_server(item, turns)]
+
+
+def _is_on_its_server(item: pytest.Item, turns: Counter[int]) -> bool:
+    server = _server(item)
+    number = 0 if server is None else number_of(server)
+    if number == 0:
+        return True
+    if _has(item, "one_server"):
+        return False
+    scripted = _parameters(item).get("strategy_name") in SCRIPTED
+    oldest = number == len(here()) - scripted  # those that need no scripts go back to 2.4
+    few = _has(item, "few_servers")
+    if oldest and not few:
+        return True
+    turns[number] += 1
+    return (oldest or not few) and turns[number] % 5 == number % 5
+
+
+# -- the short part
+
+
+def _short(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    chosen = {item for item in items if not _has(item, "alone") and not _has(item, "long") and _is_near(item)}
+    return chosen - _out_of_turn(chosen, items)
+
+
+def _is_near(item: pytest.Item) -> bool:
+    """Whether its server is one of the short part's."""
+    server = _server(item)
+    return server is None or number_of(server) == 0 or server.name == AGED
+
+
+def _out_of_turn(items: set[pytest.Item], ordered: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Those of ``items`` whose strategy has its turn at another case."""
+    cases: dict[str, dict[object, list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
+    for item in ordered:
+        marker = item.get_closest_marker("in_turn")
+        if marker is not None and item in items:
+            apart = {*_STRATEGIES, *marker.args}
+            rest = tuple((name, str(value)) for name, value in _parameters(item).items() if name not in apart)
+            cases[item.path.stem][getattr(item, "originalname", item.name), rest].append(item)
+    out: set[pytest.Item] = set()
+    for module, groups in cases.items():  # that not all begin with the same strategy
+        for turn, group in enumerate(groups.values(), zlib.crc32(module.encode())):
+            out |= {*group} - {group[turn % len(group)]}
+    return out
+
+
+def _is_shared(item: pytest.Item) -> bool:
+    """Whether each part tries some of its deaths."""
+    server = _server(item)
+    return _has(item, "crash_points") and (server is None or number_of(server) == 0)
