@@ -533,7 +533,9 @@ def test_the_lease_extender_goes_on_when_the_namespace_is_another_s(world: World
     world.redis.hset(meta, "by", "engine")
     world.redis.hset(meta, field, value)
     try:
-        worker.pipeline._trusted = time.monotonic() + 60  # Redis has just been heard, however busy this machine is
+        worker.pipeline._standing._trusted_until = (
+            time.monotonic() + 60
+        )  # Redis has just been heard, however busy this machine is
         second = worker.turn()
         assert second is not None
         extender.runs(second)

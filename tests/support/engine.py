@@ -136,7 +136,7 @@ class Engine:
     def children(self, process: subprocess.Popen[bytes], role: str = "") -> list[psutil.Process]:
         """The child processes of a supervisor, of one role or of all."""
         found = psutil.Process(process.pid).children()
-        return [child for child in found if child.is_running() and f"dueq: {role}" in " ".join(child.cmdline())]
+        return [child for child in found if f"dueq: {role}" in _title(child)]
 
     def stop(self, process: subprocess.Popen[bytes]) -> int:
         """SIGTERM, and the exit status."""
@@ -150,3 +150,11 @@ class Engine:
                 process.kill()
                 process.wait()
         self.server.stop()
+
+
+def _title(process: psutil.Process) -> str:
+    """Empty for one that is gone, or dead and not waited for yet."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""

@@ -6,8 +6,8 @@ import logging
 import time
 
 from ..client.connection import TRANSIENT, described
+from ..client.retry_loop import RetryLoop
 from ..client.transactions import Transactions
-from ..client.trouble import Trouble
 from ..clock import US, ServerClock
 from ..errors import NamespaceTooNew, StrategyMismatch
 from ..namespace import Namespace
@@ -36,7 +36,7 @@ class Dispatcher:
         self._strategy, self._telemetry = namespace.strategy, telemetry
         self._keys, self._transactions = namespace.keys, Transactions(namespace.client)
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
-        self._trouble, self._lead_time = Trouble(log, telemetry), LeadTime()
+        self._loop, self._lead_time = RetryLoop(log, telemetry), LeadTime()
         self._clock = ServerClock()
 
     def run(self) -> int:
@@ -54,27 +54,21 @@ class Dispatcher:
 
     def run_once(self) -> None:
         """Move what is due; if that was all, sleep until the next task is due or something wakes us."""
-        self._telemetry.turn()
-        part = "dispatch"
-        try:
+        with self._loop.turn("dispatch"):
             sent_ns = time.monotonic_ns()
             result = self._strategy.dispatch(self._batch)
             received_ns = time.monotonic_ns()
-            if self._trouble.passed(part):
-                log.info("Redis is back")
             late = max((one.seconds for one in result.moved), default=None)
             self._lead_time.received(late, result.next_in, (received_ns - sent_ns) / 1e9)
             self._telemetry.moved(result.moved, result.now_us)
             self._telemetry.conflicts(result.conflicts)
             if result.next_in != 0:
-                part = "sleep"
+                self._loop.then("sleep")
                 self._sleep(self._left(result, sent_ns, received_ns))
-                self._trouble.passed(part)
-        except TRANSIENT as error:
+        if self._loop.pause:
             self._lead_time.interrupted()
-            seconds = self._trouble.suffered(error, part)
-            self._telemetry.turn(seconds)
-            self._stop.sleep(seconds)
+            self._telemetry.turn(self._loop.pause)
+            self._stop.sleep(self._loop.pause)
 
     def _wake_another(self) -> None:
         # the wake-up that this one received was for a dispatcher of the other strategy; or others of this one need it
@@ -101,7 +95,7 @@ class Dispatcher:
         sleeps = self._lead_time.sleep(left) if due and left is not None else self._safety_net
         if sleeps <= 0:
             return
-        allowed = self._trouble.sleep(sleeps)
+        allowed = self._loop.allowed(sleeps)
         due = due and allowed == sleeps
         self._telemetry.turn(allowed)
         self._stop.forget_wakeups()

@@ -12,8 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ..client.connection import TRANSIENT
-from ..client.trouble import Trouble
+from ..client.retry_loop import RetryLoop
 from ..clock import US
 from ..errors import NamespaceMigrating
 from ..namespace import Namespace
@@ -57,7 +56,7 @@ class Auditor:
         self._owed = False  # an audit that was begun could not be finished
         self._odd = False  # since it met a key of another type
         self._resume_at = time.monotonic() + min(first_in, interval)
-        self._trouble = Trouble(log, telemetry, first=1.0, most=_LOOK_S)
+        self._loop = RetryLoop(log, telemetry, first=1.0, most=_LOOK_S)
 
     @property
     def busy(self) -> bool:
@@ -66,7 +65,6 @@ class Auditor:
 
     def run_once(self) -> float:
         """Take a step of an audit, or see whether one is due. Raises StrategyMismatch."""
-        self._telemetry.turn()
         early = self._resume_at - time.monotonic()
         if early > 0:
             return early
@@ -76,14 +74,15 @@ class Auditor:
 
     def _careful_step(self) -> float:
         try:
-            return self._step()
+            with self._loop.turn(settles=False):  # the end of an audit does
+                return self._step()
         except NamespaceMigrating:  # tasks are in two indexes
             self._cut_short()
             return self._look_in()
-        except TRANSIENT as error:
-            self._odd = self._odd or is_of_type(error)
-            self._cut_short()
-            return self._trouble.suffered(error)
+        if self._loop.error is not None:
+            self._odd = self._odd or is_of_type(self._loop.error)
+        self._cut_short()
+        return self._loop.pause
 
     def _step(self) -> float:
         began = time.monotonic()
@@ -127,7 +126,7 @@ class Auditor:
             seconds = time.monotonic() - self._began
             log.info("audited %d tasks in %.1f s: %d repairs", self._audit.records, seconds, self._audit.repairs)
         self._audit, self._owed, self._odd = None, False, False
-        self._trouble.passed()
+        self._loop.passed()
 
     def _cut_short(self) -> None:
         self._owed = self._owed or self._audit is not None

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 
-from ..client.connection import TRANSIENT
+from ..client.retry_loop import RetryLoop
 from ..client.transactions import Transactions
-from ..client.trouble import Trouble
 from ..clock import US, now_us
 from ..namespace import Namespace
 from ..schema.wakeups import wake_dispatcher
@@ -29,23 +28,19 @@ class OverdueCheck:
     """Looks a little less than once a lease, at the queues that have work."""
 
     def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float) -> None:
-        self._namespace, self._telemetry = namespace, telemetry
+        self._namespace = namespace
         self._transactions = Transactions(namespace.client)
         late = min(lease / 4, _LATE_S) + namespace.strategy.resolution
         self._late_us = round(late * US)
         self._every = lease + _SLACK_S - late - _MARGIN_S  # as seldom as will do: looks cost commands
         self._overdue: list[int] = []  # what was overdue at the last look
-        self._trouble = Trouble(log, telemetry)
+        self._loop = RetryLoop(log, telemetry)
 
     def run_once(self) -> float:
         """Look once; returns how many seconds to sleep."""
-        self._telemetry.turn()
-        try:
+        with self._loop.turn():
             self._look()
-        except TRANSIENT as error:
-            return self._trouble.suffered(error)
-        self._trouble.passed()
-        return self._every
+        return self._loop.pause or self._every
 
     def _look(self) -> None:
         space, keys = self._namespace, self._namespace.keys

@@ -6,8 +6,7 @@ import logging
 import time
 from typing import NamedTuple
 
-from ..client.connection import TRANSIENT
-from ..client.trouble import Trouble
+from ..client.retry_loop import RetryLoop
 from ..clock import US
 from ..namespace import Namespace
 from ..store.base import Reaped
@@ -37,7 +36,7 @@ class Reaper:
         self._namespace = namespace
         self._store, self._strategy, self._telemetry = namespace.store, namespace.strategy, telemetry
         self._lease, self._max_losses = lease, max_losses
-        self._trouble = Trouble(log, telemetry)
+        self._loop = RetryLoop(log, telemetry)
         self._last: _Reading | None = None
 
     def run_once(self) -> float:
@@ -46,23 +45,23 @@ class Reaper:
         A lease taken from now on runs out one lease from now at the earliest, so sleeping until then, or until the
         first of those that are out, misses none.
         """
-        self._telemetry.turn()
-        try:
-            latest_us, sent = self._latest_us(), time.monotonic()
-            reaped = self._store.reap(_BATCH, int(self._lease * US), self._max_losses, latest_us)
-            before, self._last = self._last, _Reading(reaped.now_us, sent, time.monotonic())
-            if before is not None and 0 < latest_us < reaped.now_us:
-                log.warning(
-                    "%s: leases are left alone for %.1f s, so that their owners can extend them",
-                    _what_happened(before, self._last),
-                    self._lease,
-                )
-                return self._lease
-            if self._take_back(reaped) + self._recover_dispatchers():
-                request_audit(self._namespace)
-        except TRANSIENT as error:
-            return self._trouble.suffered(error)
-        self._trouble.passed()
+        with self._loop.turn():
+            return self._reap()
+        return self._loop.pause
+
+    def _reap(self) -> float:
+        latest_us, sent = self._latest_us(), time.monotonic()
+        reaped = self._store.reap(_BATCH, int(self._lease * US), self._max_losses, latest_us)
+        before, self._last = self._last, _Reading(reaped.now_us, sent, time.monotonic())
+        if before is not None and 0 < latest_us < reaped.now_us:
+            log.warning(
+                "%s: leases are left alone for %.1f s, so that their owners can extend them",
+                _what_happened(before, self._last),
+                self._lease,
+            )
+            return self._lease
+        if self._take_back(reaped) + self._recover_dispatchers():
+            request_audit(self._namespace)
         if reaped.next_us is None:
             return self._lease
         return min(self._lease, max(0.0, (reaped.next_us - reaped.now_us) / US + 0.001))

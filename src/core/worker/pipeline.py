@@ -1,16 +1,15 @@
 """What a worker has in hand: tasks that it holds, steps on their way to Redis, outcomes in doubt.
 
-A worker that holds the next task already need not wait until Redis has answered: it sends off the outcome of the last
-one and the start of the next, both at once, and begins. That is safe since nobody else gives up what a living worker
-holds (a cancel comes too late for it), for as long as Redis has heard of the worker lately: that is what ``_trusted``
-is about. If word of a start comes too late after all, the start is counted as a duplicate.
+A worker that holds the next task already need not wait until Redis has replied: it sends the outcome of the last one
+and the start of the next, both at once, and begins. That is safe as long as Redis has heard of the worker lately (see
+standing.py), since nobody takes what a living worker holds; a cancel comes too late for it. If Redis learns of a start
+too late after all, the start is counted as a duplicate.
 
-Used by the worker's main thread between tasks, and by its lease extender while one runs.
+The worker's main thread uses it between tasks, and the lease extender while one runs.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -22,28 +21,22 @@ from ..app import context
 from ..client.connection import TRANSIENT
 from ..clock import US, ServerClock
 from ..schema.record import Record, task_of
-from ..store.base import Advance, Aside, Outcome, Store
-from ..store.names import NEWER
-from ..store.unclaimed import legible
-from ..telemetry.logs import about
+from ..store.base import Advance, Outcome, Store
 from ..telemetry.recorder import WorkerTelemetry
 from .prefetch import Prefetch
-
-log = logging.getLogger("dueq.worker")
-
+from .reports import Reports
+from .standing import Standing, Trust
 
 _ENDED = 1000  # tasks whose end is remembered, for the case that Redis loses it
-_SAY_LOSS_S = 60.0  # a loss of data is said once: what is found so soon after it belongs to it
-_STRANGE = 1000  # names that are remembered
-_CLOCK_AGE_S = 5.0  # after so long without hearing Redis's time at once, it is asked before a sleep
+_CLOCK_AGE_S = 5.0  # after so long without a prompt reply, the worker reads Redis's clock before a sleep
 
 
 @dataclass(slots=True)
 class _Sent:
     """A step that is on its way.
 
-    ``least`` is how many tasks Redis must count as ours when it has done it, besides those that it takes. ``begun``:
-    the held task that it starts runs, or has run, before it is answered.
+    ``least`` is how many tasks Redis must count as ours when it has done the step, besides those that the step takes.
+    ``begun``: the held task that it starts runs, or has run, before the reply is there.
     """
 
     outcome: Outcome | None
@@ -72,19 +65,16 @@ class ClaimPipeline:
     ) -> None:
         self._queues, self._wakeup_fd = queues, wakeup_fd
         self._worker, self._telemetry, self._clock, self._prefetch = worker, telemetry, clock, prefetch
-        self._lease_us, self._trust_s, self._max_losses = int(lease * US), lease / 2, max_losses
+        self._lease_us, self._max_losses = int(lease * US), max_losses
+        self._standing, self._reports = Standing(lease), Reports(telemetry)
         self._lock = threading.Lock()
         self._held: deque[Record] = deque()
         self._sent: deque[_Sent] = deque()
-        self._taking = False
-        self._trusted = 0.0  # until when (monotonic seconds) nobody can have taken what is held
-        self._last: Outcome | None = None  # of the task that has just ended, until it is sent off
-        self._doubtful: deque[Outcome] = deque()
-        self._unconfirmed: set[int] = set()  # tokens of tasks that were begun, but word of the start may be lost
-        self._strange: set[str] = set()  # names of which it was said that they are not known here
-        self._unsure = False  # an answer was lost: Redis may have given us claims that we do not know of
+        self._taking = False  # a step that takes tasks is on its way
+        self._last: Outcome | None = None  # of the task that has just ended, until it is sent
+        self._in_doubt: deque[Outcome] = deque()  # sent, and the reply is lost
+        self._unconfirmed: set[int] = set()  # tokens of tasks that were begun, and the reply to the start is lost
         self._ended: deque[int] = deque(maxlen=_ENDED)  # tokens of the tasks that were settled last
-        self._said_loss_at = -_SAY_LOSS_S
         self.use(store)
 
     def know(self, names: Iterable[str]) -> None:
@@ -114,9 +104,9 @@ class ClaimPipeline:
         """
         with self._lock:
             self._last = outcome
-            if self._unsure or self._doubtful:
+            if self._standing.unsure or self._in_doubt:
                 self._doubt_last()
-                self._receive()  # or answers would bring what is given back now
+                self._receive()  # or replies would bring what is given back now
                 self._make_sure()
             if not self._held and self._taking:
                 self._receive()
@@ -144,7 +134,7 @@ class ClaimPipeline:
 
         Returns what ``step`` does, None if that is to be asked. Raises what the store does.
         """
-        if self._unsure or self._doubtful:
+        if self._standing.unsure or self._in_doubt:
             return None
         if self._clock.age_s > _CLOCK_AGE_S:
             sent_ns = time.monotonic_ns()
@@ -156,7 +146,7 @@ class ClaimPipeline:
             self._fail()
             raise
         if woken == "unknown":
-            self._unsure = True
+            self._standing.doubted()
         if woken != "sent":
             return None
         with self._lock:
@@ -177,23 +167,23 @@ class ClaimPipeline:
     # -- by the lease extender, while a task runs
 
     def tidy(self, *, release: bool) -> None:
-        """Hear what was answered meanwhile, settle what is in doubt, and ``release`` what is held to other workers.
+        """Receive the replies that came meanwhile, settle what is in doubt, and ``release`` what is held to others.
 
         Raises what the store does.
         """
         with self._lock:
             if self._sent:
                 self._receive()
-            if self._doubtful:
-                self._settle_doubtful()
+            if self._in_doubt:
+                self._settle_what_is_in_doubt()
             if release:
                 self._release()
 
     # -- sending and receiving
 
     def _may_begin(self) -> bool:
-        """Whether a held task may begin before Redis has answered."""
-        return self._channel.ahead > 0 and not self._unsure and time.monotonic() < self._trusted
+        """Whether a held task may begin before Redis has replied."""
+        return self._channel.ahead > 0 and self._standing.trust() is Trust.TRUSTED
 
     def _wanted(self, most: int | None, *, starts: int = 0) -> int:
         """How many to take with a step that ``starts`` so many: when less than half is left in hand."""
@@ -203,7 +193,7 @@ class ClaimPipeline:
         return size - have if most is None else max(0, min(size, most) - have)
 
     def _send(self, queues: Sequence[str], start: Record | None, want: int) -> _Sent:
-        """Send off a step that settles the last outcome, unless one before it did."""
+        """Send a step that settles the last outcome, unless one before it did."""
         outcome, self._last = self._last, None
         sent = _Sent(outcome, start, want, len(self._held) + (start is not None), time.monotonic_ns())
         self._sent.append(sent)
@@ -216,7 +206,7 @@ class ClaimPipeline:
         return sent
 
     def _receive(self, leave: int = 0) -> Advance:
-        """Hear answers until only ``leave`` steps wait for theirs; returns the last."""
+        """Receive replies until only ``leave`` steps wait for theirs; returns what the last step did."""
         step = Advance(0, "", [], None, [], 0)
         while len(self._sent) > leave:
             step = self._receive_one()
@@ -230,41 +220,50 @@ class ClaimPipeline:
             raise
         sent = self._sent.popleft()
         self._clock.observe(step.now_us, sent.sent_ns, time.monotonic_ns())
-        taken = len(step.held) + (sent.start is None and step.started is not None)
-        for later in self._sent:
-            later.least += taken
-        if step.holding - taken < sent.least or (sent.start is not None and step.started is None):
-            self._trusted, self._unsure = 0.0, True  # once something was taken from us, anything may have been
-        elif not self._unsure:
-            self._trusted = sent.sent_ns / 1e9 + self._trust_s
-        if sent.want:
-            self._taking = False
-            self._prefetch.found(taken, sent.want)
+        self._judge(sent, step)
         if sent.outcome is not None:
             self._settled(sent.outcome, step)
         if sent.start is not None and step.started is None and sent.begun:
-            self._begun_too_late(sent.start, step.now_us)
+            self._reports.begun_too_late(sent.start, step.now_us)
         if step.dropped:
             self._telemetry.dropped(step.dropped)
         if step.forgot:
             self._lost_data()
         if step.aside:
-            self._put_aside(step.aside, step.now_us)
+            self._reports.put_aside(step.aside, step.now_us)
         self._held.extend(step.held)
-        if step.started is not None and not sent.begun and self._clock.latest_us() - step.now_us > self._trust_s * US:
-            # this process stood still since Redis said so: by now another may have it
-            step, self._unsure = step._replace(started=None), True
+        if step.started is not None and not sent.begun and self._is_late(step):
+            step = step._replace(started=None)  # by now another may have it
+            self._standing.doubted()
         if not self._sent and step.holding > len(self._held) + (step.started is not None):
-            self._unsure = True  # an earlier request arrived after we had given it up, and took tasks in our name
+            self._standing.doubted()  # an earlier step arrived after we had given it up, and took tasks in our name
         return step
+
+    def _judge(self, sent: _Sent, step: Advance) -> None:
+        """What the reply says of this worker's standing, and of the tasks that it can have."""
+        taken = len(step.held) + (sent.start is None and step.started is not None)
+        for later in self._sent:
+            later.least += taken
+        if step.holding - taken < sent.least or (sent.start is not None and step.started is None):
+            self._standing.robbed()
+        else:
+            self._standing.heard(sent.sent_ns / 1e9)
+        if sent.want:
+            self._taking = False
+            self._prefetch.found(taken, sent.want)
+
+    def _is_late(self, step: Advance) -> bool:
+        """Whether this process stood still since Redis said that a task starts."""
+        return self._clock.latest_us() - step.now_us > self._standing.window_s * US
 
     def _fail(self) -> None:
         """What is on its way is lost, or not: nobody knows."""
         self._channel.close()
-        self._unsure, self._taking = True, False
+        self._standing.doubted()
+        self._taking = False
         for sent in self._sent:
             if sent.outcome is not None:
-                self._doubtful.append(sent.outcome)
+                self._in_doubt.append(sent.outcome)
             if sent.start is not None and sent.begun:
                 self._unconfirmed.add(sent.start.token)
         self._sent.clear()
@@ -274,7 +273,7 @@ class ClaimPipeline:
 
     def _doubt_last(self) -> None:
         if self._last is not None:
-            self._doubtful.append(self._last)
+            self._in_doubt.append(self._last)
             self._last = None
 
     def _release(self) -> None:
@@ -282,35 +281,34 @@ class ClaimPipeline:
         if self._held:
             held = list(reversed(self._held))  # the first goes back last, to the very head
             self._held.clear()  # first: what is given away must not begin here
-            sure, self._unsure = not self._unsure, True  # until it turns out to have been done
-            self._store.release(self._worker, held)
-            self._unsure = not sure
+            with self._standing.unsure_until_done():
+                self._store.release(self._worker, held)
 
     def _make_sure(self) -> None:
-        # Outcomes are settled by their tokens, so asking again is safe; whatever else this worker is said to hold,
-        # it never learnt of, or never began.
-        self._settle_doubtful()
+        # Outcomes are settled by their tokens, so sending them again is safe; whatever else Redis counts as this
+        # worker's, it never learnt of, or never began.
+        self._settle_what_is_in_doubt()
         self._held.clear()
         given_back = self._store.give_back(self._worker, "unstarted", self._max_losses, begun=self._ended)
         if any(claim.how == "started" for claim in given_back):
             self._lost_data()
             self._telemetry.lost(given_back, self._clock.latest_us(), "lease_expired", worker=self._worker)
         self._unconfirmed.clear()
-        self._unsure = False
+        self._standing.made_sure()
 
-    def _settle_doubtful(self) -> None:
-        while self._doubtful:
-            outcome = self._doubtful[0]
+    def _settle_what_is_in_doubt(self) -> None:
+        while self._in_doubt:
+            outcome = self._in_doubt[0]
             step = self._store.advance(self._worker, (), self._lease_us, want=0, outcome=outcome)
-            self._doubtful.popleft()
-            self._settled(outcome, step, sent_again=self._unsure)
+            self._in_doubt.popleft()
+            self._settled(outcome, step, sent_again=self._standing.unsure)
 
     def _settled(self, outcome: Outcome, step: Advance, *, sent_again: bool = False) -> None:
         how, token = step.settled, outcome.claim.token
-        # asked again, a record that is gone or claimed anew shows that the first request had arrived (an ack leaves
-        # none to claim, unless the task asked to run after itself); but not if word of the start was lost, too, and
-        # others may have been given the task by now
-        others = token in self._unconfirmed and time.monotonic() >= self._trusted + self._trust_s
+        # sent again, a record that is gone or claimed anew shows that the first one had arrived (an ack leaves none to
+        # claim, unless the task asked to run after itself); but not if the reply to the start was lost, too, and others
+        # may have been given the task by now
+        others = token in self._unconfirmed and self._standing.may_be_anothers()
         runs_on = outcome.kind == "retry" or token in context.rescheduled_itself
         context.rescheduled_itself.discard(token)
         arrived = sent_again and not others and (how == "missing" or (how == "stale" and runs_on))
@@ -318,49 +316,9 @@ class ClaimPipeline:
             self._ended.append(token)
             self._telemetry.finished(outcome, step.now_us)
         else:
-            self._telemetry.stale(outcome, step.now_us)
-            log.warning(
-                "task %s, token %s: its result is refused, since another worker took it over (or it was purged)",
-                outcome.claim.id,
-                token,
-                extra=about(outcome.claim),
-            )
+            self._reports.stale(outcome, step.now_us)
 
     def _lost_data(self) -> None:
-        """Redis knows less than it told this worker before: what was held here may be another's by now."""
-        self._trusted, self._unsure = 0.0, True
-        if time.monotonic() < self._said_loss_at + _SAY_LOSS_S:
-            return
-        self._said_loss_at = time.monotonic()
-        log.warning(
-            "Redis has lost data that it had confirmed to this worker (a power cut, a failover, eviction or FLUSHALL): "
-            "tasks that it forgot will not run, tasks whose end it forgot run again, counted as lease_expired where a "
-            "worker remembers the end; see docs/operations.md, When Redis has lost data"
-        )
-
-    def _put_aside(self, aside: Sequence[Aside], now_us: int) -> None:
-        self._telemetry.put_aside(aside, now_us)
-        for one in aside:
-            if one.name not in self._strange and len(self._strange) < _STRANGE:
-                self._strange.add(one.name)
-                what = (
-                    "was written by a newer dueq"
-                    if one.name == NEWER
-                    else f"calls {legible(one.name)!r}, not defined here"
-                )
-                log.warning(
-                    "task %s of queue %s %s: put aside, not started, until a worker comes that knows it (said once for "
-                    "each name)",
-                    one.id,
-                    one.queue,
-                    what,
-                )
-
-    def _begun_too_late(self, claim: Record, now_us: int) -> None:
-        self._telemetry.begun_too_late(claim, now_us)
-        log.warning(
-            "task %s, token %s: when it began it had been taken from this worker, which Redis had not heard of lately",
-            claim.id,
-            claim.token,
-            extra=about(claim),
-        )
+        """Redis knows less than it had confirmed before: what was held here may be another's by now."""
+        self._standing.robbed()
+        self._reports.lost_data()

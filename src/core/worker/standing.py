@@ -1,0 +1,65 @@
+"""How sure it is that what a worker holds is its own: the states that docs/architecture.md draws.
+
+``TRUSTED``: Redis has heard of the worker within half a lease, so nobody can have taken what it holds; a held task
+begins before Redis has replied. ``WAITING``: that time is over; a held task begins when the reply is there. ``UNSURE``:
+a reply is lost, or something was taken from the worker; nothing begins until what is in doubt is settled and what is
+held was given back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+
+
+class Trust(Enum):
+    """Whether a held task may begin before Redis has replied, then, or not at all."""
+
+    TRUSTED = auto()
+    WAITING = auto()
+    UNSURE = auto()
+
+
+class Standing:
+    """The standing of one worker with Redis. Times are monotonic seconds."""
+
+    def __init__(self, lease: float) -> None:
+        self.window_s = lease / 2
+        """For so long after Redis has heard of the worker nobody takes what it holds."""
+        self.unsure = False
+        self._trusted_until = 0.0
+
+    def trust(self) -> Trust:
+        if self.unsure:
+            return Trust.UNSURE
+        return Trust.TRUSTED if time.monotonic() < self._trusted_until else Trust.WAITING
+
+    def heard(self, sent_at: float) -> None:
+        """Redis has done a step that was sent at ``sent_at``, and all was as expected."""
+        if not self.unsure:
+            self._trusted_until = sent_at + self.window_s
+
+    def doubted(self) -> None:
+        """A reply is lost, or tells of claims that the worker does not know of."""
+        self.unsure = True
+
+    def robbed(self) -> None:
+        """Something was taken from the worker, so anything may have been."""
+        self._trusted_until, self.unsure = 0.0, True
+
+    def made_sure(self) -> None:
+        """The worker holds nothing any more, and nothing is in doubt."""
+        self.unsure = False
+
+    @contextmanager
+    def unsure_until_done(self) -> Iterator[None]:
+        """Unsure while a change is made of which nobody knows whether it was done if it fails."""
+        before, self.unsure = self.unsure, True
+        yield
+        self.unsure = before
+
+    def may_be_anothers(self) -> bool:
+        """Whether a task begun while trusted, of whose start Redis may not know, can be another worker's by now."""
+        return time.monotonic() >= self._trusted_until + self.window_s
