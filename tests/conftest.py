@@ -1,6 +1,7 @@
 """Fixtures: one private server per test process, a namespace of its own for each test.
 
-The server is of the version that dueq embeds. With ``--servers`` the conformance suite runs on others.
+The server is of the version that dueq embeds. The conformance suite runs there, and on the same server without scripts,
+which gives strategies the transactional store. With ``--servers`` it runs on others.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.limited import denied, limited
-from support.older import AGED, like_2_4
+from support.older import AGED, SCRIPTLESS, like_2_4, scriptless
 from support.parts import MARKERS, PARTS, chosen, here, may_have, number_of
 from support.servers import Load, Server, all_servers, running
 from support.world import World
@@ -41,8 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    wanted = str(metafunc.config.getoption("--servers"))
-    if wanted and "server" in metafunc.fixturenames and _SUITE in Path(str(metafunc.definition.path)).parents:
+    wanted = str(metafunc.config.getoption("--servers")) or f"{here()[0].name},{SCRIPTLESS}"
+    if "server" in metafunc.fixturenames and _SUITE in Path(str(metafunc.definition.path)).parents:
         servers = [server for server in _named(wanted) if may_have(metafunc, server)]
         metafunc.parametrize("server", servers, ids=lambda server: server.name, indirect=True, scope="session")
 
@@ -58,12 +59,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _named(wanted: str) -> list[Server]:
     """The servers that ``--servers`` names."""
-    known = [*(server.name for server in all_servers()), AGED]
+    known = [*(server.name for server in all_servers()), SCRIPTLESS, AGED]
     names = known if wanted == "all" else wanted.split(",")
     if unknown := sorted(set(names) - set(known)):
         raise pytest.UsageError(f"--servers: there is no {', '.join(unknown)}, only {', '.join(known)}")
-    aged = [like_2_4()] if AGED in names else []
-    return [server for server in (*here(), *aged) if server.name in names and isinstance(server, Server)]
+    others = [made() for name, made in ((SCRIPTLESS, scriptless), (AGED, like_2_4)) if name in names]
+    return [server for server in (*here(), *others) if server.name in names and isinstance(server, Server)]
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from ..core.client.connection import redact
 from ..core.client.safe_text import bounded
 from ..core.clock import US
 from ..core.namespace import Namespace
+from ..core.schema import ownership
 from ..core.store import write_probe
 from ..core.store.requirements import Obstacle, obstacles
 from .overview import server_name
@@ -33,6 +34,7 @@ _STILL_MS = 100.0
 _SLOWEST = 128  # of the server's log, which has as many
 _RECENT_S = 3600.0
 _COMMAND_CHARACTERS = 60
+_WITHOUT_SCRIPTS = "strategies that need scripts cannot run; the others need several round trips for each task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,9 @@ def diagnose(namespace: Namespace) -> Diagnosis:
         Finding("notify-keyspace-events", _setting(client, info, "notify-keyspace-events")),
         _scripts(client, since_2_6),
     ]
-    views = [_strategy(namespace, name) for name in strategies.names()]
+    recorded = ownership.store_in(ownership.look(client, namespace.keys))
+    found.append(_store(namespace, found[-1].verdict == "ok"))
+    views = [_strategy(namespace, name, recorded) for name in strategies.names()]
     where = redact(namespace.settings.redis_url or "")
     return Diagnosis(where, namespace.keys.namespace, namespace.strategy.name, [_settled(f) for f in found], views)
 
@@ -264,22 +268,34 @@ def _skew(client: redis.Redis, since_2_6: bool) -> Finding:
 
 def _scripts(client: redis.Redis, knows: bool) -> Finding:
     if not knows:
-        return Finding("scripts", "not before Redis 2.6", "warning", "strategies that need scripts cannot run")
+        return Finding("scripts", "not before Redis 2.6", "warning", _WITHOUT_SCRIPTS)
     try:
         client.eval("return 1", 0)
     except AuthenticationError:
         raise
     except ResponseError as error:
-        return Finding(
-            "scripts", f"refused: {redact(str(error))}", "warning", "strategies that need scripts cannot run"
-        )
+        return Finding("scripts", f"refused: {redact(str(error))}", "warning", _WITHOUT_SCRIPTS)
     return Finding("scripts", "allowed")
 
 
-def _strategy(namespace: Namespace, name: str) -> StrategyView:
+def _store(namespace: Namespace, scripts: bool) -> Finding:
+    """The store that the namespace has, or would have."""
+    store = namespace.strategy.store
+    if store == "transactional" and scripts and "scripted" in namespace.strategy.stores():
+        advice = (
+            f"each task costs several round trips: dueq migrate --store scripted --namespace {namespace.keys.namespace}"
+        )
+        return Finding("store", store, "warning", advice)
+    return Finding("store", store)
+
+
+def _strategy(namespace: Namespace, name: str, recorded: str | None) -> StrategyView:
+    """``recorded`` is the store that the namespace has, if it has one; a strategy that cannot have it is moved to one
+    that it can have."""
     strategy = strategies.find(name)
+    store = next((kind for kind in strategy.stores() if kind == recorded), None)
     try:
-        found = obstacles(namespace.client, strategy, namespace.keys)
+        found = obstacles(namespace.client, strategy, namespace.keys, store)
     except AuthenticationError:
         raise
     except ResponseError as error:

@@ -13,9 +13,9 @@ from ..core.client.protocol import LENIENT
 from ..core.client.transactions import Transactions
 from ..core.namespace import Namespace
 from ..core.schema.quarantine import KINDS, foreign
-from ..core.store import crowds, shards
+from ..core.store import crowds, registry, shards
 from ..core.store.base import DeadLetter
-from ..core.store.strategy import Strategy
+from ..core.store.strategy import Strategy, fitting
 from ..core.store.unclaimed import list_of
 from ..core.upkeep import engines
 
@@ -118,7 +118,8 @@ def _indexes(namespace: Namespace) -> list[Strategy]:
     if source is None:
         return [namespace.strategy]
     namespace.client.hset(meta, "migrator", "")  # whoever migrates is refused from now on
-    return [namespace.strategy, namespace.under(source.decode(errors=LENIENT)).strategy]
+    old = fitting(registry.find(source.decode(errors=LENIENT)), namespace.strategy.store)
+    return [namespace.strategy, namespace.under(old).strategy]
 
 
 def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], list[str]]:

@@ -12,6 +12,7 @@ from ..core.app.payload import shown_call
 from ..core.client.connection import redact
 from ..core.clock import US
 from ..core.namespace import Namespace
+from ..core.schema.ownership import StoreKind
 from ..core.schema.quarantine import Kind, counts
 from ..core.schema.record import Record, task_of
 from ..core.schema.states import State
@@ -54,6 +55,7 @@ class Overview:
     server: str
     namespace: str
     strategy: str
+    store: StoreKind
     now_us: int
     queues: list[QueueView]
     ever: bool
@@ -95,6 +97,7 @@ class Overview:
             "server": self.server,
             "namespace": self.namespace,
             "strategy": self.strategy,
+            "store": self.store,
             "now": timestamp(self.now_us),
             "queues": queues,
             "supervisors": [engines.as_json(one, self.now_us) for one in self.supervisors],
@@ -129,6 +132,7 @@ def overview(namespace: Namespace) -> Overview:
         server_name(info),
         namespace.keys.namespace,
         namespace.strategy.name,
+        namespace.strategy.store,
         now,
         queues,
         bool(names or namespace.client.exists(namespace.keys.plain("stats"))),

@@ -21,7 +21,6 @@ from ..core.client.embedded import EmbeddedServer
 from ..core.clock import US, now_us
 from ..core.config import Settings
 from ..core.errors import DueqError
-from ..core.store.strategy import TransactionalStrategy
 from ..harness import floor
 from ..harness.account import Planned
 from ..harness.floor import Floor
@@ -77,8 +76,8 @@ class Stage:
         """What every random choice follows from."""
         self.chance = random.Random(self.seed)
         self.resolution_s = kind.resolution
-        self.server_time = not issubclass(kind, TransactionalStrategy)
-        """Whether the strategy goes by Redis's clock rather than its hosts'."""
+        self.server_time = "scripted" in kind.stores()  # its Redis runs scripts
+        """Whether due times go by Redis's clock rather than its hosts'."""
         self.hosts: list[Host] = []
         self.plan: dict[str, Planned] = {}
         self.book = Book(self.plan)

@@ -59,7 +59,7 @@ def doctor(
 
 def _print_rule(space: Namespace, as_json: bool) -> None:
     database = space.client.connection_pool.connection_kwargs.get("db") or 0
-    line = rule(space.keys, [type(space.strategy)], database)
+    line = rule(space.keys, [type(space.strategy)], space.strategy.store, database)
     if as_json:
         say_json({"namespace": space.keys.namespace, "strategy": space.strategy.name, "rule": line})
     else:

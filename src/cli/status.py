@@ -67,7 +67,8 @@ def status(
 
 
 def _drawn(view: Overview, every: bool) -> Group:
-    head = words(f"{view.server} at {view.redis_url}, namespace {view.namespace}, strategy {view.strategy}")
+    kept = f"namespace {view.namespace}, strategy {view.strategy}, {view.store} store"
+    head = words(f"{view.server} at {view.redis_url}, {kept}")
     rows = [_row(queue, view.now_us) for queue in (view.queues if every else _deepest(view.queues))]
     nothing = "no task is here now" if view.ever else "no task was ever scheduled here"
     columns = ("queue", "scheduled", "ready", "leased", "unclaimed", "dead", "next due in", "overdue")

@@ -89,6 +89,14 @@ class StrategyYields(StrategyMismatch):
     """A producer chose the namespace's strategy, and that yields to the first engine that asks for another."""
 
 
+class StoreMismatch(StrategyMismatch):
+    """The namespace is kept with another store than this process found, or chose, when it began."""
+
+
+class StoreYields(StoreMismatch, StrategyYields):
+    """A producer chose the namespace's store, and that yields to the first engine that has another."""
+
+
 class YieldUnderWay(StrategyYields, NamespaceMigrating):
     """The namespace's tasks are being moved to the strategy of the engine that asked for it."""
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import redis
 
 from .client.connection import connect, explained
 from .client.embedded import EmbeddedServer, default_directory
-from .client.protocol import SHOWN
 from .client.transactions import Session, Transactions
 from .clock import Clock, HostClock, RedisClock
 from .config import Settings
 from .errors import ConfigurationError, StrategyYields
 from .schema import ownership
 from .schema.keys import Keys, unique_name
+from .schema.ownership import Ownership, StoreKind
+from .schema.scripts import Scripts
 from .store import registry
 from .store.base import Store
 from .store.damaged_meta import put_damage_apart
+from .store.server_scripts import store_for
 from .store.strategy import ScriptedStrategy, Strategy, TransactionalStrategy
 
 
@@ -25,11 +28,11 @@ class Namespace:
     """What a producer, worker, dispatcher or command needs to reach a namespace."""
 
     def __init__(
-        self, settings: Settings, client: redis.Redis, strategy: type[Strategy], owner: str, clock: Clock | None
+        self, settings: Settings, client: redis.Redis, ownership: Ownership, owner: str, clock: Clock | None
     ) -> None:
         self.settings, self.client = settings, client
         self.keys = Keys(settings.namespace)
-        self.strategy, self.store, self.clock = _built(strategy, client, self.keys, owner, clock)
+        self.strategy, self.store, self.clock = _built(ownership, client, self.keys, owner, clock)
 
     @classmethod
     def open(
@@ -63,39 +66,47 @@ class Namespace:
             if ownership.damaged(ownership.named(written)):
                 put_damage_apart(client, keys)
                 written = ownership.look(client, keys)
-            chosen = settings.strategy or ownership.owner_of(written) or registry.DEFAULT
+            name = settings.strategy or ownership.owner_of(written) or registry.DEFAULT
+            chosen = Ownership(name, _store_for(client, registry.find(name), written, engine))
             try:
                 ownership.require(keys, chosen, written)
             except StrategyYields:
                 if not engine:
                     raise
-        strategy = registry.find(chosen)
-        return cls(replace(settings, strategy=chosen), client, strategy, owner or unique_name("process"), clock)
+        return cls(replace(settings, strategy=name), client, chosen, owner or unique_name("process"), clock)
 
-    def claim(self) -> None:
+    def claim(self, *, again: bool = False) -> None:
         """Record that an engine chose this strategy for this namespace, before its tasks are run.
 
-        Fills in what an older dueq did not write. Raises StrategyMismatch if another keeps it (StrategyYields if a
-        producer chose that), NamespaceMigrating if a migration to this one is not over, NamespaceTooNew.
+        Fills in what an older dueq did not write; ``again`` says that this one had written it before. Raises
+        StrategyMismatch if another keeps it (StrategyYields if a producer chose that), StoreMismatch if it is kept with
+        another store, NamespaceMigrating if a migration to this one is not over, NamespaceTooNew.
         """
-        meta, name, store = self.keys.plain("meta"), self.strategy.name, self.strategy.store
+        ours = self.strategy.ownership
 
         def attempt(session: Session) -> None:
-            session.watch(meta)
-            [written] = session.read([("HMGET", meta, *ownership.FIELDS)])
-            ownership.require(self.keys, name, written, settled=True)
-            written_store = written[-1]
-            if written_store not in (None, store.encode()):
-                raise ownership.other_store(self.keys.namespace, written_store.decode(errors=SHOWN), store)
+            session.watch(self.keys.plain("meta"))
+            [written] = session.read([ownership.question(self.keys)])
+            ownership.require(self.keys, ours, written, settled=True)
+            old_store = self.strategy.stores()[-1]  # by the rule of a dueq that did not write which
+            unsaid = written[0] is not None and ownership.store_in(written) is None and not again
+            if unsaid and ours.store != old_store and self._others_live(session):
+                raise ownership.others_live(self.keys.namespace, old_store, ours)
             if None in (written[0], *written[2:]) or ownership.chosen_by_producer(written):
-                session.commit(ownership.written(self.keys, name, store, "engine"))
+                session.commit(ownership.written(self.keys, ours, "engine"))
 
         Transactions(self.client).run(attempt)
 
-    def under(self, strategy: str) -> Namespace:
-        """The same namespace, over the same connections, as seen by the strategy of this name."""
-        settings = replace(self.settings, strategy=strategy)
-        return Namespace(settings, self.client, registry.find(strategy), self.strategy.owner, None)
+    def _others_live(self, session: Session) -> bool:
+        """Whether any worker, or supervisor, of this namespace is taken to be alive."""
+        now = self.clock.now_us()
+        registries = (self.keys.plain("workers"), self.keys.plain("supervisors"))
+        return any(session.read([("ZRANGEBYSCORE", key, now, "+inf", "LIMIT", 0, 1) for key in registries]))
+
+    def under(self, kept: Ownership) -> Namespace:
+        """The same namespace, over the same connections, as seen by another strategy, or with another store."""
+        settings = replace(self.settings, strategy=kept.strategy)
+        return Namespace(settings, self.client, kept, self.strategy.owner, None)
 
     def close(self) -> None:
         """Close every connection."""
@@ -110,26 +121,46 @@ def resolve(settings: Settings, silence: float | None = None) -> Settings:
     return replace(settings, redis_url=EmbeddedServer(default_directory()).start(silence=silence))
 
 
+def _store_for(client: redis.Redis, strategy: type[Strategy], written: Any, engine: bool) -> StoreKind:
+    """The store that the namespace has or is to have.
+
+    An older dueq did not write which: then its rule counts until an engine has written another.
+    """
+    unsaid = ownership.owner_of(written) is not None and ownership.store_in(written) is None
+    if unsaid and not engine:
+        return strategy.stores()[-1]
+    return store_for(client, strategy, ownership.store_in(written))
+
+
 def _built(
-    strategy: type[Strategy], client: redis.Redis, keys: Keys, owner: str, clock: Clock | None
+    kept: Ownership, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None
 ) -> tuple[Strategy, Store, Clock]:
-    """The strategy, the store that its kind of index needs, and the clock that both go by.
+    """The strategy, the store that writes its index, and the clock that both go by.
 
     A process needs one of the stores, and imports only that.
     """
+    strategy = registry.find(kept.strategy)
     if issubclass(strategy, ScriptedStrategy):
-        from .store.scripted.store import ScriptedStore
-
         scripted = strategy(client, keys, owner, clock)
-        clock = clock or RedisClock(client)
-        return scripted, ScriptedStore(client, keys, scripted.scripts, clock), clock
-    if issubclass(strategy, TransactionalStrategy):
-        from .store.transactional.store import TransactionalStore
+        return _scripted(scripted, scripted.scripts, clock or RedisClock(client))
+    if not issubclass(strategy, TransactionalStrategy):
+        raise ConfigurationError(
+            f"strategy {strategy.name!r} must derive from ScriptedStrategy or TransactionalStrategy: they say how its "
+            f"index is written"
+        )
+    if kept.store == "scripted":
+        now = None if clock is None else clock.now_us
+        built = strategy(client, keys, owner, clock or RedisClock(client))
+        built.store = kept.store
+        scripts = Scripts(client, keys, strategy.name, strategy.timers(), now, lazy=strategy.lazy)
+        return _scripted(built, scripts, built.clock)
+    from .store.transactional.store import TransactionalStore
 
-        clock = clock or HostClock()
-        transactional = strategy(client, keys, owner, clock)
-        return transactional, TransactionalStore(client, keys, transactional, clock), clock
-    raise ConfigurationError(
-        f"strategy {strategy.name!r} must derive from ScriptedStrategy or TransactionalStrategy: they say how its "
-        f"index is written"
-    )
+    transactional = strategy(client, keys, owner, clock or HostClock())
+    return transactional, TransactionalStore(client, keys, transactional, transactional.clock), transactional.clock
+
+
+def _scripted(strategy: Strategy, scripts: Scripts, clock: Clock) -> tuple[Strategy, Store, Clock]:
+    from .store.scripted.store import ScriptedStore
+
+    return strategy, ScriptedStore(strategy.client, strategy.keys, strategy, scripts, clock), clock

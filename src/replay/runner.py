@@ -87,7 +87,7 @@ def run_replay(
         Display(len(work.jobs)) as display,
         explained(space.settings.redis_url or ""),
     ):
-        check(space.client, type(space.strategy), space.keys)
+        check(space.client, type(space.strategy), space.keys, space.strategy.store)
         measured = floor.measure(space.settings.redis_url or "", space.settings.namespace)
         supervised = SupervisedRun(
             space.settings,

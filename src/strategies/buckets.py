@@ -34,8 +34,9 @@ from ..core.schema import ownership
 from ..core.schema.bounds import MOST_TASKS
 from ..core.schema.keys import Keys
 from ..core.schema.record import number, readable_record
+from ..core.schema.scripts import lua
 from ..core.schema.states import State
-from ..core.schema.wakeups import wake_workers
+from ..core.store.crowds import crowds_question, wakeups_for
 from ..core.store.strategy import Census, Dispatched, Entry, Moved, Needs, TransactionalStrategy
 from .due_reader import Turns, bounded
 from .zset_index import first_scores
@@ -60,13 +61,14 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What a dispatcher sees: due buckets, the next ones, whether there may be others that must not wait, and whether
-    any entry is void."""
+    """What a dispatcher sees: due buckets, the next ones, whether there may be others that must not wait, whether any
+    entry is void, and the sets of queues that workers serve (store/crowds.py)."""
 
     due: list[_Bucket]
     later: list[_Bucket]
     more: bool
     void: bool
+    crowds: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,10 @@ class BucketsStrategy(TransactionalStrategy):
     needs = Needs(version=(2, 4))
     resolution = 1.0
     lazy = True
+
+    @classmethod
+    def timers(cls) -> str:
+        return lua(__package__, "buckets")
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
@@ -128,7 +134,7 @@ class BucketsStrategy(TransactionalStrategy):
         ]
         void = [command for pop in pops if pop.void for command in self._dropped(pop)]
         tasks = Counter(pop.bucket.queue for pop in live)
-        wakeups = [command for queue, count in tasks.items() for command in wake_workers(self.keys, queue, count)]
+        wakeups = wakeups_for(session, self.keys, tasks, look.crowds)
         done, _ = session.commit([*void, *moves, *wakeups, self.touch_guard()])
         moved = [
             (pop.bucket.queue, raw.decode(errors=LENIENT))
@@ -188,7 +194,7 @@ class BucketsStrategy(TransactionalStrategy):
         reads = self._replies(session, second)
         while reads is None:  # there are queues that it did not know of
             reads = self._replies(session, second)
-        void, *replies = reads
+        void, crowds, *replies = reads
         names = [queue for queue in self._queues for _ in range(2)]
         found = [_Bucket(queue, number(raw)) for queue, rows in zip(names, replies, strict=True) for raw in rows]
         lengths = session.read([("LLEN", self._key(bucket)) for bucket in found])
@@ -198,18 +204,19 @@ class BucketsStrategy(TransactionalStrategy):
         full = {queue for queue, rows in zip(names[::2], replies[1::2], strict=True) if len(rows) == _LATER}
         hidden = full - {bucket.queue for bucket in later if bucket.length}
         more = bool(hidden) or any(len(rows) == _SECONDS for rows in replies[::2])
-        return _Look(due, later, more, bool(void))
+        return _Look(due, later, more, bool(void), crowds)
 
     def _replies(self, session: Session, second: int) -> list[Any] | None:
-        """Whether any entry is void; per queue, its due seconds and its next ones. Raises StrategyMismatch."""
+        """Whether any entry is void; the sets of queues that workers serve; per queue, its due seconds and its next
+        ones. Raises StrategyMismatch."""
         questions: list[Command] = [ownership.question(self.keys), ("SMEMBERS", self.keys.plain("queues"))]
-        questions.append(("EXISTS", self.keys.plain("revoked")))
+        questions += [("EXISTS", self.keys.plain("revoked")), crowds_question(self.keys)]
         for queue in self._queues:
             key = self.keys.of("seconds", queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", second, "LIMIT", 0, _SECONDS))
             questions.append(("ZRANGEBYSCORE", key, f"({second}", "+inf", "LIMIT", 0, _LATER))
         kept, names, *replies = session.read(questions)
-        ownership.require(self.keys, self.name, kept, settled=True)
+        ownership.require(self.keys, self.ownership, kept, settled=True)
         known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
         return replies if known == self._queues else None
 

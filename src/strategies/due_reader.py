@@ -11,8 +11,8 @@ from ..core.client.transactions import Session
 from ..core.clock import US
 from ..core.schema import ownership
 from ..core.schema.bounds import MOST_TASKS
-from ..core.schema.keys import Keys
-from ..core.store.strategy import Entry
+from ..core.store.crowds import crowds_question
+from ..core.store.strategy import Entry, Strategy
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class Due:
 
     now_us: int
     entries: list[Entry] = field(default_factory=list)
+    crowds: bytes | None = None
+    """The sets of queues that there are (store/crowds.py)."""
     nearest_us: int | None = None
     """When the first task is due that is not among ``entries``; None if there is none."""
 
@@ -30,6 +32,10 @@ class Due:
         for entry in self.entries:
             queues.setdefault(entry.queue, []).append(entry)
         return queues
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each queue."""
+        return {queue: len(entries) for queue, entries in self.by_queue().items()}
 
     def note_heads(self, heads: Sequence[Any]) -> None:
         """What is first in some queues, with its due time, since the ``entries`` were taken out.
@@ -73,8 +79,8 @@ def bounded(limit: int, queues: int) -> tuple[int, int]:
 class DueReader:
     """Reads what is due. Remembers the names of the queues, so that one round trip is enough."""
 
-    def __init__(self, keys: Keys, strategy: str) -> None:
-        self._keys, self._strategy = keys, strategy
+    def __init__(self, strategy: Strategy) -> None:
+        self._keys, self._strategy = strategy.keys, strategy
         self._queues: list[str] = []
         self._turns = Turns()
 
@@ -84,7 +90,8 @@ class DueReader:
         while replies is None:  # there are queues that it did not know of
             replies = self._look(session, now_us, limit)
         limit, _ = bounded(limit, len(self._queues))
-        due = Due(now_us)
+        crowds, *replies = replies
+        due = Due(now_us, crowds=crowds)
         late = dict(zip(self._queues, replies[::2], strict=True))
         shares = self._turns.shares(limit, {queue: len(rows) // 2 for queue, rows in late.items()})
         nearest = [int(float(later[1])) for later in replies[1::2] if later]
@@ -98,13 +105,15 @@ class DueReader:
         return due
 
     def _look(self, session: Session, now_us: int, limit: int) -> list[Any] | None:
+        """The sets of queues that workers serve; per queue, what is due of it and what comes next."""
         _, most = bounded(limit, len(self._queues))
         questions: list[Command] = [ownership.question(self._keys), ("SMEMBERS", self._keys.plain("queues"))]
+        questions.append(crowds_question(self._keys))
         for queue in self._queues:
-            key = self._keys.timer(self._strategy, queue)
+            key = self._keys.timer(self._strategy.name, queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", now_us, "WITHSCORES", "LIMIT", 0, most + 1))
             questions.append(("ZRANGEBYSCORE", key, f"({now_us}", "+inf", "WITHSCORES", "LIMIT", 0, 1))
         kept, names, *replies = session.read(questions)
-        ownership.require(self._keys, self._strategy, kept, settled=True)
+        ownership.require(self._keys, self._strategy.ownership, kept, settled=True)
         known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
         return replies if known == self._queues else None

@@ -20,7 +20,7 @@ from ..core.client.protocol import LENIENT, Command
 from ..core.client.transactions import Session
 from ..core.clock import US, Clock
 from ..core.schema.keys import Keys
-from ..core.schema.wakeups import wake_workers
+from ..core.store.crowds import crowds_question, wakeups_for
 from ..core.store.strategy import Dispatched, Entry, Moved, Needs
 from .due_reader import Due, DueReader
 from .zset_index import TransactionalTimers
@@ -37,7 +37,7 @@ class TmpsetStrategy(TransactionalTimers):
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
-        self._reader = DueReader(keys, self.name)
+        self._reader = DueReader(self)
         self._popped = 0
         self._unsure = False  # the last dispatch was cut short: there may be tmp sets of ours
 
@@ -104,15 +104,16 @@ class TmpsetStrategy(TransactionalTimers):
         queue, tmp = name.rpartition(":")[2], self.keys.of("tmp", name)
 
         def attempt(session: Session) -> list[Entry]:
-            session.watch(tmp)
-            [rows] = session.read([("ZRANGE", tmp, 0, -1, "WITHSCORES")])
+            session.watch(tmp, self.keys.plain("meta"))
+            rows, crowds = session.read([("ZRANGE", tmp, 0, -1, "WITHSCORES"), crowds_question(self.keys)])
             entries = [
                 Entry(queue, rows[at].decode(errors=LENIENT), int(float(rows[at + 1]))) for at in range(0, len(rows), 2)
             ]
             commands: list[Command] = [("ZREM", self.keys.plain("tmps"), name)]
             if entries:
                 ready = ("LPUSH", self.keys.of("ready", queue), *(entry.id for entry in entries))
-                commands += [ready, *wake_workers(self.keys, queue, len(entries)), ("DEL", tmp)]
+                wakeups = wakeups_for(session, self.keys, {queue: len(entries)}, crowds)
+                commands += [ready, *wakeups, ("DEL", tmp)]
             session.commit(commands)
             return entries
 

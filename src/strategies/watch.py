@@ -17,7 +17,7 @@ from ..core.client.protocol import Command
 from ..core.client.transactions import Aborted, Session, pauses
 from ..core.clock import US, Clock
 from ..core.schema.keys import Keys
-from ..core.schema.wakeups import wake_workers
+from ..core.store.crowds import wakeups_for
 from ..core.store.strategy import Dispatched, Moved, Needs
 from .due_reader import Due, DueReader
 from .zset_index import TransactionalTimers
@@ -34,7 +34,7 @@ class WatchStrategy(TransactionalTimers):
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
-        self._reader = DueReader(keys, self.name)
+        self._reader = DueReader(self)
 
     def dispatch(self, limit: int) -> Dispatched:
         conflicts = 0
@@ -61,9 +61,9 @@ class WatchStrategy(TransactionalTimers):
             commands += [
                 ("ZREM", self.timer(queue), *ids),
                 ("LPUSH", self.keys.of("ready", queue), *ids),
-                *wake_workers(self.keys, queue, len(ids)),
             ]
         if commands:
+            commands += wakeups_for(session, self.keys, due.counts(), due.crowds)
             heads = self.heads(due.by_queue())
             done, _ = session.commit([*commands, self.touch_guard(), *heads])
             due.note_heads(done[-len(heads) :])

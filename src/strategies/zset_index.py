@@ -13,6 +13,7 @@ from ..core.client.transactions import Session, Transactions
 from ..core.clock import US, Clock
 from ..core.schema.bounds import MOST_TASKS
 from ..core.schema.keys import Keys
+from ..core.schema.scripts import lua
 from ..core.store.strategy import Census, Dispatched, Entry, Moved, ScriptedStrategy, Strategy, TransactionalStrategy
 
 _COUNTS = 1000  # commands in one round trip that only look at a key's head or length
@@ -113,7 +114,11 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
 
 
 class TransactionalTimers(TimerZsets, TransactionalStrategy):
-    """The same zsets, written by commands inside MULTI."""
+    """The same zsets, and nothing beside them, written by commands inside MULTI or by the store's scripts."""
+
+    @classmethod
+    def timers(cls) -> str:
+        return lua(__package__, "zset") + lua(__package__, cls.name)
 
     def add(self, entries: Sequence[Entry]) -> list[Command]:
         return [("ZADD", self.timer(entry.queue), entry.due_us, entry.id) for entry in entries]

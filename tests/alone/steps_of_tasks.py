@@ -9,7 +9,7 @@ from support.world import LEASE_US, World
 from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
-from dueq.core.store.base import NewTask, Outcome
+from dueq.core.store.base import Loss, NewTask, Outcome
 
 MANY, FEW = 400, 20
 QUEUES = [f"queue{number}" for number in range(2000)]
@@ -17,7 +17,7 @@ SMALL = b'["f",[]]'
 LARGE = b'["f",["' + b"x" * 60_000 + b'"]]'
 LONGEST = b'["f",["' + b"x" * (256 * 1024 - 20) + b'"]]'
 
-Step = Callable[[World, str], Callable[[], object]]
+Case = Callable[[World, str], Callable[[], object]]
 """Prepares the worst input, with ids that begin with the text; returns what is measured."""
 
 
@@ -40,7 +40,7 @@ def held(world: World, run: str, count: int, *, body: bytes = SMALL) -> list[Rec
     return found
 
 
-def schedule(body: bytes, delay_us: int = 3600 * US) -> Step:
+def schedule(body: bytes, delay_us: int = 3600 * US) -> Case:
     return lambda world, run: lambda: scheduled(world, ids(run), body=body, delay_us=delay_us)
 
 
@@ -49,7 +49,7 @@ def dispatch(world: World, run: str) -> Callable[[], object]:
     return lambda: world.strategy.dispatch(1000)
 
 
-def take(body: bytes, count: int = MANY) -> Step:
+def take(body: bytes, count: int = MANY) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         scheduled(world, ids(run, count), body=body)
         world.dispatch_all()
@@ -75,7 +75,7 @@ def take_half_void(world: World, run: str) -> Callable[[], object]:
     return lambda: world.take("w1", want=1000)
 
 
-def settle(body: bytes, count: int) -> Step:
+def settle(body: bytes, count: int) -> Case:
     """One of many that the worker holds, in the middle."""
 
     def prepare(world: World, run: str) -> Callable[[], object]:
@@ -85,7 +85,7 @@ def settle(body: bytes, count: int) -> Step:
     return prepare
 
 
-def extend(body: bytes, count: int) -> Step:
+def extend(body: bytes, count: int) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         claims = held(world, run, count, body=body)
         return lambda: world.store.extend("w1", claims, LEASE_US)
@@ -93,7 +93,7 @@ def extend(body: bytes, count: int) -> Step:
     return prepare
 
 
-def release(body: bytes, count: int) -> Step:
+def release(body: bytes, count: int) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         claims = held(world, run, count, body=body)
         return lambda: world.store.release("w1", claims)
@@ -101,16 +101,16 @@ def release(body: bytes, count: int) -> Step:
     return prepare
 
 
-def give_back(body: bytes, count: int) -> Step:
+def give_back(body: bytes, count: int) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         claims = held(world, run, count, body=body)
         begun = [*(claim.token for claim in claims), *range(1000 - count)]
-        return lambda: world.store.give_back("w1", "worker_lost", 1, 5, "was killed", begun)
+        return lambda: world.store.give_back(Loss("w1", "worker_lost", 1, 5, "was killed", begun))
 
     return prepare
 
 
-def reap(body: bytes, count: int) -> Step:
+def reap(body: bytes, count: int) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         scheduled(world, ids(run, count), body=body)
         world.dispatch_all()
@@ -127,7 +127,7 @@ def dead(world: World, run: str, body: bytes, count: int) -> list[str]:
     return ids(run, count)
 
 
-def revive(body: bytes, count: int) -> Step:
+def revive(body: bytes, count: int) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         names = dead(world, run, body, count)
         return lambda: world.store.revive(names)
@@ -135,7 +135,7 @@ def revive(body: bytes, count: int) -> Step:
     return prepare
 
 
-def discard(body: bytes, count: int) -> Step:
+def discard(body: bytes, count: int) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         names = dead(world, run, body, count)
         return lambda: world.store.discard(names)
@@ -161,7 +161,7 @@ def forget(world: World, run: str) -> Callable[[], object]:
     return lambda: purge(world.main)
 
 
-STEPS: dict[str, Step] = {
+STEPS: dict[str, Case] = {
     "schedule small": schedule(SMALL),
     "schedule due": schedule(SMALL, 0),
     "schedule large": schedule(LARGE),
@@ -189,7 +189,7 @@ for _name, _make in {
     STEPS |= {f"{_name} largest": _make(LONGEST, 2)}
 
 
-def many_queues(of: Step) -> Step:
+def many_queues(of: Case) -> Case:
     """The same beside 2,000 queues that have nothing to do yet."""
 
     def prepare(world: World, run: str) -> Callable[[], object]:

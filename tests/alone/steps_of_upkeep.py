@@ -14,12 +14,12 @@ from dueq.core.clock import US
 from dueq.core.schema.journal import Journal
 from dueq.core.schema.quarantine import set_apart
 from dueq.core.schema.states import State
-from dueq.core.store.base import NewTask
+from dueq.core.store.base import NewTask, Step
 from dueq.core.store.crowds import Crowd
 from dueq.core.store.strategy import Entry
 from dueq.core.upkeep import foreign_keys
 
-from .steps_of_tasks import LARGE, LONGEST, MANY, QUEUES, SMALL, Step, dead, held, ids, scheduled
+from .steps_of_tasks import LARGE, LONGEST, MANY, QUEUES, SMALL, Case, dead, held, ids, scheduled
 
 CROWD = 100_000
 FEW = 20
@@ -33,7 +33,7 @@ def crowd(world: World, run: str, due_us: int) -> None:
         trips.trip(world.strategy.add([Entry("q", name, due_us) for name in names[first:last]]))
 
 
-def crowded(act: Callable[[World, str], object], delay_us: int = 3600 * US) -> Step:
+def crowded(act: Callable[[World, str], object], delay_us: int = 3600 * US) -> Case:
     """On one task in the middle of them."""
 
     def prepare(world: World, run: str) -> Callable[[], object]:
@@ -46,7 +46,7 @@ def crowded(act: Callable[[World, str], object], delay_us: int = 3600 * US) -> S
     return prepare
 
 
-def on_one(act: Callable[[World, str], object], body: bytes = LONGEST, delay_us: int = 3600 * US) -> Step:
+def on_one(act: Callable[[World, str], object], body: bytes = LONGEST, delay_us: int = 3600 * US) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         scheduled(world, [run], body=body, delay_us=delay_us)
         return lambda: act(world, run)
@@ -54,7 +54,7 @@ def on_one(act: Callable[[World, str], object], body: bytes = LONGEST, delay_us:
     return prepare
 
 
-def running(act: Callable[[World, str, int], object]) -> Step:
+def running(act: Callable[[World, str, int], object]) -> Case:
     """On a task that runs, and its token."""
 
     def prepare(world: World, run: str) -> Callable[[], object]:
@@ -64,7 +64,7 @@ def running(act: Callable[[World, str, int], object]) -> Step:
     return prepare
 
 
-def put_aside(act: Callable[[World, str], object], body: bytes = LARGE, count: int = FEW) -> Step:
+def put_aside(act: Callable[[World, str], object], body: bytes = LARGE, count: int = FEW) -> Case:
     """Due tasks that nobody here knows, by then put aside."""
 
     def prepare(world: World, run: str) -> Callable[[], object]:
@@ -74,7 +74,7 @@ def put_aside(act: Callable[[World, str], object], body: bytes = LARGE, count: i
     return prepare
 
 
-def unknown(body: bytes, count: int) -> Step:
+def unknown(body: bytes, count: int) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         world.store.knows(["another"])
         scheduled(world, ids(run, count), body=body)
@@ -106,7 +106,7 @@ def mend_again(world: World, run: str) -> Callable[[], object]:
     return lambda: world.store.mend_again(claim.id)
 
 
-def mend(state: str, body: bytes = LONGEST) -> Step:
+def mend(state: str, body: bytes = LONGEST) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         task_id = ids(run, 1)[0]
         if state == State.SCHEDULED:
@@ -131,7 +131,7 @@ def mend_queues(world: World, run: str) -> Callable[[], object]:
     return lambda: world.store.mend_queues(some)
 
 
-def ready_in(queues: list[str], act: Callable[[World], object]) -> Step:
+def ready_in(queues: list[str], act: Callable[[World], object]) -> Case:
     def prepare(world: World, run: str) -> Callable[[], object]:
         world.store.schedule([NewTask(f"{run}-{queue}", queue, 0, SMALL, True) for queue in queues])
         world.dispatch_all()
@@ -156,10 +156,10 @@ def forget_revoked(world: World, run: str) -> Callable[[], object]:
 
 def keep_crowd(world: World, run: str) -> Callable[[], object]:
     names = Crowd([f"{run}-{number}" for number in range(10_000)], in_turns=True)
-    return lambda: world.store.advance("w1", names, LEASE_US)
+    return lambda: world.store.advance(Step("w1", names, LEASE_US))
 
 
-def shard(body: bytes, count: int) -> Step:
+def shard(body: bytes, count: int) -> Case:
     """A hash of records, as long as it can be: all that matters is what it holds."""
 
     def prepare(world: World, run: str) -> Callable[[], object]:
@@ -219,7 +219,7 @@ def leases(world: World, run: str) -> Callable[[], object]:
     return world.store.leases
 
 
-def looked_at(act: Callable[[World], object]) -> Step:
+def looked_at(act: Callable[[World], object]) -> Case:
     """Beside a crowd, and queues by the thousand."""
 
     def prepare(world: World, run: str) -> Callable[[], object]:
@@ -239,7 +239,7 @@ def half_void(world: World, run: str) -> Callable[[], object]:
     return lambda: world.strategy.dispatch(1000)
 
 
-STEPS: dict[str, Step] = {
+STEPS: dict[str, Case] = {
     "cancel": on_one(lambda world, run: world.store.cancel(run)),
     "cancel crowded": crowded(lambda world, run: world.store.cancel(run)),
     "cancel put aside": put_aside(lambda world, name: world.store.cancel(name)),

@@ -22,6 +22,7 @@ from dueq.core.clock import US
 from dueq.core.dispatcher.dispatcher import Dispatcher
 from dueq.core.namespace import Namespace
 from dueq.core.process.stop import Stop
+from dueq.core.store.base import Step
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry
 
@@ -44,7 +45,7 @@ def engine(world: World, link: Link) -> Iterator[list[float]]:
     def work() -> None:
         channel = space[1].store.channel(["q"], stop.fileno())
         while not stop.requested:
-            if channel.sleep("w1", ["q"], LEASE_US, 10, 30.0) == "sent":
+            if channel.sleep(Step("w1", ["q"], LEASE_US, want=10), 30.0) == "sent":
                 step = channel.receive()
                 late.extend((step.now_us - claim.due_us) / US for claim in (step.started, *step.held) if claim)
         channel.close()

@@ -15,7 +15,7 @@ from support.world import LEASE_US, World
 
 from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.maintenance.overdue import OverdueCheck
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome, Step
 from dueq.core.store.crowds import served
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import ReaperTelemetry
@@ -64,7 +64,7 @@ def costs(world: World, number: int) -> dict[str, float]:
     """The median of each kind of step while ten queues of so many have work, all of which the worker serves."""
     names = [f"q{queue}" for queue in range(BUSY)]
     all_ = served([f"q{queue}" for queue in range(number)], in_turns=True)
-    world.store.advance("w1", all_, LEASE_US)
+    world.store.advance(Step("w1", all_, LEASE_US))
     overdue_check = OverdueCheck(world.actor(), ReaperTelemetry(Counters(), "reaper", world.strategy.name), lease=60)
     meter = Meter(world)
     for round_ in range(ROUNDS):
@@ -73,10 +73,10 @@ def costs(world: World, number: int) -> dict[str, float]:
         meter.of("dispatch", lambda: world.strategy.dispatch(100))
         meter.of("dispatch of nothing", lambda: world.strategy.dispatch(100))
         meter.of("overdue check", overdue_check.run_once)
-        meter.of("give_back", lambda: world.store.give_back("gone", "worker_lost", 3))
-        meter.of("advance", lambda: world.store.advance("w1", all_, LEASE_US, want=BUSY))
+        meter.of("give_back", lambda: world.store.give_back(Loss("gone", "worker_lost", 3)))
+        meter.of("advance", lambda: world.store.advance(Step("w1", all_, LEASE_US, want=BUSY)))
         meter.of("reap", lambda: world.store.reap(100, LEASE_US, 3))
-        for lost in world.store.give_back("w1", "unstarted", 99):
+        for lost in world.store.give_back(Loss("w1", "unstarted", 99)):
             assert world.take("w1", lost.queue).started is not None
         claims = [world.store.record(f"{round_}-{name}") for name in names]
         for claim in claims:

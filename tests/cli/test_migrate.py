@@ -45,17 +45,48 @@ def test_migrate(cli: Cli, world: World) -> None:
     assert cli("status", "--json").json["strategy"] == "buckets"
     assert cli("cancel", "a").code == 0
     back = cli("migrate", "--to", "lua", "--json")
-    assert (back.code, back.json) == (0, {"namespace": name, "strategy": "lua", "from": "buckets", "moved": 1})
+    kept = {"namespace": name, "strategy": "lua", "store": "scripted"}
+    assert (back.code, back.json) == (0, kept | {"from": "buckets", "moved": 1})
     assert world.states()["scheduled"] == 1
 
 
 def test_nothing_to_move(cli: Cli, world: World) -> None:
     name = world.keys.namespace
     assert cli("migrate", "--to", "watch", "--json").json == {
-        "namespace": name, "strategy": "watch", "from": None, "moved": 0}  # fmt: skip
+        "namespace": name, "strategy": "watch", "store": "scripted", "from": None, "moved": 0}  # fmt: skip
     answer = cli("migrate", "--to", "watch")
     assert (answer.code, answer.out) == (0, f"namespace {name} is kept by strategy watch: nothing to move\n")
     assert cli("status", "--json").json["strategy"] == "watch"
+
+
+def test_the_store_is_moved_alone_or_with_the_strategy(cli: Cli, world: World) -> None:
+    world.schedule("a", delay_us=HOUR)
+    name = world.keys.namespace
+    refused = cli("migrate", "--store", "transactional")
+    assert refused.code == 2
+    assert "strategy 'lua' cannot be kept with the transactional store, only with scripted" in refused.err
+    both = cli("migrate", "--to", "watch", "--store", "transactional")
+    said = f"namespace {name} is kept with the transactional store now, not the scripted one\n"
+    assert both.out.startswith(f"{said}namespace {name} is kept by strategy watch now: 1 tasks moved from lua in ")
+    status = cli("status", "--json").json
+    assert (status["strategy"], status["store"]) == ("watch", "transactional")
+    assert "strategy watch, transactional store" in " ".join(cli("status").out.split())
+    [found] = [one for one in cli("doctor", "--json").json["findings"] if one["name"] == "store"]
+    assert (found["value"], found["verdict"]) == ("transactional", "warning")
+    assert f"dueq migrate --store scripted --namespace {name}" in found["advice"]
+    alone = cli("migrate", "--store", "scripted")
+    assert alone.out == (
+        f"namespace {name} is kept with the scripted store now, not the transactional one\n"
+        f"namespace {name} is kept by strategy watch: nothing to move\n"
+    )
+    assert cli("migrate", "--store", "scripted", "--json").json["moved"] == 0
+    assert cli("cancel", "a").code == 0
+
+
+def test_to_nowhere(cli: Cli) -> None:
+    nowhere = cli("migrate")
+    assert nowhere.code == 2
+    assert "--to for another strategy, --store for another store" in " ".join(nowhere.err.replace("│", " ").split())
 
 
 def test_workers_that_hold_tasks_are_told_of(cli: Cli, world: World) -> None:
@@ -68,7 +99,6 @@ def test_workers_that_hold_tasks_are_told_of(cli: Cli, world: World) -> None:
 
 def test_what_is_refused(cli: Cli, world: World) -> None:
     world.schedule("a", delay_us=HOUR)
-    assert cli("migrate").code == 2
     unknown = cli("migrate", "--to", "nonsense")
     assert unknown.code == 2
     assert "choose one of lua, keyspace, tmpset, buckets, watch" in unknown.err

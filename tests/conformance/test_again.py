@@ -10,15 +10,13 @@ import pytest
 from support.audits import Audits
 from support.mortal import Fate, Killed, mortal
 from support.servers import Load
-from support.world import LEASE_US, World
+from support.world import LEASE_US, World, keeps_scripted
 
-from dueq import strategies
 from dueq.admin.housekeeping import purge
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import NewTask, Outcome
-from dueq.core.store.strategy import TransactionalStrategy
+from dueq.core.store.base import Loss, NewTask, Outcome, Step
 
 HOUR_US = 3600 * 1_000_000
 NEXT = b'["next",[2]]'
@@ -108,7 +106,7 @@ def test_a_dead_letter_gets_an_id_of_its_own(world: World, name: str) -> None:
 def test_also_when_it_kills_its_worker(world: World, delay_us: int) -> None:
     claim = begun(world)
     world.store.again(next_call(delay_us=delay_us), claim.token)
-    assert [lost.how for lost in world.store.give_back("w1", "worker_lost", 1)] == ["dead"]
+    assert [lost.how for lost in world.store.give_back(Loss("w1", "worker_lost", 1))] == ["dead"]
     [letter] = world.store.dead("q", 0, 9)
     assert letter.record.id == apart(world, claim)
     assert record(world).body == NEXT
@@ -176,7 +174,7 @@ def test_a_run_that_is_lost_leaves_it_for_the_next(world: World, how: str) -> No
     else:
         if how == "lease_expired":
             world.redis.zadd(world.keys.plain("workers"), {"w1": 1})
-        world.store.give_back("w1", how, 9)  # type: ignore[arg-type]
+        world.store.give_back(Loss("w1", how, 9))  # type: ignore[arg-type]
     once_more = world.started("w2")
     assert once_more.body == claim.body
     assert world.settle("w2", Outcome(once_more, "ack")) == "done"
@@ -228,7 +226,7 @@ def test_the_auditor_finds_one_whose_task_is_gone(world: World) -> None:
 def _settled(kind: Kind, *, held: bool = False) -> Callable[[World, Namespace, Record], object]:
     def act(world: World, actor: Namespace, claim: Record) -> object:
         outcome = Outcome(claim, kind, delay_us=1000, reason="why")
-        return actor.store.advance("w1", ["q"], LEASE_US, want=0, outcome=outcome)
+        return actor.store.advance(Step("w1", ["q"], LEASE_US, want=0, outcome=outcome))
 
     return act
 
@@ -240,8 +238,8 @@ OPERATIONS: dict[str, Callable[[World, Namespace, Record], object]] = {
     "ack": _settled("ack"),
     "retry": _settled("retry"),
     "dead": _settled("dead"),
-    "lose": lambda world, actor, claim: actor.store.give_back("w1", "worker_lost", 9),
-    "lose and bury": lambda world, actor, claim: actor.store.give_back("w1", "worker_lost", 1),
+    "lose": lambda world, actor, claim: actor.store.give_back(Loss("w1", "worker_lost", 9)),
+    "lose and bury": lambda world, actor, claim: actor.store.give_back(Loss("w1", "worker_lost", 1)),
 }
 
 
@@ -268,7 +266,7 @@ def test_crash_points(
         finally:
             world.close()
 
-    if not issubclass(strategies.find(strategy_name), TransactionalStrategy):
+    if keeps_scripted(redis_url, strategy_name):
         at(Fate())  # the server may see these scripts for the first time, which costs commands more
     whole = Fate()
     at(whole)
@@ -279,7 +277,7 @@ def test_crash_points(
 
 
 def _take_over(world: World, name: str, claim: Record) -> None:
-    world.store.give_back("w1", "worker_lost", 9)
+    world.store.give_back(Loss("w1", "worker_lost", 9))
     may_have_none = name in ("ask for it", "take it back")
     now_kept = world.store.kept_again("a")
     buried = {letter.record.id: letter.record.body for letter in world.store.dead("q", 0, 9)}

@@ -15,7 +15,7 @@ from support.audits import HOUR_US, Audits
 from support.world import LEASE_US, World
 
 from dueq.core.schema.record import Record
-from dueq.core.store.base import NewTask, Outcome
+from dueq.core.store.base import Loss, NewTask, Outcome, Step
 
 pytestmark = pytest.mark.one_server
 
@@ -85,7 +85,7 @@ class Work:
         for turn in itertools.count():
             worker = f"w{number}.{turn // 50}"
             start = held.pop(0) if held else None
-            step = store.advance(worker, QUEUES, LEASE_US, want=0 if held else 3, outcome=outcome, start=start)
+            step = store.advance(Step(worker, QUEUES, LEASE_US, want=0 if held else 3, outcome=outcome, start=start))
             self.dropped += step.dropped
             self.ended += outcome is not None and step.settled == "done"
             held += step.held
@@ -101,7 +101,7 @@ class Work:
                 store.release(worker, held)
                 held = []
             if turn % 50 == 49 or self._stopping.is_set():
-                store.give_back(worker, "worker_lost", 1000)
+                store.give_back(Loss(worker, "worker_lost", 1000))
                 held, outcome = [], None
                 if self._stopping.is_set():
                     return

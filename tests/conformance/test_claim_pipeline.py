@@ -24,7 +24,7 @@ from dueq.core.clock import US, ServerClock
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record, task_of
 from dueq.core.schema.states import State
-from dueq.core.store.base import NewTask, Outcome
+from dueq.core.store.base import Loss, NewTask, Outcome, Step
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import WorkerTelemetry
 from dueq.core.worker.lease_extender import LeaseExtender
@@ -199,7 +199,7 @@ def test_what_a_dead_worker_could_not_tell_is_known_from_its_counters(redis_url:
                         break  # it would wait for an answer that never comes
                     worker.turn()
                 world.store.give_back(
-                    WORKER, "worker_lost", 99, begun=worker.counters.begun, running=worker.counters.token
+                    Loss(WORKER, "worker_lost", 99, begun=worker.counters.begun, running=worker.counters.token)
                 )
                 again = defaultdict(list)
                 for record in world.drain("w2"):
@@ -221,9 +221,9 @@ def test_what_a_dead_worker_could_not_tell_is_known_from_its_counters(redis_url:
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_a_start_that_comes_too_late_is_counted(world: World, hired: Hired) -> None:
     assert hired.turn() is not None
-    lost = world.store.give_back(WORKER, "lease_expired", 99)  # it has been heard of since
+    lost = world.store.give_back(Loss(WORKER, "lease_expired", 99))  # it has been heard of since
     assert lost == []
-    lost = world.store.give_back(WORKER, "unstarted", 99)  # behind its back
+    lost = world.store.give_back(Loss(WORKER, "unstarted", 99))  # behind its back
     assert len(lost) == 5
     hired.turns()
     assert hired.counted("dueq_duplicates_total", cause="lease_expired") > 0, "its start"
@@ -239,7 +239,7 @@ def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_la
     worker.begin()
     time.sleep(0.25)
     [silent] = world.store.reap(100, 200_000, 99).silent_workers
-    assert len(world.store.give_back(silent, "lease_expired", 99)) >= 2
+    assert len(world.store.give_back(Loss(silent, "lease_expired", 99))) >= 2
     other = Hired(world.actor(), prefetch=1, name="w2")
     other.turns()
     assert set(other.starts) == {"a", "b", "c"}
@@ -361,7 +361,7 @@ def test_it_trusts_nothing_once_something_was_taken_from_it(world: World) -> Non
     worker.begin()
     time.sleep(0.45)
     for silent in world.store.reap(100, 400_000, 99).silent_workers:
-        world.store.give_back(silent, "lease_expired", 99)
+        world.store.give_back(Loss(silent, "lease_expired", 99))
     other = Hired(world.actor(), prefetch=1, name="w2")
     for _ in range(4):
         other.turn()
@@ -401,7 +401,7 @@ def test_a_start_lost_after_something_was_taken_is_not_taken_for_done(world: Wor
     world.ready(*[f"t{number}" for number in range(TASKS)])
     worker, other = Hired(world.actor(), prefetch=5), Hired(world.actor(), prefetch=1, name="w2")
     worker.turn()
-    assert world.store.give_back(WORKER, "unstarted", 99)  # behind its back
+    assert world.store.give_back(Loss(WORKER, "unstarted", 99))  # behind its back
     other.turns()
     assert len(other.starts) == TASKS
     worker.turn()
@@ -444,7 +444,7 @@ def test_a_start_lost_after_redis_lost_data_is_not_taken_for_done(world: World) 
     finally:
         os.kill(server, signal.SIGCONT)
     while begun.id not in other.starts:  # the word of the start may get there late
-        world.store.give_back(WORKER, "worker_lost", 99)
+        world.store.give_back(Loss(WORKER, "worker_lost", 99))
         other.turns()
     before = worker.counted("dueq_duplicates_total", cause="stale_ack")
     worker.turns()
@@ -462,7 +462,7 @@ def test_what_is_given_back_is_not_begun_by_a_late_answer(world: World) -> None:
         assert worker.turn() is not None
         time.sleep(0.02)
         if number == 2:  # sent long ago, by a connection that is closed
-            assert world.store.advance(WORKER, ["q"], 60 * US, want=1).started is not None
+            assert world.store.advance(Step(WORKER, ["q"], 60 * US, want=1)).started is not None
     other.turns()
     worker.turns()
     started = [*worker.starts.values(), *other.starts.values()]
@@ -540,7 +540,7 @@ def test_the_lease_extender_goes_on_when_the_namespace_is_another_s(world: World
         assert second is not None
         extender.runs(second)
         time.sleep(1.2)
-        assert world.store.give_back("nobody", "worker_lost", 99) == []
+        assert world.store.give_back(Loss("nobody", "worker_lost", 99)) == []
         life: Any = world.redis.zscore(world.keys.plain("workers"), WORKER)
         assert life > world.now_us(), "or others are given what runs"
     finally:

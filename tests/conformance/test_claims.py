@@ -12,7 +12,7 @@ from support.world import LEASE_US, World
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome
 
 
 def lose(world: World, how: str, worker: str = "w1") -> None:
@@ -20,7 +20,7 @@ def lose(world: World, how: str, worker: str = "w1") -> None:
     if how == "reaped":
         assert len(world.store.reap(100, LEASE_US, 99).lost) == 1
     else:
-        assert len(world.store.give_back(worker, "unstarted" if how == "disowned" else "worker_lost", 99)) == 1
+        assert len(world.store.give_back(Loss(worker, "unstarted" if how == "disowned" else "worker_lost", 99))) == 1
 
 
 def settlements(claim: Record) -> list[Outcome]:
@@ -67,15 +67,15 @@ def test_an_older_token_is_refused_and_changes_nothing(world: World, kind: str, 
     world.dispatch_all()
     assert world.started("w0").id == "first"
     old = world.started()
-    [lost] = world.store.give_back("w1", "worker_lost", 99)
+    [lost] = world.store.give_back(Loss("w1", "worker_lost", 99))
     assert lost.id == "a"
     if now in ("held", "leased", "done"):
         new = world.take("w2").started
         assert new is not None
         if now == "held":
-            world.store.give_back("w2", "unstarted", 99)
+            world.store.give_back(Loss("w2", "unstarted", 99))
             world.ready("b")
-            world.store.give_back("w0", "worker_lost", 99)  # now ready: first, a, b
+            world.store.give_back(Loss("w0", "worker_lost", 99))  # now ready: first, a, b
             step = world.take("w3", want=3)
             assert "a" in [record.id for record in step.held]
         elif now == "done":
@@ -177,7 +177,7 @@ def test_a_held_task_that_was_taken_away_does_not_start(world: World, how: str) 
     if how == "release":
         assert world.store.release("w1", [held]) == 1
     elif how == "give_back":
-        assert world.store.give_back("w1", "unstarted", 99)
+        assert world.store.give_back(Loss("w1", "unstarted", 99))
     else:
         assert world.take(want=0, start=held).started is not None
     assert world.take(want=0, start=held).started is None
@@ -217,7 +217,7 @@ def test_what_a_dead_worker_had_begun_counts_as_started(world: World) -> None:
     world.ready("a", "b", "c")
     step = world.take(want=3)
     begun, unbegun = step.held
-    lost = world.store.give_back("w1", "worker_lost", 99, begun=[begun.token, begun.token + 1000])
+    lost = world.store.give_back(Loss("w1", "worker_lost", 99, begun=[begun.token, begun.token + 1000]))
     assert {one.id: one.how for one in lost} == {"a": "started", "b": "started", "c": "held"}
     again = {record.id: record for record in world.drain()}
     assert {task_id: (record.starts, record.cause) for task_id, record in again.items()} == {
@@ -234,7 +234,7 @@ def test_only_what_ran_when_its_worker_died_is_to_blame(world: World, running: s
     assert step.started is not None
     begun, _ = step.held
     token = {"none": 0, "started": step.started.token, "begun": begun.token}[running]
-    lost = world.store.give_back("w1", "worker_lost", 1, begun=[begun.token], running=token)
+    lost = world.store.give_back(Loss("w1", "worker_lost", 1, begun=[begun.token], running=token))
     expected = {"a": "started", "b": "started", "c": "held"} | {
         "none": {},
         "started": {"a": "dead"},

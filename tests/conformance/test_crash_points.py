@@ -17,14 +17,12 @@ from typing import Literal
 import pytest
 from support.mortal import Fate, Killed, mortal
 from support.servers import Load
-from support.world import LEASE_US, World
+from support.world import LEASE_US, World, keeps_scripted
 
-from dueq import strategies
 from dueq.core.namespace import Namespace
 from dueq.core.schema.bounds import steps
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Outcome
-from dueq.core.store.strategy import TransactionalStrategy
+from dueq.core.store.base import Loss, Outcome, Step
 
 pytestmark = pytest.mark.few_servers
 
@@ -97,7 +95,7 @@ def aside(scene: Scene) -> None:
 def knows(name: str, want: int) -> Act:
     def act(scene: Scene, actor: Namespace) -> object:
         actor.store.knows([name])
-        return actor.store.advance(ACTOR, ["q", "other"], LEASE_US, want=want)
+        return actor.store.advance(Step(ACTOR, ["q", "other"], LEASE_US, want=want))
 
     return act
 
@@ -122,7 +120,7 @@ def advance(
         of = scene.held[-1:] if begun else [scene.started]
         ended = Outcome(claim, outcome, delay_us=2000, reason="why") if outcome and (claim := of[0]) else None
         held = scene.held[0] if start else None
-        step = actor.store.advance(ACTOR, ["q", "other"], LEASE_US, want=want, outcome=ended, start=held)
+        step = actor.store.advance(Step(ACTOR, ["q", "other"], LEASE_US, want=want, outcome=ended, start=held))
         assert ended is None or step.settled == "done"
         return step
 
@@ -132,7 +130,7 @@ def advance(
 def reap_all(scene: Scene, actor: Namespace) -> None:
     reaped = actor.store.reap(100, 1, 9)
     for worker in reaped.silent_workers:
-        actor.store.give_back(worker, "lease_expired", 9)
+        actor.store.give_back(Loss(worker, "lease_expired", 9))
 
 
 def live(scene: Scene, actor: Namespace) -> None:
@@ -142,7 +140,7 @@ def live(scene: Scene, actor: Namespace) -> None:
     for _ in range(4):
         actor.strategy.dispatch(100)
         start = held.pop(0) if held else None
-        step = actor.store.advance(ACTOR, ["q", "other"], LEASE_US, want=2, outcome=outcome, start=start)
+        step = actor.store.advance(Step(ACTOR, ["q", "other"], LEASE_US, want=2, outcome=outcome, start=start))
         held += step.held
         outcome = Outcome(step.started, "ack") if step.started is not None else None
     actor.strategy.wait(0.001)
@@ -178,15 +176,15 @@ OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     "bury": (claims, advance("dead")),
     "extend": (claims, lambda scene, actor: actor.store.extend(ACTOR, [scene.claim], LEASE_US)),
     "release": (claims, lambda scene, actor: actor.store.release(ACTOR, scene.held)),
-    "disown": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "unstarted", 9)),
-    "give back": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "worker_lost", 9)),
+    "disown": (claims, lambda scene, actor: actor.store.give_back(Loss(ACTOR, "unstarted", 9))),
+    "give back": (claims, lambda scene, actor: actor.store.give_back(Loss(ACTOR, "worker_lost", 9))),
     "give back what had begun": (
         claims,
         lambda scene, actor: actor.store.give_back(
-            ACTOR, "worker_lost", 9, begun=[claim.token for claim in scene.held]
+            Loss(ACTOR, "worker_lost", 9, begun=[claim.token for claim in scene.held])
         ),
     ),
-    "give back and bury": (claims, lambda scene, actor: actor.store.give_back(ACTOR, "worker_lost", 1)),
+    "give back and bury": (claims, lambda scene, actor: actor.store.give_back(Loss(ACTOR, "worker_lost", 1))),
     "reap": (claims, reap_all),
     "cancel a scheduled one": (far, lambda scene, actor: actor.store.cancel("t0")),
     "cancel a ready one": (ready, lambda scene, actor: actor.store.cancel("t0")),
@@ -224,7 +222,7 @@ def take_over(scene: Scene, name: str, act: Act) -> None:
         act(scene, world.main)
         scene.acknowledged |= {"n0"} if name != "schedule again" else set()
     world.strategy.recover(ACTOR)  # as its supervisor does, which sees it die
-    lost = {one.id: one.how for one in world.store.give_back(ACTOR, "worker_lost", 9)}
+    lost = {one.id: one.how for one in world.store.give_back(Loss(ACTOR, "worker_lost", 9))}
     lost |= {one.id: one.how for one in world.store.reap(100, 1, 9).lost}
     for task_id in scene.acknowledged:  # bring what is far away near
         record = world.store.record(task_id)
@@ -271,7 +269,7 @@ def test_crash_points(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prepare, act = OPERATIONS[name]
-    transactional = issubclass(strategies.find(strategy_name), TransactionalStrategy)
+    transactional = not keeps_scripted(redis_url, strategy_name)
     if transactional:
         if cold:
             pytest.skip("it has no scripts that could be forgotten")

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 from support.queues import notes_at_fault
-from support.world import LEASE_US, SCRIPTED, World
+from support.world import LEASE_US, World
 
 from dueq.admin.housekeeping import purge
 from dueq.core.client.listener import Listener
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome, Step
 from dueq.core.store.crowds import Crowd, served
 
 QUEUES = [f"q{number:03}" for number in range(300)]
@@ -38,7 +38,7 @@ def crowd(queues: Sequence[str] = QUEUES, *, in_turns: bool = True) -> Crowd:
 def take(world: World, queues: Sequence[str], want: int = 1) -> list[str]:
     """The queues of the tasks that were taken; they are done at once."""
     world._workers.add("w1")
-    step = world.store.advance("w1", queues, LEASE_US, want=want)
+    step = world.store.advance(Step("w1", queues, LEASE_US, want=want))
     claims = [claim for claim in (step.started, *step.held) if claim is not None]
     for claim in claims:
         assert world.settle("w1", Outcome(claim, "ack")) == "done"
@@ -61,7 +61,7 @@ def rung(world: World, queues: Crowd) -> bool:
 
 
 def scripted(world: World) -> None:
-    if world.settings.strategy not in SCRIPTED:
+    if not world.scripted:
         pytest.skip("without scripts a worker names all its queues")
 
 
@@ -136,7 +136,7 @@ def test_whatever_becomes_ready_wakes_such_a_worker(world: World) -> None:
         assert step.started is not None
         while rung(world, queues):
             pass
-        world.store.give_back("w2", "worker_lost", 9)
+        world.store.give_back(Loss("w2", "worker_lost", 9))
         assert rung(world, queues)
         assert take(world, queues) == [QUEUES[9]]
 
@@ -156,10 +156,10 @@ def test_a_sleeping_one_takes_the_task_as_it_becomes_ready(world: World) -> None
     queues = crowd()
     world._workers.add("w1")
     channel = world.actor().store.channel(queues)
-    assert channel.sleep("w1", queues, LEASE_US, 1, 20) == "quiet", "it has only just said what it serves"
+    assert channel.sleep(Step("w1", queues, LEASE_US, want=1), 20) == "quiet", "it has only just said what it serves"
     timer = threading.Timer(0.2, world.ready, ("a",), {"queue": QUEUES[77]})
     timer.start()
-    assert channel.sleep("w1", queues, LEASE_US, 1, 20) == "sent"
+    assert channel.sleep(Step("w1", queues, LEASE_US, want=1), 20) == "sent"
     step = channel.receive()
     timer.join()
     assert step.started is not None
@@ -171,13 +171,13 @@ def test_lost_with_all_data_it_is_said_again_before_the_next_sleep(world: World)
     scripted(world)
     queues = crowd()
     channel = world.actor().store.channel(queues)
-    assert channel.sleep("w1", queues, LEASE_US, 1, 1) == "quiet"
+    assert channel.sleep(Step("w1", queues, LEASE_US, want=1), 1) == "quiet"
     world.wipe()
     world.ready("a", queue=QUEUES[3])
-    channel.send("w1", queues, LEASE_US)
+    channel.send(Step("w1", queues, LEASE_US))
     assert channel.receive().started is None, "nobody knows any more what it serves"
-    assert channel.sleep("w1", queues, LEASE_US, 1, 20) == "quiet"
-    channel.send("w1", queues, LEASE_US)
+    assert channel.sleep(Step("w1", queues, LEASE_US, want=1), 20) == "quiet"
+    channel.send(Step("w1", queues, LEASE_US))
     assert channel.receive().started is not None
     world._workers.add("w1")
     channel.close()

@@ -20,7 +20,7 @@ from dueq.core.schema.ownership import FIELDS
 from dueq.core.schema.quarantine import Quarantined, counts, quarantined
 from dueq.core.schema.record import is_newer, readable_record
 from dueq.core.store import crowds
-from dueq.core.store.base import NewTask, Outcome
+from dueq.core.store.base import Loss, NewTask, Outcome
 from dueq.core.store.strategy import Entry
 from dueq.core.upkeep import engines
 from dueq.core.upkeep.clearing import Clearing
@@ -141,7 +141,7 @@ def test_what_a_worker_held_and_nobody_can_read_is_kept(world: World) -> None:
         world.redis.hset(world.keys.record(id), id, raw)
         world.redis.lpush(world.keys.of("held", "w1"), id)
     world.redis.lpush(world.keys.of("held", "w1"), b"\xff", "gone")
-    assert [one.id for one in world.store.give_back("w1", "worker_lost", 9)] == ["good"]
+    assert [one.id for one in world.store.give_back(Loss("w1", "worker_lost", 9))] == ["good"]
     assert world.redis.exists(world.keys.of("held", "w1")) == 0
     assert world.store.unclaimed() == {("?", '"newer"'): 1}
     assert world.redis.hget(world.keys.record("newer"), "newer") == newer
@@ -227,11 +227,11 @@ def test_rubbish_in(world: World, where: str) -> None:
     world.ready("a", "b")
     world.take("w1", want=2)
     RUBBISH[where](world)
-    assert {one.id for one in world.store.give_back("w1", "worker_lost", 9)} == {"a", "b"}
+    assert {one.id for one in world.store.give_back(Loss("w1", "worker_lost", 9))} == {"a", "b"}
     world.schedule("c")
     for _ in range(3):
         for worker in world.store.reap(100, LEASE_US, 3).silent_workers:
-            world.store.give_back(worker, "lease_expired", 3)
+            world.store.give_back(Loss(worker, "lease_expired", 3))
     assert world.store.reap(100, LEASE_US, 3).silent_workers == []  # or the reaper would come back to it for ever
     queues = world.store.queues()
     world.strategy.census(queues)
@@ -283,7 +283,7 @@ def test_rubbish_in_meta_is_put_away_by_an_engine(world: World, field: str) -> N
         reclaim.run_once()
         assert reclaim.settled
         assert world.redis.hgetall(meta) == right
-        world.store.give_back("w1", "unstarted", 9)
+        world.store.give_back(Loss("w1", "unstarted", 9))
         assert f"before{at}" in all_run(world)
     found = in_quarantine(world)
     assert {(one.kind, one.place, one.id) for one in found} == {("field", "meta", field)}
@@ -395,7 +395,7 @@ def test_keys_of_another_type_make_room(world: World, which: str) -> None:
     assert all(world.redis.exists(one.raw) for one in found), "whole as they are"
     world.main.claim()
     world.schedule("c", "d")
-    world.store.give_back("w2", "worker_lost", 9)
+    world.store.give_back(Loss("w2", "worker_lost", 9))
     for _ in range(2):
         world.store.reap(100, LEASE_US, 9)
         Audits(world).run()
@@ -423,7 +423,7 @@ def test_keys_that_nothing_led_to_yet_make_room(world: World) -> None:
         world.take("w1")
     Clearing(world.main, lambda: True).run_once()
     assert {world.keys.prefix + one.id for one in in_quarantine(world) if one.kind == "key"} == broken
-    world.store.give_back("w1", "unstarted", 9)
+    world.store.give_back(Loss("w1", "unstarted", 9))
     Audits(world).run()
     world.take("w1")
     world.store.knows(["f", "g"])

@@ -15,7 +15,7 @@ from support.world import LEASE_US, TRANSACTIONAL, World
 from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome
 from dueq.core.store.strategy import TransactionalStrategy
 from dueq.core.store.transactional.edit import Edit
 from dueq.core.store.transactional.settle import ack_when_full
@@ -78,6 +78,7 @@ def test_a_dispatcher_that_met_an_empty_bucket_looks_once_more(world: World) -> 
     assert 60 < second.next_in < 95
 
 
+@pytest.mark.transactional
 @pytest.mark.parametrize("strategy_name", TRANSACTIONAL)
 def test_an_owner_that_extends_its_lease_while_it_is_taken_back_keeps_it_or_is_told(world: World) -> None:
     owner = world.actor().store
@@ -93,7 +94,7 @@ def test_an_owner_that_extends_its_lease_while_it_is_taken_back_keeps_it_or_is_t
 
         reaped = interrupted(world.actor(), turn).store.reap(100, LEASE_US, 9)
         assert len(reaped.lost) + sum(kept) == 1, f"extended before command {k}"
-        world.store.give_back("w1", "worker_lost", 9)
+        world.store.give_back(Loss("w1", "worker_lost", 9))
         world.drain()
         if not kept:
             assert k > 5
@@ -113,6 +114,7 @@ def test_the_reaper_comes_back_for_a_worker_that_has_begun_nothing_it_holds(worl
     assert abs(next_us - last.now_us - LEASE_US) < US
 
 
+@pytest.mark.transactional
 @pytest.mark.parametrize("strategy_name", TRANSACTIONAL)
 def test_many_tasks_are_scheduled_although_a_hash_of_theirs_changes_all_the_time(world: World) -> None:
     """What the others need is not held up by one of them, and each is answered for in its turn."""
@@ -129,6 +131,7 @@ def test_many_tasks_are_scheduled_although_a_hash_of_theirs_changes_all_the_time
     assert world.states()["scheduled"] == len(ids)
 
 
+@pytest.mark.transactional
 @pytest.mark.parametrize("strategy_name", TRANSACTIONAL)
 def test_a_worker_holds_nothing_before_the_reaper_looks_after_it(world: World) -> None:
     for k, when in points():
@@ -138,13 +141,14 @@ def test_a_worker_holds_nothing_before_the_reaper_looks_after_it(world: World) -
             world.take(worker, store=mortal(world.actor(), fate).store)
         held: Any = world.redis.llen(world.keys.of("held", worker))
         assert not held or world.redis.zscore(world.keys.plain("workers"), worker) is not None, (k, when)
-        world.store.give_back(worker, "worker_lost", 9)
+        world.store.give_back(Loss(worker, "worker_lost", 9))
         assert len(world.drain()) == 1
         if not fate.dead:
             assert k > 5
             return
 
 
+@pytest.mark.transactional
 @pytest.mark.parametrize("strategy_name", TRANSACTIONAL)
 def test_an_ack_at_maxmemory_that_is_cut_short_leaves_the_task_done_or_to_be_found(world: World) -> None:
     index = world.main.strategy
@@ -157,7 +161,7 @@ def test_an_ack_at_maxmemory_that_is_cut_short_leaves_the_task_done_or_to_be_fou
             transactions = Transactions(mortal(world.actor(), fate).client)
             ack_when_full(transactions, Edit(world.keys, index), "w1", claim, world.now_us())
         done = world.store.record("a") is None
-        given_back = world.store.give_back("w1", "worker_lost", 9)
+        given_back = world.store.give_back(Loss("w1", "worker_lost", 9))
         assert [one.id for one in given_back] == ([] if done else ["a"]), (k, when)
         assert len(world.drain()) == (not done)
         world.store.reap(100, LEASE_US, 9)

@@ -10,6 +10,7 @@ from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
 from dueq.core.schema.bounds import MOST_NOTES
 from dueq.core.schema.journal import Event, Journal, events_of
+from dueq.core.store.base import Loss
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry, Telemetry
 
@@ -71,7 +72,7 @@ def test_what_was_dispatched_and_lost_is_noted(world: World) -> None:
     done = world.strategy.dispatch(10)
     DispatcherTelemetry(Counters(), "dispatcher", "s", journal).moved(done.moved, done.now_us)
     claim = world.started()
-    lost = world.store.give_back("w1", "worker_lost", 3)
+    lost = world.store.give_back(Loss("w1", "worker_lost", 3))
     Telemetry(Counters(), "supervisor", "s", journal).lost(lost, world.now_us(), "worker_lost", "died", "w1")
     journal.flush()
     events = events_of(world.redis, world.keys, "a")

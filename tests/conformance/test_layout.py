@@ -10,7 +10,7 @@ from support.queues import notes_at_fault
 from support.world import World
 
 from dueq.core.client.connection import COMMANDS
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome
 from dueq.core.upkeep.layout import bring_up_to_date
 from dueq.strategies.zset_index import ScriptedTimers
 
@@ -55,7 +55,10 @@ def test_nothing_of_an_older_layout_is_lost(world: World, by: str) -> None:
     assert sorted(record.id for record in world.drain()) == sorted(
         ["due", "leased-q", *(f"{state}-{queue}" for state in ("ready", "silent") for queue in QUEUES)]
     )
-    assert sorted(one.id for one in world.store.give_back("w1", "unstarted", 3)) == ["leased-other", "leased-third"]
+    assert sorted(one.id for one in world.store.give_back(Loss("w1", "unstarted", 3))) == [
+        "leased-other",
+        "leased-third",
+    ]
     assert world.states()["scheduled"] == world.states("other")["scheduled"] == 1
 
 

@@ -26,7 +26,7 @@ from support.world import LEASE_US, TRANSACTIONAL, World
 
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Advance, Outcome
+from dueq.core.store.base import Advance, Loss, Outcome
 
 pytestmark = pytest.mark.few_servers
 
@@ -151,7 +151,7 @@ class Life(RuleBasedStateMachine):
     def a_worker_dies_taking(self, k: int, after: bool, worker: str) -> None:
         with suppress(Killed):
             self.took(worker, self.world.take(worker, *QUEUES, want=2, store=self.mortal(worker, k, after).store))
-        lost = {one.id for one in self.world.store.give_back(worker, "worker_lost", 99)}
+        lost = {one.id for one in self.world.store.give_back(Loss(worker, "worker_lost", 99))}
         owned = {task_id for task_id, task in self.tasks.items() if task.owner == worker}
         assert owned <= lost, "what it was known to have comes back; also what it did not live to tell of"
         for task_id in lost - owned:
@@ -209,7 +209,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS), disown=st.booleans())
     def die(self, worker: str, disown: bool) -> None:
-        lost = self.world.store.give_back(worker, "unstarted" if disown else "worker_lost", 99)
+        lost = self.world.store.give_back(Loss(worker, "unstarted" if disown else "worker_lost", 99))
         expected = {task_id for task_id, task in self.tasks.items() if task.owner == worker}
         assert {one.id for one in lost} == expected
         self.waiting(*expected)
@@ -221,7 +221,7 @@ class Life(RuleBasedStateMachine):
             assert self.tasks[one.id].state == "leased"
             self.waiting(one.id)
         for worker in reaped.silent_workers:
-            lost = self.world.store.give_back(worker, "lease_expired", 99)
+            lost = self.world.store.give_back(Loss(worker, "lease_expired", 99))
             self.waiting(*(one.id for one in lost))
 
     @rule(task_id=st.sampled_from(IDS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.world import LEASE_US, World
 
-from dueq.core.store.base import Lost, Outcome
+from dueq.core.store.base import Loss, Lost, Outcome
 
 
 def test_a_dead_worker_s_tasks_run_again_at_once(world: World) -> None:
@@ -13,7 +13,7 @@ def test_a_dead_worker_s_tasks_run_again_at_once(world: World) -> None:
     step = world.take(want=3)
     assert step.started is not None
     since = step.now_us - 5
-    lost = world.store.give_back("w1", "worker_lost", 3, since)
+    lost = world.store.give_back(Loss("w1", "worker_lost", 3, since))
     assert sorted(lost, key=lambda one: one.id) == [
         Lost("a", "q", "started"),
         Lost("b", "q", "held"),
@@ -30,17 +30,17 @@ def test_a_dead_worker_s_tasks_run_again_at_once(world: World) -> None:
 def test_giving_back_again_does_nothing(world: World) -> None:
     world.ready("a")
     world.started()
-    assert len(world.store.give_back("w1", "worker_lost", 3)) == 1
-    assert world.store.give_back("w1", "worker_lost", 3) == []
+    assert len(world.store.give_back(Loss("w1", "worker_lost", 3))) == 1
+    assert world.store.give_back(Loss("w1", "worker_lost", 3)) == []
     claim = world.started("w2")
-    assert world.store.give_back("w1", "worker_lost", 3) == []
+    assert world.store.give_back(Loss("w1", "worker_lost", 3)) == []
     assert world.store.record("a") == claim
 
 
 def test_disowned_claims_do_not_count(world: World) -> None:
     world.ready("a", "b")
     world.take(want=2)
-    lost = world.store.give_back("w1", "unstarted", 1)
+    lost = world.store.give_back(Loss("w1", "unstarted", 1))
     assert {(one.id, one.how) for one in lost} == {("a", "held"), ("b", "held")}
     again = world.started()
     assert (again.id, again.starts, again.losses, again.cause) == ("a", 1, 0, "")
@@ -52,7 +52,7 @@ def test_a_task_that_kills_its_workers_is_buried(world: World) -> None:
         step = world.take(f"w{round_}", want=2)
         assert step.started is not None
         assert step.started.id == "a"
-        lost = {one.id: one.how for one in world.store.give_back(f"w{round_}", "worker_lost", 3)}
+        lost = {one.id: one.how for one in world.store.give_back(Loss(f"w{round_}", "worker_lost", 3))}
         assert lost == {"a": "dead" if round_ == 3 else "started", "bystander": "held"}
     [letter] = world.store.dead("q", 0, 10)
     assert (letter.record.id, letter.record.losses) == ("a", 3)
@@ -104,7 +104,7 @@ def test_a_lease_without_a_claim_is_forgotten(world: World) -> None:
         world.started("w1", lease_us=1)
         world.redis.hdel(world.keys.record(task_id), task_id)
         world.redis.lrem(world.keys.of("held", "w1"), 1, task_id)
-    assert world.store.give_back("w1", "lease_expired", 3) == []
+    assert world.store.give_back(Loss("w1", "lease_expired", 3)) == []
     world.ready("again", queue="other")
     claim = world.started("w2", "other")
     reaped = [world.store.reap(100, 1, 3) for _ in range(2)]
@@ -120,7 +120,7 @@ def test_silent_workers_are_named_and_their_held_tasks_come_back(world: World) -
     reaped = world.store.reap(100, 1, 3)
     assert [one.id for one in reaped.lost] == ["a"]
     assert reaped.silent_workers == ["w1"]
-    assert [one.id for one in world.store.give_back("w1", "lease_expired", 3)] == ["b"]
+    assert [one.id for one in world.store.give_back(Loss("w1", "lease_expired", 3))] == ["b"]
     again = world.store.reap(100, 1, 3)
     assert (again.silent_workers, again.next_us) == ([], None)
 
@@ -131,7 +131,7 @@ def test_a_worker_heard_of_in_the_meantime_keeps_its_tasks(world: World) -> None
     assert world.store.reap(100, 1, 3).silent_workers == ["w1"]
     claim = world.take(want=0, start=held).started  # it was only slow
     assert claim is not None
-    assert world.store.give_back("w1", "lease_expired", 3) == []
+    assert world.store.give_back(Loss("w1", "lease_expired", 3)) == []
     assert world.settle("w1", Outcome(claim, "ack")) == "done"
 
 
@@ -159,7 +159,7 @@ def test_giving_back_very_many(world: World) -> None:
     assert step.started is not None
     while world.states()["ready"]:
         world.take(want=350, start=step.started)
-    assert len(world.store.give_back("w1", "worker_lost", 3)) == 350
+    assert len(world.store.give_back(Loss("w1", "worker_lost", 3))) == 350
     assert [record.id for record in world.drain()] == ids
 
 
@@ -171,7 +171,7 @@ def test_what_was_settled_is_not_given_back(world: World, how: str) -> None:
     for outcome in outcomes:
         assert world.settle("w1", outcome) == "done"
     if how == "give_back":
-        assert world.store.give_back("w1", "worker_lost", 3) == []
+        assert world.store.give_back(Loss("w1", "worker_lost", 3)) == []
     else:
         assert world.store.reap(100, 1, 3).lost == []
     assert world.states() == {"scheduled": 1, "ready": 0, "leased": 0, "dead": 1}

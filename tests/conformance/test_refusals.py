@@ -11,7 +11,7 @@ from support.world import LEASE_US, SCRIPTED, TRANSACTIONAL, World
 
 from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome
 
 with_scripts = pytest.mark.parametrize("strategy_name", SCRIPTED)
 without_scripts = pytest.mark.parametrize("strategy_name", TRANSACTIONAL)
@@ -31,7 +31,7 @@ def _fill(world: World) -> None:
         world.redis.set(world.keys.plain("meta") + "x", "x")
 
 
-@with_scripts
+@pytest.mark.scripted
 def test_at_maxmemory_tasks_can_be_extended_and_settled_and_the_next_one_started(full: World) -> None:
     step = full.take("w1", want=2)
     assert step.started is not None
@@ -48,7 +48,7 @@ def test_at_maxmemory_tasks_can_be_extended_and_settled_and_the_next_one_started
     assert full.settle("w1", Outcome(step.started, "dead", reason="on purpose")) == "done"
 
 
-@with_scripts
+@pytest.mark.scripted
 def test_at_maxmemory_an_idle_worker_takes_what_is_ready(full: World) -> None:
     _fill(full)
     assert full.started("w1").id == "started"
@@ -60,7 +60,7 @@ def test_at_maxmemory_due_tasks_are_dispatched_and_lost_ones_given_back(full: Wo
     full.started("w1")
     _fill(full)
     assert len(full.dispatch_all()) == 1
-    assert len(full.store.give_back("w1", "worker_lost", 3)) == 1
+    assert len(full.store.give_back(Loss("w1", "worker_lost", 3))) == 1
 
 
 def _frees_memory_in_multi(world: World) -> bool:
@@ -72,6 +72,7 @@ def _frees_memory_in_multi(world: World) -> bool:
         return False
 
 
+@pytest.mark.transactional
 @without_scripts
 def test_at_maxmemory_an_ack_gets_through(full: World) -> None:
     claim = full.started("w1")
@@ -84,6 +85,7 @@ def test_at_maxmemory_an_ack_gets_through(full: World) -> None:
     assert len(full.drain()) == 2
 
 
+@pytest.mark.transactional
 @without_scripts
 def test_at_maxmemory_an_ack_with_little_left_of_its_lease_waits(full: World) -> None:
     claim = full.started("w1", lease_us=US // 2)
@@ -95,10 +97,11 @@ def test_at_maxmemory_an_ack_with_little_left_of_its_lease_waits(full: World) ->
     assert full.settle("w1", Outcome(claim, "ack")) == "done"
 
 
+@pytest.mark.transactional
 @without_scripts
 def test_at_maxmemory_a_stale_ack_is_refused(full: World) -> None:
     claim = full.started("w1")
-    assert len(full.store.give_back("w1", "worker_lost", 9)) == 1
+    assert len(full.store.give_back(Loss("w1", "worker_lost", 9))) == 1
     again = full.started("w2")
     assert again.id == claim.id
     _fill(full)
@@ -106,6 +109,7 @@ def test_at_maxmemory_a_stale_ack_is_refused(full: World) -> None:
     assert full.store.record(claim.id) == again
 
 
+@pytest.mark.transactional
 @without_scripts
 @pytest.mark.parametrize("careful", [False, True], ids=["", "careful"])
 def test_at_maxmemory_all_else_waits_and_goes_on_afterwards(
@@ -128,7 +132,7 @@ def test_at_maxmemory_all_else_waits_and_goes_on_afterwards(
         lambda: full.take("w1", want=0, start=step.held[0]),
         lambda: full.settle("w1", Outcome(step.started, "retry")),  # type: ignore[arg-type]
         lambda: full.settle("w1", Outcome(step.started, "dead", reason="x")),  # type: ignore[arg-type]
-        lambda: full.store.give_back("w1", "worker_lost", 9),
+        lambda: full.store.give_back(Loss("w1", "worker_lost", 9)),
         lambda: full.store.release("w1", step.held),
         lambda: full.store.reschedule("waiting", LEASE_US, relative=True),
         lambda: full.strategy.dispatch(100),
@@ -139,7 +143,7 @@ def test_at_maxmemory_all_else_waits_and_goes_on_afterwards(
     assert ([full.store.record(task_id) for task_id in ("started", "held", "waiting", "due")], full.states()) == before
     full.redis.config_set("maxmemory", 0)
     assert full.settle("w1", Outcome(step.started, "ack")) == "done"
-    assert full.store.give_back("w1", "unstarted", 9)
+    assert full.store.give_back(Loss("w1", "unstarted", 9))
     ran = [record.id for record in full.drain()]
     assert sorted(ran) == ["due", "held", "waiting"]
 

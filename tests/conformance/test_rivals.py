@@ -19,7 +19,7 @@ from support.world import LEASE_US, World
 
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome, Step
 
 pytestmark = pytest.mark.one_server
 
@@ -101,7 +101,7 @@ class Actor:
             if outcome is not None:
                 self.unsure.add(outcome.claim.id)
             start = held.pop(0) if held else None
-            step = self.namespace.store.advance(ACTOR, ["q", "r"], LEASE_US, want=2, outcome=outcome, start=start)
+            step = self.namespace.store.advance(Step(ACTOR, ["q", "r"], LEASE_US, want=2, outcome=outcome, start=start))
             if outcome is not None:
                 self.unsure.discard(outcome.claim.id)
                 assert step.settled == "done"
@@ -115,7 +115,7 @@ class Actor:
 def _check(world: World, rivals: Rivals, actor: Actor) -> None:
     """Everything that was scheduled and not cancelled runs, once; nothing was dispatched twice."""
     world.strategy.recover(ACTOR)
-    world.store.give_back(ACTOR, "worker_lost", 99)
+    world.store.give_back(Loss(ACTOR, "worker_lost", 99))
     dropped, ran = [], Counter[str]()
     for _ in range(200):
         world.dispatch_all()

@@ -12,7 +12,7 @@ from dueq.core.clock import US
 from dueq.core.config import Settings
 from dueq.core.errors import ConfigurationError, DueqError, StrategyMismatch
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import NewTask, Outcome
+from dueq.core.store.base import Loss, NewTask, Outcome
 
 HOUR_US = 3600 * US
 
@@ -144,5 +144,5 @@ def test_a_newer_version_s_record_is_left_alone(world: World) -> None:
     assert world.store.reschedule("a", 0) is None
     world.ready("b")
     assert world.started().id == "b"
-    assert [lost.id for lost in world.store.give_back("w1", "worker_lost", 3)] == ["b"]
+    assert [lost.id for lost in world.store.give_back(Loss("w1", "worker_lost", 3))] == ["b"]
     assert world.redis.hget(key, "a") == newer

@@ -8,7 +8,7 @@ import pytest
 from support.world import LEASE_US, SCRIPTED, World
 
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome
 
 Operation = Callable[[World, Record, Record], object]
 
@@ -19,7 +19,7 @@ OPERATIONS: dict[str, Operation] = {
     "advance": lambda world, claim, held: world.settle("w1", Outcome(claim, "ack")) == "done",
     "extend": lambda world, claim, held: world.store.extend("w1", [claim], LEASE_US) == [True],
     "release": lambda world, claim, held: world.store.release("w1", [held]) == 1,
-    "give_back": lambda world, claim, held: world.store.give_back("w1", "worker_lost", 9),
+    "give_back": lambda world, claim, held: world.store.give_back(Loss("w1", "worker_lost", 9)),
     "reap": lambda world, claim, held: world.store.reap(100, LEASE_US, 9).next_us,
     "cancel": lambda world, claim, held: world.store.cancel("scheduled"),
     "reschedule": lambda world, claim, held: world.store.reschedule("scheduled", 0),

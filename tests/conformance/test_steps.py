@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.world import LEASE_US, SCRIPTED, World
+from support.world import LEASE_US, World
 
 from dueq.core.clock import US
 from dueq.core.config import MOST_PAYLOAD, Settings
@@ -11,7 +11,7 @@ from dueq.core.errors import ConfigurationError
 from dueq.core.schema.bounds import MOST_BYTES, MOST_TASKS, first_step, steps
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import NewTask, Outcome
+from dueq.core.store.base import Loss, NewTask, Outcome
 
 LARGE = b'["f",["' + b"x" * 60_000 + b'"]]'
 IDS = [f"t{number}" for number in range(7)]
@@ -62,7 +62,7 @@ def test_a_worker_is_given_all_and_no_more_than_a_step_may_move(
     step = world.take("w1", want=1000)
     taken = [claim for claim in (step.started, *step.held) if claim is not None]
     assert 1 <= len(taken) <= MOST_TASKS
-    if world.settings.strategy in SCRIPTED:  # the other store claims in as many steps as it takes
+    if world.scripted:  # the other store claims in as many steps as it takes
         assert sum(len(claim.body) for claim in taken) <= MOST_BYTES
 
 
@@ -82,7 +82,7 @@ def test_what_is_held_is_released(world: World, names_and_body: tuple[list[str],
 
 def test_all_of_a_lost_worker_is_given_back(world: World, names_and_body: tuple[list[str], bytes]) -> None:
     claims = held(world, *names_and_body)
-    lost = world.store.give_back("w1", "worker_lost", 99)
+    lost = world.store.give_back(Loss("w1", "worker_lost", 99))
     assert {one.id for one in lost} == {claim.id for claim in claims}
     assert world.states()["ready"] == len(claims)
 

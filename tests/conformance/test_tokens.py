@@ -11,7 +11,7 @@ import pytest
 from support.copies import copied, put_back
 from support.servers import Server
 from support.waiting import wait_until
-from support.world import LEASE_US, SCRIPTED, World
+from support.world import LEASE_US, World
 
 from dueq.core.clock import US, now_us
 from dueq.core.schema.journal import Journal, events_of
@@ -134,7 +134,7 @@ def test_an_end_that_redis_has_lost_is_counted_when_the_task_runs_again(
 @pytest.mark.leaves_keys
 def test_many_workers_and_a_token_key_that_is_lost_again_and_again(world: World, server: Server) -> None:
     """Claims at the same time, while the last token is deleted or lowered: no token is given twice."""
-    if world.settings.strategy in SCRIPTED and server.version < (5,):
+    if world.scripted and server.version < (5,):
         pytest.skip("scripts are told the time that was asked before: the key is lost more often than that takes")
     world.schedule(*[f"t{number}" for number in range(120)])
     world.round_up()

@@ -9,7 +9,7 @@ from support.world import World
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome
 
 HOUR_US = 3600 * US
 STATES = ["scheduled", "ready", "held", "leased", "lost", "retrying", "dead", "done", "never"]
@@ -33,7 +33,7 @@ def bring(world: World, state: str, task_id: str = "a") -> Record | None:
         return None
     claim = world.started()
     if state == "lost":
-        world.store.give_back("w1", "worker_lost", 9)
+        world.store.give_back(Loss("w1", "worker_lost", 9))
     elif state != "leased":
         kinds = {
             "retrying": Outcome(claim, "retry", delay_us=HOUR_US),

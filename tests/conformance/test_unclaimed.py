@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from support.audits import Audits
-from support.world import SCRIPTED, World
+from support.world import World
 
 from dueq.admin import housekeeping
 from dueq.core.clock import US
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import Advance, Aside, Outcome, Store
+from dueq.core.store.base import Advance, Aside, Loss, Outcome, Step, Store
 from dueq.core.store.unclaimed import list_of
 
 
@@ -161,7 +161,7 @@ def test_more_than_a_step_may_put_aside(world: World) -> None:
     found: list[str] = []
     for _ in range(6):  # one put aside counts as two that are looked at
         step = world.take("old", store=old)
-        assert len(step.aside) <= 100 or world.settings.strategy not in SCRIPTED
+        assert len(step.aside) <= 100 or not world.scripted
         found += ids(step)
     assert found == ["f"]
     assert world.unclaimed() == 250
@@ -176,12 +176,12 @@ def test_a_sleeping_worker_that_knows_it_wakes_at_once(world: World) -> None:
     world.ready("g1", calls="g")
     assert world.listener("q").wait(1)  # of its ready list: somebody else was woken by it
     world.take("old", store=old)
-    assert channel.sleep("new", ["q"], 60 * US, 1, 20.0) == "sent"
+    assert channel.sleep(Step("new", ["q"], 60 * US, want=1), 20.0) == "sent"
     assert ids(channel.receive()) == ["g1"]
     assert time.monotonic() - began < 5
     channel.close()
     world.take("new", want=0)
-    world.store.give_back("new", "unstarted", 9)
+    world.store.give_back(Loss("new", "unstarted", 9))
 
 
 def test_redis_lost_the_names(world: World) -> None:
@@ -192,7 +192,7 @@ def test_redis_lost_the_names(world: World) -> None:
     steps = [world.take("w", store=store) for _ in range(2)]
     assert [ids(step) for step in steps] == [[], []]
     assert world.unclaimed() == 1
-    assert _fields(world) or world.settings.strategy not in SCRIPTED
+    assert _fields(world) or not world.scripted
 
 
 def test_names_that_were_lost_while_a_worker_sleeps(world: World) -> None:
@@ -204,14 +204,14 @@ def test_names_that_were_lost_while_a_worker_sleeps(world: World) -> None:
     found: list[str] = []
     began = time.monotonic()
     for _ in range(2):
-        assert channel.sleep("w", ["q"], 60 * US, 1, 20.0) == "sent"
+        assert channel.sleep(Step("w", ["q"], 60 * US, want=1), 20.0) == "sent"
         found += ids(channel.receive())
         if found:
             break
     assert found == ["f1"]
     assert time.monotonic() - began < 15, "woken, not found at the end of its sleep"
     channel.close()
-    world.store.give_back("w", "unstarted", 9)
+    world.store.give_back(Loss("w", "unstarted", 9))
 
 
 def _fields(world: World) -> Sequence[bytes]:

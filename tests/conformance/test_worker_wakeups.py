@@ -13,11 +13,10 @@ import pytest
 from support.waiting import wait_until
 from support.world import World
 
-from dueq.core.client.listener import Listener
+from dueq.core.client.listener import Listener, woken
 from dueq.core.client.transactions import Transactions
 from dueq.core.schema.wakeups import wake_workers
-from dueq.core.store.base import Outcome
-from dueq.core.store.scripted.channel import woken
+from dueq.core.store.base import Loss, Outcome
 
 AT_ONCE_S = 2.0
 
@@ -79,7 +78,7 @@ def test_wakeups_that_nobody_receives_are_few(world: World) -> None:
     world.ready(*[f"t{number}" for number in range(40)])
     for _ in range(3):
         world.take("w1", want=5)
-        world.store.give_back("w1", "worker_lost", 9)
+        world.store.give_back(Loss("w1", "worker_lost", 9))
     assert 0 < world.redis.llen(world.keys.of("wakeup", "q")) <= 16
 
 
@@ -100,13 +99,13 @@ def test_what_comes_back_wakes_a_worker(world: World, how: str) -> None:
             assert listener.wait(AT_ONCE_S)
             while listener.wait(0.05):
                 pass
-        assert world.store.give_back("w1", "worker_lost", 9) == []  # it was woken, and died before it could take
+        assert world.store.give_back(Loss("w1", "worker_lost", 9)) == []  # it was woken, and died before it could take
     else:
         step = world.take(want=2, lease_us=1)
         with listening(world, "q") as listener:
             assert not listener.wait(0.02)
         if how == "give_back":
-            world.store.give_back("w1", "worker_lost", 9)
+            world.store.give_back(Loss("w1", "worker_lost", 9))
         elif how == "release":
             assert world.store.release("w1", step.held) == 1
         else:
@@ -142,7 +141,7 @@ def test_what_a_dead_worker_was_woken_for_reaches_the_living_past_one_that_only_
             pass
         assert not living.wait(0.05)
         wait_until(lambda: int(world.redis.info("clients")["blocked_clients"]) == 2)
-        assert world.store.give_back("w1", "worker_lost", 9) == []
+        assert world.store.give_back(Loss("w1", "worker_lost", 9)) == []
         assert living.wait(AT_ONCE_S)
 
 

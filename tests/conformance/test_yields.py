@@ -13,13 +13,14 @@ from dataclasses import replace
 import pytest
 from support.mortal import Fate, Killed, mortal
 from support.moving import Scene, bring_to_an_end, index_of, kept_by, meta_of, past, scene, settle
-from support.older import AGED
+from support.older import AGED, SCRIPTLESS
 from support.servers import Load, Server
 from support.world import SCRIPTED, World
 
 from dueq.core.errors import NamespaceMigrating, StrategyMismatch, StrategyYields, YieldUnderWay
 from dueq.core.namespace import Namespace
 from dueq.core.schema import keys
+from dueq.core.store.base import Step
 from dueq.core.upkeep import migration
 from dueq.core.upkeep.reclaim import Reclaim
 
@@ -41,7 +42,7 @@ def _few_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def target(to: str, server: Server) -> str:
-    if server.name == AGED and to in SCRIPTED:
+    if server.name in (AGED, SCRIPTLESS) and to in SCRIPTED:
         pytest.skip("this server has no scripts")
     return to
 
@@ -62,13 +63,13 @@ def engine_of(world: World, strategy: str) -> Namespace:
 @pairs
 def test_it_yields_to_the_first_engine_with_all_its_tasks(chosen: World, strategy_name: str, target: str) -> None:
     found = scene(chosen, 0)
-    assert meta_of(chosen) == kept_by(strategy_name, "producer")
+    assert meta_of(chosen) == kept_by(chosen, strategy_name, "producer")
     with pytest.raises(StrategyYields):
         Namespace.open(replace(chosen.settings, strategy=target))  # another producer is refused as ever
     engine = Reclaim(engine_of(chosen, target))
     engine.settle()
     assert engine.settled
-    assert meta_of(chosen) == kept_by(target)
+    assert meta_of(chosen) == kept_by(chosen, target)
     assert index_of(chosen, strategy_name) == []
     _finish(found, target)
 
@@ -80,7 +81,7 @@ def test_what_an_engine_chose_does_not_yield(chosen: World, strategy_name: str, 
     with pytest.raises(StrategyMismatch, match=f"kept by strategy '{strategy_name}'") as refused:
         engine_of(chosen, target)
     assert not isinstance(refused.value, StrategyYields)
-    assert meta_of(chosen) == kept_by(strategy_name)
+    assert meta_of(chosen) == kept_by(chosen, strategy_name)
 
 
 @pairs
@@ -91,7 +92,7 @@ def test_while_it_yields_engines_wait_and_producers_go_on(chosen: World, strateg
     engine = engine_of(chosen, target)
     for step in (
         lambda: engine.strategy.dispatch(10),
-        lambda: engine.store.advance("w1", ["q"], 1_000_000),
+        lambda: engine.store.advance(Step("w1", ["q"], 1_000_000)),
         engine.claim,
     ):
         with pytest.raises(YieldUnderWay):
@@ -126,7 +127,7 @@ def test_another_engine_goes_on_only_with_a_yield_that_stands_still(chosen: Worl
     with pytest.raises(NamespaceMigrating, match="another process goes on"):
         begun.run()
     other.settle()
-    assert meta_of(chosen) == kept_by(target)
+    assert meta_of(chosen) == kept_by(chosen, target)
 
 
 @pytest.mark.parametrize(("strategy_name", "to"), [("lua", "watch"), ("watch", "lua")])
@@ -152,7 +153,7 @@ def test_a_yield_cut_short_anywhere_is_gone_on_with(
             while not heir.settled:
                 heir.run_once()
             assert index_of(old, strategy_name) == []
-            assert meta_of(old) == kept_by(target)
+            assert meta_of(old) == kept_by(old, target)
             new = engine_of(old, target)
             assert [census.scheduled for census in new.strategy.census(["q"])] == [5]
             assert [moved.id for moved in old.dispatch_all(new.strategy)] == ["due"]
@@ -184,13 +185,13 @@ def test_what_redis_lost_is_claimed_again(chosen: World, strategy_name: str, tar
 
     lose()
     engine.run_once()
-    assert (meta_of(chosen), len(losses)) == (kept_by(target), 1)
+    assert (meta_of(chosen), len(losses)) == (kept_by(chosen, target), 1)
     lose()
     chosen.schedule("a", delay_us=3600_000_000)  # by a producer of the other strategy
-    assert meta_of(chosen) == kept_by(strategy_name, "producer")
+    assert meta_of(chosen) == kept_by(chosen, strategy_name, "producer")
     assert engine.run_once() == 0.0
     engine.settle()
-    assert (meta_of(chosen), len(losses)) == (kept_by(target), 2)
+    assert (meta_of(chosen), len(losses)) == (kept_by(chosen, target), 2)
     heir = engine_of(chosen, target)
     assert [census.scheduled for census in heir.strategy.census(["q"])] == [1]
     assert heir.store.cancel("a")

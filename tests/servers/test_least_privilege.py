@@ -114,7 +114,7 @@ def test_the_rule_is_printed(redis_url: str, strategy_name: str) -> None:
 
 def test_every_command_can_be_tried(redis_url: str, strategy_name: str) -> None:
     """Each has words to try it with, as many as it takes: else the server says so before it looks at permissions."""
-    commands = needed(strategies.find(strategy_name))
+    commands = needed(strategies.find(strategy_name), "scripted")
     assert commands <= EXAMPLES.keys() | _ELSEWHERE
     pool: Any = connect(redis_url).connection_pool
     connection = pool.get_connection()

@@ -85,7 +85,8 @@ def test_the_engine_lives_and_goes_on(engine: Engine, tmp_path: Path, strategy: 
     try:
         wait_until(lambda: len(_lines(engine)) > 10, 20, what="tasks run")
         client.flushall()
-        wait_until(lambda: ownership.is_engines(ownership.look(client, keys), strategy), 20, what="the engine keeps it")
+        ours = ownership.Ownership(strategy, "scripted")
+        wait_until(lambda: ownership.is_engines(ownership.look(client, keys), ours), 20, what="the engine keeps it")
         first = producers.sent + 1
         wait_until(
             lambda: any(int(line[1:]) > first for line in _lines(engine)), 20, what=f"tasks go on under {strategy}"

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.processes
 PAIRS = [("lua", "buckets"), ("tmpset", "lua"), ("buckets", "keyspace"), ("keyspace", "watch")]
 
 
-def _migrate(engine: Engine, to: str) -> None:
-    command = [sys.executable, "-m", "dueq", "migrate", "--to", to]
+def _migrate(engine: Engine, to: str, *options: str) -> None:
+    command = [sys.executable, "-m", "dueq", "migrate", "--to", to, *options]
     subprocess.run(command, env=os.environ | {"DUEQ_REDIS_URL": engine.url}, check=True, capture_output=True)
 
 
@@ -48,6 +48,28 @@ def test_what_runs_ends_well_and_the_rest_runs_under_the_new_strategy(
     assert engine.state(again)["strategy"] == new
     wait_until(lambda: engine.ended() == 9 and len(engine.runs()[failing.id].starts) == 2, 20)
     assert all(len(engine.runs()[handle.id].starts) == 1 for handle in [*running, *waiting, later])
+    assert engine.total(again, "dueq_duplicates_total") == 0
+    assert engine.stop(again) == 0
+
+
+@pytest.mark.parametrize(("old", "new"), [("scripted", "transactional"), ("transactional", "scripted")])
+def test_what_runs_ends_well_and_the_rest_runs_with_the_other_store(
+    engine: Engine, sample: ModuleType, old: str, new: str
+) -> None:
+    _migrate(engine, "watch", "--store", old)
+    supervisor = engine.run("--workers", "2", "--prefetch", "4")
+    failing, running = sample.late_failure.after(0)(), sample.nap.after(0)(2.5)
+    wait_until(lambda: len(engine.runs()) == 2, 15)
+    waiting = [sample.nap.after(0)(0.01) for _ in range(6)]  # held, ready, or not dispatched yet
+    _migrate(engine, "watch", "--store", new)
+    _say_go(engine)
+    assert supervisor.wait(30) == 4
+    log = engine.log.read_text()
+    assert f"namespace 'default' is kept with the {new} store, not the {old} one" in log
+    assert "exited with status" not in log, "it was started again, in vain"
+    again = engine.run("--workers", "2")
+    wait_until(lambda: engine.ended() == 7 and len(engine.runs()[failing.id].starts) == 2, 20)
+    assert all(len(engine.runs()[handle.id].starts) == 1 for handle in [running, *waiting])
     assert engine.total(again, "dueq_duplicates_total") == 0
     assert engine.stop(again) == 0
 

@@ -9,15 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dueq import strategies
 from dueq.core.clock import US
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Outcome
+from dueq.core.store.base import Loss, Outcome, Step
+from dueq.core.store.strategy import fitting
 from dueq.core.upkeep import migration
 from support.mortal import Fate, Killed, mortal
 from support.waiting import wait_until
-from support.world import LEASE_US, SCRIPTED, World
+from support.world import LEASE_US, World
 
 HOUR_US = 3600 * US
 _INDEX = {
@@ -44,9 +46,9 @@ def meta_of(world: World) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in found.items()}
 
 
-def kept_by(strategy: str, by: str = "engine") -> dict[str, str]:
-    """The same of a namespace that ``strategy`` keeps, and that nobody moves."""
-    store = "scripted" if strategy in SCRIPTED else "transactional"
+def kept_by(world: World, strategy: str, by: str = "engine") -> dict[str, str]:
+    """The same of a namespace that ``strategy`` keeps, with the store of ``world`` if it can, and that nobody moves."""
+    store = fitting(strategies.find(strategy), world.strategy.store).store
     return {"strategy": strategy, "store": store, "by": by, "format": "1", "features": ""}
 
 
@@ -139,13 +141,13 @@ def _beyond(found: Scene) -> None:
 def _unclaimed(found: Scene) -> None:
     """A worker took a task and died before it claimed it, where that is not one step."""
     world = found.world
-    if world.settings.strategy in SCRIPTED:
+    if world.scripted:
         return
     world.ready("unclaimed", queue="side")
     held = world.keys.of("held", "w2")
     for at in range(1, 30):
         with suppress(Killed):
-            mortal(world.actor("w2"), Fate(at, "after")).store.advance("w2", ["side"], LEASE_US)
+            mortal(world.actor("w2"), Fate(at, "after")).store.advance(Step("w2", ["side"], LEASE_US))
         if world.redis.llen(held):
             found.waiting.add("unclaimed")
             return
@@ -170,13 +172,13 @@ def _popped(found: Scene) -> None:
 def settle(found: Scene, world: World | None = None) -> None:
     """The worker that lives ends: it acks what it ran, and puts back what it held."""
     store = (world or found.world).store
-    assert store.advance("w1", (), LEASE_US, want=0, outcome=Outcome(found.claim, "ack")).settled == "done"
-    assert [lost.id for lost in store.give_back("w1", "unstarted", 9)] == ["held"]
+    assert store.advance(Step("w1", (), LEASE_US, want=0, outcome=Outcome(found.claim, "ack"))).settled == "done"
+    assert [lost.id for lost in store.give_back(Loss("w1", "unstarted", 9))] == ["held"]
 
 
 def bring_to_an_end(world: World, found: Scene) -> None:
     """With the new strategy: each task runs once, those far away after a reschedule, and no key is left."""
-    world.store.give_back("w2", "worker_lost", 9)
+    world.store.give_back(Loss("w2", "worker_lost", 9))
     assert not world.store.cancel("gone")
     far = sorted(found.far)
     assert world.store.cancel(far[0])

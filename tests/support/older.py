@@ -1,6 +1,6 @@
-"""Servers that are older than any that can be had: Redis 2.8.17, made to say that it is an older one.
+"""Servers that can do less than those that can be had: Redis 2.8.17 as an older one, the embedded one without scripts.
 
-Two characters of a copy of its binary are others, so that INFO tells another version.
+Two characters of a copy of Redis's binary are others, so that INFO tells another version.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from support.servers import all_servers
 from support.since import LIKE_2_4
 
 AGED = "like-2.4"
+SCRIPTLESS = "without-scripts"
 _REAL = "redis-2.8.17"
 
 
@@ -21,6 +22,13 @@ def like_2_4() -> Server | Missing:
     """A server that is as near to Redis 2.4 as can be: it also does not know what came later."""
     server = saying("2.4.18")
     return server if isinstance(server, Missing) else replace(server, name=AGED, options=tuple(LIKE_2_4))
+
+
+def scriptless() -> Server | Missing:
+    """The server that dueq embeds, as a provider runs it that forbids scripts."""
+    embedded = all_servers()[0]
+    forbidden = tuple(f'rename-command {command} ""' for command in ("EVAL", "EVALSHA", "SCRIPT"))
+    return embedded if isinstance(embedded, Missing) else replace(embedded, name=SCRIPTLESS, options=forbidden)
 
 
 @functools.cache

@@ -12,11 +12,14 @@ A test says by markers, in its own file, what it is; a module says it of all its
 ``crash_points`` It kills an actor at each of its commands: each part tries deaths of its own (``Load.deaths``).
 ``one_server``  Of the conformance suite: it does not depend on the server, so only the embedded one has it.
 ``few_servers`` The same of what takes long, and may depend on the server: the oldest one has a fifth of it, too.
+``scripted``    It is about the store of servers with scripts.
+``transactional`` It is about the store of servers without.
 =============== ======================================================================================================
 
-The conformance suite runs in the short part on the embedded server and on the one like Redis 2.4, and tries every death
-that Redis can tell from another. In the rest it runs on all other servers: on the oldest that a strategy can have, and
-in turn a fifth of it on each of the others.
+The conformance suite runs in the short part on the embedded server and on the one like Redis 2.4, so with both stores,
+and tries every death that Redis can tell from another; those of the store without scripts on an embedded server that
+forbids them. In the rest it runs there whole, and on all other servers: on the oldest that a strategy can have, and in
+turn a fifth of it on each of the others.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from support.older import AGED
+from support.older import AGED, SCRIPTLESS
 from support.servers import Server, all_servers
 from support.world import SCRIPTED
 
@@ -42,6 +45,8 @@ MARKERS = {
     "in_turn(*parameters)": "of the cases that differ by their strategies only, or by these, one is in the short part",
     "crash_points": "kills an actor at each of its commands: each part tries deaths of its own",
     "one_server": "of the conformance suite: does not depend on the server",
+    "scripted": "is about the store of servers with scripts",
+    "transactional": "is about the store of servers without scripts",
     "few_servers": "of the conformance suite: takes long, so of other servers only the oldest has a fifth of it",
 }
 
@@ -69,8 +74,11 @@ def may_have(function: pytest.Metafunc, server: Server) -> bool:
 
 
 def number_of(server: Server) -> int:
-    """0 for the embedded server, then those that are newest first; the one like Redis 2.4 is the last."""
+    """0 for the embedded server, with scripts or without; then those that are newest first; the last is the one like
+    Redis 2.4."""
     real = here()
+    if server.name == SCRIPTLESS:
+        return 0
     return real.index(server) if server in real else len(real)
 
 
@@ -99,7 +107,10 @@ def _has(item: pytest.Item, marker: str) -> bool:
 def _is_unfit(item: pytest.Item) -> bool:
     """That strategies which need scripts are refused by a server without is shown by tests/servers."""
     server = _server(item)
-    return server is not None and server.name == AGED and _parameters(item).get("strategy_name") in SCRIPTED
+    without = server is not None and server.name in (AGED, SCRIPTLESS)
+    if _has(item, "transactional") or _has(item, "scripted"):
+        return without is _has(item, "scripted")
+    return without and _parameters(item).get("strategy_name") in SCRIPTED
 
 
 def _on_their_servers(items: Iterable[pytest.Item]) -> list[pytest.Item]:
@@ -134,6 +145,8 @@ def _short(items: Iterable[pytest.Item]) -> set[pytest.Item]:
 def _is_near(item: pytest.Item) -> bool:
     """Whether its server is one of the short part's."""
     server = _server(item)
+    if server is not None and server.name == SCRIPTLESS:
+        return _has(item, "crash_points") or _has(item, "transactional")
     return server is None or number_of(server) == 0 or server.name == AGED
 
 

@@ -13,7 +13,7 @@ from dueq.core.clock import US, Clock, now_us
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Advance, NewTask, Outcome, Scheduled, Store
+from dueq.core.store.base import Advance, Loss, NewTask, Outcome, Scheduled, Step, Store
 from dueq.core.store.strategy import Dispatched, Moved, ScriptedStrategy, Strategy
 
 LEASE_US = 60 * US
@@ -22,7 +22,9 @@ _KEPT = ("meta", "queues", "token", "stats", "wake", "guard", "audited", "recove
 
 
 SCRIPTED = [name for name in strategies.names() if issubclass(strategies.find(name), ScriptedStrategy)]
+"""The strategies that need scripts."""
 TRANSACTIONAL = [name for name in strategies.names() if name not in SCRIPTED]
+"""Those that can do without, so that a server without scripts gives them the transactional store."""
 
 
 class MovableClock(Clock):
@@ -38,8 +40,8 @@ class MovableClock(Clock):
 class World:
     """The namespace ``name`` on the server at ``url``, kept by ``strategy``, with any number of actors.
 
-    Strategies that go by their host's clock go by ``clock`` here: one that rounds due times up would take a second
-    for each dispatch otherwise.
+    Strategies that need no scripts go by ``clock`` here: one that rounds due times up would take a second for each
+    dispatch otherwise.
     """
 
     def __init__(self, url: str, name: str, strategy: str, *, seen_as: str = "") -> None:
@@ -76,6 +78,11 @@ class World:
     @property
     def strategy(self) -> Strategy:
         return self.main.strategy
+
+    @property
+    def scripted(self) -> bool:
+        """Whether the namespace is kept with the scripted store."""
+        return self.strategy.store == "scripted"
 
     def listener(self, *queues: str) -> Listener:
         """What an idle worker of ``queues`` waits on."""
@@ -144,7 +151,7 @@ class World:
         """One ``advance`` of ``worker`` on ``queues`` (default: ``q``)."""
         self._workers.add(worker)
         advance = (store or self.store).advance
-        step = advance(worker, queues or ("q",), lease_us, want=want, outcome=outcome, start=start)
+        step = advance(Step(worker, queues or ("q",), lease_us, want, outcome, start))
         for claim in [step.started, *step.held]:
             assert claim is None or claim.due_us <= step.now_us, "early"
         return step
@@ -210,7 +217,7 @@ class World:
     def finish(self) -> None:
         """Through the public faces, take everything back and run, cancel or discard it: no key may be left."""
         for worker in sorted(self._workers):
-            self.store.give_back(worker, "unstarted", MANY)
+            self.store.give_back(Loss(worker, "unstarted", MANY))
         for task_id in sorted(self._ids):
             self.store.cancel(task_id)
         self.drain()
@@ -235,3 +242,12 @@ class World:
         """Every key of the namespace."""
         found: Any = self.redis.keys(self.keys.prefix + "*")  # SCAN is not known to every server
         return list(found)
+
+
+def keeps_scripted(url: str, strategy: str) -> bool:
+    """Whether a new namespace of ``strategy`` has the scripted store on the server at ``url``."""
+    world = World(url, "asked", strategy)
+    try:
+        return world.scripted
+    finally:
+        world.close()

@@ -27,7 +27,7 @@ def _texts(suffix: str) -> str:
 def test_what_scripts_call_is_in_the_table() -> None:
     called = set(re.findall(r"redis\.p?call\('([A-Z]+)'", _texts(".lua")))
     assert len(called) > 20
-    known = {command for name in strategies.names() for command in needed(strategies.find(name))}
+    known = {command for name in strategies.names() for command in needed(strategies.find(name), "scripted")}
     assert sorted(called - known) == []
 
 
@@ -36,12 +36,12 @@ def test_nothing_is_asked_for_that_is_not_sent(strategy: str) -> None:
     sources = _texts(".py") + _texts(".lua") + (_SOURCE / "admin" / "diagnosis.py").read_text()
     unused = [
         name
-        for name in needed(strategies.find(strategy)) - _BY_REDIS_PY
+        for name in needed(strategies.find(strategy), "scripted") - _BY_REDIS_PY
         if not re.search(rf"""["']{name}["']|\.{_METHODS.get(name, name.lower())}\(""", sources)
     ]
     assert unused == []
 
 
 def test_examples_are_of_commands_that_somebody_needs() -> None:
-    known = {command for name in strategies.names() for command in needed(strategies.find(name))}
+    known = {command for name in strategies.names() for command in needed(strategies.find(name), "scripted")}
     assert sorted(EXAMPLES.keys() - known) == []

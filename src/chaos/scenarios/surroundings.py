@@ -69,7 +69,7 @@ def _clock(stage: Stage) -> None:
     if not stage.server_time:
         late = sorted(point.late_ms for point in stage.book.points(stage.base_us))
         stage.notes.append(
-            f"this strategy goes by the clocks of its hosts, since Redis 2.4 has none to ask: {stage.book.early} "
+            f"this strategy goes by the clocks of its hosts, since its store has no scripts: {stage.book.early} "
             f"starts were early, by up to {max(0.0, -late[0]) / 1000:.1f} s"
         )
         return

@@ -11,7 +11,7 @@ from ..client import partly
 from ..client.connection import explained
 from ..client.deadline import within
 from ..config import Settings
-from ..errors import NamespaceMigrating, StrategyMismatch
+from ..errors import NamespaceMigrating, StoreMismatch, StrategyMismatch
 from ..namespace import Namespace
 from ..store.base import NewTask, Scheduled
 from ..upkeep.making_room import scheduled, with_room
@@ -74,6 +74,8 @@ class Producer:
                     return with_room(question, namespace)
             except NamespaceMigrating:
                 raise
+            except StoreMismatch:
+                pass
             except StrategyMismatch:
                 if self.settings.strategy is not None:
                     raise

@@ -66,3 +66,12 @@ class Listener:
     def _send(self) -> None:
         self._wire.send("BLPOP", *self._keys, BLOCKING_S)
         self._sent, self._sent_at = True, time.monotonic()
+
+
+def woken(listener: Listener, seconds: float) -> bool:
+    """Whether a wake-up comes within ``seconds``. If not, the request is withdrawn: it would swallow a wake-up while
+    the worker is busy with what it finds now."""
+    if listener.wait(seconds):
+        return True
+    listener.withdraw()
+    return False

@@ -112,7 +112,7 @@ class Auditor:
     def _begin(self) -> bool:
         """Begin an audit; False if another auditor has just done so."""
         namespace, keys = self._namespace, self._namespace.keys
-        ownership.require(keys, namespace.strategy.name, ownership.look(namespace.client, keys), settled=True)
+        ownership.require(keys, namespace.strategy.ownership, ownership.look(namespace.client, keys), settled=True)
         now = _now_s(namespace)
         last: Any = namespace.client.getset(keys.plain("audited"), now)
         if not self._owed and last != self._last:

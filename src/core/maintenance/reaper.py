@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..client.retry_loop import RetryLoop
 from ..clock import US
 from ..namespace import Namespace
-from ..store.base import Reaped
+from ..store.base import Loss, Reaped
 from ..telemetry.recorder import Telemetry
 from ..upkeep.audit_request import request_audit
 
@@ -73,9 +73,8 @@ class Reaper:
             log.warning("the lease of task %s ran out: it can run again", claim.id, extra={"task_id": claim.id})
         self._telemetry.lost(reaped.lost, reaped.now_us, "lease_expired")
         for worker in reaped.silent_workers:
-            lost = self._store.give_back(
-                worker, "lease_expired", self._max_losses, reaped.now_us - int(self._lease * US)
-            )
+            since_us = reaped.now_us - int(self._lease * US)
+            lost = self._store.give_back(Loss(worker, "lease_expired", self._max_losses, since_us))
             self._telemetry.lost(lost, reaped.now_us, "lease_expired", "has gone silent", worker)
             taken_back += len(lost)
             if lost:

@@ -14,6 +14,7 @@ from ..client.connection import TRANSIENT, Patience, described
 from ..client.transactions import Contention
 from ..clock import now_us
 from ..namespace import Namespace
+from ..store.base import Loss
 from ..telemetry.recorder import Telemetry
 from ..upkeep.audit_request import request_audit
 
@@ -120,7 +121,8 @@ class Recovery:
         server_us = store.time_us()
         since = max(0, server_us - (now_us() - dead.died_us))
         most_losses = self._max_losses if dead.blame else 0
-        lost = store.give_back(dead.name, "worker_lost", most_losses, since, dead.how, dead.begun, dead.running)
+        loss = Loss(dead.name, "worker_lost", most_losses, since, dead.how, dead.begun, dead.running)
+        lost = store.give_back(loss)
         self._telemetry.lost(lost, server_us, "worker_lost", dead.how, dead.name)
         for claim in lost:
             if claim.how == "dead":

@@ -1,8 +1,12 @@
-"""Which strategy keeps a namespace: asked before every step that touches the index, and told in clear words.
+"""Which strategy keeps a namespace, with which store: asked before every step that touches the index, and told in
+clear words.
 
 The hash ``meta`` has these fields, written in one step:
 
-- ``strategy``, and ``store``: which kind of store its index needs, ``scripted`` or ``transactional``
+- ``strategy``
+- ``store``: ``scripted``, or ``transactional`` where the server has no scripts. Processes of both must not work side by
+  side, so each step looks at it. A namespace without the field was written by an older dueq, whose strategy chose the
+  store; the first engine that starts while no other runs writes what the server allows.
 - ``by``: who chose the strategy, an ``engine`` or a ``producer``. A producer knows no better than a default, so what it
   chose yields to the first engine that asks for another; what an engine chose does not. A namespace without the field
   counts as an engine's: an older dueq wrote it, and engines fill in what is missing when they start.
@@ -19,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..client.protocol import SHOWN, Command
 from ..config import NAME
@@ -28,6 +32,8 @@ from ..errors import (
     NamespaceDamaged,
     NamespaceMigrating,
     NamespaceTooNew,
+    StoreMismatch,
+    StoreYields,
     StrategyMismatch,
     StrategyYields,
     YieldUnderWay,
@@ -37,6 +43,17 @@ from .keys import Keys
 
 By = Literal["producer", "engine"]
 """Who chose a namespace's strategy."""
+
+StoreKind = Literal["scripted", "transactional"]
+"""How the transitions of tasks are made atomic: each is a script, or a transaction of WATCH, MULTI and EXEC."""
+
+
+class Ownership(NamedTuple):
+    """How a process keeps a namespace, or takes it to be kept."""
+
+    strategy: str
+    store: StoreKind
+
 
 _LIST = re.compile(rf"(?:{NAME.pattern}(?:,{NAME.pattern})*)?")
 _WRITTEN = {
@@ -120,22 +137,41 @@ def taken_over(namespace: str, source: str, target: str) -> NamespaceMigrating:
     )
 
 
-def other_store(namespace: str, owner: str, ours: str) -> NamespaceTooNew:
-    """The error for a namespace whose strategy another dueq runs with another kind of store."""
-    return NamespaceTooNew(
-        f"namespace {namespace!r} is kept with the {owner} store, and this dueq keeps that strategy with the {ours} "
-        f"one: a newer dueq wrote it; upgrade dueq here before it uses this namespace"
+def other_store(namespace: str, kept: str, ours: Ownership, by: str | None) -> DueqError:
+    """The error for a namespace that is kept with another store than ``ours``."""
+    if kept not in get_args(StoreKind):
+        return NamespaceTooNew(
+            f"namespace {namespace!r} is kept with the {kept} store, which this dueq does not know: a newer dueq wrote "
+            f"it; upgrade dueq here before it uses this namespace"
+        )
+    if by == "producer":
+        return StoreYields(
+            f"namespace {namespace!r} is kept with the {kept} store, not the {ours.store} one: a producer chose it, so "
+            f"an engine with the {ours.store} store takes the namespace over when it is started"
+        )
+    return StoreMismatch(
+        f"namespace {namespace!r} is kept with the {kept} store, not the {ours.store} one, with which this process "
+        f"began: start it again; or move the namespace with dueq migrate --store {ours.store} --namespace {namespace}"
+    )
+
+
+def others_live(namespace: str, kept: str, ours: Ownership) -> StoreMismatch:
+    """The error for a namespace of an older dueq, which did not write its store, while processes of it are alive."""
+    return StoreMismatch(
+        f"namespace {namespace!r} was written by an older dueq, whose strategy {ours.strategy!r} had the {kept} store; "
+        f"here it is to have the {ours.store} one, and processes that may have the other are alive: stop every dueq "
+        f"run of this namespace, wait a minute, then start this again"
     )
 
 
 def question(keys: Keys) -> Command:
     """The command whose reply ``require`` looks at."""
-    return ("HMGET", keys.plain("meta"), "strategy", "from", "by", "format", "features")
+    return ("HMGET", keys.plain("meta"), *FIELDS)
 
 
 def look(client: Any, keys: Keys) -> Any:
-    """The reply to ``question``, with the store behind it, asked now."""
-    return client.execute_command("HMGET", keys.plain("meta"), *FIELDS)
+    """The reply to ``question``, asked now."""
+    return client.execute_command(*question(keys))
 
 
 def owner_of(reply: Any) -> str | None:
@@ -148,18 +184,23 @@ def chosen_by_producer(reply: Any) -> bool:
     return bool(reply[2] == b"producer")
 
 
-def is_engines(reply: Any, strategy: str) -> bool:
-    """Whether an engine keeps the namespace with ``strategy``, with nothing left to do or to fill in."""
-    owner, source, by, *rest = reply
-    ours = owner == strategy.encode() and source is None and by == b"engine" and None not in rest
-    return ours and not damaged(named(reply))
+def store_in(reply: Any) -> str | None:
+    """The store that the namespace is kept with, None if nobody wrote that yet, from the reply to ``question``."""
+    return None if reply[5] is None else str(reply[5].decode(errors=SHOWN))
 
 
-def written(keys: Keys, strategy: str, store: str, by: By) -> list[Command]:
+def is_engines(reply: Any, ours: Ownership) -> bool:
+    """Whether an engine keeps the namespace as ``ours`` says, with nothing left to do or to fill in."""
+    strategy, source, by, *rest, store = reply
+    settled = (strategy, source, by) == (ours.strategy.encode(), None, b"engine") and None not in rest
+    return settled and store == ours.store.encode() and not damaged(named(reply))
+
+
+def written(keys: Keys, ours: Ownership, by: By) -> list[Command]:
     """The commands that write who keeps the namespace from now on, to be sent inside MULTI."""
     meta = keys.plain("meta")
     return [
-        ("HMSET", meta, "strategy", strategy, "store", store, "by", by, "format", FORMAT),
+        ("HMSET", meta, "strategy", ours.strategy, "store", ours.store, "by", by, "format", FORMAT),
         ("HSETNX", meta, "features", listed([])),
     ]
 
@@ -169,31 +210,40 @@ def lua_constants() -> str:
     return f"local FORMAT, FEATURES = '{FORMAT}', ',{listed(FEATURES)},'\n"
 
 
-def require(keys: Keys, strategy: str, reply: Any, *, settled: bool = False) -> bool:
-    """Whether nobody keeps the namespace yet; raises StrategyMismatch if another than ``strategy`` does.
+def require(keys: Keys, ours: Ownership, reply: Any, *, settled: bool = False) -> bool:
+    """Whether nobody keeps the namespace yet; raises StrategyMismatch if another strategy than ``ours`` does.
 
-    Raises StrategyYields if a producer chose the other one; NamespaceTooNew if this version must not write there;
-    NamespaceDamaged if what stands there is neither. With ``settled``, raises NamespaceMigrating if tasks may still be
-    in the index of another.
+    Raises StrategyYields if a producer chose the other one; StoreMismatch if it is kept with the other store;
+    NamespaceTooNew if this version must not write there; NamespaceDamaged if what stands there is neither. With
+    ``settled``, raises NamespaceMigrating if tasks may still be in the index of another.
     """
     try:
-        return _required(keys, strategy, reply, settled=settled)
+        return _required(keys, ours, reply, settled=settled)
     except DueqError as error:
         raise damage(keys, named(reply)) or error from None
 
 
-def _required(keys: Keys, strategy: str, reply: Any, *, settled: bool) -> bool:
-    owner, source, by, format_, features = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply[:5])
+def _required(keys: Keys, ours: Ownership, reply: Any, *, settled: bool) -> bool:
+    kept, source, by, format_, features, store = (
+        None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply
+    )
     require_known(keys.namespace, format_ or "", features or "")
-    if owner is not None and owner != strategy:
-        raise _not_ours(keys, owner, strategy, by)
+    if kept is not None and kept != ours.strategy:
+        raise _not_ours(keys, kept, ours.strategy, by)
+    if store is not None and store != ours.store:
+        raise other_store(keys.namespace, store, ours, by)
     if settled and source is not None:
-        raise _not_yet(keys, source, strategy, by)
-    return owner is None
+        raise _not_yet(keys, source, ours.strategy, by)
+    return kept is None
 
 
-def refusal(keys: Keys, strategy: str, error: Exception) -> Exception:
+def refusal(keys: Keys, ours: Ownership, error: Exception) -> Exception:
     """What a script's error says, if it is one of those above; else the error itself."""
+    strategy = ours.strategy
+    _, found, rest = str(error).partition("DUEQSTORE ")
+    if found:
+        store, by = rest.split(" ", 2)[:2]
+        return damage(keys, {"store": store.encode()}) or other_store(keys.namespace, store, ours, by)
     _, found, rest = str(error).partition("DUEQMISMATCH ")
     if found:
         owner, by = rest.split(" ", 2)[:2]

@@ -106,8 +106,8 @@ end
 -- index of another. The Python side, and what becomes of these errors, is core/schema/ownership.py. Then, since every step reads
 -- `meta` here: whether tasks were put aside, and the field `also`, if it is given.
 local function refused(settled, also)
-  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features', 'aside', 'crowds', also or 'aside')
-  crowds = kept[7]
+  local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features', 'store', 'aside', 'crowds', also or 'aside')
+  crowds = kept[8]
   local by, format, features = kept[3] or '', kept[4] or FORMAT, kept[5] or ''
   local known = format == FORMAT
   if features ~= '' then
@@ -117,12 +117,18 @@ local function refused(settled, also)
   end
   local why = not known and { 'DUEQTOONEW', format, features }
     or kept[1] and kept[1] ~= STRATEGY and { 'DUEQMISMATCH', kept[1], by }
+    or kept[6] and kept[6] ~= 'scripted' and { 'DUEQSTORE', kept[6], by }
     or settled and kept[2] and { 'DUEQMIGRATING', kept[2], by }
   if why then -- in words of an error: without spaces and what is not to be seen, which would be damage
     for at = 2, 3 do why[at] = string.gsub(why[at], '[^!-~]', '?') end
     return redis.error_reply(table.concat(why, ' ') .. ' ')
   end
-  return nil, not kept[1], kept[6], kept[8]
+  return nil, not kept[1], kept[7], kept[9]
+end
+
+-- Who watches the guard must look again: a task was taken out of the index.
+local function touch_guard()
+  if refused_by(key_guard(), redis.pcall('INCR', key_guard())) then redis.call('INCR', key_guard()) end
 end
 
 -- Note for `dueq explain` what a producer did (see core/schema/journal.py). Call it when a step may write: first, at maxmemory,

@@ -20,6 +20,7 @@ from . import ownership
 from .keys import Keys, lua_names
 from .lua_linker import inlined, linked, with_needs, without_seldom
 from .lua_names import written_out
+from .ownership import Ownership
 
 _HEAD = """local P = KEYS[1]
 local now = tonumber(ARGV[1])
@@ -45,18 +46,27 @@ class Scripts:
     """The scripts of one namespace. Every one takes the key prefix, and Redis's time or 0, before its arguments."""
 
     def __init__(
-        self, client: redis.Redis, keys: Keys, strategy: str, timers: str, now: Callable[[], int] | None = None
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        strategy: str,
+        timers: str,
+        now: Callable[[], int] | None = None,
+        *,
+        lazy: bool = False,
     ) -> None:
         """``timers`` is the Lua text that defines ``timer_add`` and ``timer_remove`` of ``strategy``.
 
-        ``now`` tells the time (epoch microseconds) instead of Redis.
+        ``now`` tells the time (epoch microseconds) instead of Redis. ``lazy``: what is removed leaves its entry there.
         """
         self._client: Any = client  # redis-py leaves execute_command untyped
-        self._wires, self._keys, self._strategy = Wires(client), keys, strategy
+        self._wires, self._keys = Wires(client), keys
+        self._ownership = Ownership(strategy, "scripted")
         core = str(__package__)
         self._head = f"{_HEAD}local STRATEGY = '{strategy}'\n{ownership.lua_constants()}"
         self._names, self._records, self._timers = lua_names(), written_out(lua(core, "records")), written_out(timers)
         self._claims = "\n".join(written_out(lua(core, part)) for part in ("quarantine", "claims", "unclaimed"))
+        self._names += f"\nlocal function is_lazy() return {str(lazy).lower()} end"
         self._time = now
 
     def load(self, package: str, name: str) -> Script:
@@ -84,7 +94,7 @@ class Scripts:
             raise self._explained(_cause(error)) from None
 
     def _explained(self, error: ResponseError) -> Exception:
-        return ownership.refusal(self._keys, self._strategy, error)
+        return ownership.refusal(self._keys, self._ownership, error)
 
     def send(self, wire: Wire, script: Script, arguments: Sequence[Value]) -> None:
         """Send off ``script`` on ``wire``. Its answer is NoScriptError if Redis does not know it (any more)."""

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 from ..client import keyspace_events
 from ..schema.keys import Keys
+from ..schema.ownership import StoreKind
 from .permissions import needed
-from .strategy import Strategy
+from .strategy import Strategy, fitting
 
 PASSWORD = "CHOOSE-A-PASSWORD"
 
 
-def rule(keys: Keys, strategies: Sequence[type[Strategy]], database: int = 0) -> str:
-    """The user of everything that runs on the namespace: engines, producers and the command line.
+def rule(keys: Keys, strategies: Sequence[type[Strategy]], store: StoreKind = "scripted", database: int = 0) -> str:
+    """The user of everything that runs on the namespace, with ``store``: engines, producers and the command line.
 
     They share one, since all of them write the same keys by the same commands. Several ``strategies`` are for a
     namespace that is to be migrated. Needs Redis 6.2, or Valkey.
     """
-    commands = {command for strategy in strategies for command in needed(strategy)}
+    commands = {command for strategy in strategies for command in needed(strategy, fitting(strategy, store).store)}
     if database:
         commands.add("SELECT")
     families = sorted({strategy.needs.events for strategy in strategies} - {""})

@@ -85,6 +85,45 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+class Step(NamedTuple):
+    """What a worker asks for by one ``Store.advance``.
+
+    Settle ``outcome``, start ``start`` if it is still held under its token, and take up to ``want`` tasks from the
+    ready lists of ``queues`` in that order. A lease lasts ``lease_us`` microseconds.
+    """
+
+    worker: str
+    queues: Sequence[str]
+    lease_us: int
+    want: int = 1
+    outcome: Outcome | None = None
+    start: Record | None = None
+
+
+Cause = Literal["worker_lost", "lease_expired", "unstarted"]
+"""Why what a worker holds is taken back: it is gone, its life has run out, or it disowns what it never ran."""
+
+
+class Loss(NamedTuple):
+    """A worker that does not hold its tasks any more, for ``Store.give_back``.
+
+    ``since_us`` is when it was lost, and ``how`` goes into the reason of dead letters. A task lost with ``most_losses``
+    workers becomes a dead letter; 0 says that this loss is not the task's fault, and is not held against it.
+
+    Claims whose tokens are among ``begun`` count as started, although word of that did not get here; with
+    ``unstarted``, as started and ended, which Redis has lost: they are run again like those whose lease ran out.
+    ``running`` is the token of the one that ran at last, 0: none did; if that is known, only it is to blame.
+    """
+
+    worker: str
+    cause: Cause
+    most_losses: int
+    since_us: int = 0
+    how: str = ""
+    begun: Collection[int] = ()
+    running: int | None = None
+
+
 class Aside(NamedTuple):
     """A task that was put aside, since its worker does not know the name that it calls."""
 
@@ -161,24 +200,15 @@ class Channel(ABC):
         """How many steps were asked for and not answered yet."""
 
     @abstractmethod
-    def send(
-        self,
-        worker: str,
-        queues: Sequence[str],
-        lease_us: int,
-        *,
-        want: int = 1,
-        outcome: Outcome | None = None,
-        start: Record | None = None,
-    ) -> None:
+    def send(self, step: Step) -> None:
         """Send off one ``Store.advance``: when this returns, it is on its way.
 
-        ``start`` is the held claim as it will be once it is started.
+        The ``start`` of ``step`` is the held claim as it will be once it is started.
         """
 
     @abstractmethod
-    def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
-        """Sleep until the channel receives a wake-up, or for about ``seconds``; then take up to ``want`` tasks.
+    def sleep(self, step: Step, seconds: float) -> Woken:
+        """Sleep until the channel receives a wake-up, or for about ``seconds``; then take tasks, by ``step``.
 
         Nothing must be waiting. ``sent``: the reply to that step is to be received. ``quiet``: no step was sent.
         ``unknown``: the sleep was cut short, and nobody knows whether tasks were taken.
@@ -248,22 +278,12 @@ class Store(ABC):
         """How many tasks were put aside, by queue and by the name that they call."""
 
     @abstractmethod
-    def advance(
-        self,
-        worker: str,
-        queues: Sequence[str],
-        lease_us: int,
-        *,
-        want: int = 1,
-        outcome: Outcome | None = None,
-        start: Record | None = None,
-    ) -> Advance:
+    def advance(self, step: Step) -> Advance:
         """Settle the outcome of the last task, start the next, and take more, in one round trip.
 
-        The next is ``start``, if it is still held under its token. Up to ``want`` tasks are taken from the ready lists
-        of ``queues`` in that order, and held, without a lease; without ``start``, the first of them is started. The
-        lease runs from the start. Settling may be repeated with the same outcome: it then says ``repeated`` or
-        ``missing``. What is held may be settled, too: it had been begun, though word of that did not get here.
+        What is taken is held, without a lease; if no claim is to be started, the first that is taken is. The lease runs
+        from the start. Settling may be repeated with the same outcome: it then says ``repeated`` or ``missing``. What
+        is held may be settled, too: it had been begun, though word of that did not get here.
         """
 
     @abstractmethod
@@ -285,26 +305,11 @@ class Store(ABC):
         """Put held claims back into their ready lists; returns how many still were this worker's."""
 
     @abstractmethod
-    def give_back(
-        self,
-        worker: str,
-        cause: Literal["worker_lost", "lease_expired", "unstarted"],
-        most_losses: int,
-        since_us: int = 0,
-        how: str = "",
-        begun: Collection[int] = (),
-        running: int | None = None,
-    ) -> list[Lost]:
+    def give_back(self, loss: Loss) -> list[Lost]:
         """Take back all that a worker holds, so that it can run again at once. Repeating is safe.
 
-        ``since_us`` is when the worker was lost. With ``lease_expired`` a worker heard of since keeps what it holds.
-        ``unstarted`` is for a worker that disowns claims whose delivery it never learnt of: they do not count as
-        started. A task lost with ``most_losses`` workers becomes a dead letter;
-        0 says that this loss is not the task's fault, and is not held against it. ``how`` the worker was lost goes
-        into the dead letter's reason. Claims whose tokens are among ``begun`` count as started, although word of that
-        did not get here; with ``unstarted``, as started and ended, which Redis has lost: they are run again like those
-        whose lease ran out. ``running`` is the token of the one that ran at last, 0: none did; if that is known, only
-        it is to blame.
+        With ``lease_expired`` a worker heard of since keeps what it holds. ``unstarted`` is for a worker that disowns
+        claims whose delivery it never learnt of: they do not count as started.
         """
 
     @abstractmethod

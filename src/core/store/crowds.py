@@ -15,15 +15,17 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
 
-from ..client.protocol import SHOWN
+from ..client.protocol import SHOWN, Command
+from ..client.transactions import Session
 from ..schema.bounds import MOST_NAMED_QUEUES
 from ..schema.keys import Keys
 from ..schema.scripts import Script, Value
+from ..schema.wakeups import push_wakeups, wake_workers
 
 _TRUSTED_S = 30.0
 _NAMES = 500  # written by one command
@@ -88,6 +90,26 @@ class Crowds:
             self._client.expire(fresh, _UNFINISHED_S)
         arguments: tuple[Value, ...] = (crowd.name, fresh)
         self._keep(*arguments)
+
+
+def crowds_question(keys: Keys) -> Command:
+    """The command whose reply names the sets that there are, for ``wakeups_for``."""
+    return ("HGET", keys.plain("meta"), "crowds")
+
+
+def wakeups_for(session: Session, keys: Keys, tasks: Mapping[str, int], crowds: bytes | None) -> list[Command]:
+    """Commands, for the MULTI that makes so many ``tasks`` of each queue ready, that wake workers who serve them.
+
+    ``crowds`` is the reply to ``crowds_question``, read while ``meta`` was watched.
+    """
+    names = (crowds or b"").decode(errors=SHOWN).split()
+    pairs = [(name, queue) for name in names for queue in tasks]
+    places = session.read([("ZSCORE", keys.of("serves", name), queue) for name, queue in pairs]) if pairs else []
+    unnamed = [pair for pair, place in zip(pairs, places, strict=True) if place is not None]
+    return [
+        *(command for queue, count in tasks.items() for command in wake_workers(keys, queue, count)),
+        *(command for name, queue in unnamed for command in push_wakeups(keys, f"*{name}", tasks[queue])),
+    ]
 
 
 def keys_of_all(client: Any, keys: Keys) -> list[str]:

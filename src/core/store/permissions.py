@@ -11,7 +11,8 @@ from typing import Any
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from .strategy import ScriptedStrategy, Strategy
+from ..schema.ownership import StoreKind
+from .strategy import Strategy
 
 _EVERY = """
     PING GET MGET SET GETSET EXISTS DEL TYPE RENAME INCR INCRBY HGET HGETALL HKEYS HLEN HEXISTS HMGET HMSET HSET HSETNX
@@ -32,13 +33,13 @@ EXAMPLES = {line.split()[0]: line.split()[1:] for line in _WORDS.replace("\n", "
 """The words that each command is tried with; ``k`` is a key. What is missing here is tried in ways of its own."""
 
 
-def needed(strategy: type[Strategy]) -> frozenset[str]:
-    """The commands that the processes and the command line send to a namespace that ``strategy`` keeps.
+def needed(strategy: type[Strategy], store: StoreKind) -> frozenset[str]:
+    """The commands that the processes and the command line send to a namespace that ``strategy`` keeps with ``store``.
 
     A subcommand is written as Redis does, SCRIPT|LOAD.
     """
-    store = _SCRIPTED.split() if issubclass(strategy, ScriptedStrategy) else []
-    return frozenset((*_EVERY.split(), *store, *strategy.needs.commands))
+    scripted = _SCRIPTED.split() if store == "scripted" else []
+    return frozenset((*_EVERY.split(), *scripted, *strategy.needs.commands))
 
 
 def refused(client: redis.Redis, key: str, commands: frozenset[str]) -> dict[str, str]:

@@ -1,20 +1,20 @@
-"""Can this server carry this strategy? Checked before anything starts, and shown by ``dueq doctor``."""
+"""Can this server carry this strategy, and with which store? Checked before anything starts, and shown by
+``dueq doctor``."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError, ResponseError
 
 from ..client import keyspace_events
 from ..client.connection import server_version
 from ..errors import StrategyUnavailable
 from ..schema.keys import Keys
+from ..schema.ownership import StoreKind
 from .permissions import needed, refused
+from .server_scripts import script_refusal, store_for
 from .strategy import Strategy
 
 
@@ -26,8 +26,14 @@ class Obstacle:
     remedy: str
 
 
-def obstacles(client: redis.Redis, strategy: type[Strategy], keys: Keys) -> list[Obstacle]:
-    """Why the server cannot run ``strategy`` on the namespace of ``keys``; empty if it can. Changes nothing."""
+def obstacles(
+    client: redis.Redis, strategy: type[Strategy], keys: Keys, store: StoreKind | None = None
+) -> list[Obstacle]:
+    """Why the server cannot run ``strategy`` on the namespace of ``keys``; empty if it can. Changes nothing.
+
+    ``store`` is the one that the namespace is kept with; without it, that which the server allows.
+    """
+    store = store or store_for(client, strategy, None)
     needs = strategy.needs
     found = []
     version = server_version(client)
@@ -37,14 +43,15 @@ def obstacles(client: redis.Redis, strategy: type[Strategy], keys: Keys) -> list
             Obstacle(f"Redis {wanted} (this is {'.'.join(map(str, version))})", f"upgrade to Redis {wanted} or later")
         )
         return found
-    if needs.scripts and (refusal := _script_refusal(client)):
+    if (needs.scripts or store == "scripted") and (refusal := script_refusal(client)):
         found.append(
             Obstacle(
                 f"scripts ({refusal})",
-                "allow the user EVAL, EVALSHA and SCRIPT LOAD (ACL +@scripting), and do not rename these commands",
+                "allow the user EVAL, EVALSHA and SCRIPT LOAD (ACL +@scripting), and do not rename these commands"
+                + ("" if needs.scripts else "; or move the namespace with dueq migrate --store transactional"),
             )
         )
-    if lacking := refused(client, keys.plain("probe"), needed(strategy)):
+    if lacking := refused(client, keys.plain("probe"), needed(strategy, store)):
         found.append(_of_commands(lacking, keys))
     if needs.notifications:
         no_events = keyspace_events.refusal(client, needs.notifications, keys.of(needs.events, ""))
@@ -63,23 +70,8 @@ def _of_commands(lacking: Mapping[str, str], keys: Keys) -> Obstacle:
     )
 
 
-def check(client: redis.Redis, strategy: type[Strategy], keys: Keys) -> None:
-    """Raise StrategyUnavailable, saying what to change, if the server cannot run ``strategy``."""
-    if found := obstacles(client, strategy, keys):
+def check(client: redis.Redis, strategy: type[Strategy], keys: Keys, store: StoreKind | None = None) -> None:
+    """Raise StrategyUnavailable, saying what to change, if the server cannot run ``strategy``; see ``obstacles``."""
+    if found := obstacles(client, strategy, keys, store):
         lacks = "; ".join(f"it lacks {obstacle.lacking}: {obstacle.remedy}" for obstacle in found)
         raise StrategyUnavailable(f"strategy {strategy.name!r} cannot run on this server: {lacks} (see dueq doctor)")
-
-
-def _script_refusal(client: redis.Redis) -> str:
-    """Which of the commands that scripts are run by is refused, and how; empty if none is."""
-    text = "return 1"
-    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    untyped: Any = client
-    for command in (("EVAL", text, 0), ("EVALSHA", digest, 0), ("SCRIPT LOAD", text)):
-        try:
-            untyped.execute_command(*command)
-        except NoScriptError:
-            continue  # it was flushed meanwhile, but may be called
-        except ResponseError as error:
-            return f"{command[0]}: {error}"
-    return ""

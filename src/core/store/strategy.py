@@ -4,9 +4,9 @@ A strategy owns one arrow of a task's life, SCHEDULED → READY: how due tasks a
 what wakes it. The record of a task belongs to the store; what a strategy keeps beside it is an index that can be
 rebuilt from the records. A strategy knows nothing of processes or metrics: it returns what happened.
 
-To add one, subclass ``ScriptedStrategy`` (its index is written by Lua, together with the record) or
-``TransactionalStrategy`` (by commands inside MULTI, for servers without scripts), and name the class in the
-entry-point group ``dueq.strategies``.
+Its index is written by the store, together with the record: by Lua where the server runs scripts, by commands inside
+MULTI where it does not. To add one, subclass ``ScriptedStrategy`` (by Lua only) or ``TransactionalStrategy`` (by
+commands, and by Lua, too, if it has ``timers``), and name the class in the entry-point group ``dueq.strategies``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..client.transactions import Session, Transactions
 from ..clock import Clock
 from ..schema.helper_keys import repair
 from ..schema.keys import Keys
+from ..schema.ownership import Ownership, StoreKind
 from ..schema.scripts import Scripts, Value
 
 WakeReason = Literal["due", "earlier", "event", "safety_net"]
@@ -34,9 +35,9 @@ WakeReason = Literal["due", "earlier", "event", "safety_net"]
 class Needs:
     """What a server must offer for a strategy to run on it.
 
-    ``notifications`` are the flags of notify-keyspace-events that must be set, or can be added, and ``events`` is the
-    family of keys (keys.py) whose events are listened to. ``commands`` are those that the strategy sends, in its
-    scripts too, beside what dueq needs anyway (permissions.py).
+    ``scripts`` says that it cannot run without. ``notifications`` are the flags of notify-keyspace-events that must be
+    set, or can be added, and ``events`` is the family of keys (keys.py) whose events are listened to. ``commands`` are
+    those that the strategy sends, in its scripts too, beside what dueq needs anyway (permissions.py).
     """
 
     version: tuple[int, int]
@@ -94,8 +95,11 @@ class Strategy(ABC):
     needs: ClassVar[Needs]
     resolution: ClassVar[float] = 0.0
     """Due times are rounded up to a multiple of so many seconds; 0: they are kept to the microsecond."""
-    store: ClassVar[Literal["scripted", "transactional"]]
-    """The kind of store that writes its index."""
+    lazy: ClassVar[bool] = False
+    """Whether what is taken out of the index leaves its entry where it is: the store counts that void, like one in a
+    ready list, and whoever meets it drops it."""
+    store: StoreKind
+    """The store that writes its index; whoever puts both together says which."""
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
         """Keep what is needed; send nothing yet.
@@ -105,6 +109,16 @@ class Strategy(ABC):
         """
         self.client, self.keys, self.owner = client, keys, owner
         self._listener: Listener | None = None
+
+    @classmethod
+    @abstractmethod
+    def stores(cls) -> tuple[StoreKind, ...]:
+        """The stores that can write its index, the better first."""
+
+    @property
+    def ownership(self) -> Ownership:
+        """How a namespace is kept that this strategy, with its store, may work on."""
+        return Ownership(self.name, self.store)
 
     @abstractmethod
     def dispatch(self, limit: int) -> Dispatched:
@@ -197,17 +211,37 @@ class Strategy(ABC):
             self._listener = None
 
 
+def fitting(strategy: type[Strategy], store: StoreKind) -> Ownership:
+    """How ``strategy`` can keep a namespace: with ``store`` if that can write its index, else with the one that can."""
+    possible = strategy.stores()
+    return Ownership(strategy.name, store if store in possible else possible[0])
+
+
 class TransactionalStrategy(Strategy):
-    """A strategy whose index the store changes by commands inside MULTI, together with the record.
+    """A strategy whose index can be changed by commands inside MULTI, together with the record.
 
     Whatever takes a task out of the index, this strategy's ``dispatch`` included, touches the key ``guard`` in the same
     transaction; who must know where a task is watches it. Producers, who only add, never touch it.
     """
 
-    store = "transactional"
-    lazy: ClassVar[bool] = False
-    """Whether ``remove`` leaves the entry where it is: the store then counts it void, like one in a ready list, and
-    whoever meets it drops it."""
+    store: StoreKind = "transactional"
+
+    @classmethod
+    def timers(cls) -> str:
+        """The same index written by Lua, as of ``ScriptedStrategy``; empty if there is no such text. Then the strategy
+        has the transactional store on every server.
+
+        ``timer_remove`` must touch ``key_guard()`` if ``dispatch`` watches it. Of a lazy index it leaves the entry
+        where it is, notes in its census that it does not count, and returns false; and there is one function more,
+        ``timer_holds(queue, id, due)``: whether the entry is there; beyond a thousand it may take that for granted.
+        ``timer_show(queue, due)`` lets dispatchers find the place of an entry again that is there, and returns true if
+        they did not.
+        """
+        return ""
+
+    @classmethod
+    def stores(cls) -> tuple[StoreKind, ...]:
+        return ("scripted", "transactional") if cls.timers() else ("transactional",)
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
@@ -254,7 +288,11 @@ class TransactionalStrategy(Strategy):
 class ScriptedStrategy(Strategy):
     """A strategy whose index is written by the store's own scripts, in the same atomic step as the record."""
 
-    store = "scripted"
+    store: StoreKind = "scripted"
+
+    @classmethod
+    def stores(cls) -> tuple[StoreKind, ...]:
+        return ("scripted",)
 
     @classmethod
     @abstractmethod

@@ -70,7 +70,7 @@ def supervise(
     wanted = _settings(app, redis_url, namespace, strategy)
     opened = Namespace.open(wanted, timeout=_TIMEOUT_S, engine=True)
     with explained(opened.settings.redis_url or ""):
-        check(opened.client, type(opened.strategy), opened.keys)
+        check(opened.client, type(opened.strategy), opened.keys, opened.strategy.store)
         Reclaim(opened).settle()
         bring_up_to_date(opened)
     logs.describe(strategy=opened.strategy.name)

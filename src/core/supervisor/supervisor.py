@@ -170,8 +170,9 @@ class Supervisor:
             return
         if by_itself and code == ExitStatus.DISPLACED:
             self._fail(now, BootFailure(
-                f"another strategy keeps the namespace now, or a newer dueq, so this {child.role} and all others end "
-                f"(the log above says which): start dueq run again, without the old --strategy or with a newer dueq"
+                f"another strategy keeps the namespace now, or another store, or a newer dueq, so this {child.role} "
+                f"and all others end (the log above says which): start dueq run again, without the old --strategy or "
+                f"with a newer dueq"
             ))  # fmt: skip
         elif was_successor and not was_ready:
             self._give_up_reload(f"the new {child.role} {how} before it was ready (see the log above)")

@@ -41,7 +41,8 @@ def put_apart(namespace: Namespace) -> Iterator[list[str]]:
     what others keep there is not for this dueq to judge.
     """
     with suppress(ResponseError):  # `meta` may be such a key
-        ownership.require(namespace.keys, namespace.strategy.name, ownership.look(namespace.client, namespace.keys))
+        kept = ownership.look(namespace.client, namespace.keys)
+        ownership.require(namespace.keys, namespace.strategy.ownership, kept)
     for keys in (_singles, _of_queues, _of_names, _records):  # each finds names in those before
         some = list(keys(namespace))
         for at in range(0, len(some), _TRIP):

@@ -18,16 +18,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..client.protocol import SHOWN, Command
 from ..client.transactions import Session, Transactions
+from ..errors import ConfigurationError
 from ..namespace import Namespace
 from ..schema import ownership
 from ..schema.keys import unique_name
-from ..schema.ownership import By
+from ..schema.ownership import By, Ownership, StoreKind
 from ..schema.record import readable_record
 from ..schema.states import State
 from ..schema.wakeups import wake_dispatcher
 from ..store import registry
 from ..store.requirements import check
-from ..store.strategy import Entry
+from ..store.server_scripts import store_for
+from ..store.strategy import Entry, fitting
 from ..store.transactional.edit import entry_of
 
 _WHILE_IT_LASTS = ("from", "migrator", "moved")  # fields of ``meta``
@@ -40,50 +42,61 @@ Progress = Callable[[int], None]
 """Called with how many more steps are done."""
 
 
-def begin(namespace: Namespace, target: str, by: By = "engine") -> Migration | None:
+def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind | None = None) -> Migration | None:
     """Let the strategy ``target`` keep ``namespace`` from now on; None if it does so already, with nothing to move.
+
+    It keeps it with ``store``; without that, with the store that the namespace has, or else the server allows. Another
+    store alone moves nothing, since both leave the same layout.
 
     Goes on with a migration to ``target`` that was cut short. ``by`` is what the namespace says until it is over of who
     chose the strategy: ``producer`` for one that yields, so that engines wait for it and go on with it (ownership.py).
-    Raises ConfigurationError if there is no such strategy, StrategyUnavailable if the server cannot carry it,
-    NamespaceMigrating if a migration to another one is not over.
+    Raises ConfigurationError if there is no such strategy, or if it cannot have that store; StrategyUnavailable if the
+    server cannot carry it; NamespaceMigrating if a migration to another one is not over.
     """
-    check(namespace.client, registry.find(target), namespace.keys)
-    keys, me = namespace.keys, unique_name("migration")
-    meta, store = keys.plain("meta"), registry.find(target).store
+    strategy, keys, me = registry.find(target), namespace.keys, unique_name("migration")
+    if store is not None and store not in strategy.stores():
+        raise ConfigurationError(
+            f"strategy {target!r} cannot be kept with the {store} store, only with {' or '.join(strategy.stores())}"
+        )
+    recorded = ownership.store_in(ownership.look(namespace.client, keys))
+    ours = Ownership(target, store or store_for(namespace.client, strategy, recorded))
+    check(namespace.client, strategy, keys, ours.store)
 
     def attempt(session: Session) -> str | None:
-        session.watch(meta)
+        session.watch(keys.plain("meta"))
         [reply] = session.read([ownership.question(keys)])
         owner, source, *_ = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply)
-        fields = ownership.written(keys, target, store, by)
+        fields = ownership.written(keys, ours, by)
         if owner is None:
             session.commit(fields)
             return None
         if source is None and owner == target:
+            if ownership.store_in(reply) != ours.store:
+                session.commit([*fields, *wake_dispatcher(keys)])
             return None
         if source is not None and owner != target:
             raise ownership.unfinished(keys.namespace, source, owner, target)
         source = source or owner
-        state: Command = ("HMSET", meta, "from", source, "migrator", me)
+        state: Command = ("HMSET", keys.plain("meta"), "from", source, "migrator", me)
         session.commit(
             [*fields, state, *wake_dispatcher(keys)]
         )  # the old strategy's wake up, one another, and learn of it
         return source
 
     source = Transactions(namespace.client).run(attempt)
-    return None if source is None else Migration(namespace, source, target, me)
+    return None if source is None else Migration(namespace, source, ours, me)
 
 
 class Migration:
     """A migration that has begun. ``run`` does all of it; what it raises, ``begin`` and ``run`` can go on from."""
 
-    def __init__(self, namespace: Namespace, source: str, target: str, me: str) -> None:
-        self.source, self.target = source, target
+    def __init__(self, namespace: Namespace, source: str, target: Ownership, me: str) -> None:
+        self.source, self.target = source, target.strategy
         self.unreadable = 0
         """Records, written by a newer dueq or damaged, that are left as they are: whatever they are, not indexed."""
         self._keys, self._me = namespace.keys, me
-        self._old, self._new = namespace.under(source), namespace.under(target)
+        old = fitting(registry.find(source), target.store)
+        self._old, self._new = namespace.under(old), namespace.under(target)
         self._shards = list(self._keys.records())
         self._transactions = Transactions(namespace.client)
         self._beaten_at = time.monotonic()

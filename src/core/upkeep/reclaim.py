@@ -65,13 +65,13 @@ class Reclaim:
         if self._mine is not None:
             return self._move_on(self._mine)
         space = self._namespace
-        written = ownership.look(space.client, space.keys)
-        if self.settled and ownership.is_engines(written, space.strategy.name):
+        kept = ownership.look(space.client, space.keys)
+        if self.settled and ownership.is_engines(kept, space.strategy.ownership):
             return _LOOK_S
         put_damage_apart(space.client, space.keys)
         had, self.settled = self.settled, False
         try:
-            space.claim()
+            space.claim(again=had)
         except YieldUnderWay:
             return self._watch()
         except StrategyYields:
@@ -83,8 +83,8 @@ class Reclaim:
         return _LOOK_S
 
     def _take_over(self) -> float:
-        space, ours = self._namespace, self._namespace.strategy.name
-        begun = migration.begin(space, ours, by="producer")
+        space, (ours, store) = self._namespace, self._namespace.strategy.ownership
+        begun = migration.begin(space, ours, by="producer", store=store)
         if begun is not None:
             log.warning(
                 "namespace %s: strategy %s, which a producer chose, yields to %s: moving its tasks",

@@ -21,7 +21,7 @@ from ..app import context
 from ..client.connection import TRANSIENT
 from ..clock import US, ServerClock
 from ..schema.record import Record, task_of
-from ..store.base import Advance, Outcome, Store
+from ..store.base import Advance, Loss, Outcome, Step, Store
 from ..telemetry.recorder import WorkerTelemetry
 from .prefetch import Prefetch
 from .reports import Reports
@@ -141,7 +141,7 @@ class ClaimPipeline:
             self._clock.observe(self._store.time_us(), sent_ns, time.monotonic_ns())
         want, sent_ns = self._wanted(most), time.monotonic_ns()
         try:
-            woken = self._channel.sleep(self._worker, queues, self._lease_us, want, seconds)
+            woken = self._channel.sleep(Step(self._worker, queues, self._lease_us, want), seconds)
         except BaseException:
             self._fail()
             raise
@@ -199,7 +199,7 @@ class ClaimPipeline:
         self._sent.append(sent)
         self._taking = self._taking or want > 0
         try:
-            self._channel.send(self._worker, queues, self._lease_us, want=want, outcome=outcome, start=start)
+            self._channel.send(Step(self._worker, queues, self._lease_us, want, outcome, start))
         except BaseException:
             self._fail()
             raise
@@ -289,7 +289,7 @@ class ClaimPipeline:
         # worker's, it never learnt of, or never began.
         self._settle_what_is_in_doubt()
         self._held.clear()
-        given_back = self._store.give_back(self._worker, "unstarted", self._max_losses, begun=self._ended)
+        given_back = self._store.give_back(Loss(self._worker, "unstarted", self._max_losses, begun=self._ended))
         if any(claim.how == "started" for claim in given_back):
             self._lost_data()
             self._telemetry.lost(given_back, self._clock.latest_us(), "lease_expired", worker=self._worker)
@@ -299,7 +299,7 @@ class ClaimPipeline:
     def _settle_what_is_in_doubt(self) -> None:
         while self._in_doubt:
             outcome = self._in_doubt[0]
-            step = self._store.advance(self._worker, (), self._lease_us, want=0, outcome=outcome)
+            step = self._store.advance(Step(self._worker, (), self._lease_us, 0, outcome))
             self._in_doubt.popleft()
             self._settled(outcome, step, sent_again=self._standing.unsure)
 

@@ -139,10 +139,11 @@ if want > 0 then
         -- needs oddity, set_apart
         local odd = not ours and oddity(id, raw)
         redis.call('LREM', held, 1, id)
-        if revoked then drop_revoked(id) end
+        if revoked and not odd then drop_revoked(id) end -- of an odd one this was the entry that is not void
         if ours then
           -- not due yet (rescheduled, or this server's clock is behind): never lost
-          if timer_add(queue, id, due) then wake_dispatcher() end
+          local there = is_lazy() and revoked and timer_holds(queue, id, due)
+          if not there and timer_add(queue, id, due) then wake_dispatcher() end
         elseif odd == 'newer' then
           aside(queue, '"newer"', id)
         elseif odd then

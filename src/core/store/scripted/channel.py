@@ -1,4 +1,4 @@
-"""The channels of both stores, and how a worker's step is put into words for ``advance.lua``."""
+"""The channel of the scripted store, and how a worker's step is put into words for ``advance.lua``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import redis
 from redis.exceptions import ConnectionError, NoScriptError
 
 from ...client.connection import BLOCKING_S
-from ...client.listener import OVERDUE_S, Listener
+from ...client.listener import OVERDUE_S, Listener, woken
 from ...client.protocol import LENIENT
 from ...client.wire import Wire
 from ...process.stop import readable
 from ...schema.bounds import MOST_WAKEUPS
 from ...schema.record import Record, readable_record
 from ...schema.scripts import Script, Value
-from ..base import Advance, Aside, Channel, Outcome, Store, Woken
+from ..base import Advance, Aside, Channel, Step, Woken
 from ..crowds import Crowds, named
 from ..names import KnownNames
 from ..tokens import SeenTokens
@@ -58,32 +58,21 @@ class ScriptedChannel(Channel):
     def waiting(self) -> int:
         return len(self._sent)
 
-    def send(
-        self,
-        worker: str,
-        queues: Sequence[str],
-        lease_us: int,
-        *,
-        want: int = 1,
-        outcome: Outcome | None = None,
-        start: Record | None = None,
-    ) -> None:
-        if want > 0:
-            self._crowds.keep(queues)
-        step = step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
-        self._send_step(step, start)
+    def send(self, step: Step) -> None:
+        if step.want > 0:
+            self._crowds.keep(step.queues)
+        self._send_step(self._arguments(step), step.start)
 
-    def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
-        if self._crowds.keep(queues, trusted_s=0.0):
+    def sleep(self, step: Step, seconds: float) -> Woken:
+        if self._crowds.keep(step.queues, trusted_s=0.0):
             return "quiet"  # nobody was woken for what is ready by now
         if not self._script.goes_by_servers_clock:  # a time that goes with the step would be past when it is done
             if not woken(self._listener, seconds):
                 return "quiet"
-            self.send(worker, queues, lease_us, want=want)
+            self.send(step)
             return "sent"
         patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
-        step = step_arguments(worker, queues, lease_us, want, None, None, self._seen.highest, self._names)
-        self._send_step(step, None, after=patience)
+        self._send_step(self._arguments(step), None, after=patience)
         if self._wire.readable(patience + OVERDUE_S, *self._wakeup):
             return "sent"
         late = not (self._wakeup and readable([*self._wakeup], 0))
@@ -91,6 +80,9 @@ class ScriptedChannel(Channel):
         if late:
             raise ConnectionError("Redis has not answered in time: the connection is dead")
         return "unknown"
+
+    def _arguments(self, step: Step) -> tuple[Value, ...]:
+        return step_arguments(step, self._seen.highest, self._names)
 
     def _send_step(self, arguments: tuple[Value, ...], start: Record | None, after: int = 0) -> None:
         """Send a step; with ``after``, it is done once a wake-up has come, or after so many seconds."""
@@ -133,65 +125,9 @@ class ScriptedChannel(Channel):
         self._listener.close()
 
 
-class PromptChannel(Channel):
-    """Does each step as soon as it is sent."""
-
-    ahead = 0
-
-    def __init__(self, store: Store, client: redis.Redis, keys: Sequence[str], wakeup_fd: int) -> None:
-        self._store, self._steps = store, deque[Advance]()
-        self._listener = Listener(client, keys, wakeup_fd=wakeup_fd)
-
-    @property
-    def waiting(self) -> int:
-        return len(self._steps)
-
-    def send(
-        self,
-        worker: str,
-        queues: Sequence[str],
-        lease_us: int,
-        *,
-        want: int = 1,
-        outcome: Outcome | None = None,
-        start: Record | None = None,
-    ) -> None:
-        self._steps.append(self._store.advance(worker, queues, lease_us, want=want, outcome=outcome, start=start))
-
-    def sleep(self, worker: str, queues: Sequence[str], lease_us: int, want: int, seconds: float) -> Woken:
-        if not woken(self._listener, seconds):
-            return "quiet"
-        self.send(worker, queues, lease_us, want=want)
-        return "sent"
-
-    def receive(self) -> Advance:
-        return self._steps.popleft()
-
-    def close(self) -> None:
-        self._steps.clear()
-        self._listener.close()
-
-
-def woken(listener: Listener, seconds: float) -> bool:
-    """Whether a wake-up comes within ``seconds``. If not, the request is withdrawn: it would swallow a wake-up while
-    the worker is busy with what it finds now."""
-    if listener.wait(seconds):
-        return True
-    listener.withdraw()
-    return False
-
-
-def step_arguments(
-    worker: str,
-    queues: Sequence[str],
-    lease_us: int,
-    want: int,
-    outcome: Outcome | None,
-    start: Record | None,
-    highest: int,
-    names: KnownNames,
-) -> tuple[Value, ...]:
+def step_arguments(step: Step, highest: int, names: KnownNames) -> tuple[Value, ...]:
     """The arguments of ``advance.lua``; ``highest`` is the highest token that this process has seen."""
+    worker, queues, lease_us, want, outcome, start = step
     settle = _NOTHING_TO_SETTLE
     if outcome is not None:
         argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import redis
 
@@ -12,25 +12,26 @@ from ...client.protocol import LENIENT
 from ...clock import US, Clock
 from ...schema.bounds import MOST_TASKS, steps
 from ...schema.keys import Keys
-from ...schema.record import Record
+from ...schema.record import Record, readable_record
 from ...schema.scripts import Script, Scripts, Value
-from ..base import ALIVE_S, Advance, Channel, Lost, NewTask, Outcome, Reaped, Scheduled, existing
+from ..base import ALIVE_S, Advance, Cause, Channel, Loss, Lost, NewTask, Reaped, Scheduled, Step, existing
 from ..crowds import Crowd, Crowds
 from ..reading import KeyedStore
+from ..strategy import Entry, Strategy
 from ..tokens import SeenTokens
 from .channel import ScriptedChannel, advanced, misses_names, publish, step_arguments
 
 _TRIP = 1000  # tasks scheduled in one round trip
 _GIVEN_BACK = 50  # claims that one step releases: each is put together anew, and its queue's workers woken
-_CAUSES = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
+_CAUSES: dict[Cause, str] = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
 
 
 class ScriptedStore(KeyedStore):
     """See ``Store``; the guarantees of each step stand at the head of its .lua file."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, scripts: Scripts, clock: Clock) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, index: Strategy, scripts: Scripts, clock: Clock) -> None:
         super().__init__(client, keys, clock)
-        self._seen = SeenTokens()
+        self._index, self._seen = index, SeenTokens()
 
         def load(name: str) -> Script:
             return scripts.load(__package__, name)
@@ -104,24 +105,13 @@ class ScriptedStore(KeyedStore):
         reply = self._reschedule(task_id, f"+{due}" if relative else due)
         return int(reply[1]) if reply[0] else None
 
-    def advance(
-        self,
-        worker: str,
-        queues: Sequence[str],
-        lease_us: int,
-        *,
-        want: int = 1,
-        outcome: Outcome | None = None,
-        start: Record | None = None,
-    ) -> Advance:
-        if want > 0:
-            self._crowds.keep(queues)
-        reply = self._advance(
-            *step_arguments(worker, queues, lease_us, want, outcome, start, self._seen.highest, self._names)
-        )
+    def advance(self, step: Step) -> Advance:
+        if step.want > 0:
+            self._crowds.keep(step.queues)
+        reply = self._advance(*step_arguments(step, self._seen.highest, self._names))
         if misses_names(reply):
-            publish(self._client, self._names, self._wakeup_keys(queues))
-        return advanced(reply, start.started() if start is not None else None, self._seen)
+            publish(self._client, self._names, self._wakeup_keys(step.queues))
+        return advanced(reply, step.start.started() if step.start is not None else None, self._seen)
 
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
         keys = self._wakeup_keys(queues)
@@ -140,22 +130,13 @@ class ScriptedStore(KeyedStore):
     def release(self, worker: str, claims: Sequence[Record]) -> int:
         return sum(int(self._release(worker, *_named(some))) for some in steps(claims, _size, _GIVEN_BACK))
 
-    def give_back(
-        self,
-        worker: str,
-        cause: Literal["worker_lost", "lease_expired", "unstarted"],
-        most_losses: int,
-        since_us: int = 0,
-        how: str = "",
-        begun: Collection[int] = (),
-        running: int | None = None,
-    ) -> list[Lost]:
+    def give_back(self, loss: Loss) -> list[Lost]:
+        running = "" if loss.running is None else loss.running
+        arguments = (loss.worker, _CAUSES[loss.cause], loss.most_losses, loss.since_us, loss.how, running, *loss.begun)
         lost: list[Lost] = []
         remaining = 1
         while remaining:
-            remaining, *rows = self._give_back(
-                worker, _CAUSES[cause], most_losses, since_us, how, "" if running is None else running, *begun
-            )
+            remaining, *rows = self._give_back(*arguments)
             lost += _lost(rows)
         return lost
 
@@ -175,7 +156,18 @@ class ScriptedStore(KeyedStore):
         return _step_by_step(self._discard, task_ids)
 
     def mend(self, task_id: str, raw: bytes) -> bool:
-        return bool(self._mend(task_id, raw))
+        while True:
+            done = self._mend(task_id, raw, *(self._looked_up(task_id, raw) if self._index.lazy else ()))
+            if done >= 0:
+                return bool(done)
+
+    def _looked_up(self, task_id: str, raw: bytes) -> tuple[Value, ...]:
+        """The guard, and whether a scheduled task is in the index: no step is short that looks through all of it."""
+        guard: Any = self._client.get(self._keys.plain("guard"))
+        record = readable_record(task_id, raw)
+        if record is None or record.state != "S":
+            return guard or b"", 0
+        return guard or b"", int(not self._index.missing([Entry(record.queue, record.id, record.due_us)]))
 
     def mend_queues(self, queues: Sequence[str]) -> list[str]:
         unmarked: list[str] = []

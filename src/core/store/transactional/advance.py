@@ -15,28 +15,26 @@ from typing import Any
 from redis.exceptions import OutOfMemoryError
 
 from ...client.protocol import LENIENT, Command
-from ...client.transactions import Aborted, Session, Transactions
-from ...clock import Clock
+from ...client.transactions import Aborted, Session
 from ...schema import ownership
 from ...schema.bounds import MOST_TASKS
-from ...schema.keys import Keys
 from ...schema.record import Record
 from ...schema.wakeups import wake_dispatcher, wake_workers
-from ..base import Advance, Outcome, Settled
+from ..base import Advance, Outcome, Settled, Step
 from ..names import KnownNames
-from ..strategy import TransactionalStrategy
 from ..tokens import SeenTokens
 from ..unclaimed import Unclaimed, question
 from . import settle as settling
 from .claim import Claiming, Claims, Taken
 from .edit import Edit, entry_of
+from .parts import Parts
 
 _ROUNDS = 100
 
 
 @dataclass(slots=True)
-class _Step:
-    """One ``advance`` as it goes on."""
+class _Progress:
+    """One step as it goes on."""
 
     worker: str
     queues: Sequence[str]
@@ -54,33 +52,24 @@ class _Step:
     forgot: bool = False
 
 
-class Taking:
+class Advancing:
     """``Store.advance`` with WATCH/MULTI."""
 
-    def __init__(
-        self,
-        transactions: Transactions,
-        keys: Keys,
-        index: TransactionalStrategy,
-        clock: Clock,
-        names: KnownNames,
-        unclaimed: Unclaimed,
-    ) -> None:
-        self._transactions, self._keys, self._index, self._clock = transactions, keys, index, clock
+    def __init__(self, parts: Parts, names: KnownNames, unclaimed: Unclaimed) -> None:
+        self._transactions, self._keys, self._index, self._clock = (
+            parts.transactions,
+            parts.keys,
+            parts.index,
+            parts.clock,
+        )
         self._seen = SeenTokens()
         self._names, self._unclaimed = names, unclaimed
 
-    def advance(
-        self,
-        worker: str,
-        queues: Sequence[str],
-        lease_us: int,
-        want: int,
-        outcome: Outcome | None,
-        start: Record | None,
-    ) -> Advance:
+    def advance(self, asked: Step) -> Advance:
         """See ``Store.advance``."""
-        step = _Step(worker, queues if want > 0 else (), lease_us, min(want, MOST_TASKS), outcome, start, start is None)
+        worker, queues, lease_us, want, outcome, start = asked
+        queues = queues if want > 0 else ()
+        step = _Progress(worker, queues, lease_us, min(want, MOST_TASKS), outcome, start, start is None)
         self._settle_and_take(step)
         for left in reversed(range(_ROUNDS)):
             if step.taken:
@@ -97,7 +86,7 @@ class Taking:
             step.now_us, step.settled, step.claims.dropped, started, held, holding, step.forgot, step.claims.aside
         )
 
-    def _settle_and_take(self, step: _Step) -> None:
+    def _settle_and_take(self, step: _Progress) -> None:
         """Settle the outcome and start the held task, or else take entries, in two round trips."""
         step.taken = []
 
@@ -130,7 +119,7 @@ class Taking:
             step.settled = settled
 
     def _read(
-        self, session: Session, step: _Step, claims: Sequence[Record]
+        self, session: Session, step: _Progress, claims: Sequence[Record]
     ) -> tuple[dict[str, Any], list[int], bytes | None]:
         """The records that are asked for, how long the ready lists are, and what the one that has ended is to do again.
 
@@ -158,7 +147,7 @@ class Taking:
             session.watch(self._keys.plain("meta"))
             [kept] = session.read([ownership.question(self._keys)])
         if touches_index or step.queues or again is not None:
-            ownership.require(self._keys, self._index.name, kept, settled=bool(step.queues))
+            ownership.require(self._keys, self._index.ownership, kept, settled=bool(step.queues))
         if aside is not None and step.queues and not step.looked_aside:
             step.looked_aside = True
             self._unclaimed.take_back(step.queues, step.want)
@@ -166,7 +155,7 @@ class Taking:
         return {claim.id: raw for claim, raw in zip(claims, replies, strict=False)}, replies[len(claims) :], again
 
     def _commit(
-        self, session: Session, step: _Step, edit: Edit, again: Record | None, picks: Sequence[str], now: int
+        self, session: Session, step: _Progress, edit: Edit, again: Record | None, picks: Sequence[str], now: int
     ) -> None:
         workers: Command = ("ZADD", self._keys.plain("workers"), now + step.lease_us, step.worker)
         if step.started is not None:
@@ -185,13 +174,13 @@ class Taking:
         if again is not None and self._index.leads(done[-1], entry_of(again)):
             session.read(wake_dispatcher(self._keys))
 
-    def _claim(self, step: _Step) -> None:
+    def _claim(self, step: _Progress) -> None:
         """Claim what was taken, in two round trips; in more if it is large."""
         left: Sequence[Taken] = step.taken
         while left:
             left = left[self._claim_first(step, left) :]
 
-    def _claim_first(self, step: _Step, taken: Sequence[Taken]) -> int:
+    def _claim_first(self, step: _Progress, taken: Sequence[Taken]) -> int:
         """Claim the first of what was ``taken``; returns how many of it that was."""
 
         def attempt(session: Session) -> Claiming:
@@ -212,7 +201,7 @@ class Taking:
         step.claims.aside += claiming.claims.aside
         return claiming.decided
 
-    def _look_around(self, step: _Step) -> int:
+    def _look_around(self, step: _Progress) -> int:
         """Wake another worker for what is left, clear the wake-ups of empty queues; returns how many tasks it holds."""
         held = self._keys.of("held", step.worker)
         replies = self._transactions.trip(
@@ -271,7 +260,7 @@ def _picks(queues: Sequence[str], ready: Sequence[int], want: int) -> list[str]:
     return picks
 
 
-def _note(step: _Step, picks: Sequence[str], replies: Sequence[Any]) -> None:
+def _note(step: _Progress, picks: Sequence[str], replies: Sequence[Any]) -> None:
     """Note which of ``picks`` gave an entry; the first reply is that of the ZADD."""
     for queue, raw in zip(picks, replies[1:], strict=bool(picks)):
         if raw is not None:

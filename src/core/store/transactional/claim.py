@@ -105,7 +105,7 @@ class Claiming:
                 *(("HGET", revoked, task_id) for task_id in ids),
             ]
         )
-        ownership.require(self._keys, self._index.name, kept, settled=True)
+        ownership.require(self._keys, self._index.ownership, kept, settled=True)
         if [raw.decode(errors=LENIENT) for raw in reversed(newest)] != ids:
             return [], None
         if any(count is not None for count in replies[len(ids) :]):

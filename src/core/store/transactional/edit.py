@@ -11,11 +11,8 @@ from ...schema.record import Record, encode_record
 from ...schema.states import State
 from ...schema.wakeups import wake_workers
 from ..again import decode_again
-from ..base import LostHow, NewTask
+from ..base import Cause, LostHow, NewTask
 from ..strategy import Entry, TransactionalStrategy
-
-Cause = str
-"""Why an owner loses a claim: ``worker_lost``, ``lease_expired`` or ``unstarted``."""
 
 
 def entry_of(record: Record) -> Entry:
@@ -83,6 +80,13 @@ class Edit:
         self.commands += [
             ("ZADD", self.keys.of("dead", record.queue), now_us, record.id),
             ("HSET", self.keys.plain("reasons"), record.id, reason),
+        ]
+
+    def exhume(self, record: Record) -> None:
+        """A dead letter is one no more."""
+        self.commands += [
+            ("ZREM", self.keys.of("dead", record.queue), record.id),
+            ("HDEL", self.keys.plain("reasons"), record.id),
         ]
 
     def bury_run(self, record: Record, reason: str, now_us: int, again: NewTask | None, *, token: int = 0) -> None:

@@ -10,6 +10,7 @@ from ...client.protocol import Command
 from ...client.transactions import Aborted, Session, Transactions, pauses
 from ...schema import ownership
 from ...schema.keys import Keys
+from ...schema.ownership import Ownership
 from ...schema.record import number
 
 _ATTEMPTS = 8
@@ -19,8 +20,8 @@ _BATCH = 100
 class Forgetting:
     """``Store.forget_queue`` and ``Store.forget_revoked`` with WATCH/MULTI."""
 
-    def __init__(self, transactions: Transactions, keys: Keys, strategy: str) -> None:
-        self._transactions, self._keys, self._strategy = transactions, keys, strategy
+    def __init__(self, transactions: Transactions, keys: Keys, ours: Ownership) -> None:
+        self._transactions, self._keys, self._ours = transactions, keys, ours
 
     def queue(self, queue: str, scheduled: int) -> bool:
         for pause in islice(pauses(), _ATTEMPTS):
@@ -35,7 +36,7 @@ class Forgetting:
         """Every task that is scheduled changes the counters, which are watched."""
         stats = self._keys.plain("stats")
         places = [self._keys.of(family, queue) for family in ("ready", "dead", "seconds")]
-        places.append(self._keys.timer(self._strategy, queue))
+        places.append(self._keys.timer(self._ours.strategy, queue))
         session.watch(self._keys.plain("meta"), stats, *places)
         kept, counted, *found = session.read(
             [
@@ -44,7 +45,7 @@ class Forgetting:
                 *(("EXISTS", key) for key in places),
             ]
         )
-        ownership.require(self._keys, self._strategy, kept, settled=True)
+        ownership.require(self._keys, self._ours, kept, settled=True)
         if number(counted) != scheduled or any(found):
             return False
         wakeup, busy, queues = self._keys.of("wakeup", queue), self._keys.plain("busy"), self._keys.plain("queues")
@@ -60,7 +61,7 @@ class Forgetting:
         key = self._keys.plain("revoked")
         session.watch(self._keys.plain("meta"), key)
         kept, *counted = session.read([ownership.question(self._keys), *(("HGET", key, task_id) for task_id in counts)])
-        ownership.require(self._keys, self._strategy, kept, settled=True)
+        ownership.require(self._keys, self._ours, kept, settled=True)
         gone = [task_id for (task_id, count), raw in zip(counts.items(), counted, strict=True) if number(raw) == count]
         commands: list[Command] = [("HDEL", key, task_id) for task_id in gone]
         session.commit(commands)

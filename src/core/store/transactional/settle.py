@@ -20,7 +20,7 @@ def settle(
     ``raw`` is its record, which is watched, and ``again`` what it asked for after this run.
     """
     record = readable_record(outcome.claim.id, raw)
-    refused = refusal(record, outcome.claim, worker)
+    refused = refusal(raw, record, outcome.claim, worker)
     if record is None or refused:
         return refused, None
     if record.state == State.HELD:
@@ -51,10 +51,12 @@ def settle(
     return "done", None
 
 
-def refusal(record: Record | None, claim: Record, worker: str) -> Settled:
-    """Why ``worker`` cannot settle ``claim``, now that its record is ``record``; empty if it can."""
-    if record is None:
+def refusal(raw: bytes | None, record: Record | None, claim: Record, worker: str) -> Settled:
+    """Why ``worker`` cannot settle ``claim``, now that its record is ``record``, read from ``raw``; empty if it can."""
+    if raw is None:
         return "missing"
+    if record is None:
+        return "stale"
     if record.token != claim.token:
         return "stale"
     if record.state not in CLAIMED:
@@ -88,7 +90,7 @@ def ack_when_full(transactions: Transactions, edit: Edit, worker: str, claim: Re
         ]
     )
     record = readable_record(claim.id, raw)
-    refused = refusal(record, claim, worker)
+    refused = refusal(raw, record, claim, worker)
     if record is None or refused:
         return refused
     if again or end is None or float(end) < now_us + _SAFE_LEASE_US:

@@ -1,0 +1,55 @@
+"""Whether a server runs scripts for this user, and so which store a namespace can have."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import redis
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+
+from ..client.connection import server_version
+from ..schema.ownership import StoreKind
+from .strategy import Strategy
+
+
+def store_for(client: redis.Redis, strategy: type[Strategy], recorded: str | None) -> StoreKind:
+    """The store that ``strategy`` is to have: what the namespace has ``recorded``, if that can be; else what the server
+    allows. It is asked only if there is a choice."""
+    possible = strategy.stores()
+    for kind in possible:
+        if kind == recorded:
+            return kind
+    if len(possible) > 1 and "scripted" in possible and script_refusal(client):
+        return "transactional"
+    return possible[0]
+
+
+_CODE = re.compile(r"[A-Z]{3,} ")
+"""How Redis begins to say that it refuses a command for now: it is busy, say, or loads its data."""
+
+
+def script_refusal(client: redis.Redis) -> str:
+    """Which of the commands that scripts are run by is refused to this user, and how; empty if none is.
+
+    A server that says it is too old is not asked. Raises redis-py's errors if it refuses for another reason.
+    """
+    version = server_version(client)
+    if version is not None and version < (2, 6):
+        return "not before Redis 2.6"
+    text = "return 1"
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    untyped: Any = client
+    for command in (("EVAL", text, 0), ("EVALSHA", digest, 0), ("SCRIPT LOAD", text)):
+        try:
+            untyped.execute_command(*command)
+        except NoScriptError:
+            continue  # it was flushed meanwhile, but may be called
+        except NoPermissionError as error:
+            return f"{command[0]}: {error}"
+        except ResponseError as error:
+            if _CODE.match(str(error)):
+                raise
+            return f"{command[0]}: {error}"
+    return ""

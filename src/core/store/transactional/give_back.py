@@ -1,0 +1,84 @@
+"""A worker is gone, or disowns what it holds: all of that can be run again, without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...client.protocol import LENIENT, Command
+from ...client.transactions import Session
+from ...schema.bounds import MOST_TASKS, first_step
+from ...schema.quarantine import oddity, put_away
+from ...schema.record import number, readable_record
+from ...schema.states import CLAIMED, State
+from ...schema.wakeups import wake_dispatcher, wake_workers
+from ..base import Aside, Loss, Lost
+from ..names import NEWER, NOWHERE
+from ..unclaimed import put_aside
+from .parts import Parts, length
+
+
+def give_back(parts: Parts, loss: Loss) -> list[Lost]:
+    """See ``Store.give_back``."""
+    lost: list[Lost] = []
+    while (batch := parts.transactions.run(lambda session: _batch(parts, session, loss))) is not None:
+        lost += batch
+    return lost
+
+
+def _batch(parts: Parts, session: Session, loss: Loss) -> list[Lost] | None:
+    """A batch of what the worker holds; None once that is all, or if it turns out to be alive."""
+    held, workers = parts.keys.of("held", loss.worker), parts.keys.plain("workers")
+    session.watch(held)
+    ids, life = session.read([("LRANGE", held, 0, MOST_TASKS - 1), ("ZSCORE", workers, loss.worker)])
+    if loss.cause == "lease_expired" and life is not None and float(life) > parts.clock.now_us():
+        return None
+    if not ids:
+        _forget(parts, session, loss.worker)
+        return None
+    names = [raw_id.decode(errors=LENIENT) for raw_id in ids]
+    revoked, again = parts.keys.plain("revoked"), parts.keys.plain("again")
+    session.watch(revoked)
+    more: list[Command] = [*(("HGET", revoked, name) for name in names), ("HMGET", again, *names)]
+    *replies, agains = parts.load(session, names, more)
+    raws, voids = replies[: len(names)], replies[len(names) :]
+    rows = [*zip(names, raws, voids, agains, strict=True)][: first_step(map(length, raws))]
+    return _take_back(parts, session, loss, rows)
+
+
+def _take_back(parts: Parts, session: Session, loss: Loss, rows: Sequence[Any]) -> list[Lost]:
+    """Of each task that is held: its id, its record, how many of its entries are void, and what it asked for again."""
+    now, edit = parts.clock.now_us(), parts.edit()
+    lost, asides = list[Lost](), list[Aside]()
+    for name, raw, revoked, again in rows:
+        record = readable_record(name, raw)
+        if record is not None and record.worker == loss.worker and record.state in CLAIMED:
+            if record.state == State.HELD and record.token in loss.begun:
+                record = record.started()  # word of it was lost with the worker
+            most = loss.most_losses if loss.running in (None, record.token) else 0
+            forgotten = loss.cause == "unstarted" and record.token in loss.begun  # Redis has lost that it ended
+            cause = "lease_expired" if forgotten else loss.cause
+            how = edit.lose(record, cause, loss.since_us, most, now, loss.how, again)
+            lost.append(Lost(name, record.queue, how))
+            continue
+        edit.commands.append(("LREM", parts.keys.of("held", loss.worker), 1, name))
+        if record is not None and record.state == State.SCHEDULED:
+            edit.make_ready(record)  # taken, but the worker did not come to claim it
+        elif (odd := oddity(name, raw)) == "newer":
+            asides.append(Aside(NOWHERE, NEWER, name))
+        elif odd:
+            edit.commands += put_away(parts.keys, odd, f"held:{loss.worker}", name, raw, now)
+        elif revoked is not None:
+            edit.one_less_revoked(name, number(revoked))
+    put_aside(edit, asides, now)
+    parts.commit(session, edit)
+    return lost
+
+
+def _forget(parts: Parts, session: Session, worker: str) -> None:
+    """A worker holds nothing any more: nobody whose silence matters. The wake-ups that it took are pushed again."""
+    busy = session.read([("ZRANGE", parts.keys.plain("busy"), 0, MOST_TASKS - 1)])[0]
+    queues = [queue.decode(errors=LENIENT) for queue in busy]
+    # Redis may think it connected still: that takes one
+    wakeups = [command for queue in queues for command in wake_workers(parts.keys, queue, 2)]
+    session.commit([("ZREM", parts.keys.plain("workers"), worker), *wakeups, *wake_dispatcher(parts.keys)])

@@ -1,0 +1,76 @@
+"""New tasks, without scripts: their records and their places in the index appear in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...client.transactions import Aborted, Session
+from ...schema import ownership
+from ...schema.bounds import steps
+from ...schema.quarantine import oddity, put_away
+from ...schema.record import Record, readable_record
+from ...schema.states import State
+from ..base import NewTask, Scheduled, existing
+from .parts import Parts
+
+
+def schedule(parts: Parts, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
+    """See ``Store.schedule``. What came of each task is appended to ``results``, also if it ends with an error."""
+    for some in steps(tasks, lambda task: len(task.body)):
+        _schedule(parts, some, results)
+
+
+def _schedule(parts: Parts, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
+    """In one transaction; in two halves if somebody keeps changing one of so many hashes."""
+
+    def attempt(session: Session) -> tuple[int, list[str]]:
+        return _attempt(parts, session, tasks)
+
+    if len(tasks) == 1:
+        results += _told(*parts.transactions.run(attempt))
+        return
+    for _ in range(2):
+        try:
+            results += _told(*parts.transactions.once(attempt))
+            return
+        except Aborted:
+            continue
+    middle = len(tasks) // 2
+    _schedule(parts, tasks[:middle], results)
+    _schedule(parts, tasks[middle:], results)
+
+
+def _told(now: int, states: list[str]) -> Iterator[Scheduled]:
+    return (Scheduled(now, existing(state) if state else "") for state in states)
+
+
+def _attempt(parts: Parts, session: Session, tasks: Sequence[NewTask]) -> tuple[int, list[str]]:
+    """The time, and for each task the state of the one that has its id; empty for a new one."""
+    raws, free = parts.load_to_index(session, [task.id for task in tasks])
+    now, edit = parts.clock.now_us(), parts.edit()
+    new: dict[str, Record] = {}
+    states = list[str]()
+    for task, raw in zip(tasks, raws, strict=True):
+        damaged = oddity(task.id, raw) == "record"
+        if (raw is not None and not damaged) or task.id in new:
+            found = readable_record(task.id, raw)
+            states.append(State.SCHEDULED if task.id in new else found.state if found else "?")
+            continue
+        if damaged:
+            place = parts.keys.record(task.id).removeprefix(parts.keys.prefix)
+            edit.commands += put_away(parts.keys, "record", place, task.id, raw, now)
+        due = max(now, now + task.due if task.relative else task.due)
+        record = Record(task.id, State.SCHEDULED, due, task.queue, 0, 0, 0, "", 0, 0, "", task.body)
+        edit.save(record)
+        edit.add(record)
+        edit.note(now, "scheduled", task.id, due_us=due)
+        new[task.id] = record
+        states.append("")
+    if new:
+        if free:
+            edit.commands += ownership.written(parts.keys, parts.index.ownership, "producer")
+        for queue in {record.queue for record in new.values()}:
+            edit.commands.append(("SADD", parts.keys.plain("queues"), queue))
+            edit.count("scheduled", queue, sum(record.queue == queue for record in new.values()))
+        parts.commit(session, edit, added=list(new.values()))
+    return now, states
