@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, cast
 
 import typer
 
-from ..core.config import RunOptions
+from ..core.config import Flag, RunOptions, run_flags
 from .options import NamespaceName, RedisUrl, StrategyName, given
 
-_DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(RunOptions)}
-_PROCESSES, _TASKS, _RESTARTS, _SEEN = "Processes", "Tasks", "Stopping and restarting", "Being watched"
+_NO_METRICS = typer.Option("--no-metrics", rich_help_panel=run_flags()["metrics_port"][1].group, help="No such page.")
 
 
 def run(
@@ -20,124 +21,7 @@ def run(
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
     strategy: StrategyName = None,
-    workers: Annotated[
-        int, typer.Option(min=0, rich_help_panel=_PROCESSES, help="Processes that run tasks, one at a time each.")
-    ] = _DEFAULT["workers"],
-    dispatchers: Annotated[
-        int, typer.Option(min=0, rich_help_panel=_PROCESSES, help="Processes that wait for due times.")
-    ] = _DEFAULT["dispatchers"],
-    queues: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B",
-            show_default=False,
-            rich_help_panel=_TASKS,
-            help="Queues to work on, the preferred first; by default every queue that a task of the app names.",
-        ),
-    ] = None,
-    prefetch: Annotated[
-        int,
-        typer.Option(
-            rich_help_panel=_TASKS,
-            help="Most tasks that a worker has in hand; 0: as many as it runs in 5 ms, and none behind one that is not "
-            "known to be short.",
-        ),
-    ] = _DEFAULT["prefetch"],
-    lease: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            rich_help_panel=_TASKS,
-            help="How long a started task stays its worker's without a sign of life; healthy workers extend it.",
-        ),
-    ] = _DEFAULT["lease"],
-    batch: Annotated[
-        int,
-        typer.Option(rich_help_panel=_TASKS, help="Most tasks that one dispatch moves; more than 100 count as 100."),
-    ] = _DEFAULT["batch"],
-    safety_net: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            rich_help_panel=_TASKS,
-            help="How often a sleeping process looks although nothing woke it.",
-        ),
-    ] = _DEFAULT["safety_net"],
-    audit_interval: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            rich_help_panel=_TASKS,
-            help="How often every task is looked for where it should be; sooner after recoveries. 0: never.",
-        ),
-    ] = _DEFAULT["audit_interval"],
-    hang_timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            rich_help_panel=_RESTARTS,
-            help="How long a process may stand still before it is killed and replaced (a worker that runs a task: half "
-            "a lease without a sign of life); 0: for ever. How long tasks may run is said at each task.",
-        ),
-    ] = _DEFAULT["hang_timeout"],
-    max_tasks_per_worker: Annotated[
-        int, typer.Option(min=0, rich_help_panel=_RESTARTS, help="Replace a worker after so many tasks; 0: never.")
-    ] = _DEFAULT["max_tasks_per_worker"],
-    max_memory_per_worker: Annotated[
-        float,
-        typer.Option(
-            metavar="MIB",
-            rich_help_panel=_RESTARTS,
-            help="Replace a worker that has more resident memory after a task; 0: never.",
-        ),
-    ] = _DEFAULT["max_memory_per_worker"],
-    max_losses: Annotated[
-        int,
-        typer.Option(
-            rich_help_panel=_TASKS, help="A task that was running in this many workers that died becomes a dead letter."
-        ),
-    ] = _DEFAULT["max_losses"],
-    drain_timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", rich_help_panel=_RESTARTS, help="How long running tasks may go on after SIGTERM."
-        ),
-    ] = _DEFAULT["drain_timeout"],
-    max_restarts: Annotated[
-        int,
-        typer.Option(
-            rich_help_panel=_RESTARTS,
-            help="Most restarts per process of a role within --restart-window; beyond that dueq gives up (exit 4).",
-        ),
-    ] = _DEFAULT["max_restarts"],
-    restart_window: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", rich_help_panel=_RESTARTS, help="The time over which restarts are counted."),
-    ] = _DEFAULT["restart_window"],
-    metrics_host: Annotated[
-        str,
-        typer.Option(
-            metavar="HOST",
-            rich_help_panel=_SEEN,
-            help="Address of the page with /metrics for Prometheus, /livez and /readyz.",
-        ),
-    ] = _DEFAULT["metrics_host"],
-    metrics_port: Annotated[
-        int, typer.Option(metavar="PORT", rich_help_panel=_SEEN, help="Port of that page; 0: any, -1: no page.")
-    ] = _DEFAULT["metrics_port"],
-    no_metrics: Annotated[bool, typer.Option("--no-metrics", rich_help_panel=_SEEN, help="No such page.")] = False,
-    state_file: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            rich_help_panel=_SEEN,
-            help="Where to write pid and metrics_url as JSON, once all processes run.",
-        ),
-    ] = None,
-    log_format: Annotated[
-        Literal["text", "json"], typer.Option(rich_help_panel=_SEEN, help="Form of the log lines on stderr.")
-    ] = _DEFAULT["log_format"],
+    **flags: Any,
 ) -> None:
     """Run an app's tasks when they are due.
 
@@ -156,32 +40,52 @@ def run(
       dueq run shop:app --workers 8 --queues mail,default
       dueq run shop.tasks:app --metrics-port 0 --state-file /run/dueq.json
     """
-    options = RunOptions(
-        target=target,
-        workers=workers,
-        dispatchers=dispatchers,
-        queues=_names(queues),
-        prefetch=prefetch,
-        lease=lease,
-        batch=batch,
-        safety_net=safety_net,
-        audit_interval=audit_interval,
-        hang_timeout=hang_timeout,
-        max_tasks_per_worker=max_tasks_per_worker,
-        max_memory_per_worker=max_memory_per_worker,
-        max_losses=max_losses,
-        drain_timeout=drain_timeout,
-        max_restarts=max_restarts,
-        restart_window=restart_window,
-        metrics_host=metrics_host,
-        metrics_port=None if no_metrics or metrics_port == -1 else metrics_port,
-        state_file=state_file,
-        log_format=log_format,
-    )
     from ..core.supervisor.run import supervise  # not before it is needed: it brings in everything that runs tasks
 
-    supervise(options, redis_url=given(context, "redis_url"), namespace=given(context, "namespace"), strategy=strategy)
+    supervise(
+        RunOptions(target, **_read(**flags)),
+        redis_url=given(context, "redis_url"),
+        namespace=given(context, "namespace"),
+        strategy=strategy,
+    )
 
 
-def _names(queues: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (queues or "").split(",") if name.strip())
+def _read(*, queues: str | None, metrics_port: int, no_metrics: bool, **same: Any) -> dict[str, Any]:
+    """The options as ``RunOptions`` has them, from what the command line says."""
+    return {
+        **same,
+        "queues": tuple(name.strip() for name in (queues or "").split(",") if name.strip()),
+        "metrics_port": None if no_metrics or metrics_port == -1 else metrics_port,
+    }
+
+
+def _parameters() -> Iterator[inspect.Parameter]:
+    """Those of ``run``, and one for each flag of ``RunOptions``."""
+    *own, _ = inspect.signature(run, eval_str=True).parameters.values()
+    yield from own
+    defaults = {field.name: field.default for field in fields(RunOptions)}
+    for name, (kind, flag) in run_flags().items():
+        if name == "queues":
+            kind, defaults[name] = str | None, None  # one text
+        elif name == "metrics_port":
+            kind = int
+        yield _parameter(name, Annotated[kind, _option(flag)], defaults[name])
+        if name == "metrics_port":
+            yield _parameter("no_metrics", Annotated[bool, _NO_METRICS], False)
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _option(flag: Flag) -> Any:
+    return typer.Option(
+        metavar=flag.metavar,
+        min=flag.least if flag.checked else None,
+        show_default=flag.shows_default,
+        rich_help_panel=flag.group,
+        help=flag.help,
+    )
+
+
+cast(Any, run).__signature__ = inspect.Signature([*_parameters()])  # from which the command line is made

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from .errors import ConfigurationError
 
@@ -70,50 +72,135 @@ def from_environment(
     )
 
 
+class Flag(NamedTuple):
+    """How ``dueq run`` takes one of the options below from its command line, and what it may be."""
+
+    help: str
+    group: str
+    metavar: str | None = None
+    least: float | None = None
+    """The option must not be less, but may be 0 where that turns something ``off``."""
+    off: bool = False
+    checked: bool = False
+    """The command line checks ``least`` itself, and says so in its help."""
+    shows_default: bool = True
+
+
+_PROCESSES, _TASKS, _RESTARTS, _SEEN = "Processes", "Tasks", "Stopping and restarting", "Being watched"
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How one supervisor runs its processes. Durations are seconds."""
+    """How one supervisor runs its processes; the flags of ``dueq run`` are made from it. Durations are seconds."""
 
     target: str
     """MODULE:APP, as for uvicorn."""
-    workers: int = 4
-    dispatchers: int = 1
-    queues: tuple[str, ...] = ()
-    """Queues to work on, in order of preference; empty: every queue that a task of the app names, in turns."""
-    prefetch: int = 0
-    """Most tasks that a worker has in hand; those not started yet carry no lease. 0: as many as it runs in 5 ms."""
-    lease: float = 10.0
-    """How long a started task stays its worker's without a sign of life."""
-    batch: int = 100
-    """Most tasks that one dispatch moves; more than 100 count as 100."""
-    safety_net: float = 30.0
-    """How often a sleeping process looks although nothing woke it."""
-    audit_interval: float = 21_600.0
-    """From one look for tasks that are in no place to the next; sooner after recoveries. 0: never."""
-    hang_timeout: float = 30.0
-    """How long a process's loop may stand still until it is taken for hung and replaced. 0: for ever; then a worker is
-    not taken for hung either that gives no sign of life for half a lease while it runs a task."""
-    max_tasks_per_worker: int = 0
-    """A worker is replaced after so many tasks. 0: never."""
-    max_memory_per_worker: float = 0.0
-    """A worker whose resident memory is more MiB than this after a task is replaced. 0: never."""
-    max_losses: int = 3
-    """A task that was running in this many workers when they died becomes a dead letter."""
-    drain_timeout: float = 30.0
-    """How long running tasks may go on after SIGTERM."""
-    max_restarts: int = 10
-    """Most restarts per process of a role within ``restart_window``; beyond that the supervisor gives up."""
-    restart_window: float = 60.0
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int | None = 9464
-    """None: no metrics page. 0: any free port."""
-    state_file: str | None = None
-    """Where to write, once all processes run, a JSON object with pid and metrics_url."""
-    log_format: str = "text"
+    workers: Annotated[
+        int, Flag("Processes that run tasks, one at a time each.", _PROCESSES, least=0, checked=True)
+    ] = 4
+    dispatchers: Annotated[int, Flag("Processes that wait for due times.", _PROCESSES, least=0, checked=True)] = 1
+    queues: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Queues to work on, the preferred first; by default every queue that a task of the app names.",
+            _TASKS,
+            metavar="A,B",
+            shows_default=False,
+        ),
+    ] = ()
+    """Empty: every queue that a task of the app names, in turns."""
+    prefetch: Annotated[
+        int,
+        Flag(
+            "Most tasks that a worker has in hand; 0: as many as it runs in 5 ms, and none behind one that is not "
+            "known to be short.",
+            _TASKS,
+            least=0,
+        ),
+    ] = 0
+    lease: Annotated[
+        float,
+        Flag(
+            "How long a started task stays its worker's without a sign of life; healthy workers extend it.",
+            _TASKS,
+            metavar="SECONDS",
+            least=0.1,
+        ),
+    ] = 10.0
+    batch: Annotated[int, Flag("Most tasks that one dispatch moves; more than 100 count as 100.", _TASKS, least=1)] = (
+        100
+    )
+    safety_net: Annotated[
+        float,
+        Flag("How often a sleeping process looks although nothing woke it.", _TASKS, metavar="SECONDS", least=0.1),
+    ] = 30.0
+    audit_interval: Annotated[
+        float,
+        Flag(
+            "How often every task is looked for where it should be; sooner after recoveries. 0: never.",
+            _TASKS,
+            metavar="SECONDS",
+            least=1,
+            off=True,
+        ),
+    ] = 21_600.0
+    hang_timeout: Annotated[
+        float,
+        Flag(
+            "How long a process may stand still before it is killed and replaced (a worker that runs a task: half "
+            "a lease without a sign of life); 0: for ever. How long tasks may run is said at each task.",
+            _RESTARTS,
+            metavar="SECONDS",
+            least=1,
+            off=True,
+        ),
+    ] = 30.0
+    max_tasks_per_worker: Annotated[
+        int, Flag("Replace a worker after so many tasks; 0: never.", _RESTARTS, least=0, checked=True)
+    ] = 0
+    max_memory_per_worker: Annotated[
+        float,
+        Flag(
+            "Replace a worker that has more resident memory after a task; 0: never.", _RESTARTS, metavar="MIB", least=0
+        ),
+    ] = 0.0
+    max_losses: Annotated[
+        int,
+        Flag("A task that was running in this many workers that died becomes a dead letter.", _TASKS, least=1),
+    ] = 3
+    drain_timeout: Annotated[
+        float, Flag("How long running tasks may go on after SIGTERM.", _RESTARTS, metavar="SECONDS", least=0)
+    ] = 30.0
+    max_restarts: Annotated[
+        int,
+        Flag(
+            "Most restarts per process of a role within --restart-window; beyond that dueq gives up (exit 4).",
+            _RESTARTS,
+            least=0,
+        ),
+    ] = 10
+    restart_window: Annotated[
+        float, Flag("The time over which restarts are counted.", _RESTARTS, metavar="SECONDS", least=1)
+    ] = 60.0
+    metrics_host: Annotated[
+        str, Flag("Address of the page with /metrics for Prometheus, /livez and /readyz.", _SEEN, metavar="HOST")
+    ] = "127.0.0.1"
+    metrics_port: Annotated[int | None, Flag("Port of that page; 0: any, -1: no page.", _SEEN, metavar="PORT")] = 9464
+    """None: no metrics page."""
+    state_file: Annotated[
+        str | None,
+        Flag(
+            "Where to write pid and metrics_url as JSON, once all processes run.",
+            _SEEN,
+            metavar="FILE",
+            shows_default=False,
+        ),
+    ] = None
+    log_format: Annotated[Literal["text", "json"], Flag("Form of the log lines on stderr.", _SEEN)] = "text"
     supervisor: str = ""
-    """The name of the supervisor's entry in the registry: it tells its children."""
+    """The name of the supervisor's entry in the registry, for its children."""
     named: tuple[str, ...] = ()
-    """The queues that metrics name in any case: it tells its children those, too."""
+    """The queues that metrics name in any case, for its children."""
 
     @property
     def reply_timeout(self) -> float:
@@ -121,30 +208,25 @@ class RunOptions:
         return min(_REPLY_S, self.hang_timeout / 2) if self.hang_timeout else _REPLY_S
 
     def __post_init__(self) -> None:
-        _at_least("workers", self.workers, 0)
-        _at_least("dispatchers", self.dispatchers, 0)
+        for name, (_, flag) in run_flags().items():
+            value = getattr(self, name)
+            if flag.least is not None and not (flag.off and value == 0):
+                _at_least(name, value, flag.least)
         if self.workers + self.dispatchers == 0:
             raise ConfigurationError("nothing to run: give --workers or --dispatchers at least 1")
         for queue in self.queues:
             check_name("queue", queue)
-        _at_least("prefetch", self.prefetch, 0)
-        _at_least("lease", self.lease, 0.1)
-        _at_least("batch", self.batch, 1)
-        _at_least("safety_net", self.safety_net, 0.1)
-        if self.audit_interval:
-            _at_least("audit_interval", self.audit_interval, 1)
-        if self.hang_timeout:
-            _at_least("hang_timeout", self.hang_timeout, 1)
-        _at_least("max_tasks_per_worker", self.max_tasks_per_worker, 0)
-        _at_least("max_memory_per_worker", self.max_memory_per_worker, 0)
-        _at_least("max_losses", self.max_losses, 1)
-        _at_least("drain_timeout", self.drain_timeout, 0)
-        _at_least("max_restarts", self.max_restarts, 0)
-        _at_least("restart_window", self.restart_window, 1)
-        if self.log_format not in ("text", "json"):
+        if self.log_format not in get_args(run_flags()["log_format"][0]):
             raise ConfigurationError(f"log format {self.log_format!r} is not known: use text or json")
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
             raise ConfigurationError(f"metrics port {self.metrics_port} is no port: use 0 (any free one) to 65535")
+
+
+@cache
+def run_flags() -> dict[str, tuple[Any, Flag]]:
+    """The options of ``RunOptions`` that are flags of ``dueq run``: the type of each, and the flag."""
+    hints = get_type_hints(RunOptions, include_extras=True)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
 
 
 def _at_least(name: str, value: float, least: float) -> None:
