@@ -16,7 +16,7 @@ _SECRETS = re.compile(
 def title(arguments: Sequence[str]) -> str:
     """What ps shows for ``dueq`` with these arguments: the same words, without credentials.
 
-    Stricter than ``connection.redact``, which it does not import: a wrong address may hide a password anywhere before
+    Stricter than ``redaction.redact``, which it does not import: a wrong address may hide a password anywhere before
     its last ``@``, and the sooner the title changes the better.
     """
     shown = (_SECRETS.sub(lambda found: "***@" if found[0].endswith("@") else "***", word) for word in arguments)
@@ -36,9 +36,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # in a locale that has no such character
 
     try:
-        from .cli.app import app
+        from .cli.commands import built, wanted
 
-        app(prog_name="dueq")
+        built(wanted(sys.argv[1:]))(prog_name="dueq")
     except KeyboardInterrupt:  # while all of that is imported; later the commands see to it
         sys.exit(130)
     except OSError as error:  # a full disk, no directory for temporary files, no working directory, ...

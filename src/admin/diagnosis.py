@@ -16,7 +16,7 @@ import redis
 from redis.exceptions import AuthenticationError, ResponseError
 
 from .. import strategies
-from ..core.client.connection import redact
+from ..core.client.redaction import redact
 from ..core.client.safe_text import bounded
 from ..core.clock import US
 from ..core.namespace import Namespace

@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import AuthenticationError, ResponseError
 
 from ..core.app.payload import shown_call
-from ..core.client.connection import redact
+from ..core.client.redaction import redact
 from ..core.clock import US
 from ..core.namespace import Namespace
 from ..core.schema.ownership import StoreKind

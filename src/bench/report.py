@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.client.connection import redact
+from ..core.client.redaction import redact
 from ..harness.history import UNEXPLAINED
 from ..harness.stats import quantile, summary_ms
 from .figures import label, spell

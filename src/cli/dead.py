@@ -12,7 +12,7 @@ from ..admin import housekeeping
 from ..admin.format import timestamp
 from ..admin.housekeeping import Progress, dead_count, dead_letters
 from ..core.app.payload import shown_call
-from ..core.client.connection import redact
+from ..core.client.redaction import redact
 from ..core.config import check_name
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace

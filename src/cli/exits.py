@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from enum import IntEnum
 
-from redis.exceptions import RedisError
-
-from ..core.client.connection import redact
+from ..core.client.redaction import redact
 from ..core.errors import (
     BootFailure,
     DueqError,
@@ -48,17 +47,27 @@ _KINDS: list[tuple[type[DueqError], Exit]] = [
 ]
 
 
-def exit_code(error: DueqError | RedisError) -> Exit:
+def is_expected(error: Exception) -> bool:
+    """Whether it ends a command in one line and an exit code: it is dueq's or Redis's."""
+    return isinstance(error, DueqError) or _is_of_redis(error)
+
+
+def _is_of_redis(error: Exception) -> bool:
+    redis = sys.modules.get("redis")  # not imported by commands that need none: then it raised nothing, either
+    return redis is not None and isinstance(error, redis.RedisError)
+
+
+def exit_code(error: Exception) -> Exit:
     """The exit code for an error: by its kind; what is not about Redis or restarts is about how dueq was used."""
-    if isinstance(error, RedisError):
+    if _is_of_redis(error):
         return Exit.REDIS
     return next((code for kind, code in _KINDS if isinstance(error, kind)), Exit.USAGE)
 
 
-def complaint(error: DueqError | RedisError) -> str:
+def complaint(error: Exception) -> str:
     """What to tell the user, without credentials."""
     said = redact(str(error)) or type(error).__name__
-    return f"Redis: {said}" if isinstance(error, RedisError) else said
+    return f"Redis: {said}" if _is_of_redis(error) else said
 
 
 def refusal_of_the_system(error: OSError) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..admin import housekeeping
-from ..core.client.connection import redact
+from ..core.client.redaction import redact
 from .dead import agreed
 from .exits import Exit
 from .options import Json, NamespaceName, RedisUrl, Yes, opened

@@ -1,7 +1,7 @@
 """Every error that dueq raises on purpose, in one hierarchy.
 
 A message says what happened, to what, and what to do next. Nothing here ever carries a password: addresses
-are redacted before they reach a message (see ``connection.redact``).
+are redacted before they reach a message (see ``redaction.redact``).
 """
 
 from __future__ import annotations

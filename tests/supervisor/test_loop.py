@@ -62,6 +62,42 @@ def test_it_starts_what_is_wanted_and_says_once_when_all_are_ready(make_stage: M
     assert stage.restarts() == 0
 
 
+def test_where_processors_are_few_what_a_first_task_needs_begins_first(make_stage: MakeStage) -> None:
+    stage = make_stage(workers=3, dispatchers=2, processors=2)
+    stage.go(BOOT_S * 0.9)
+    assert [child.role for child in stage.children] == ["worker", "dispatcher"]
+    stage.go(BOOT_S * 0.2)
+    assert sorted(child.role for child in stage.children[2:]) == ["dispatcher", "reaper", "worker", "worker"]
+    stage.go(5)
+    assert stage.told == ["ready"]
+    assert len(stage.children) == 6
+
+
+@pytest.mark.parametrize("how", ["dies", "never begins"])
+def test_the_others_do_not_wait_for_long(make_stage: MakeStage, how: str) -> None:
+    stage = make_stage(workers=3, processors=2)
+
+    def fail(child: FakeChild) -> None:
+        if len(stage.children) == 1:
+            child.boots = False
+            if how == "dies":
+                stage.after(0.01, lambda: child.die(-9))
+
+    stage.on_spawn = fail
+    stage.go(1.1)
+    assert len(stage.of("worker")) == 3
+    assert len(stage.of("reaper")) == 1
+    assert max(stage.waits) > 0.01  # it did not spin meanwhile
+
+
+def test_one_that_is_told_to_stop_at_once_starts_no_others(make_stage: MakeStage) -> None:
+    stage = make_stage(workers=3, processors=2)
+    stage.go(BOOT_S / 2)
+    stage.send(signal.SIGTERM)
+    stage.end()
+    assert len(stage.children) == 2
+
+
 def test_one_missing_is_not_ready(make_stage: MakeStage) -> None:
     stage = make_stage()
     stage.on_spawn = lambda child: setattr(child, "boots", child.role != "dispatcher")

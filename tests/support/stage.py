@@ -150,7 +150,7 @@ class FakeRecovery(Recovery):
 class Stage:
     """The supervisor under test and its world. Times are seconds; the clock begins at 1000."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, processors: int | None = None, **options: object) -> None:
         self.now = 1000.0
         monkeypatch.setattr(counters_module, "time", types.SimpleNamespace(monotonic=lambda: self.now))
         settings = {"workers": 2, "dispatchers": 1, "max_restarts": 100, "lease": 10.0, "hang_timeout": 30.0}
@@ -179,6 +179,7 @@ class Stage:
             on_reload=lambda begins: self.told.append("reload" if begins else "reloaded"),
             on_turn=self._turned,
             reap=lambda: self.note("reap"),
+            processors=processors,
             clock=lambda: self.now,
             wait=self.wait,
         )

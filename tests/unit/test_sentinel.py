@@ -6,7 +6,8 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from dueq.__main__ import title
-from dueq.core.client.connection import connect, redact
+from dueq.core.client.connection import connect
+from dueq.core.client.redaction import redact
 from dueq.core.client.sentinel import sentinel_pool
 from dueq.core.errors import ConfigurationError
 

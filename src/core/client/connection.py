@@ -52,6 +52,7 @@ from . import deadline
 from .addresses import options_of
 from .partly import is_doubtful
 from .protocol import LENIENT
+from .redaction import redact
 from .sentinel import SCHEMES, sentinel_pool
 from .tls import secured
 
@@ -61,14 +62,9 @@ BLOCKING_S = 30
 _TIMEOUT_S = BLOCKING_S + 10.0
 _CONNECT_S = 5.0
 _SCHEMES = ("redis://", "rediss://", "unix://")
-# greedy, since a password may hold an unescaped / or @; bounded, since a log line may be 100 kB without a single space
-_CREDENTIALS = re.compile(r"(?P<scheme>\b[\w+]{1,16}://)\S{0,1000}@")
 _UNESCAPED = re.compile(r"rediss?(?:\+sentinel)?://(?=[^@]*[/?#][^@]*@|[^@]*@[^?#]*@)")
 _NOT_CONNECTED = re.compile(r"Error -?\d+ connecting to ")  # as redis-py says it
 _NO_DATABASE = re.compile(r"invalid DB index|DB index is out of range", re.IGNORECASE)
-REDACTED_SPAN = 1100
-"""Most characters of one address that ``redact`` looks at, so how far the end of one that was cut may be away."""
-_QUERY_SECRET = re.compile(r"(?P<key>[?&](?:sentinel_|ssl_)?(?:password|username)=)[^&\s]*", re.IGNORECASE)
 _OF_CLUSTER = (AskError, ClusterDownError, ClusterCrossSlotError, TryAgainError)  # MOVED is an AskError, too
 _BEFORE_ALL = (ReadOnlyError, OutOfMemoryError, BusyLoadingError, MasterDownError, AuthenticationError)
 _STOPPED_WRITES = ("MISCONF", "NOREPLICAS")
@@ -77,11 +73,6 @@ _CUT_SHORT = "EOF occurred in violation of protocol"  # of TLS; a server's reaso
 TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError, StrategyYields, NamespaceDamaged)
 """What a long-lived loop survives by waiting and trying again. The supervisor sees to a namespace that yields, or is
 damaged."""
-
-
-def redact(text: str) -> str:
-    """``text`` with the credentials of every address in it replaced by ``***``."""
-    return _QUERY_SECRET.sub(r"\g<key>***", _CREDENTIALS.sub(r"\g<scheme>***@", text))
 
 
 class CommandCount:

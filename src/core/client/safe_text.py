@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from types import TracebackType
 
-from .connection import REDACTED_SPAN, redact
+from .redaction import REDACTED_SPAN, redact
 
 MESSAGE = 4000
 """Most characters of one message in a log line."""

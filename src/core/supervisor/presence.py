@@ -14,7 +14,8 @@ from typing import Protocol
 
 from redis.exceptions import ResponseError
 
-from ..client.connection import TRANSIENT, Patience, described, redact
+from ..client.connection import TRANSIENT, Patience, described
+from ..client.redaction import redact
 from ..errors import DueqError
 from ..namespace import Namespace
 from ..upkeep import engines as registry

@@ -11,8 +11,9 @@ from dataclasses import replace
 from ... import __version__
 from ..app.application import Dueq
 from ..app.loader import load
-from ..client.connection import explained, redact
+from ..client.connection import explained
 from ..client.embedded import EmbeddedServer, default_directory
+from ..client.redaction import redact
 from ..config import RunOptions, Settings
 from ..errors import ConfigurationError, EmbeddedServerError
 from ..maintenance.recovery import Recovery
@@ -143,6 +144,7 @@ class _Run:
             on_ready=self._say_ready,
             on_reload=self._say_reload,
             on_turn=self._tick,
+            processors=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
             reap=reap_orphans if os.getpid() == 1 else lambda: None,
         )
         entry = Entry(namespace, me, __version__, served(app, options), self._supervisor.roles)

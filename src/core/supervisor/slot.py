@@ -116,12 +116,16 @@ class Member:
 
 @dataclass(slots=True)
 class Slot:
-    """``start_at`` is when an empty slot is to be filled. ``successor`` takes over from ``member`` once it is ready."""
+    """``start_at`` is when an empty slot is to be filled. ``successor`` takes over from ``member`` once it is ready.
+
+    ``later``: others have a head start, and it is not to be filled yet.
+    """
 
     role: str
     member: Member | None = None
     successor: Member | None = None
     start_at: float = 0.0
+    later: bool = False
     backoff: RestartBackoff = field(default_factory=RestartBackoff)
 
     def members(self) -> Iterator[Member]:

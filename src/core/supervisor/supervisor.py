@@ -34,6 +34,7 @@ log = logging.getLogger("dueq.supervisor")
 _TICK_S = 1.0  # longest that a hung child or a stack dump goes unnoticed, and for a hung child to end by itself
 _TICKS_PER_LEASE = 8  # at least: what is silent for half a lease is to be gone before the lease is
 _BOOTING_S = 0.02  # between looks at children that begin: nothing tells when they are ready
+_HEAD_START_S = 1.0  # at most, of those that a first task needs over the others, where processors are few
 _DUMP = 0.2  # ticks, for a hung child to write its stacks
 _SETTLE_S = 5.0  # for SIGKILL to be seen, and for Redis to take back what was held, before we leave all the same
 
@@ -56,17 +57,22 @@ class Supervisor:
         on_reload: Callable[[bool], None] = lambda _: None,
         on_turn: Callable[[bool], None] = lambda _: None,
         reap: Callable[[], None] = lambda: None,
+        processors: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait: Wait = lambda descriptors, seconds: wait_for(list(descriptors), seconds),
     ) -> None:
         """``on_reload`` is told True when children begin to be replaced, False when that is over; ``on_turn``, each
         time round, whether we are leaving. ``reap`` buries other
-        processes' orphans, where those come to us. ``clock`` and ``wait`` are for tests."""
+        processes' orphans, where those come to us. If there are fewer ``processors`` than children, one worker and one
+        dispatcher begin before the others do. ``clock`` and ``wait`` are for tests."""
         self._options, self._collector, self._recovery, self._inbox = options, collector, recovery, inbox
         self._spawn, self._on_ready, self._on_reload, self._on_turn = spawn, on_ready, on_reload, on_turn
         self._reap, self._clock, self._wait = reap, clock, wait
         counts = {"worker": options.workers, "dispatcher": options.dispatchers, "reaper": 1}
         self._slots = [Slot(role) for role, count in counts.items() for _ in range(count)]
+        self._head_start_until: float | None = None
+        if processors is not None and processors < len(self._slots):
+            self._give_head_start()
         self._limits = {
             role: RestartLimit(options.max_restarts * count, options.restart_window) for role, count in counts.items()
         }
@@ -244,9 +250,27 @@ class Supervisor:
             old.end("recycled", "it was told to make way for new code", (now, signal.SIGTERM), kill)
 
     def _start_the_missing(self, now: float) -> None:
+        self._end_head_start(now)
         for slot in self._slots:
-            if slot.member is None and slot.start_at <= now and self._leave_by is None:
+            if slot.member is None and slot.start_at <= now and not slot.later and self._leave_by is None:
                 slot.member = self._start(slot, now)
+
+    def _give_head_start(self) -> None:
+        """To one worker and one dispatcher: a first task needs no more, and all at once would slow these down."""
+        first = {slot.role: slot for slot in reversed(self._slots) if slot.role != "reaper"}
+        for slot in self._slots:
+            slot.later = slot is not first.get(slot.role)
+        self._head_start_until = self._clock() + _HEAD_START_S
+
+    def _end_head_start(self, now: float) -> None:
+        """Once those that have it are ready, or need too long for that."""
+        if self._head_start_until is None:
+            return
+        first = [slot.member for slot in self._slots if not slot.later]
+        if now >= self._head_start_until or all(member is not None and not member.booting for member in first):
+            self._head_start_until = None
+            for slot in self._slots:
+                slot.later = False
 
     def _report(self) -> None:
         if stacks := self._stacks.read(over=True):
@@ -344,7 +368,7 @@ class Supervisor:
     def _seconds_to_wait(self, now: float, recovery_in: float | None) -> float:
         waits = [self._tick] if recovery_in is None else [self._tick, recovery_in]
         for slot in self._slots:
-            if slot.member is None and self._leave_by is None:
+            if slot.member is None and not slot.later and self._leave_by is None:
                 waits.append(slot.start_at - now)
             for member in slot.members():
                 if member.booting:  # one that waits for Redis may take hours

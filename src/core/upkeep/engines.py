@@ -24,7 +24,7 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from ..client.connection import redact
+from ..client.redaction import redact
 from ..clock import US
 from ..namespace import Namespace
 from ..store.base import ALIVE_S
