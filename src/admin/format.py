@@ -10,6 +10,11 @@ def timestamp(micros: int | None) -> str | None:
     return None if micros is None else datetime_of(micros).isoformat()
 
 
+def moment(micros: int) -> str:
+    """The same for people, to the second."""
+    return f"{datetime_of(micros):%Y-%m-%d %H:%M:%SZ}"
+
+
 def duration(seconds: float) -> str:
     """``seconds`` for people: 0.25 s, 42 s, 3 m 20 s, 2 h 5 m, 4 d 1 h."""
     if seconds < 10:

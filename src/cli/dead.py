@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..admin import housekeeping
-from ..admin.format import timestamp
+from ..admin.format import moment, timestamp
 from ..admin.housekeeping import Progress, dead_count, dead_letters
 from ..core.app.payload import shown_call
 from ..core.client.redaction import redact
@@ -20,7 +20,7 @@ from ..core.schema.record import check_id
 from ..core.store.base import DeadLetter
 from .exits import Exit
 from .options import All, Json, NamespaceName, OneQueue, RedisUrl, SomeTaskIds, Yes, opened
-from .output import complain, console, note, progress, say, say_json, table
+from .output import complain, draw, note, progress, say, say_json, table
 
 commands = typer.Typer(no_args_is_help=True, help="Dead letters: tasks given up after their retries, or after losses.")
 
@@ -51,11 +51,11 @@ def list_(
             say_json(_as_json(letter))
     elif letters:
         rows = [
-            (letter.record.id, letter.record.queue, shown_call(letter.record.body)["task"], timestamp(letter.died_us),
+            (letter.record.id, letter.record.queue, shown_call(letter.record.body)["task"], moment(letter.died_us),
              redact(letter.reason)[:_REASON_WIDTH])
             for letter in letters
         ]  # fmt: skip
-        console().print(table(None, ("id", "queue", "task", "died at", "reason"), rows))
+        draw(table(None, ("id", "queue", "task", "died at", "reason"), rows, whole=("id", "died at")))
     else:
         say("no dead letters")
     if total > len(letters) and not as_json:

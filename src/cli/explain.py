@@ -6,14 +6,14 @@ from typing import Any
 
 import typer
 
-from ..admin.format import timestamp
+from ..admin.format import moment, timestamp
 from ..admin.overview import task_view
 from ..admin.story import story, words
 from ..core.schema.journal import events_of
 from ..core.schema.record import check_id
 from .exits import Exit
 from .options import Json, NamespaceName, RedisUrl, opened
-from .output import complain, console, say, say_json, table
+from .output import complain, draw, say, say_json, table
 
 
 def explain(
@@ -55,10 +55,10 @@ def explain(
     elif record is not None or found.events:
         first = found.events[0].at_us if found.events else 0
         rows = [
-            [timestamp(e.at_us), f"+{(e.at_us - first) / 1e6:.3f} s", words(e), e.token or "", e.who]
-            for e in found.events
+            [moment(e.at_us), f"+{(e.at_us - first) / 1e6:.3f} s", words(e), e.token or "", e.who] for e in found.events
         ]
-        console().print(table(None, ("when", "since", "what", "token", "by"), rows, numbers="since token"))
+        columns = ("when", "since", "what", "token", "by")
+        draw(table(None, columns, rows, numbers="since token", whole=("when",)))
         for finding in found.findings:
             say(finding)
     if record is None and not found.events:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -17,12 +17,20 @@ from rich.text import Text
 from ..core.client.safe_text import harmless, harmless_lines
 from ..core.telemetry import log_output
 
+_FOLDED_WIDTH = 8  # at least, of a column that is folded
 _PIPED_WIDTH = 250  # into a pipe, rich would fold every table at 80 columns
 
 
 def console() -> Console:
     """Where tables go."""
     return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
+
+
+def draw(made: Table) -> None:
+    """Print a ``table``, wider than the terminal if what stays on one line leaves no room: so nothing is cut off."""
+    target = console()
+    target.size = ConsoleDimensions(max(target.width, made.min_width or 0), target.height)
+    target.print(made)
 
 
 def say(text: str = "") -> None:
@@ -59,12 +67,26 @@ def progress() -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=target, transient=True, disable=not target.is_terminal)
 
 
-def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: str = "") -> Table:
-    """A table; the columns named in ``numbers`` (space-separated) are aligned right. Cells are taken literally."""
+def table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    numbers: str = "",
+    whole: Sequence[str] = (),
+) -> Table:
+    """A table; the columns named in ``numbers`` (space-separated) are aligned right. Cells are taken literally.
+
+    Numbers, and the columns named in ``whole``, ids and times, stay on one line: they are copied, and read at a glance.
+    The others are folded to the width of the terminal.
+    """
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     right = numbers.split()
-    for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    made.min_width = 2 * len(columns)
+    for at, name in enumerate(columns):
+        one_line, widest = name in right or name in whole, max((len(str(row[at])) for row in rows), default=0)
+        made.min_width += max(widest, len(name)) if one_line else min(widest, _FOLDED_WIDTH)
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=one_line)
     for row in rows:
         made.add_row(*(words(cell.plain, str(cell.style)) if isinstance(cell, Text) else words(cell) for cell in row))
     return made

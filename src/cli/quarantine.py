@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ..admin.format import timestamp
+from ..admin.format import moment, timestamp
 from ..core.schema.quarantine import counts, quarantined
 from .options import Json, NamespaceName, RedisUrl, opened
-from .output import console, note, say, say_json, table
+from .output import draw, note, say, say_json, table
 
 
 def quarantine(
@@ -41,8 +41,9 @@ def quarantine(
             view = {"kind": one.kind, "id": one.id, "place": one.place, "found_at": timestamp(one.at_us)}
             say_json({**view, "bytes": base64.b64encode(one.raw).decode()})
     elif found:
-        rows = [(one.kind, one.id, one.place, timestamp(one.at_us), f"{len(one.raw):,}") for one in found]
-        console().print(table(None, ("kind", "id", "place", "found at", "bytes"), rows, numbers="bytes"))
+        rows = [(one.kind, one.id, one.place, moment(one.at_us), f"{len(one.raw):,}") for one in found]
+        columns = ("kind", "id", "place", "found at", "bytes")
+        draw(table(None, columns, rows, numbers="bytes", whole=("id", "found at")))
     else:
         say("nothing is in quarantine")
     if total > len(found) and not as_json:

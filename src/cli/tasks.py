@@ -10,7 +10,7 @@ from ..admin.overview import task_view
 from ..core.schema.record import check_id
 from .exits import Exit
 from .options import Json, NamespaceName, RedisUrl, TaskIds, opened
-from .output import complain, console, say, say_json, table
+from .output import complain, draw, say, say_json, table
 
 
 def show(
@@ -49,7 +49,7 @@ def show(
         words = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in view.items()]
         shown = table(None, ("", ""), words)
         shown.show_header = False
-        console().print(shown)
+        draw(shown)
 
 
 def cancel(

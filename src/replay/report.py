@@ -36,6 +36,19 @@ def troubles(report: Report) -> list[str]:
     return found
 
 
+def verdict(report: Report) -> str:
+    """What the replay has shown, or what went wrong, in one sentence."""
+    if found := troubles(report):
+        return f"NOT CLEAN: {'; '.join(found)}."
+    duplicates = sum(report["duplicates"].values())
+    twice = f"{duplicates} duplicates, each with a known cause" if duplicates else "none twice"
+    shown = f"Proven: {report['finished']:,} jobs ran, none lost, none early, {twice}"
+    late = report["lateness_free_worker_ms"]
+    if late["p50"] is None:
+        return f"{shown}."
+    return f"{shown}; where a worker was free, late by {late['p50']:.2f} ms (p50) and {late['p99']:.2f} ms (p99)."
+
+
 def print_table(report: Report, console: Console | None = None) -> None:
     """Show the report on ``console`` (default: stdout)."""
     console = console or Console(highlight=False)
@@ -45,8 +58,8 @@ def print_table(report: Report, console: Console | None = None) -> None:
     for name, value in _rows(report):
         table.add_row(name, value)
     console.print(table)
-    for trouble in troubles(report):
-        console.print(harmless_lines(f"NOT CLEAN: {trouble}"), markup=False, soft_wrap=True)
+    console.print()
+    console.print(harmless_lines(verdict(report)), markup=False, soft_wrap=True)
 
 
 def _run_per_task(report: Report) -> str:

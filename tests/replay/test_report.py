@@ -64,6 +64,23 @@ def test_table_shows_every_figure() -> None:
         assert shown in text
 
 
+def test_it_ends_with_a_verdict_in_one_sentence() -> None:
+    late = {"p50": 0.541, "p95": 1.0, "p99": 2.3, "max": 4.0, "jobs": 9}
+    clean = CLEAN | {"duplicates": {"worker_lost": 0}, "lateness_free_worker_ms": late, "finished": 18_239}
+    proven = "Proven: 18,239 jobs ran, none lost, none early, none twice"
+    for report, sentence in (
+        (clean, f"{proven}; where a worker was free, late by 0.54 ms (p50) and 2.30 ms (p99)."),
+        (CLEAN, "Proven: 10 jobs ran, none lost, none early, 5 duplicates, each with a known cause."),
+        (
+            CLEAN | {"lost": 1, "lost_ids": ["job-7"], "early": 2},
+            "NOT CLEAN: 1 jobs lost, among them job-7; 2 starts before the due time.",
+        ),
+    ):
+        output = io.StringIO()
+        print_table(report, Console(file=output, width=80))
+        assert output.getvalue().splitlines()[-1] == sentence
+
+
 def test_page_is_summed_over_all_other_labels() -> None:
     page = read_page(
         "# HELP dueq_duplicates_total x\n# TYPE dueq_duplicates_total counter\n"

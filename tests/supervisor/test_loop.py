@@ -23,8 +23,8 @@ MakeStage = Callable[..., Stage]
 def make_stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeStage]:
     stages: list[Stage] = []
 
-    def make(**options: object) -> Stage:
-        stages.append(Stage(monkeypatch, **options))
+    def make(*, processors: int | None = None, **options: object) -> Stage:
+        stages.append(Stage(monkeypatch, processors=processors, **options))
         return stages[-1]
 
     yield make
