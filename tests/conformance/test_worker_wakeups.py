@@ -121,7 +121,7 @@ def test_a_wakeup_reaches_the_living_while_the_dead_are_still_connected(world: W
     with listening(world, "q") as listener:
         assert listener.wait(AT_ONCE_S)
         os.kill(server, signal.SIGSTOP)
-        supervisor = threading.Thread(target=world.store.give_back, args=("w1", "worker_lost", 9))
+        supervisor = threading.Thread(target=lambda: world.store.give_back(Loss("w1", "worker_lost", 9)))
         try:
             assert not listener.wait(0.02)
             listener.close()
