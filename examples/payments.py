@@ -25,7 +25,7 @@ def check(payment: str, arrives_at_attempt: int) -> None:
 
 
 def main(payment: str) -> None:
-    # the payment's own name as the id: whoever asks twice for the check of one payment gets one
+    # the payment's own name as the id: asking twice for the check of one payment makes one
     check.after(0.2, id=payment)(payment, 3)
 
 

@@ -117,7 +117,7 @@ def _indexes(namespace: Namespace) -> list[Strategy]:
     source: Any = namespace.client.hget(meta, "from")
     if source is None:
         return [namespace.strategy]
-    namespace.client.hset(meta, "migrator", "")  # whoever migrates is refused from now on
+    namespace.client.hset(meta, "migrator", "")  # a migration is refused from now on
     old = fitting(registry.find(source.decode(errors=LENIENT)), namespace.strategy.store)
     return [namespace.strategy, namespace.under(old).strategy]
 

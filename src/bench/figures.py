@@ -50,7 +50,7 @@ TARGETS: dict[tuple[str, str], Target] = {
 class Figure:
     """One number. ``floor`` is in the same unit; ``floor_name`` says what it is. None: not known.
 
-    ``at`` so many of ``at_what``, if the same is measured beside several: ``1,000 pending``, ``2 dispatchers``.
+    ``at`` is a number of ``at_what``, where the same is measured beside several: ``1,000 pending``, ``2 dispatchers``.
     """
 
     suite: str
@@ -73,7 +73,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is; None if there is none, or it cannot be told."""
+        """Whether the target is; None if there is none, or it is not known."""
         if self.target is None or self.value is None:
             return None
         return self.target.met(self.value, self.floor)

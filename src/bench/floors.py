@@ -63,7 +63,7 @@ class Floors:
             client.connection_pool.disconnect()
 
     def benchmark(self, clients: int, pipeline: int = 1) -> Rate:
-        """redis-benchmark's rate of SETs of ``PAYLOAD`` bytes, by so many clients, each with so many on their way."""
+        """redis-benchmark's rate of SETs of ``PAYLOAD`` bytes, with ``pipeline`` of each client on their way."""
         name = f"redis-benchmark, {clients} client{'s' * (clients > 1)}" + (f" × {pipeline}" if pipeline > 1 else "")
         try:
             return Rate(_benchmark(self._url, self._key, clients, pipeline, self._requests), name)
@@ -115,7 +115,7 @@ def _benchmark(redis_url: str, key: str, clients: int, pipeline: int, requests: 
 def _where(redis_url: str) -> list[str]:
     """The arguments that say where the server is. Raises _Absent for what cannot be said, or should not."""
     if not redis_url.startswith(("redis://", "unix://")):
-        raise _Absent(f"it is not told of {redis_url.partition('://')[0]}:// addresses")
+        raise _Absent(f"it cannot use {redis_url.partition('://')[0]}:// addresses")
     options: dict[str, Any] = dict(parse_url(redis_url))  # type: ignore[no-untyped-call]
     if options.get("password") or options.get("username"):
         raise _Absent("it takes a password as an argument only, which others on this host could see")

@@ -3,8 +3,8 @@
 A line in a file (``replay.ledger``) costs a task some 10 µs, a tenth of what dueq itself should take, so in a suite
 that measures rates it would be a part of what is measured. This costs less than one: each worker writes numbers into a
 file of its own that is mapped into its memory, a row a task. It lies as little: the pages belong to the kernel, so a
-SIGKILL takes nothing back; nobody else writes there; and the row of each task, not a sum, says whether it was lost,
-early or run twice. A power cut would lose it, but nobody asks for figures after one.
+SIGKILL takes nothing back; no other process writes there; and the row of each task, not a sum, says whether it was
+lost, early or run twice. A power cut would lose it, but there are no figures after one.
 
 A file is int64 cells: how many starts and finishes there were in all, then for each task the time of its first start
 (epoch microseconds by the worker's clock), starts, finishes.

@@ -26,7 +26,7 @@ PURPOSE = "bench"
 """How the name of every namespace begins that is made, and purged, on a Redis that is not ours."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is going on, how much of it is done, and of how much."""
+"""The progress callback: what is going on, how much of it is done, and of how much."""
 
 
 class Place:

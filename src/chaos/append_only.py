@@ -1,4 +1,4 @@
-"""The append-only file of a server, and what a power cut takes of it: its tail, of up to so many seconds."""
+"""The append-only file of a server, and what a power cut takes of it: its tail of the last seconds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AppendOnly:
         self._watch.join()
 
     def cut(self, seconds: float) -> Cut:
-        """Cut off what was written in the last so many seconds; the server must be dead by now."""
+        """Cut off what was written in the last ``seconds``; the server must be dead by now."""
         file, size = self._file(), 0
         since = time.monotonic() - seconds
         for at, of, bytes_then in list(self._sizes):

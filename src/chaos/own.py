@@ -27,8 +27,8 @@ from .scenarios.processes import kill_workers, recovery_us
 from .stage import Size, Stage, p99_ms
 
 _TARGET = "dueq.chaos.watched:app"
-_RATE = 4.0  # tasks a second, if nobody says how many
-_OPTIONS = RunOptions(_TARGET)  # as whoever runs the application without flags has them
+_RATE = 4.0  # tasks a second, by default
+_OPTIONS = RunOptions(_TARGET)  # as the application has them without flags
 _LONGEST_S = 600.0  # that tasks may still run, or wait for another try, after the last was due
 
 Report = dict[str, Any]

@@ -39,8 +39,10 @@ TICKS = (
     (60_000, "1 min"), (600_000, "10 min"), (3_600_000, "1 h"),
 )  # fmt: skip
 
-DRAWN_WHOLE = 2_000  # up to so many ordinary starts none is left out
-STRATA = 5  # of more, each pixel column keeps its least and most late and one from each of so many ranges of rank
+DRAWN_WHOLE = 2_000  # up to this number of ordinary starts none is left out
+STRATA = (
+    5  # of more, each pixel column keeps its least and most late and one from each of this number of ranges of rank
+)
 GOLDEN = 0.6180339887  # multiples of it, modulo 1, are spread evenly
 
 DOT, DIAMOND, TRIANGLE = "h0", "m0-4.5l4 4.5-4 4.5-4-4.5z", "m0-4.5l4.5 8h-9z"

@@ -98,7 +98,7 @@ class Proxy:
         return link.pid
 
     def partition(self, pid: int, seconds: float) -> None:
-        """Nothing passes to or from a process for so many seconds; then everything held up does."""
+        """Hold up all bytes to and from a process for ``seconds``, then let them pass."""
         self._faults.silent_until[pid] = time.monotonic() + seconds
 
     def trap(self, pid: int, trap: Trap) -> None:

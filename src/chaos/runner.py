@@ -26,7 +26,7 @@ ALL = "all"
 DEFAULT_DURATION_S = 10.0
 _spawn = multiprocessing.get_context("spawn")
 _CTRL_C = (signal.SIGINT,)
-_RATE = 20.0  # tasks a second, if nobody says how many
+_RATE = 20.0  # tasks a second, by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def play(one: Wanted) -> Run:
     with terminable(), temporary_directory() as directory:
         try:
             return _played(scenario, one, directory)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong is what is told of this run; the others go on
+        except Exception as error:  # noqa: BLE001 - the error is the report of this run; the others go on
             return _failed(one, error)
 
 

@@ -134,7 +134,7 @@ class Stage:
     ) -> Host:
         """Start a host, on the server or through the address ``url``; ``wait_ready`` says when it is."""
         settings = Settings(url or self.settings.redis_url, _NAMESPACE, self.strategy)
-        # the restart limit is for what nobody does on purpose
+        # the restart limit is for accidents, not for kills on purpose
         common = ("--strategy", self.strategy, "--lease", lease, "--max-losses", 1000, "--max-restarts", 100_000)
         counts = ("--workers", workers, "--dispatchers", dispatchers)
         name = f"host{len(self.hosts)}"
@@ -210,13 +210,13 @@ class Stage:
                 host.read_page()
 
     def until(self, elapsed: float) -> None:
-        """Look on until so many seconds of the run have passed."""
+        """Look on until ``seconds`` of the run have passed."""
         while self.elapsed() < elapsed:
             time.sleep(min(_TICK_S, max(0.0, elapsed - self.elapsed())))
             self.look()
 
     def every(self, seconds: float, *, start: float | None = None) -> Iterator[float]:
-        """Come back every so many seconds, as long as the run lasts; yields the elapsed time."""
+        """Yield the elapsed time every ``seconds``, as long as the run lasts."""
         at = seconds if start is None else start
         while at < self.size.duration:
             self.until(at)
@@ -224,7 +224,7 @@ class Stage:
             at += seconds
 
     def wait_for(self, predicate: Callable[[], object], within: float) -> bool:
-        """Look on until ``predicate()`` holds; False if it does not ``within`` so many seconds."""
+        """Look on until ``predicate()`` holds; False if it does not ``within`` that many seconds."""
         deadline = time.monotonic() + within
         while not predicate():
             if time.monotonic() >= deadline:
@@ -309,7 +309,7 @@ class Stage:
     ) -> tuple[psutil.Process, str] | None:
         """The same, and the worker is stopped (SIGSTOP) in the middle of that task: nothing it does is unknown.
 
-        None if none was caught ``within`` so many seconds: in one, ``buckets`` has tasks for certain.
+        None if none was caught ``within`` that many seconds: in one, ``buckets`` has tasks for certain.
         """
         deadline = time.monotonic() + within
         while True:

@@ -18,7 +18,7 @@ def bench(
         str, typer.Option("--strategy", metavar="NAME|all", help="How due tasks are found (see dueq doctor).")
     ] = "all",
     suite: Annotated[
-        str, typer.Option("--suite", metavar="NAME|all", help="What to measure, or several, A,B; --list tells them.")
+        str, typer.Option("--suite", metavar="NAME|all", help="What to measure, or several, A,B; --list lists them.")
     ] = "all",
     quick: Annotated[
         bool, typer.Option("--quick", help="A tenth of everything or less: for a first look, too few for a verdict.")

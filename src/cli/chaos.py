@@ -19,7 +19,7 @@ def chaos(
         str, typer.Option("--strategy", metavar="NAME|all", help="How due tasks are found (see dueq doctor).")
     ] = "lua",
     scenario: Annotated[
-        str, typer.Option("--scenario", metavar="NAME|all", help="What goes wrong; --list tells them.")
+        str, typer.Option("--scenario", metavar="NAME|all", help="What goes wrong; --list lists them.")
     ] = "all",
     tasks: Annotated[
         int | None,

@@ -18,7 +18,7 @@ _NEAREST = 3
 
 @dataclass(frozen=True, slots=True)
 class KnownTasks:
-    """The tasks that ``source`` knows, each with its queue. None: nobody knows, so every name is taken as it is."""
+    """The tasks that ``source`` knows, each with its queue. None: it is not known, so every name is taken as it is."""
 
     source: str = ""
     queues: Mapping[str, str] | None = None

@@ -66,7 +66,7 @@ def schedule(
             "--id",
             metavar="ID",
             show_default=False,
-            help="An id of your own: while it is in use, scheduling it again changes nothing, and you are told.",
+            help="An id of your own: while it is in use, scheduling it again changes nothing, and says so.",
         ),
     ] = None,
     file: Annotated[
@@ -120,7 +120,7 @@ def schedule(
         entry = {}
     else:
         entry = _entry(data, at, in_, task, kwargs, id_)
-        call(entry, queue=queue)  # what is wrong in itself is told of before anybody is asked
+        call(entry, queue=queue)  # what is wrong in itself is refused before Redis is involved
     producer, known = _producer(context, app, redis_url, namespace)
     limit = producer.settings.max_payload
     if file is not None:
@@ -147,7 +147,7 @@ def _producer(
 
 
 def _doubt_names(wanted: list[Call], known: KnownTasks, queue: str | None) -> None:
-    """A name that nobody could check, and a queue that was guessed, are not to be taken for right ones."""
+    """Say which names could not be checked, and which queue was guessed."""
     if known.queues is None and (names := {one.task for one in wanted} - {HANDLER}):
         shown = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
         guessed = "" if queue else f"; queue {DEFAULT_QUEUE!r} where none is given"

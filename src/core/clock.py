@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 US = 1_000_000
 """Microseconds in a second."""
 
-_DRIFTS = 100_000  # a clock is off by one part in so many, at most
+_DRIFTS = 100_000  # a clock is off by one part in this number, at most
 _LATE_NS = 1_000_000_000
 
 _LAST_DUE_US = 253_370_764_800 * US  # the begin of the year 9999: a datetime in every zone, also when rounded

@@ -156,7 +156,7 @@ class RunOptions:
         ),
     ] = 30.0
     max_tasks_per_worker: Annotated[
-        int, Flag("Replace a worker after so many tasks; 0: never.", _RESTARTS, least=0, checked=True)
+        int, Flag("Replace a worker after this many tasks; 0: never.", _RESTARTS, least=0, checked=True)
     ] = 0
     max_memory_per_worker: Annotated[
         float,

@@ -29,7 +29,7 @@ class _Seen:
 class Account:
     """Entries of the ledger held against the plan.
 
-    The plan's own due times count, not those that a task was told: a task told a wrong one would look punctual.
+    The plan's own due times count, not those that a task was given: with a wrong one it would look punctual.
     ``offset_us`` is added to every time in the ledger, to compare it with Redis's clock.
     """
 
@@ -44,7 +44,7 @@ class Account:
         self.same_token = 0
         """Starts under a token that had started the job already: one claim that ran twice."""
         self.strangers = 0
-        """Starts of tasks that nobody planned."""
+        """Starts of tasks that were not in the plan."""
         self.started = 0
         """Jobs that started at least once."""
 

@@ -14,7 +14,7 @@ _ROUNDS = 20
 def clock_offset_us(client: redis.Redis) -> int:
     """What to add to this host's clock to get Redis's, in microseconds; 0 if both may be the same clock.
 
-    A reply tells the time at some instant between question and answer, so each round gives bounds. Where they
+    A reply has the time of some instant between request and reply, so each round gives bounds. Where they
     exclude 0 the upper one is taken: lateness is never flattered, and an early start is one beyond doubt.
     """
     lowest, highest = -(1 << 62), 1 << 62

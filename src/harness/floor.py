@@ -77,7 +77,7 @@ def _serve_for_ever(redis_url: str, prefix: str) -> None:
         if client.blpop([_ping(prefix)], _REPLY_S) is not None:
             client.lpush(_pong(prefix), time.monotonic_ns())
         elif os.getppid() == 1:
-            return  # whoever asked was killed
+            return  # the other process was killed
 
 
 def _ping(prefix: str) -> str:

@@ -57,7 +57,7 @@ class Book(Account):
         super().add(ours)
 
     def duplicates(self) -> Counter[str]:
-        """Starts beyond each task's first, by the cause that dueq told the task."""
+        """Starts beyond each task's first, by the cause that the task read from dueq."""
         found = Counter[str]()
         for starts in self.by_task.values():
             causes, unexplained = _causes(starts)
@@ -67,7 +67,7 @@ class Book(Account):
         return found
 
     def unexplained(self) -> set[str]:
-        """The tasks with a start beyond their first of which dueq told no cause."""
+        """The tasks with a start beyond their first that had no cause to read."""
         return {task_id for task_id, starts in self.by_task.items() if _causes(starts)[1]}
 
     def tokens_given_twice(self) -> list[int]:
@@ -105,7 +105,7 @@ class Book(Account):
 
 
 def _causes(starts: Sequence[Start]) -> tuple[list[str], int]:
-    """The causes that dueq told of a task's starts beyond its first, and of how many it told none."""
+    """The causes that a task read at its starts beyond its first, and how many starts had none."""
     extra = len(starts) - 1
     # the start that was counted as first may have been killed before its line, or be written last
     causes = [start.cause for start in starts if start.cause][:extra]

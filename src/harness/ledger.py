@@ -8,7 +8,7 @@ kills the writer the next instant. (A power cut may lose lines; a replay does no
     F id finish_us token pid
     X id raised_us token pid
 
-The cause is what dueq tells the task of why it starts again (``Context.cause``); ``-`` if it is the first start.
+The cause is why the task starts again (``Context.cause``); ``-`` if it is the first start.
 """
 
 from __future__ import annotations

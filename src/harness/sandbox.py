@@ -39,12 +39,12 @@ def temporary_directory() -> Iterator[Path]:
 def namespace(redis_url: str | None, strategy: str, directory: Path, purpose: str = "replay") -> Iterator[Namespace]:
     """A fresh namespace: on a server started for it in ``directory``, or on that at ``redis_url``, purged at the end.
 
-    Its name is ``purpose`` and what nobody can guess. Raises ServerUnavailable, ServerRefused or EmbeddedServerError.
+    Its name is ``purpose`` and something random. Raises ServerUnavailable, ServerRefused or EmbeddedServerError.
     """
     name = f"{purpose}-{secrets.token_hex(6)}"
     server = None if redis_url else EmbeddedServer(directory / "redis")
     try:
-        with undisturbed():  # a server that is just starting could not be told to stop
+        with undisturbed():  # a server that is just starting cannot be stopped
             url = redis_url or (server.start() if server else "")
         opened = Namespace.open(Settings(url, name, strategy))
         try:

@@ -15,12 +15,12 @@ _SAMPLE_S, _LEAST_SAMPLE = 1.0, 5000  # long enough for a moment in which others
 _CHUNK = 1000
 _FAR_US = 86_400 * US
 _LEAST_S = 1.0
-_FEW, _SURE_RATE = 2000, 2000.0  # of so few it takes no measurement: anything that can run this does so many a second
+_FEW, _SURE_RATE = 2000, 2000.0  # of so few it takes no measurement: anything that can run this does as many a second
 _SLOWER = 2.0  # than the sample: the first moments of a machine that is about to be busy are its best
 
 
 def seconds(settings: Settings, jobs: int) -> float:
-    """Seconds that scheduling so many jobs may take here, measured in a namespace beside that of ``settings``.
+    """Seconds that scheduling ``jobs`` may take here, measured in a namespace beside that of ``settings``.
 
     Takes a second or two for many jobs. Leaves nothing behind. Raises what scheduling does.
     """

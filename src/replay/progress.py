@@ -58,7 +58,7 @@ class Display:
             self.say(f"scheduled {count}")
 
     def running(self, account: Account, now_us: int) -> None:
-        """The replay as the ledger tells it; ``now_us`` is Redis's clock."""
+        """The replay as the ledger has it; ``now_us`` is Redis's clock."""
         late = summary_ms(account.lateness_us())
         facts = f"overdue now {account.overdue(now_us)}, late p50 {_ms(late['p50'])} p99 {_ms(late['p99'])} ms"
         if self._live is not None:

@@ -68,7 +68,7 @@ def run_replay(
 ) -> Report:
     """Replay the log at ``trace``, ``speed`` times as fast, and return the report (docs/replay.md explains its keys).
 
-    Each job sleeps its own run time divided by ``speed``, at most ``cap`` seconds. ``limit``: only so many jobs, the
+    Each job sleeps its own run time divided by ``speed``, at most ``cap`` seconds. ``limit``: only that many jobs, the
     first. Without ``redis_url`` a server is started for this replay alone; with it, a namespace is made and purged.
     ``metrics_port`` 0 is any free one. With ``json`` nothing but progress is written, to stderr.
 

@@ -20,7 +20,7 @@ _TICK_S = 1.0
 
 
 def play(place: Place) -> Found:
-    """Two workers, a dispatcher, a reaper and the supervisor, for so many seconds."""
+    """Two workers, a dispatcher, a reaper and the supervisor, for some seconds."""
     seconds = place.sizes.idle_s
     with place.engine() as host:
         place.producer.schedule_many([mark.call_at(place.now_us() / US + _HOUR_S)(0)])

@@ -20,7 +20,7 @@ PADDING = "x" * (PAYLOAD - 10)
 
 _HOUR_S = 3600
 _SETTLE_S = 1.5
-_NOT_TASKS = ("mem_clients_normal", "mem_aof_buffer")  # part of used_memory, where the server tells
+_NOT_TASKS = ("mem_clients_normal", "mem_aof_buffer")  # part of used_memory, where the server reports it
 
 
 def play(place: Place) -> Found:
@@ -46,7 +46,7 @@ def play(place: Place) -> Found:
 
 
 def fill(place: Place, count: int, *, within_s: float = float("inf")) -> int:
-    """Schedule so many tasks, due over an hour, an hour away; returns how many there was time for."""
+    """Schedule ``count`` tasks, due over an hour, an hour away; returns how many there was time for."""
     first_us, began = place.now_us() + _HOUR_S * US, time.monotonic()
     for at in range(0, count, CHUNK):
         some = range(at, min(at + CHUNK, count))

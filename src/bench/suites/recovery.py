@@ -33,7 +33,7 @@ def play(place: Place) -> Found:
     kills = place.sizes.kills
     wake = place.floors.wake_up
     recovery = _Recovery(place)
-    # the restart limit and the losses allowed are for what nobody does on purpose
+    # the limits of restarts and losses are for accidents, not for kills on purpose
     limits = ("--max-restarts", 100_000, "--max-losses", 1000)
     with place.engine(*limits, workers=_WORKERS, target=TARGET) as host:
         for number in range(kills):

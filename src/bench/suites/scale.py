@@ -21,7 +21,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """How late the probes were beside so many pending tasks, in order, and what one cost Redis (microseconds)."""
+    """How late the probes were beside ``pending`` pending tasks, in order, and what one cost Redis (microseconds)."""
 
     pending: int
     late_us: list[int]

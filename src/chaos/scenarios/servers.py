@@ -164,7 +164,7 @@ def _phase(stage: Stage, what: str) -> Iterator[None]:
 
 
 def _load_slowly(stage: Stage) -> str:
-    """Restart Redis so that it takes a while to load; returns what a producer is told meanwhile."""
+    """Restart Redis so that it takes a while to load; returns the error that a producer gets meanwhile."""
     # Redis says LOADING only where it looks up from a snapshot, now and then: so a snapshot, of keys large enough
     padding = [f"padding{number}" for number in range(_PADDING)]
     client: Any = connect(stage.settings.redis_url or "")

@@ -28,7 +28,7 @@ _OWN = {
 def options_of(url: str, *, also: Iterable[str] = ()) -> dict[str, Any]:
     """The options in the query of ``url``, each in its type; ``also`` are names that are allowed beside the usual ones.
 
-    Raises ConfigurationError, whose text holds no value, for one that dueq sets itself, or that nobody knows.
+    Raises ConfigurationError, whose text holds no value, for an option that dueq sets itself, or that does not exist.
     """
     query = urlsplit(url).query
     try:

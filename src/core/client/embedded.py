@@ -116,7 +116,7 @@ class EmbeddedServer:
         However many processes call this at once, one server starts. It outlives them all and gets none of their
         signals. Raises EmbeddedServerError if the directory is not private to this user, or if the server exits,
         hangs or still loads its data after 30 seconds (it goes on loading then); or, if ``silence`` is given, as soon
-        as it has said nothing for so many seconds.
+        as it has said nothing for that many seconds.
         """
         began = seen_at = time.monotonic()
         state = ""
@@ -251,7 +251,7 @@ class EmbeddedServer:
                         f"alone with DUEQ_DIR, or close this one with chmod 700"
                     )
                 self.directory.chmod(0o700)
-            private_files.require_all(self.directory)  # nobody can add to it any more
+            private_files.require_all(self.directory)  # it cannot grow any more
         except OSError as error:
             raise EmbeddedServerError(f"cannot use {self.directory}: {error}; choose another with DUEQ_DIR") from error
 
@@ -388,7 +388,7 @@ class EmbeddedServer:
         if folder == self.directory or (lock := self._take_lock()) is None:
             return
         try:
-            # what we made there, and no more, whoever wrote where that is
+            # what we made there, and no more, wherever the file says that is
             with contextlib.suppress(OSError):
                 self._socket.unlink(missing_ok=True)
                 folder.rmdir()

@@ -15,7 +15,7 @@ from .connection import BLOCKING_S
 from .wire import Wire
 
 OVERDUE_S = 5.0
-"""The reply must be here so many seconds after that time-out, or the connection is dead, though nobody closed it."""
+"""If the reply is later than the time-out by more than this, in seconds, the connection counts as dead."""
 
 
 class Listener:

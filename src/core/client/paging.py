@@ -37,7 +37,7 @@ def _pages(read: Callable[[int, int], Any]) -> Iterator[list[str]]:
     at = 0
     while True:
         page = [raw.decode(errors=LENIENT) for raw in read(at, at + PAGE - 1)]
-        yield page  # also if it is empty: whoever reads does one round trip a step
+        yield page  # also if it is empty: the caller does one round trip a step
         if len(page) < PAGE:
             return
         at += PAGE - _OVERLAP

@@ -33,7 +33,7 @@ class RetryLoop:
             loop.then("sleep")
             ...
         if loop.pause:
-            ...  # it failed: wait so many seconds before the next turn
+            ...  # it failed: wait that many seconds before the next turn
 
     A turn has parts, such as a step and the sleep after it. Redis being away ends with the next part that goes well; a
     part that is refused is in trouble until it goes well itself, or each turn would begin the row of pauses anew.

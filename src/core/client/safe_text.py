@@ -1,6 +1,6 @@
 """Other people's texts made fit to be shown or kept: no credentials, no control characters, no endless lines.
 
-Ids, arguments, reasons and error messages come from tasks, from Redis and from whoever may write there.
+Ids, arguments, reasons and error messages come from tasks, from Redis, and from other programs that write there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Addresses that name a service watched by Redis Sentinel: each connection goes to whoever is primary then."""
+"""Addresses that name a service watched by Redis Sentinel: each connection goes to the server that is primary then."""
 
 from __future__ import annotations
 

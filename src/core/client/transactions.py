@@ -46,7 +46,7 @@ class Session:
 
     def __init__(self, wire: Wire, *, careful: bool = False, repair: Repair | None = None) -> None:
         """``careful``: ask before EXEC whether every command was taken, for a server that would do the others.
-        ``repair`` is told of what EXEC refused of a step that it did otherwise."""
+        ``repair`` is called for each command that EXEC refused, of a step that it did otherwise."""
         self._wire, self._careful, self._repair = wire, careful, repair
         self._to_watch: list[str | bytes] = []
         self._watching = False

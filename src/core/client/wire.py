@@ -50,7 +50,7 @@ class Wire:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it is open, and nothing was heard since the last answer, nor that the other side closed it."""
+        """Whether it is open, and nothing came since the last reply, nor did the other side close it."""
         return (
             self._connection is not None
             and self._connection._sock is self._socket
@@ -89,7 +89,7 @@ class Wire:
                 reply = self._await_reply()
             self._owed -= 1
             if not self._owed and self._reader.has_data():
-                # which of them answers what was asked, nobody knows
+                # it is not known which of them belongs to which command
                 raise ConnectionError("Redis sent more answers than it was asked for")
         except BaseException as error:
             self.close()
@@ -116,8 +116,8 @@ class Wire:
 
     def _sent(self, commands: int) -> None:
         if self._connection._sock is not self._socket:
-            # somebody closed all connections of the pool; redis-py opened this one anew, where nobody will answer what
-            # was sent before
+            # somebody closed all connections of the pool; redis-py opened this one anew, where what was sent before
+            # gets no reply
             raise ConnectionError("the connection was closed meanwhile")
         self._owed += commands
 

@@ -81,7 +81,7 @@ class Dispatcher:
     def _left(self, result: Dispatched, sent_ns: int, received_ns: int) -> float | None:
         """In how many seconds to ask, for the question to be there when the next task is due; None: none is scheduled.
 
-        Counted from a question, never from its answer: one that stalls makes nobody late.
+        Counted from when a request was sent, never from its reply: a reply that stalls makes no task late.
         """
         if result.next_in is None:
             return None

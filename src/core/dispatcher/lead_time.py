@@ -76,5 +76,5 @@ class LeadTime:
         # else the task is gone: cancelled, or another dispatcher has moved it
 
     def interrupted(self) -> None:
-        """The sleep did not last until its end: the next answer tells nothing."""
+        """The sleep did not last until its end: nothing is learnt from the next reply."""
         self._question = _Question.UNLED

@@ -55,7 +55,7 @@ _KINDS: dict[str, Repair] = {
 
 @dataclass(frozen=True, slots=True)
 class _Suspect:
-    """A record that was in no place, without its body, which may be long: a hash tells whether it has changed."""
+    """A record that was in no place, without its body, which may be long: a hash shows whether it has changed."""
 
     kind: Repair
     queue: str

@@ -1,8 +1,8 @@
 """The overdue check: wakes a process for work that is overdue, since the one that was woken for it may be gone.
 
 A wake-up reaches one sleeper, which then keeps watch for all: a dispatcher sleeps until the next task is due, the
-others may sleep on. If it dies, its supervisor starts another, that looks at once. If its whole host vanishes, nobody
-does; the others would sleep until their safety net, longer than it should take to take over from a host.
+others may sleep on. If it dies, its supervisor starts another, which looks at once. If its whole host vanishes, the
+others would sleep until their safety net: longer than it should take to take over from a host.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..telemetry.recorder import Telemetry
 log = logging.getLogger("dueq.reaper")
 
 _SLACK_S = 5.0  # what the contract allows on top of a lease until a host that vanished is taken over
-_MARGIN_S = 0.5  # for the look itself, and for whoever is woken by it
+_MARGIN_S = 0.5  # for the look itself, and for the process that it wakes
 _LATE_S = 1.0  # so late is nothing that a dispatcher lets wait unless it is very busy
 _FAR_US = 600 * US
 
@@ -54,5 +54,5 @@ class OverdueCheck:
                 log.warning("tasks are overdue and no dispatcher moves them: woke one; is one running?")
             self._transactions.trip(wake_dispatcher(keys))
         self._overdue = overdue
-        # no word about it: most often all workers are busy, and then this wakes nobody
+        # not logged: most often all workers are busy, and then this wakes none
         space.store.wake_again([queue for queue, ready_us in ready.items() if ready_us < since_us])

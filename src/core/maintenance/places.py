@@ -30,7 +30,7 @@ def marks(record: Record) -> tuple[str, ...]:
             return (f"{_waiting(record.queue)}{record.id}", f"{_TAKEN}{record.id}")
         case State.HELD:
             return (f"{_held(record.worker)}{record.id}",)
-        case State.LEASED:  # whoever holds it extends its lease, or else the lease runs out
+        case State.LEASED:  # its worker extends its lease, or else the lease runs out
             return (f"{_held(record.worker)}{record.id}", f"{_LEASED}{Keys.lease(record.queue, record.id)}")
         case State.UNCLAIMED:
             return (f"{_UNCLAIMED}{record.queue}:{task_of(record.body)} {record.id}",)
@@ -53,7 +53,7 @@ def pages(namespace: Namespace, queues: Iterable[str]) -> Iterator[list[Page]]:
     for queue, name in namespace.store.unclaimed():
         for ids in zset_pages(client, list_of(keys, queue, name)):
             yield [Page(f"{_UNCLAIMED}{queue}:{name} ", ids)]
-    # of workers that are not listed nobody would notice that they fell silent: what they hold is in no place
+    # a worker that is not listed could fall silent unnoticed: what it holds is in no place
     for workers in zset_pages(client, keys.plain("workers")):
         for at in range(0, len(workers), _WORKERS):
             yield _in_hand(namespace, workers[at : at + _WORKERS])

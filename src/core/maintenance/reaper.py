@@ -18,7 +18,7 @@ log = logging.getLogger("dueq.reaper")
 _BATCH = 100
 
 
-_SET_S = 0.1  # by less nobody sets a clock
+_SET_S = 0.1  # a clock that is set is set by more than this
 
 
 class _Reading(NamedTuple):

@@ -56,9 +56,9 @@ class Recovery:
     ) -> None:
         """A process is gone, however it ended: one that leaves in order holds nothing.
 
-        What a worker was ``running`` (its token; 0: nothing) is to ``blame``, unless the worker was told to stop.
-        ``how`` is for people. ``begun`` are the tokens of the tasks that it began last: its word of that may never
-        get to Redis.
+        What a worker was ``running`` (its token; 0: nothing) is to ``blame``, unless the worker was asked to stop.
+        ``how`` is for people. ``begun`` are the tokens of the tasks that it began last: that may never have
+        reached Redis.
         """
         if role in ("worker", "dispatcher") or blame:
             self._dead.append(_Dead(role, name, blame, how, tuple(begun), running, now_us()))

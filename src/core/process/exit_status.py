@@ -9,7 +9,7 @@ class ExitStatus(IntEnum):
     """Why a child ended, as it says itself. Any other exit status, or a signal, is a death."""
 
     STOPPED = 0
-    """It was told to, and left nothing behind."""
+    """It was asked to stop, and left nothing behind."""
 
     FAILED = 1
     """It met an error that nobody caught."""

@@ -1,6 +1,6 @@
 """An exception that a signal handler raises is raised again if Python could only ignore it.
 
-A signal may come while an object is finalized (``__del__``), or in a weak reference's callback. Nobody can catch what
+A signal may come while an object is finalized (``__del__``), or in a weak reference's callback. No code can catch what
 is raised there, so Python reports it and goes on. What was meant to end a task, or a program, would then never end it.
 """
 
@@ -39,7 +39,7 @@ class Insistence:
     def insist(self, error: BaseException, frame: FrameType | None) -> None:
         """Raise ``error`` in what the signal has interrupted, which ``frame`` is. For the handler."""
         while frame is not None:
-            if frame.f_code is _HOOK:  # what is raised there is ignored, too, and nobody is told
+            if frame.f_code is _HOOK:  # what is raised there is ignored, too, without a trace
                 self._again()
                 return
             frame = frame.f_back

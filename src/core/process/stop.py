@@ -30,7 +30,7 @@ class WakeUp:
         """Make every handled signal end waiting. Call it in the main thread.
 
         The kernel may hand a signal to any thread; Python runs its handler in the main one only, which would stay in
-        its system call and never hear of it.
+        its system call and never learn of it.
         """
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 

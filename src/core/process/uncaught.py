@@ -1,4 +1,4 @@
-"""What nobody caught becomes a line of the log: whoever reads that, or parses it, gets no tracebacks in between."""
+"""An exception that no code caught becomes a line of the log, so that no tracebacks stand between its lines."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _held_back() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Order:
-    """All that a child is told. ``lifeline`` is the end of a pipe whose other end only the supervisor holds."""
+    """All that a child needs to know. ``lifeline`` is the end of a pipe whose other end only the supervisor holds."""
 
     role: str
     name: str

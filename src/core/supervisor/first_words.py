@@ -1,7 +1,7 @@
 """What a process writes to stderr before it can log, kept for its supervisor.
 
 A broken installation, a library that is missing, an order that cannot be read: Python says so in tracebacks, the
-system in words of its own. Whoever reads the log, or parses it, is to get one line.
+system in words of its own. A reader of the log is to get one line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Starts the embedded server again when it dies under a running supervisor. Whoever stopped it on purpose is obeyed."""
+"""Starts the embedded server again when it dies under a running supervisor. One stopped on purpose stays so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SOUND_S = 60.0
 
 
 class Revival:
-    """Told by the supervisor's loop to ``look``: that takes microseconds, and asks the kernel, not Redis."""
+    """The supervisor's loop calls ``look``: that takes microseconds, and asks the kernel, not Redis."""
 
     def __init__(self, server: EmbeddedServer, clock: Callable[[], float] = time.monotonic) -> None:
         self._server, self._clock = server, clock

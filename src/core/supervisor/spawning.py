@@ -31,7 +31,7 @@ class _Started(popen_spawn_posix.Popen):  # type: ignore[misc]
     def _launch(self, child: Spawned) -> None:
         order = self._pickled(child)
         with ExitStack() as ours, ExitStack() as theirs:
-            self.sentinel, writes = _pipe(ours, theirs)  # nobody writes: it ends when the child does
+            self.sentinel, writes = _pipe(ours, theirs)  # nothing is written to it: it ends when the child does
             reads, order_fd = _pipe(theirs, ours)
             self._program = subprocess.Popen(
                 spawn.get_command_line(pipe_handle=reads),

@@ -15,7 +15,7 @@ log = logging.getLogger("dueq.supervisor")
 
 
 class StateFile:
-    """Whoever waits for the file may take it for whole: it is moved into place."""
+    """The file is moved into place, so that a reader never finds half of it."""
 
     def __init__(self, path: str) -> None:
         """Try whether it can be written, so that the engine does not start in vain. Raises ConfigurationError."""

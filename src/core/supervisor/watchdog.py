@@ -40,7 +40,7 @@ class Watchdog:
         self._asleep_since = now
 
     def awake(self, now: float) -> None:
-        """It looks around. If it slept much too long, all of the host did, and nobody is to blame."""
+        """It looks around. If it slept much too long, all of the host did, and no process is to blame."""
         slept = 0.0 if self._asleep_since is None else now - self._asleep_since
         if slept > self._overslept:
             # all clocks of the others are off by as much, and a sign of life takes a moment

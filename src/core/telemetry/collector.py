@@ -25,7 +25,7 @@ from .metrics import CHILD_ROLES, DEFINITIONS, SUPERVISOR, Definition
 from .redis_probe import RedisProbe, RedisView
 
 Processes = Callable[[], Mapping[tuple[str, str], int]]
-"""Tells how many child processes there are per (role, state). Called in the thread of a scrape; must not block."""
+"""How many child processes there are per (role, state). Called in the thread of a scrape; must not block."""
 
 _Values = dict[str, dict[tuple[str, ...], list[float]]]
 

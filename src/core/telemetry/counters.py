@@ -203,7 +203,7 @@ class Counters:
         self._cells[_BEAT] = now
         self._ints[_BEGUN + self._begun_at] = token
         self._begun_at = (self._begun_at + 1) % _MOST_BEGUN
-        self._ints[_TOKEN] = token  # last: whoever sees it sees the deadline that goes with it
+        self._ints[_TOKEN] = token  # last: a reader that sees it sees the deadline that goes with it
 
     def end(self) -> None:
         """Note that no task runs any more."""
@@ -254,7 +254,7 @@ class Counters:
         self._ints[_END] = end  # published: all before this is in place if the process dies here
         return numbers
 
-    # --- reading: whoever has the page ------------------------------------------------------------------------------
+    # --- reading: any process with the page -------------------------------------------------------------------------
 
     def series(self) -> list[Series]:
         """Every published series and its numbers now. Not for two threads at once.
@@ -324,7 +324,7 @@ class Counters:
 
     @property
     def draining(self) -> bool:
-        """Whether the supervisor has told the process to end, be its signal heard or not."""
+        """Whether the supervisor has asked the process to end, whatever became of its signal."""
         return self._ints[_STATE] == _DRAINING
 
     @property

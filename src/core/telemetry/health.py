@@ -12,7 +12,7 @@ STILL_S = 15.0
 
 
 class Health:
-    """Told by the supervisor's loop, asked by the threads of the web page."""
+    """Written by the supervisor's loop, read by the threads of the web page."""
 
     def __init__(
         self,

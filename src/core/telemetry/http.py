@@ -1,4 +1,4 @@
-"""The supervisor's web page: /metrics for Prometheus, /livez and /readyz for whoever restarts or routes."""
+"""The supervisor's web page: /metrics for Prometheus, /livez and /readyz for orchestrators and load balancers."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Server(socketserver.TCPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Close every connection; returns when nobody is served any more, within about a second."""
+        """Close every connection; returns when no request is served any more, within about a second."""
         self.shutdown()
         self.server_close()
         with self._lock:

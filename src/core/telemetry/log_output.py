@@ -1,6 +1,6 @@
 """Where log lines go: stderr, in order, whole, and without ever waiting for who reads it.
 
-A pipe that nobody reads, or a terminal that is paused, would hold up its writers for ever. So a line is written at once
+A pipe that is not read, or a terminal that is paused, would hold up its writers for ever. So a line is written at once
 if there is room, without waiting; if not, it is queued, and a thread writes it as soon as there is. What the queue has
 no room for is dropped and counted, and the log says so where it is missing.
 
@@ -42,7 +42,7 @@ Write = Callable[[bytes], int]
 class _Queued(NamedTuple):
     data: bytes
     lost: int = 0
-    """More than 0: this is the notice that so many lines are missing here."""
+    """If not 0: this is the notice that this number of lines is missing here."""
     begun: bool = False
     """What was before ``data`` is written already."""
 
@@ -161,7 +161,7 @@ class Output:
                 except BlockingIOError:
                     self._queue.appendleft(queued)
                     return moved
-                except OSError as error:  # closed, full, or nobody is there to read it any more
+                except OSError as error:  # closed, full, or its reader is gone
                     self._size -= len(data)
                     self._torn = self._torn or begun
                     self._give_up(lost, error)
@@ -224,7 +224,7 @@ class Output:
                     return
 
     def _step(self, seconds: float) -> bool:
-        """Wait for room for so many seconds at most, and use it; True if there was any for the next line."""
+        """Wait for room for ``seconds`` at most, and use it; True if there was any for the next line."""
         poll = select.poll()
         if self._fd >= 0:
             poll.register(self._fd, select.POLLOUT)
@@ -316,7 +316,7 @@ def say(text: str, line: str) -> bool:
 
 
 def say_as(form: Callable[[str], str] | None) -> None:
-    """What is said beside the log, too, is to become a line as ``form`` makes it; None: as whoever says it."""
+    """What is said beside the log, too, is to become a line as ``form`` makes it; None: as it is written."""
     global _form
     _form = form
 

@@ -43,7 +43,7 @@ class _Facts(logging.Filter):
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         head = f"{self.formatTime(record)} {record.levelname:<7} [{record.process}] {record.name}: "
-        # a traceback, too: whoever greps for a task's id, or counts lines, gets all of it
+        # a traceback, too, so that a search for a task's id, or a count of lines, gets all of it
         lines = f"{head}{bounded(record.getMessage())}\n{_error(record)}".splitlines()
         line = " | ".join(harmless(words) for each in lines if (words := each.strip(" ^~")))
         facts = " ".join(f"{name}={harmless(str(value))}" for name, value in getattr(record, "facts", {}).items())
@@ -82,7 +82,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception as error:  # noqa: BLE001  # arguments that do not fit, a broken __str__: whoever logs goes on
+        except Exception as error:  # noqa: BLE001  # arguments that do not fit, a broken __str__: the caller goes on
             why = type(error).__name__
             line = self._about(
                 logging.WARNING, "a log line of %s:%d cannot be shown: %s", record.pathname, record.lineno, why

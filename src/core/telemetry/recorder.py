@@ -43,7 +43,7 @@ class Telemetry:
         self.counters.refused = bool(self._refusing)
 
     def turn(self, sleeps: float = 0.0) -> None:
-        """The loop begins another turn, or a sleep of so many seconds."""
+        """The loop begins another turn, or a sleep of ``sleeps`` seconds."""
         self.counters.turn(sleeps)
         self.counters.mirror_commands(self.role)
 
@@ -82,7 +82,7 @@ class Telemetry:
         times.observe(seconds)
 
     def _named(self, queue: str, labels: Mapping[str, str]) -> dict[str, str]:
-        """The labels as they are shown: only so many queues and tasks have names of their own."""
+        """The labels as they are shown: only the first queues and tasks have names of their own."""
         given = {"queue": queue, **labels}
         return {
             label: self._names[label].of(value) if label in self._names else value for label, value in given.items()
@@ -99,7 +99,7 @@ class WorkerTelemetry(Telemetry):
         """A task starts now; its lease began at ``leased_us`` by Redis's clock."""
         now = clock.latest_us()
         cause = {"cause": claim.cause} if claim.cause else {}
-        # the time that Redis told, as for what follows: an estimate might come after the end of a short task
+        # the time by Redis, as for what follows: an estimate might come after the end of a short task
         self._note(leased_us, "started", claim.id, claim.token, attempt=claim.starts, due_us=claim.due_us, **cause)
         self._late(claim.queue, "leased", (leased_us - claim.due_us) / US)
         self._late(claim.queue, "started", (now - claim.due_us) / US)

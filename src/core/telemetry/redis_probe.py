@@ -117,7 +117,7 @@ class RedisProbe:
         self, settings: Settings, queues: Sequence[str], timeout: float = REPLY_S, count_timeout: float = COUNT_S
     ) -> None:
         self.produced: Mapping[tuple[str, str], int] = {}
-        """What producers did, as ``Store.producer_counts`` has it, but never falling; empty until Redis first told."""
+        """What producers did, as ``Store.producer_counts`` has it, but never falling; empty until the first reply."""
         self._queues = list(queues)
         self._last_counts: Mapping[tuple[str, str], int] = {}
         self._ping = Inquiry(settings, _ping, timeout)

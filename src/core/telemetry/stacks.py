@@ -40,7 +40,9 @@ class StackFile:
     def write_on_signal(self) -> None:
         """Write the stacks of this process here whenever it gets SIGUSR1."""
         os.set_inheritable(self._fd, False)
-        faulthandler.unregister(signal.SIGUSR1)  # or it would take itself for registered, whoever has that signal now
+        faulthandler.unregister(
+            signal.SIGUSR1
+        )  # or it would take itself for registered, whatever handles that signal now
         faulthandler.register(signal.SIGUSR1, file=self._fd, all_threads=True)
 
     def write(self) -> None:

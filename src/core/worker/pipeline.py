@@ -159,7 +159,7 @@ class ClaimPipeline:
         with self._lock:
             self._last = outcome
             self._doubt_last()
-            with suppress(*TRANSIENT):  # what is not heard of is in doubt, too
+            with suppress(*TRANSIENT):  # an outcome without a reply is in doubt, too
                 self._receive()
             self._make_sure()
             self._channel.close()
@@ -186,7 +186,7 @@ class ClaimPipeline:
         return self._channel.ahead > 0 and self._standing.trust() is Trust.TRUSTED
 
     def _wanted(self, most: int | None, *, starts: int = 0) -> int:
-        """How many to take with a step that ``starts`` so many: when less than half is left in hand."""
+        """How many to take with a step that starts ``starts``: none unless less than half is left in hand."""
         size, have = self._prefetch.want, len(self._held) + starts
         if self._taking or have > (size // 2 if self._channel.ahead else 0):
             return 0
@@ -257,7 +257,7 @@ class ClaimPipeline:
         return self._clock.latest_us() - step.now_us > self._standing.window_s * US
 
     def _fail(self) -> None:
-        """What is on its way is lost, or not: nobody knows."""
+        """It is not known which of the steps on their way Redis has done."""
         self._channel.close()
         self._standing.doubted()
         self._taking = False

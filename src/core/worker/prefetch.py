@@ -10,10 +10,10 @@ _FORGETS = 0.9
 
 
 class Prefetch:
-    """A fixed number; or 0: as many as a worker will have run within 5 ms, as far as can be told from the last ones.
+    """A fixed number; or 0: as many as a worker runs within 5 ms, judged by the last ones.
 
-    That is one, unless there is a backlog of short tasks: it doubles as long as as many are found as were wanted. So
-    a task never waits long behind others in one worker while another is free.
+    That is one, unless there is a backlog of short tasks: the number doubles with each step that finds all it wanted.
+    So a task never waits long behind others in one worker while another is free.
     """
 
     def __init__(self, fixed: int = 0) -> None:
@@ -32,10 +32,10 @@ class Prefetch:
         return bool(self._fixed) or self._of.get(task, math.inf) <= _AHEAD_S
 
     def ran(self, task: str, seconds: float) -> None:
-        """A task took so long: a longer one counts at once, shorter ones do as they become many."""
+        """A task took ``seconds``: a longer one counts at once, shorter ones as they become many."""
         self._seconds = max(seconds, self._seconds * _FORGETS)
         self._of[task] = max(seconds, self._of.get(task, 0.0) * _FORGETS)
 
     def found(self, taken: int, wanted: int) -> None:
-        """So many were taken where so many were wanted."""
+        """A step that wanted ``wanted`` tasks took ``taken``."""
         self._size = min(_MOST, self._size * 2) if taken >= wanted else max(1, taken)

@@ -27,7 +27,7 @@ class Standing:
 
     def __init__(self, lease: float) -> None:
         self.window_s = lease / 2
-        """For so long after Redis has heard of the worker nobody takes what it holds."""
+        """Nobody takes what the worker holds for this long after a step of it was sent."""
         self.unsure = False
         self._trusted_until = 0.0
 
@@ -42,7 +42,7 @@ class Standing:
             self._trusted_until = sent_at + self.window_s
 
     def doubted(self) -> None:
-        """A reply is lost, or tells of claims that the worker does not know of."""
+        """A reply is lost, or counts claims that the worker does not know of."""
         self.unsure = True
 
     def robbed(self) -> None:
@@ -55,7 +55,7 @@ class Standing:
 
     @contextmanager
     def unsure_until_done(self) -> Iterator[None]:
-        """Unsure while a change is made of which nobody knows whether it was done if it fails."""
+        """Unsure while a change is made: if it fails, it is not known whether Redis did it."""
         before, self.unsure = self.unsure, True
         yield
         self.unsure = before
