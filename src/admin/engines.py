@@ -1,4 +1,4 @@
-"""Who serves a namespace, for people: what ``dueq status`` says of supervisors, and what is amiss with them."""
+"""What ``dueq status`` shows of a namespace's supervisors, and what is wrong with them."""
 
 from __future__ import annotations
 

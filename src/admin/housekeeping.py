@@ -1,4 +1,4 @@
-"""Work on a whole namespace that people ask for: forget it, or deal with its dead letters. Functions over Namespace.
+"""What people do to a whole namespace: forget it, or deal with its dead letters. Functions over Namespace.
 
 Everything here uses commands of Redis 2.4 only, or the store and the strategy; no command touches more than one bounded
 batch.
@@ -24,7 +24,7 @@ _ENTRIES = 250  # of a long list or zset, removed by one command
 _LETTERS = 100
 
 Progress = Callable[[int], None]
-"""Called with how many more items are done."""
+"""The progress callback: called with how many more items are done."""
 
 
 def holders(namespace: Namespace) -> dict[str, int]:
@@ -100,7 +100,7 @@ def _each_dead(namespace: Namespace, queue: str | None, act: Callable[[Sequence[
             if not letters:
                 break
             changed = act([letter.record.id for letter in letters])
-            offset += len(letters) - changed  # what somebody else changed meanwhile may still stand in front
+            offset += len(letters) - changed  # letters that another process changed meanwhile may still stand in front
             left -= len(letters)
             done += changed
             progress(len(letters))
@@ -157,7 +157,7 @@ def _forget_reasons(namespace: Namespace) -> None:
 
 
 def _drain(namespace: Namespace, key: str) -> None:
-    """Empty a long list or zset step by step; deleting it at once would block Redis for as long as it is."""
+    """Empty a long list or zset step by step: deleting it at once would block Redis."""
     client = namespace.client
     match client.type(key):
         case b"zset":

@@ -1,4 +1,4 @@
-"""A task's story, told from its record and its journal: what happened, and what to make of it."""
+"""A task's story, from its record and its journal: what happened, and what follows from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.schema.states import State
 from ..core.store.unclaimed import legible
 
 _LATE_S = 0.1
-"""From when on it is worth a word where the time went."""
+"""From this lateness on a finding says where the time went."""
 
 _ENDS = {"done": "it is done", "cancelled": "it was cancelled", "discarded": "it was a dead letter, and discarded"}
 _AGAIN = {

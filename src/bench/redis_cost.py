@@ -1,4 +1,4 @@
-"""What Redis itself spends: commands, and time.
+"""The commands that Redis runs, and the time that it spends.
 
 A command that a script calls, or that waits in MULTI, stands in ``commandstats`` twice: by itself, and as a part of
 EVALSHA or EXEC. So *commands* are counted with what scripts call, but *time* is not the sum of ``usec``: it would be

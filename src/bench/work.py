@@ -47,7 +47,7 @@ class Found:
         return self.scheduled - self.finished
 
     def note_end(self, host: Host) -> None:
-        """Enter what an engine that has ended said of itself."""
+        """Enter the figures of an engine that has ended."""
         self.restarts += host.page.restarts
         self.duplicates.update({cause: host.page.duplicates[cause] for cause in CAUSES})
         if host.exit_status:

@@ -41,7 +41,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         try:
             for server in (self._primary, self._replica):
-                with undisturbed():  # one half started does not know how to stop
+                with undisturbed():  # a server that is just starting cannot be stopped
                     server.start()
             self._wait(lambda: self._info(self._ports[1])["master_link_status"] == "up", "the replica has caught up")
             with undisturbed():
@@ -128,7 +128,7 @@ class Cluster:
         return pid
 
     def _stop(self) -> None:
-        """End all three; what goes wrong with one does not keep the others running."""
+        """End all three, also if that fails for one."""
         with undisturbed(), contextlib.ExitStack() as ends:
             ends.callback(self._primary.stop)
             ends.callback(self._replica.stop)

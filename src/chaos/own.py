@@ -1,4 +1,4 @@
-"""Kill-testing somebody's own application: do its tasks survive that their worker is killed in the middle of them?"""
+"""Kill-testing a user's own application: do its tasks survive when their worker is killed in the middle of them?"""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _tested(stage: Stage, target: str, chosen: Sequence[Call]) -> Report:
         stage.app.schedule_many(made)
 
     stage.begin(schedule)
-    # one that was killed as often as it may be would be buried, and by our doing alone
+    # a task that was killed too often would become a dead letter, by our doing alone
     killed = kill_workers(stage, host, most=_OPTIONS.max_losses - 1)
     _finish(stage)
     return _report(stage, names, killed, target)

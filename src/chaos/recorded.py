@@ -1,4 +1,4 @@
-"""A function of somebody's application that writes into the ledger when it runs as a task."""
+"""A function of a user's application that writes into the ledger when it runs as a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every application object of somebody's code on the Redis of a chaos run, whatever address the code names."""
+"""Puts every application object of a user's code on the Redis of a chaos run, whatever address the code names."""
 
 from __future__ import annotations
 

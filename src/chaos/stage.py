@@ -109,11 +109,12 @@ class Stage:
     # -- setting up
 
     def measure_floor(self) -> None:
-        """Measure what no start can beat here and now: a machine that is slow, or busy, must not look like dueq."""
+        """Measure the lateness that no start can beat here now: a slow or busy machine must not count against dueq."""
         self.floor = floor.measure(self.settings.redis_url or "", _NAMESPACE, _FLOOR_ROUNDS)
 
     def start_server(self) -> str:
-        """Start its Redis; returns the address. Not to be interrupted: one half started does not know how to stop."""
+        """Start its Redis; returns the address. Not to be interrupted: a server that is just starting cannot be
+        stopped."""
         with undisturbed():
             return self.server.start()
 

@@ -1,4 +1,4 @@
-"""What the ledger says became of every job: started, finished, lost, early, started twice, and how late."""
+"""What became of every job, by the ledger: started, finished, lost, early, started twice, and how late."""
 
 from __future__ import annotations
 

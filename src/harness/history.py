@@ -75,7 +75,7 @@ class Book(Account):
         return sorted(token for token, starts in self._tokens.items() if starts > 1)
 
     def unaccounted(self, killed: Iterable[tuple[str, int]]) -> list[str]:
-        """Tasks with a start beyond their first that no kill accounts for: one start for each, and after it.
+        """Tasks with a start beyond their first that no kill explains; a kill explains one start after it.
 
         ``killed`` are the tasks that were killed in the middle, and when.
         """

@@ -39,7 +39,7 @@ class Host(SupervisedRun):
         )
         self.name = name
         self.page = Page()
-        """What its metrics page said last."""
+        """Its metrics page when it was last read."""
         self.gone = False
         """Whether it was killed on purpose, so that its exit status says nothing."""
         self.exit_status: int | None = None
@@ -59,12 +59,12 @@ class Host(SupervisedRun):
         return found
 
     def read_page(self) -> None:
-        """Scrape the metrics page; what it said last stays if it does not answer now."""
+        """Scrape the metrics page; the last one stays if it cannot be read now."""
         if self.metrics_url and self.alive():
             self.page = scrape(self.metrics_url) or self.page
 
     def kill_supervisor(self) -> list[psutil.Process]:
-        """SIGKILL to the supervisor; returns the children that it leaves behind, who should end by themselves."""
+        """SIGKILL to the supervisor; returns the children that it leaves behind, which should end by themselves."""
         children = self.children()
         self.gone = True
         self.kill()

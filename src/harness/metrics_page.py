@@ -1,4 +1,4 @@
-"""What dueq says of itself: the supervisor's metrics page, summed up for the report."""
+"""The supervisor's metrics page, summed up for the report."""
 
 from __future__ import annotations
 

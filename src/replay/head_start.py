@@ -1,4 +1,4 @@
-"""How far ahead of its first job a log must be scheduled, so that no job is late by the replay's own doing."""
+"""How far ahead of its first job a log must be scheduled, so that the replay itself makes no job late."""
 
 from __future__ import annotations
 

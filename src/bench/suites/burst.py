@@ -7,7 +7,7 @@ from ..floors import WAKE_UP
 from ..place import Place
 from ..work import Found, Work, rate
 
-_LEAD_S, _LEAD_RATE = 1.0, 3000.0  # until they are due, and for so many more a second longer
+_LEAD_S, _LEAD_RATE = 1.0, 3000.0  # until they are due; a second longer for this many more
 
 
 def play(place: Place) -> Found:

@@ -14,8 +14,8 @@ from ..place import Place
 from ..tasks import QUEUE, mark
 from ..work import CHUNK, STALLED_S, Found, task_id
 
-# how long before they are due tasks are scheduled: so long, for so many more a second longer, and longer for a process.
-# Who is not up by then has not been measured.
+# tasks are scheduled this long before they are due, a second longer for this many more, and longer for each process;
+# a dispatcher that is not up by then has not been measured
 _LEAD_S, _LEAD_RATE, _BOOT_S = 5.0, 3000.0, 0.8
 _POLL_S = 0.002
 _SETTLE_S = 0.3  # for a second copy of anything to show up

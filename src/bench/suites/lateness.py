@@ -1,7 +1,7 @@
 """How late a task starts when workers are free: a hundred a second, by stage.
 
-*Started* is the tasks' own word, from outside of dueq. *Ready* (a dispatcher moved it) and *leased* (a worker took it)
-happen inside, so they are dueq's: from its journal, to the microsecond.
+*Started* is written by the tasks themselves, from outside of dueq. *Ready* (a dispatcher moved it) and *leased* (a
+worker took it) happen inside, so they are dueq's: from its journal, to the microsecond.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class _Recovery:
         self._until(lambda: not self.book.lost)
 
     def unexplained(self) -> dict[str, int]:
-        """Starts that neither dueq nor a kill accounts for; dueq's own counts are from its page."""
+        """Starts that neither dueq nor a kill explains; dueq's own counts are from its page."""
         strange = len(self.book.unaccounted(self._killed))
         return {UNEXPLAINED: max(strange, self.book.duplicates()[UNEXPLAINED])}
 

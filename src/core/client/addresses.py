@@ -1,4 +1,4 @@
-"""What an address of Redis may say beside where the server is."""
+"""The options that an address of Redis may have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from ..errors import ConfigurationError
 
 LEAST_CONNECTIONS = 16
-"""Fewest that ``max_connections`` may allow: each process of dueq has several open at once."""
+"""``max_connections`` must not be less: each process of dueq has several connections open at once."""
 
 _COMMON = {"db", "username", "password", "client_name", "max_connections", "socket_keepalive"}
 _OF_TLS = "ssl_"

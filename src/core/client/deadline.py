@@ -1,7 +1,7 @@
-"""Until when one call of an application may wait for Redis, however many commands and connections it takes.
+"""The time until which one call of an application may wait for Redis, over all its commands and connections.
 
-Set where the call begins, asked wherever something is waited for. What sets none (workers, dispatchers, commands that
-block in the server) goes by the limits of its connections.
+The call sets it when it begins, and each wait reads it. Without one (workers, dispatchers, commands that block in the
+server) the time-outs of the connections hold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _deadline = _Deadline()
 
 
 class within:  # used like a function, see connection.explained
-    """What is done here together waits at most ``seconds`` for Redis, and no longer than around it."""
+    """All waits for Redis inside the ``with`` take at most ``seconds`` together, and end with an outer deadline."""
 
     __slots__ = ("_outer", "_seconds")
 
@@ -43,7 +43,7 @@ def is_set() -> bool:
 
 
 def left(patience: float) -> float:
-    """How many seconds may be waited now: until the deadline, or ``patience`` if there is none. Raises TimeoutError."""
+    """Seconds that a wait may take now: until the deadline, or ``patience`` if there is none. Raises TimeoutError."""
     if _deadline.until is None:
         return patience
     seconds = _deadline.until - time.monotonic()

@@ -18,8 +18,8 @@ _OVERLAP = 100
 def list_pages(client: redis.Redis, key: str) -> Iterator[list[str]]:
     """The entries of a list that is pushed on the left and taken from on the right; one round trip a page.
 
-    From the left, so pushes move what was not read yet towards the pages to come: an entry that stays in the list is
-    on one page at least. For that, pages overlap by as many entries as might be taken out of the middle meanwhile.
+    Reads from the left, so that pushes move unread entries towards later pages: an entry that stays in the list is on
+    one page at least. Pages overlap by as many entries as might be taken out of the middle meanwhile.
     """
     return _pages(lambda first, last: client.lrange(key, first, last))
 

@@ -44,8 +44,8 @@ def sentinel_pool(url: str, options: dict[str, Any]) -> SentinelConnectionPool:
     """The pool for ``redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/database]``.
 
     User and password are those of Redis; the Sentinels' own are the options ``sentinel_username`` and
-    ``sentinel_password``. With ``rediss+sentinel://`` both Redis and the Sentinels are spoken to by TLS, by the same
-    ``ssl_…`` options. Raises ConfigurationError, whose text holds no password.
+    ``sentinel_password``. With ``rediss+sentinel://`` the connections to Redis and to the Sentinels use TLS, with the
+    same ``ssl_…`` options. Raises ConfigurationError, whose text holds no password.
     """
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
@@ -63,7 +63,7 @@ def sentinel_pool(url: str, options: dict[str, Any]) -> SentinelConnectionPool:
     if url.startswith(_TLS):
         security["ssl"] = True
     names = hosts.split(",")
-    # asked one after the other: all of them together may take no longer than one reply of Redis
+    # one after the other: all of them together may take no longer than one reply of Redis
     patience = min(float(options.get("socket_timeout") or _ALL_S), _ALL_S) / len(names)
     times = {"socket_timeout": patience, "socket_connect_timeout": patience}
     sentinels = _Sentinels([_address(name) for name in names], sentinel_kwargs={**options, **times, **security, **own})

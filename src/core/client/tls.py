@@ -1,4 +1,4 @@
-"""TLS connections that say what is wrong, and soon: a server that does not speak TLS says nothing to a handshake."""
+"""TLS connections that fail soon, with a reason: a server without TLS does not reply to a handshake at all."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from redis.connection import SSLConnection
 from redis.exceptions import ConnectionError, TimeoutError
 
 _FIRST_S = 1.0
-"""How long a handshake takes before the server is asked whether it speaks TLS at all."""
+"""After so many seconds of a handshake a plain PING shows whether the server speaks TLS at all."""
 _HANDSHAKE_S = 5.0
 
 
 def secured(base: type[Any]) -> type[Any]:
-    """``base``, one of redis-py's connection classes with TLS, made to see what stands at the other end."""
+    """``base``, one of redis-py's connection classes with TLS, with a check of what is at the other end."""
 
     class Secured(base):  # type: ignore[misc]
         def _connect(self) -> Any:
@@ -34,7 +34,7 @@ def secured(base: type[Any]) -> type[Any]:
                 raise TimeoutError("the server took the connection, but its TLS handshake does not end") from None
 
         def can_read(self, timeout: float = 0) -> bool:
-            # asked of new connections, too: there session tickets look like data until they have been taken in
+            # called for new connections, too: there session tickets look like data until they are read
             if self._sock is None or timeout:
                 return bool(super().can_read(timeout))
             try:

@@ -1,8 +1,8 @@
 """WATCH/MULTI/EXEC over one connection, for servers without scripts: read, decide here, and write if nothing changed.
 
-What is watched decides who disturbs whom, so only keys that change together with the decision are watched: a hot key
-would abort every attempt. An attempt that was undone is made again after a random pause that grows, so that of any
-number of clients none starves ("Exponential Backoff And Jitter", Marc Brooker, AWS Architecture Blog, 2015).
+Watch only keys that change together with the decision: a hot key would abort every attempt. An aborted attempt is made
+again after a random pause that grows, so that no client starves, however many there are ("Exponential Backoff And
+Jitter", Marc Brooker, AWS Architecture Blog, 2015).
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Contention(ResponseError):
 
 
 Repair = Callable[[Command, ResponseError], Sequence[Command]]
-"""What puts right that EXEC has refused a command, and repeats it; none if it cannot be put right at once."""
+"""Commands that put right why EXEC refused a command, and repeat it; none if that cannot be done at once."""
 
 
 class Session:
     """One attempt: reads and watches first, then one commit. Made by ``Transactions``."""
 
     def __init__(self, wire: Wire, *, careful: bool = False, repair: Repair | None = None) -> None:
-        """``careful``: ask before EXEC whether every command was taken, for a server that would do the others.
+        """``careful``: check before EXEC that every command was queued, for a server that would do the others.
         ``repair`` is called for each command that EXEC refused, of a step that it did otherwise."""
         self._wire, self._careful, self._repair = wire, careful, repair
         self._to_watch: list[str | bytes] = []
@@ -66,8 +66,8 @@ class Session:
     def commit(self, commands: Sequence[Command], then: Sequence[Command] = ()) -> tuple[list[Any], list[Any]]:
         """Do ``commands`` as one step, then ``then`` one by one, in one round trip; returns the replies of both.
 
-        Without ``commands`` what was watched is let go. Raises Aborted if a watched key had changed, or the first error
-        among the replies to ``commands``: then nothing of them was done. ``then`` is done all the same.
+        Without ``commands`` only stops watching. Raises Aborted if a watched key had changed, or the first error among
+        the replies to ``commands``: then none of them was done. ``then`` is done in any case.
         """
         if not commands:
             unwatch: list[Command] = [("UNWATCH",)] if self._watching else []
@@ -89,7 +89,7 @@ class Session:
         return _sound(self._repaired(commands, done)), _sound(rest)
 
     def _repaired(self, commands: Sequence[Command], done: list[Any]) -> list[Any]:
-        """``done``, with the answers of what was refused and could be repeated."""
+        """``done``, with the replies to what was refused and could be repeated."""
         for at, reply in enumerate(done):
             again = self._repair(commands[at], reply) if self._repair and isinstance(reply, ResponseError) else []
             if again:
@@ -123,7 +123,7 @@ class Transactions:
         self._careful: bool | None = None
 
     def run(self, attempt: Callable[[Session], T]) -> T:
-        """Call ``attempt`` until its commit is not undone, and return what it returns. Raises Contention."""
+        """Call ``attempt`` until its commit is not aborted, and return what it returns. Raises Contention."""
         deadline = time.monotonic() + _PATIENCE_S
         for pause in pauses():
             try:
@@ -135,7 +135,7 @@ class Transactions:
         raise AssertionError("pauses end never")
 
     def once(self, attempt: Callable[[Session], T]) -> T:
-        """Call ``attempt`` once. Raises Aborted if its commit was undone."""
+        """Call ``attempt`` once. Raises Aborted if its commit was aborted."""
         # Whatever else is raised: the wire may still watch keys, or after READONLY its server was demoted. EXEC has
         # ended the watch of one that was aborted.
         with self._wires.lent(Aborted) as wire:
@@ -145,7 +145,7 @@ class Transactions:
             return result
 
     def trip(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies to plain commands in one round trip; raises the first error among them, all being done."""
+        """The replies to plain commands in one round trip; raises the first error among them when all are done."""
         return self.once(lambda session: session.read(commands)) if commands else []
 
     def _is_careful(self) -> bool:
@@ -156,7 +156,7 @@ class Transactions:
 
 
 def pauses() -> Iterator[float]:
-    """Seconds to wait after each attempt in a row that was undone: none, then random and growing."""
+    """Seconds to wait after each aborted attempt in a row: none, then random and growing."""
     yield 0.0
     longest = _FIRST_PAUSE_S
     while True:

@@ -79,7 +79,7 @@ class Dispatcher:
             log.warning("could not wake another dispatcher while stopping: %s", described(error))
 
     def _left(self, result: Dispatched, sent_ns: int, received_ns: int) -> float | None:
-        """In how many seconds to ask, for the question to be there when the next task is due; None: none is scheduled.
+        """Seconds until the request that arrives when the next task is due; None: none is scheduled.
 
         Counted from when a request was sent, never from its reply: a reply that stalls makes no task late.
         """

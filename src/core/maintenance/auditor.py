@@ -1,7 +1,7 @@
-"""The auditor: has each task looked for now and then, and soon after something was recovered from owners that are gone.
+"""The auditor: checks each task's place now and then, and soon after tasks were recovered from owners that are gone.
 
-One of the auditors of all supervisors does it: when the last audit began stands in Redis, and so does when something
-was last recovered. Between audits it asks for these two once a minute.
+Of the auditors of all supervisors one does an audit: Redis has the time when the last audit began, and when something
+was last recovered. Between audits each auditor reads the two once a minute.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOOK_S = 60.0
 _SPACING_S = 600.0
 """From audit to audit at least, however much has to be recovered."""
 _REST = 3
-"""How many times as long as a step took nothing is done after it: others use Redis, too."""
+"""The rest after a step is so many times as long as the step: others use Redis, too."""
 _LONGEST_REST_S = 1.0
 
 

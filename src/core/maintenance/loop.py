@@ -12,10 +12,10 @@ from ..telemetry.recorder import Telemetry
 
 
 class MaintenanceJob(Protocol):
-    """One of them."""
+    """One job of the loop."""
 
     def run_once(self) -> float:
-        """Take a step, a short one, not to hold up the others; returns in how many seconds to take the next."""
+        """Take a short step, so that other jobs need not wait; returns seconds until the next."""
 
 
 class MaintenanceLoop:
@@ -26,7 +26,7 @@ class MaintenanceLoop:
         self._telemetry, self._stop = telemetry, stop
 
     def run(self) -> int:
-        """Do them until stopped; returns the exit status."""
+        """Do the jobs until stopped; returns the exit status."""
         while not self._stop.requested:
             job = min(self._due, key=lambda one: self._due[one])
             early = self._due[job] - time.monotonic()

@@ -71,7 +71,7 @@ class Recovery:
     def run_once(self) -> float | None:
         """Give back what is waiting; returns seconds until to try again, None if nothing waits.
 
-        Sooner than that it does nothing: a Redis that hangs must not hold up the supervisor at each of its turns.
+        Called sooner, it does nothing: a Redis that hangs must not hold up the supervisor at each turn.
         """
         if (early := self._try_at - time.monotonic()) > 0 and self._dead:
             return early
@@ -86,7 +86,7 @@ class Recovery:
         return None
 
     def _give_back_all(self) -> None:
-        """Give back what each of them had. What Redis refuses for one comes last, and keeps back no other's."""
+        """Give back what each of them had. If Redis refuses that for one, the others come first."""
         refused: ResponseError | None = None
         for _ in range(len(self._dead)):
             try:

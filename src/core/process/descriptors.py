@@ -1,7 +1,7 @@
-"""The three standard descriptors, as every program takes them for granted.
+"""The three standard descriptors, which every program takes for granted.
 
-Daemons are started with some of them closed. What a process opens next would lie there: a socket, or the memory that
-counters are kept in, and whatever is printed would be written into it.
+Some daemons are started with one of them closed. The next file that the process opens would get its number: a socket,
+or the memory of the counters. Whatever is printed would be written into that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Standard:
 def read_nothing() -> None:
     """Make standard input empty.
 
-    A process outside of the terminal's foreground, or a program that it starts, would be stopped if it read from there.
+    The kernel stops a process outside of the terminal's foreground, or a program that it starts, when it reads there.
     """
     _put_null_on(0)
 

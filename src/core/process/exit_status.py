@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """Why a child ended, as it says itself. Any other exit status, or a signal, is a death."""
+    """Why a child ended. Any other exit status, or a signal, is a death."""
 
     STOPPED = 0
     """It was asked to stop, and left nothing behind."""
@@ -24,4 +24,4 @@ class ExitStatus(IntEnum):
     """A worker that has reached its limit of tasks or memory, and holds nothing any more."""
 
     NO_ROOM = 81
-    """It could not begin for want of memory, files or processes: that may pass, and is no fault of its own."""
+    """It could not begin, since memory, files or processes ran out: that may pass, and is not its fault."""

@@ -1,11 +1,11 @@
-"""A fork of one of dueq's processes is none of them.
+"""A fork of one of dueq's processes must not act as that process.
 
 A task may fork: by ``os.fork``, ``multiprocessing``, a ``preexec_fn``. The new process begins as a copy of the worker,
-its signal handlers, its title and its task included. Here it gives up what is the worker's before any code of the task
-runs in it; and if it comes back out of the task, it ends.
+its signal handlers, its title and its task included. Here it gives up what belongs to the worker, before any code of
+the task runs in it; and when the task's code returns in it, it ends.
 
-No signal comes in between: over the fork they are blocked. One that was meant for the child would else be handled as
-the worker handles it, which for SIGTERM means: not at all, since nothing in the child asks whether to stop.
+Signals are blocked during the fork. Without that, one that is meant for the child could be handled as the worker does
+it; the worker only notes a SIGTERM, and nothing in the child would look at the note.
 """
 
 from __future__ import annotations
@@ -78,5 +78,5 @@ def _status(error: BaseException | None) -> int:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or nobody reads it, or closed
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, its reader is gone, or closed
             stream.flush()

@@ -1,7 +1,8 @@
 """An exception that a signal handler raises is raised again if Python could only ignore it.
 
 A signal may come while an object is finalized (``__del__``), or in a weak reference's callback. No code can catch what
-is raised there, so Python reports it and goes on. What was meant to end a task, or a program, would then never end it.
+is raised there, so Python reports it and goes on. An exception that was meant to end a task, or a program, would then
+never end it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 
 
 class Insistence:
-    """Inside the ``with``, what a handler raises by ``insist`` is asked for again by ``again`` if it was ignored.
+    """Inside the ``with``, ``again`` is called if Python ignored what a handler raised by ``insist``.
 
     For the main thread, where handlers run.
     """
 
     def __init__(self, again: Callable[[], object]) -> None:
-        """``again`` has to see to it that the signal comes once more, a little later."""
+        """``again`` makes the signal come once more, a little later."""
         self._again = again
         self._hook = self._ignored  # one object, so that it is known again
         self._raised: BaseException | None = None

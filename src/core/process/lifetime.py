@@ -19,9 +19,9 @@ def end_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
 
 
 def reap_orphans() -> None:
-    """Bury the zombies that are not children of ours: as PID 1 of a container, every orphan becomes ours.
+    """Wait for zombies that are not our children: PID 1 of a container inherits every orphan.
 
-    Call it right after our own dead were waited for: one of ours that has died since ends the look, until next time.
+    Call it right after waiting for our own children: one that has died since then ends this, until the next call.
     """
     ours = {process.pid for process in multiprocess.active_children()}
     with contextlib.suppress(ChildProcessError):  # there is no child at all

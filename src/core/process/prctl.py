@@ -1,4 +1,4 @@
-"""What Linux can be asked of a process or a thread; elsewhere nothing happens."""
+"""What Linux can do for a process or a thread; elsewhere nothing happens."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def prctl(option: int, value: int) -> None:
 
 def wake_precisely() -> None:
     """Ask Linux not to group this thread's wake-ups with later ones to save power: by default each may be up to 50
-    microseconds late (PR_SET_TIMERSLACK). For what wakes up for each due task."""
+    microseconds late (PR_SET_TIMERSLACK). For processes that wake up for each due task."""
     prctl(_PR_SET_TIMERSLACK, 1)

@@ -1,8 +1,8 @@
-"""Files of a directory that is this user's alone: never through a link, never somebody else's.
+"""Files of a directory that belongs to this user alone: never through a link, never another user's.
 
-Before such a directory was closed to others, or where it was unpacked from an archive, somebody may have left links in
-it, for us to write through, or a file that lies. So each file is opened by its name within the open directory, without
-following links, and looked at before it is read or written.
+Before such a directory was closed to others, or where it was unpacked from an archive, another user may have left links
+in it, so that we write elsewhere, or a forged file. So each file is opened by its name within the open directory,
+without following links, and looked at before it is read or written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def open_file(directory: Path, name: str, flags: int) -> int:
     try:
         _require(directory, os.fstat(folder))
         _require_if_there(directory, name, folder)
-        # O_NONBLOCK: opening a pipe would wait for somebody at its other end
+        # O_NONBLOCK: opening a pipe would wait for its other end
         safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         file = os.open(name, flags & ~os.O_TRUNC | safe, 0o600, dir_fd=folder)
     finally:

@@ -1,4 +1,4 @@
-"""Whether something failed for want of memory, files, threads or processes: that passes, so it is tried again."""
+"""Whether something failed because memory, files, threads or processes ran out: that passes, so it is tried again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _WANTING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUF
 
 
 def wants_room(error: BaseException | None) -> bool:
-    """Whether ``error``, or what it came of, says that there was no room."""
+    """Whether ``error``, or its cause, says that there was no room."""
     seen = set[int]()
     while error is not None and id(error) not in seen:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _WANTING):

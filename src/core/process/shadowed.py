@@ -1,6 +1,6 @@
-"""Modules of the user's that hide ones that dueq, or Python itself, needs: a file called queue.py, or redis.py.
+"""Files of the user that hide modules of dueq's dependencies or of Python itself: queue.py, or redis.py.
 
-Imports next to nothing: it is needed when an import has failed.
+This module imports next to nothing: it is needed when an import has failed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRIAL_S = 30.0
 
 @contextlib.contextmanager
 def imports_of_ours() -> Iterator[None]:
-    """What is imported here is ours: if that fails for such a file, the ImportError names it."""
+    """If an import inside the ``with`` fails because of such a file, the ImportError names the file."""
     try:
         yield
     except (ImportError, AttributeError) as error:
@@ -43,7 +43,7 @@ def hiding(directory: str) -> list[str]:
 
 
 def hiding_loaded() -> list[str]:
-    """Those that were imported already, in place of what dueq needs."""
+    """The files that were imported already, in place of what dueq needs."""
     places = {os.path.realpath(place or ".") for place in sys.path[:1]}
     return [
         file
@@ -72,7 +72,7 @@ def breaks_children(directory: str) -> bool:
 
 
 def complaint(files: list[str]) -> str:
-    """What to tell the user."""
+    """The message for the user."""
     names = ", ".join(files)
     return (
         f"{names} {'hides a module' if len(files) == 1 else 'hide modules'} of the same name that dueq needs: rename "

@@ -29,13 +29,13 @@ class WakeUp:
     def wake_on_signals(self) -> None:
         """Make every handled signal end waiting. Call it in the main thread.
 
-        The kernel may hand a signal to any thread; Python runs its handler in the main one only, which would stay in
-        its system call and never learn of it.
+        The kernel may deliver a signal to any thread. Python runs handlers in the main thread only, which would stay in
+        its system call.
         """
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def forget_signals(self) -> None:
-        """In a fork: let signals not end the waiting of the process that it was forked from."""
+        """In a fork: keep its signals from ending the waiting of the process that it was forked from."""
         other = signal.set_wakeup_fd(-1)
         if other not in (self._writer, -1):
             signal.set_wakeup_fd(other)
@@ -45,7 +45,7 @@ class WakeUp:
         return self._reader
 
     def forget_wakeups(self) -> None:
-        """Before waiting: forget what has been seen to, such as signals for a task, or no wait would last."""
+        """Forget handled wake-ups, such as a task's signals. Call it before waiting, or no wait would last."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._reader, 512):
                 pass
@@ -85,7 +85,7 @@ class Stop(WakeUp):
 
 
 class Inbox(WakeUp):
-    """Signals on their way to the supervisor's loop: handlers only put them here."""
+    """Signals for the supervisor's loop: handlers only put them here."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Inbox(WakeUp):
         return bool(self._signals)
 
     def take(self) -> Iterator[signal.Signals]:
-        """Those that came in, in their order, each once."""
+        """The signals that came, in their order, each once."""
         while self._signals:
             yield self._signals.popleft()
 

@@ -1,4 +1,4 @@
-"""One child process: how it is started, how it is tied to its supervisor's life, and what it says on its way out."""
+"""One child process: how it is started, how it is tied to its supervisor's life, and how it ends."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from .spawning import Spawned
 
 log = logging.getLogger("dueq.process")
 
-# These would end a process that has not got so far as to say what it does with them.
+# These would end a process that has no handlers for them yet.
 _HELD_BACK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """What is started here gets those signals only once it lets them through: a mask outlasts ``exec``."""
+    """A process that is started here gets those signals only when it unblocks them: a mask outlasts ``exec``."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
     try:
         yield
@@ -65,7 +65,7 @@ class Order:
     lifeline: Any
     supervisor_pid: int
     ignored: frozenset[signal.Signals] = frozenset()
-    """What dueq was started ignoring, and the programs that its tasks start are to ignore, too."""
+    """Signals that dueq was started ignoring; the programs that its tasks start ignore them, too."""
 
 
 class Child:
@@ -176,9 +176,10 @@ def _lived(order: Order) -> int:
 
 
 def _part_from_terminal() -> None:
-    """Ctrl-C and the end of the terminal reach its foreground: tasks, and the programs that they start, are to finish.
+    """Ctrl-C and the end of the terminal must not end tasks, nor the programs that they start: both signal its
+    foreground.
 
-    A session of its own, since one that has the terminal, but not its foreground, is stopped when it reads from there.
+    So the process gets a session of its own; outside of the foreground only, it would be stopped when it reads there.
     """
     with contextlib.suppress(PermissionError):  # it leads a group already
         os.setsid()
@@ -194,7 +195,9 @@ def _served(order: Order, signals: Signals) -> int:
         status = ExitStatus.DISPLACED
     except _CannotBegin:
         return ExitStatus.BOOT_FAILED
-    order.counters.state = "draining"  # tells a status of ours from the same one that a task ended its worker with
+    order.counters.state = (
+        "draining"  # so that this status differs from the same one when a task ends its worker with it
+    )
     return status
 
 
@@ -219,7 +222,7 @@ def _serve(order: Order, signals: Signals) -> int:
     logs.share_with_app()
     signals.settle()
     gc.collect()
-    gc.freeze()  # what is there by now stays, and looking through all of it again and again costs milliseconds
+    gc.freeze()  # the objects of now stay, and collecting garbage among them again and again costs milliseconds
     order.counters.turn()
     order.counters.state = "ready"
     return duty.run()
@@ -245,7 +248,7 @@ def _begin(order: Order, signals: Signals) -> Duty | None:
 
 
 def _die_with(order: Order) -> None:
-    """See to it that this process does not outlive its supervisor, however that ends."""
+    """End this process with its supervisor, however that ends."""
     end_with_parent()
     threading.Thread(target=_watch, args=(order.lifeline,), name="lifeline", daemon=True).start()
     if os.getppid() != order.supervisor_pid:  # it died before the lines above took hold

@@ -1,7 +1,7 @@
 """What a process writes to stderr before it can log, kept for its supervisor.
 
-A broken installation, a library that is missing, an order that cannot be read: Python says so in tracebacks, the
-system in words of its own. A reader of the log is to get one line.
+Python reports a broken installation or a missing library in tracebacks, the system in texts of its own. A reader of the
+log gets one line instead.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FirstWords:
 
     @contextlib.contextmanager
     def over(self) -> Iterator[str]:
-        """In the child: give it its stderr, for good unless the block raises. The value is what was written so far."""
+        """In the child: restore its stderr, for good unless the block raises. The value is what was written so far."""
         sys.stderr.flush()
         os.dup2(self._stderr, _STDERR)
         try:

@@ -1,8 +1,8 @@
-"""The end of a process that ran other people's code: as Python ends a program, but within a second.
+"""The end of a process that ran an application's code: as Python ends a program, but within a second.
 
-Python waits for threads, runs what is registered with ``atexit``, ends the daemon children of multiprocessing and waits
-for its others. Any of that may last for ever, and the process would be taken for hung. So what has not ended in time is
-named in the log, and left behind.
+Python waits for threads, runs the functions registered with ``atexit``, ends the daemon children of multiprocessing and
+waits for the others. Any of that may last for ever, and the process would count as hung. So what has not ended in time
+is named in the log, and left behind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _MOST_NAMED = 10
 def leave(status: int) -> NoReturn:
     """End this process with ``status``. Call it in the main thread, once all of dueq's own work is done."""
     end = time.monotonic() + _ALL_S
-    with contextlib.suppress(RuntimeError):  # no room for a thread: the supervisor sees to it, in its time
+    with contextlib.suppress(
+        RuntimeError
+    ):  # no room for a thread: the supervisor ends this process when its time is up
         threading.Thread(target=_cut_short, args=(status, end), name="leaving", daemon=True).start()
     parts: list[Callable[[], object]] = [
         lambda: _wait_for_threads(end - _ALL_S + _THREADS_S),
@@ -44,7 +46,7 @@ def leave(status: int) -> NoReturn:
 
 
 def _wait_for_threads(end: float) -> None:
-    # what pools of threads do before threads are waited for: it tells idle ones to end
+    # what pools of threads do before threads are waited for: their idle threads end
     helper = threading.Thread(target=_run_threading_atexits, daemon=True)
     with contextlib.suppress(RuntimeError):
         helper.start()
@@ -68,7 +70,7 @@ def _others() -> list[threading.Thread]:
 
 
 def _set_aside_children() -> None:
-    """Let multiprocessing not wait for those children that it would not end itself."""
+    """Keep multiprocessing from waiting for those children that it would not end itself."""
     left = []
     for children, child in _children():
         if not child.daemon and child.is_alive():

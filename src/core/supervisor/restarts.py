@@ -1,4 +1,4 @@
-"""When a dead child is started again, and when no more: pure bookkeeping, with the time passed in (seconds)."""
+"""When a dead child is started again, and when not any more. Pure bookkeeping: callers pass the time in seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RestartLimit:
 class RestartBackoff:
     """The delay before a slot's next start: none after a long life, else doubling from 0.1 to 5 seconds.
 
-    With jitter as in ``policy.Backoff``: what died together is not started together.
+    With jitter as in ``policy.Backoff``: children that died together are not started together.
     """
 
     FIRST, MOST, LONG_LIFE = 0.1, 5.0, 2.0

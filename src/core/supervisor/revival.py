@@ -15,7 +15,7 @@ log = logging.getLogger("dueq.supervisor")
 
 _FIRST_S, _LONGEST_S = 0.1, 30.0
 _SOUND_S = 60.0
-"""A server that lived so long did not die of being started."""
+"""A server that lived this many seconds did not die of its start."""
 
 
 class Revival:

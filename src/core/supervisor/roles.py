@@ -1,4 +1,4 @@
-"""What each kind of child process runs. Each imports what it needs itself: none waits for the others' modules."""
+"""What each kind of child process runs. Each imports its own modules only, so that none waits for the others'."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..upkeep.engines import Served
 ROLES = ("worker", "dispatcher", "reaper")
 
 _SLACK_S = 5.0
-"""What comes on top of a lease until a task that is in no place is taken for lost: by then its owner is, too."""
+"""A task that is in no place counts as lost this many seconds after a lease: by then its owner does, too."""
 
 
 class Duty(Protocol):
@@ -83,7 +83,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, counters: Counte
 
 
 def _renewal(signals: Signals) -> Callable[[], None]:
-    """What puts right, after each task, what it may have done to its process."""
+    """A function that undoes, after each task, what it may have done to its process."""
     standard = Standard()
 
     def renew() -> None:

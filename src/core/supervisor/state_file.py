@@ -18,7 +18,7 @@ class StateFile:
     """The file is moved into place, so that a reader never finds half of it."""
 
     def __init__(self, path: str) -> None:
-        """Try whether it can be written, so that the engine does not start in vain. Raises ConfigurationError."""
+        """Check that it can be written, so that the engine does not start in vain. Raises ConfigurationError."""
         self._path, self._part = Path(path), Path(f"{path}.part")
         try:
             if self._path.is_dir():
@@ -42,7 +42,7 @@ class StateFile:
                 self._part.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove it, if it is ours still: it may be another supervisor's, or somebody has put something else there."""
+        """Remove it, if it is still ours: it may be another supervisor's by now, or another file."""
         try:
             if self._path.exists() and self._is_ours():
                 self._path.unlink()

@@ -1,4 +1,4 @@
-"""Telling the service manager how things are: sd_notify(3), whose whole protocol is one datagram of lines."""
+"""Messages to the service manager: sd_notify(3), whose whole protocol is one datagram of lines."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Notifier:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """Say so once, and then that the stopping goes on: systemd's watchdog watches that, too."""
+        """Say once that it stops, and then that it lives: systemd's watchdog watches the stopping, too."""
         if not self._stopping:
             self._stopping = True
             self._send("STOPPING=1")
         self.alive()
 
     def alive(self) -> None:
-        """Feed systemd's watchdog, if it asked for that and it is time."""
+        """Feed systemd's watchdog, if there is one and it is time."""
         now = time.monotonic()
         if self._every_s and now - self._fed_at >= self._every_s:
             self._fed_at = now

@@ -1,4 +1,4 @@
-"""When a living process counts as hung: pure rules over what its counters say of its progress.
+"""When a living process counts as hung: pure rules over the progress in its counters.
 
 Being alive is not enough. A task has its hard timeout; the interpreter of a worker that runs one must go on running
 code, or its lease is lost; every loop must come round again.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..telemetry.counters import Counters
 
 BOOT_S = 120.0
-"""How long a process may take from its start until it does its duty or waits for Redis: imports, mostly."""
+"""Seconds from a process's start in which it must do its duty or wait for Redis: imports, mostly."""
 
 _OVERSLEPT_S = 5.0
 
@@ -22,14 +22,14 @@ class Hang:
 
     why: str
     token: int = 0
-    """Of the task that is to blame; 0: none is."""
+    """The token of the task that is to blame; 0: none is."""
 
 
 class Watchdog:
     """Looks at the counters of processes for the supervisor. All times are monotonic seconds."""
 
     def __init__(self, lease: float, hang_timeout: float) -> None:
-        """``hang_timeout`` is how long a loop may stand still; 0: only hard timeouts of tasks are seen to."""
+        """``hang_timeout`` is how long a loop may stand still; 0: only hard timeouts of tasks count."""
         self._silence, self._hang_timeout = lease / 2, hang_timeout
         self._overslept = min(_OVERSLEPT_S, self._silence / 2)
         self._asleep_since: float | None = None

@@ -1,8 +1,8 @@
-"""How dueq's log and the application's get along in one process.
+"""How dueq's log and the application's live in one process.
 
 ``logging.config`` switches off every logger that a configuration does not name, and tasks may call it at any time:
-dueq's loggers stay on. And what the application logs is shown like dueq's own lines, from INFO up, for as long as no
-handler of the application's takes it.
+dueq's loggers stay on. What the application logs, from INFO up, is shown like dueq's own lines as long as the
+application has no handler for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _DueqLogger(logging.Logger):
 
 
 class _Unclaimed(logging.Filter):
-    """Passes what no other handler gets."""
+    """Passes records that no other handler gets."""
 
     def __init__(self, ours: logging.Handler) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _Unclaimed(logging.Filter):
 
 
 def keep_enabled(handler: logging.Handler) -> None:
-    """Let nothing disable those of dueq's loggers that exist; ``handler`` writes what they would write nowhere."""
+    """Keep the loggers of dueq that exist from being disabled; ``handler`` writes what no other handler takes."""
     _DueqLogger.spare = handler
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if type(logger) is logging.Logger and (name == "dueq" or name.startswith("dueq.")):
@@ -68,5 +68,5 @@ def show(handler: logging.Handler) -> None:
     handler.addFilter(_Unclaimed(handler))
     root.addHandler(handler)
     logging.captureWarnings(True)
-    if root.level == logging.WARNING:  # as Python has it, when nobody has said anything
+    if root.level == logging.WARNING:  # Python's default
         root.setLevel(logging.INFO)

@@ -30,7 +30,7 @@ Processes = Callable[[], Mapping[tuple[str, str], int]]
 _Values = dict[str, dict[tuple[str, ...], list[float]]]
 
 _HISTOGRAMS = 10
-"""Queues whose histograms are on the page before there is anything in them."""
+"""Queues whose histograms are on the page before they have numbers."""
 
 _SCHEDULED, _FINISHED = "dueq_tasks_scheduled_total", "dueq_tasks_finished_total"
 
@@ -80,7 +80,7 @@ class Collector:
                 counters.close()
 
     def close(self) -> None:
-        """Hang up on Redis."""
+        """Close the connections to Redis."""
         self._redis.close()
 
     def processes(self) -> Mapping[tuple[str, str], int]:
@@ -88,7 +88,7 @@ class Collector:
         return self._processes()
 
     def refused(self) -> Sequence[str]:
-        """The roles of which a child process says that Redis refuses what it needs."""
+        """The roles of child processes to which Redis refuses what they need."""
         with self._lock:
             return sorted({role for counters, role in self._live.items() if counters.refused})
 
@@ -190,7 +190,7 @@ def _more(values: _Values, name: str, labels: tuple[str, ...], count: float) -> 
 
 
 def _zeros(strategy: str, queues: Sequence[str], tasks: Mapping[str, str]) -> _Values:
-    """Every series that can be foreseen, at 0: a rate of what never happened then reads 0, not nothing."""
+    """Every series that can be foreseen, at 0, so that the rate of what never happened reads 0, not nothing."""
     zeros: _Values = {}
     for definition in DEFINITIONS.values():
         # Of what Redis alone knows, 0 would be a guess: a gauge would lie, a counter would jump once Redis answers.

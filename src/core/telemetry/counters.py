@@ -58,7 +58,7 @@ class CounterHandle:
 
     __slots__ = ("_at", "_cells", "_lock")
     has_room = True
-    """Whether it is to be kept: one that found no room is made anew each time, or they would have no end."""
+    """Whether callers may keep it: one that found no room is made anew each time."""
 
     def __init__(self, cells: memoryview[float], at: int, lock: threading.RLock) -> None:
         self._cells, self._at, self._lock = cells, at, lock
@@ -301,7 +301,7 @@ class Counters:
 
     @property
     def damaged(self) -> bool:
-        """Whether something else was written over the page: then nothing that it says can be relied on."""
+        """Whether something else was written over the page: then none of its numbers can be relied on."""
         return not (_TABLE <= self._ints[_END] <= len(self._ints) and 0 <= self._ints[_STATE] < len(PROCESS_STATES))
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from .collector import Processes
 
 STILL_S = 15.0
-"""How long the supervisor's loop may stand still and still be called alive; it comes round every second."""
+"""Seconds that the supervisor's loop may stand still before it counts as dead; a turn takes a second."""
 
 
 class Health:
@@ -21,8 +21,8 @@ class Health:
         redis_is_up: Callable[[], bool],
         refused: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """``needed`` says how many processes of each role there should be, ``refused`` which roles Redis refuses what
-        they need."""
+        """``needed`` is how many processes of each role there should be; ``refused`` are the roles to which Redis
+        refuses what they need."""
         self._roles = [role for role, count in needed.items() if count]
         self._processes, self._redis_is_up, self._refused = processes, redis_is_up, refused
         self._ticked_at = time.monotonic()

@@ -17,7 +17,8 @@ from .http_server import Reply, Request, Server
 
 
 def serve(collector: Collector, health: Health, host: str, port: int) -> tuple[str, Callable[[], None]]:
-    """Show both over HTTP from a daemon thread; returns the URL of the metrics, and what stops it (within 1 s).
+    """Show both over HTTP from a daemon thread. Returns the URL of the metrics, and a function that stops the server
+    within a second.
 
     Port 0 takes any free one. Raises ConfigurationError if the address cannot be used.
     """

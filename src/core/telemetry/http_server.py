@@ -1,8 +1,8 @@
-"""A small HTTP server for pages that are made while they are asked for: it outlives clients that mean it no good.
+"""A small HTTP server for pages that are made per request; it withstands clients that mean harm.
 
-Each connection has a thread, one request and one reply. There are at most ``MOST_CONNECTIONS``: a process has only so
-many files, and dueq needs them for its children. A connection that has not asked in time, or does not take its reply,
-is closed; if there are too many, the oldest of those that have not asked yet makes way for the next.
+Each connection has a thread, one request and one reply. There are at most ``MOST_CONNECTIONS``: a process has a
+limit of files, and dueq needs them for its children. A connection that sends no request in time, or does not take its
+reply, is closed; if there are too many, the oldest one without a request makes way for the next.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOO_MANY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\nConnectio
 
 
 class Request(NamedTuple):
-    """What is asked; ``query`` is what stands behind the question mark."""
+    """A request; ``query`` is what stands behind the question mark."""
 
     path: str
     query: str
@@ -57,7 +57,7 @@ class _Connection:
     dropped: bool = False
 
     def drop(self) -> None:
-        """End it: its thread gets no more of it, and closes it."""
+        """End it: its thread reads and writes no more, and closes it."""
         self.dropped = True
         _shut(self.socket)
 
@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(with_body=False)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """A scrape is no news."""
+        """A scrape is not logged."""
 
     def _not_allowed(self) -> None:
         self.server.requested(self.connection)

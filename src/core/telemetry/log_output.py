@@ -1,4 +1,4 @@
-"""Where log lines go: stderr, in order, whole, and without ever waiting for who reads it.
+"""Where log lines go: stderr, in order, whole, and without ever waiting for its reader.
 
 A pipe that is not read, or a terminal that is paused, would hold up its writers for ever. So a line is written at once
 if there is room, without waiting; if not, it is queued, and a thread writes it as soon as there is. What the queue has
@@ -44,7 +44,7 @@ class _Queued(NamedTuple):
     lost: int = 0
     """If not 0: this is the notice that this number of lines is missing here."""
     begun: bool = False
-    """What was before ``data`` is written already."""
+    """The part of the line before ``data`` is written already."""
 
 
 class Output:
@@ -88,11 +88,11 @@ class Output:
                 count(dropped)
 
     def take_over(self, other: Output) -> None:
-        """Go on counting where ``other``, which is closed, has ended."""
+        """Go on counting from where ``other``, which is closed, ended."""
         self._count, self._uncounted = other._count, other._uncounted
 
     def write(self, line: str) -> None:
-        """Write ``line``, and what ends it, now or as soon as there is room; drop it if too much waits already."""
+        """Write ``line`` with its end, now or as soon as there is room; drop it if too much waits already."""
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
             if self._queue and self._size + len(data) > self._most:
@@ -105,7 +105,7 @@ class Output:
                 self._begin_thread()
 
     def flush(self) -> None:
-        """Write what is queued, as long as somebody reads it: for the end of the process."""
+        """Write what is queued, as long as it is read: for the end of the process."""
         now = time.monotonic()
         end, still = now + _LEAVING_S, now + _STILL_S
         while self._queue and (now := time.monotonic()) < min(end, still):
@@ -199,7 +199,7 @@ class Output:
             _lock(self._fd, fcntl.LOCK_UN)
 
     def _fits(self, size: int) -> bool:
-        """Whether a pipe takes a long line at one go: one cut off at the end of the process would spoil the next."""
+        """Whether a pipe takes a long line at once: a line cut off at the end of the process would spoil the next."""
         unread = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
         # two neighbouring pages of a pipe hold more than one page together: that bounds what is left of them
         return not unread or size <= fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ) - 2 * unread - 3 * PIPE_BUF
@@ -305,7 +305,7 @@ def stderr(notice: Callable[[int], str]) -> Output:
 
 
 def say(text: str, line: str) -> bool:
-    """Write ``text`` the way that log lines go, if this process has one; False if not.
+    """Write ``text`` to where log lines go; False if this process has no such output.
 
     It is written as ``line``, unless the log has a form of its own.
     """
@@ -316,7 +316,7 @@ def say(text: str, line: str) -> bool:
 
 
 def say_as(form: Callable[[str], str] | None) -> None:
-    """What is said beside the log, too, is to become a line as ``form`` makes it; None: as it is written."""
+    """Text written beside the log becomes a line as ``form`` makes it; None: as it is."""
     global _form
     _form = form
 

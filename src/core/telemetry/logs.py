@@ -28,7 +28,7 @@ _process: dict[str, str] = {}
 
 
 class _Facts(logging.Filter):
-    """Gives each record what it is about: the same for all of a process, and the task."""
+    """Gives each record its facts: those of the process, and those of the task."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         context = running.get(None)
@@ -124,7 +124,7 @@ def describe(**process: str) -> None:
 
 
 def share_with_app() -> None:
-    """Show the application's lines like dueq's own, unless it has configured logging: call it when that is loaded."""
+    """Show the application's lines like dueq's own, unless it has configured logging. Call it when that is loaded."""
     ours = app_logs.spare()
     app_logs.keep_enabled(ours)  # some loggers may be new
     app_logs.show(_Handler(ours.formatter))

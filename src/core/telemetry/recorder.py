@@ -1,6 +1,6 @@
-"""What happened, put into the contract's metrics: the only place where roles and metrics meet.
+"""Turns what happened into the contract's metrics: the only place where roles and metrics meet.
 
-Stores and strategies return what they did; the roles pass it on to one of these. Lateness is measured from due_at.
+Stores and strategies return what they did; the roles pass it to one of these. Lateness is measured from due_at.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Telemetry:
         self._times: dict[tuple[str, ...], HistogramHandle] = {}
 
     def refused(self, loop: object, refuses: bool) -> None:
-        """Redis refuses what one loop of this process needs, or does so no more."""
+        """Note whether Redis refuses what one loop of this process needs."""
         (self._refusing.add if refuses else self._refusing.discard)(loop)
         self.counters.refused = bool(self._refusing)
 
@@ -48,7 +48,7 @@ class Telemetry:
         self.counters.mirror_commands(self.role)
 
     def lost(self, lost: Iterable[Lost], at_us: int, cause: str, how: str = "", worker: str = "") -> None:
-        """Tasks whose owner was found to be gone; those that took too many with them were buried."""
+        """The owners of these tasks are gone; tasks that took too many workers with them were buried."""
         for claim in lost:
             if claim.how == "dead":
                 self._count("dueq_tasks_finished_total", claim.queue, outcome="dead")
@@ -57,7 +57,7 @@ class Telemetry:
                 self._note(at_us, "lost", claim.id, **{name: fact for name, fact in facts.items() if fact})
 
     def write_notes(self) -> None:
-        """Write what was noted of tasks now, where no thread of the journal does."""
+        """Write the journal's notes now, in a process that has no thread for them."""
         if self.journal is not None:
             self.journal.flush()
 
@@ -115,7 +115,7 @@ class WorkerTelemetry(Telemetry):
                 )
 
     def runs(self, claim: Record, hard_timeout: float | None) -> None:
-        """A task's function is called now, for ``hard_timeout`` seconds at most: for the supervisor to see to."""
+        """A task's function is called now, for ``hard_timeout`` seconds at most; the supervisor enforces that."""
         self.counters.begin(claim.token, hard_timeout)
 
     def ended(self, claim: Record, task: str, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""What the metrics page asks Redis, in threads of its own, so that no lost host or name server holds up the page.
+"""What the metrics page reads from Redis, in threads of its own, so that no lost host or name server holds up the page.
 
-Whether Redis answers is one question, how many tasks there are another: the first costs the same however many queues
-there are, so that it does not fail because the second takes its time.
+Whether Redis is up is one question, how many tasks there are another: the first costs the same however many queues
+there are, so that it does not fail because the second takes long.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..store import write_probe
 from .labels import MOST, OTHER
 
 REPLY_S = 1.0
-"""How long an answer may take until Redis is taken to be away."""
+"""How long a reply may take before Redis counts as away."""
 COUNT_S = 5.0
 """How long counting tasks may take; Prometheus waits 10 s for a page."""
 
@@ -38,14 +38,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Reading(Generic[T]):
-    """One asking of a question; ``answer`` stays None if it failed."""
+    """One try of a question; ``reply`` stays None if it failed."""
 
     done: threading.Event = field(default_factory=threading.Event)
     reply: T | None = None
 
 
 class Inquiry(Generic[T]):
-    """A question to Redis that is asked again and again, over a connection of its own. Any thread may ask."""
+    """A question to Redis that is sent again and again, over a connection of its own. Any thread may read it."""
 
     def __init__(self, settings: Settings, question: Callable[[Namespace], T], timeout: float) -> None:
         if not settings.redis_url:
@@ -57,7 +57,7 @@ class Inquiry(Generic[T]):
         self._failing = self._closed = False
 
     def read(self) -> T | None:
-        """The answer now, or None if it was not there within the time-out. Askers at the same time share one."""
+        """The reply now, or None if it was not there within the time-out. Readers at the same time share one."""
         with self._lock:
             if self._reading is None or self._reading.done.is_set():
                 self._reading = _Reading()
@@ -98,7 +98,7 @@ class Inquiry(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class RedisView:
-    """What Redis said at one scrape, of the deepest queues and of ``other``.
+    """What Redis replied at one scrape, for the deepest queues and for ``other``.
 
     Skew and overdue are seconds; the skew is None where this host's clock counts, ``writable`` if it may not be asked.
     """
@@ -194,7 +194,7 @@ def _bounded(
 
 
 def _ping(namespace: Namespace) -> bool:
-    with suppress(ResponseError):  # an answer, too: of one who may not ask
+    with suppress(ResponseError):  # a reply, too: this user may not ask
         namespace.client.ping()
     return True
 

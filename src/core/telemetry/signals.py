@@ -1,11 +1,11 @@
 """What a child of the supervisor does with signals.
 
 Only the supervisor decides when its children end, so SIGTERM asks them to stop, and SIGINT and SIGHUP do nothing. They
-are handled, not ignored, unless dueq itself was started so: programs that tasks start inherit what is ignored, and
-could not be interrupted.
+are handled, not ignored, unless dueq itself was started with them ignored: programs that tasks start inherit ignored
+signals, and could not be interrupted.
 
 Tasks run in the same process, and may set handlers, timers and masks of their own, or leave them behind. What a worker
-lives by is set again after each task.
+needs is set again after each task.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OTHERS = (signal.SIGCHLD, signal.SIGPIPE)  # subprocess relies on the one, what
 
 
 def ignored() -> frozenset[signal.Signals]:
-    """Which of SIGINT and SIGHUP this process ignores: how it was started, until it says otherwise."""
+    """Which of SIGINT and SIGHUP this process ignores: as it was started, until it changes that."""
     return frozenset(number for number in _IGNORABLE if signal.getsignal(number) is signal.SIG_IGN)
 
 
@@ -54,7 +54,7 @@ class Signals:
         self._stacks.write_on_signal()
 
     def settle(self) -> None:
-        """Once the application is loaded: how other signals are handled by now is to outlast its tasks."""
+        """Call it once the application is loaded: how it handles other signals by now is to outlast its tasks."""
         kept = {int(number): _signal.getsignal(number) for number in _OTHERS} | self._own
         self._kept = tuple(kept.items())
         self._mask = tuple(_signal.pthread_sigmask(_signal.SIG_BLOCK, ()))
@@ -72,7 +72,7 @@ class Signals:
                     self._stacks.write_on_signal()
 
     def give_up(self) -> None:
-        """In a fork: handle signals as if this had never been, but for what the task itself has set."""
+        """In a fork: undo all of this, except for what the task itself has set."""
         self.stop.forget_signals()
         for number, handler in self._own.items():
             if _signal.getsignal(number) is handler:

@@ -1,7 +1,7 @@
-"""What becomes of a task that failed. Nothing here raises, whatever its exception and its backoff do.
+"""What becomes of a task that failed. Nothing here raises, whatever the task's exception and backoff do.
 
-Both are other people's code, and they are asked when something has gone wrong already: if that could raise, one task
-would end its worker, and after it the next, without ever being buried.
+Both are the application's code. If an error of theirs could get out, one task would end one worker after another,
+without ever becoming a dead letter.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ log = logging.getLogger("dueq.worker")
 _REASON_CHARACTERS = 2000
 _DEFAULT_RETRIES = 3  # of a task that is not known here
 _HOPELESS = (WrongArguments, NothingRan)
-"""What another try would meet again."""
+"""Errors that another try would meet again."""
 
 
 def outcome_of(claim: Record, name: str, task: Task[..., Any] | None, error: BaseException) -> Outcome:
-    """Another try, or a dead letter: for a ``claim`` of ``task``, None if there is none of that ``name``."""
+    """Another try, or a dead letter. ``task`` is None if no task of that ``name`` is known here."""
     retries = _DEFAULT_RETRIES if task is None else task.retries
     if issubclass(type(error), _HOPELESS):
         _say(logging.ERROR, "task %s (%s) cannot run, and is not tried again", claim, error, name)
@@ -58,7 +58,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def delay_of(claim: Record, name: str, task: Task[..., Any] | None) -> float:
-    """Seconds to wait until the next try: what the task's backoff says, or the default if that is nonsense."""
+    """Seconds until the next try: as the task's backoff says, or the default if that is nonsense."""
     default = Backoff().delay(claim.retries)
     if task is None:
         return default
@@ -85,6 +85,6 @@ def _class_name(error: BaseException) -> str:
 def _say(level: int, text: str, claim: Record, error: BaseException | None, *arguments: Any) -> None:
     try:
         log.log(level, text, claim.id, *arguments, exc_info=error, extra=about(claim))
-    except BaseException:  # noqa: BLE001  # so do handlers of the application's, and what they ask of the error
+    except BaseException:  # noqa: BLE001  # a log handler of the application may raise, too
         if error is not None:
             _say(level, f"{text}: %s", claim, None, *arguments, reason_of(error))

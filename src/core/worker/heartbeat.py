@@ -1,4 +1,4 @@
-"""A worker's sign of life while a task has its main thread: that this thread gets to run shows that others do."""
+"""A worker's sign of life while a task has the main thread. If this thread gets to run, the others do, too."""
 
 from __future__ import annotations
 

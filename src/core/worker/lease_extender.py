@@ -20,15 +20,15 @@ log = logging.getLogger("dueq.worker")
 _HOLD_S = 0.05
 """How long held tasks wait behind a running one before other workers may have them."""
 _REFUSED = (*TRANSIENT, StrategyMismatch, NamespaceTooNew)
-"""What may come of any step; nothing of it may end the thread while a task runs."""
+"""Errors that any step may raise; none of them may end the thread while a task runs."""
 
 
 class LeaseExtender:
     """Extends the lease of a task that runs long, and releases the tasks that wait behind it.
 
-    It looks every sixth of the lease, and every 50 ms while anything waits behind a task; only a claim that is still
-    there at the second look is cared for. So the first extension comes within a third of the lease, and a worker that
-    falls silent after that, or before, is noticed by its supervisor (after half a lease) before its lease is lost.
+    It looks every sixth of the lease, and every 50 ms while anything waits behind a task; it acts on a claim that is
+    still there at the second look. So the first extension comes within a third of the lease, and a worker that falls
+    silent after that, or before, is noticed by its supervisor (after half a lease) before its lease is lost.
     """
 
     def __init__(self, namespace: Namespace, worker: str, lease: float, pipeline: ClaimPipeline) -> None:

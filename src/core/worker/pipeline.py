@@ -78,7 +78,7 @@ class ClaimPipeline:
         self.use(store)
 
     def know(self, names: Iterable[str]) -> None:
-        """Take tasks only that are called so; the store puts others aside. Raises what the store does."""
+        """Take only tasks with these names; the store puts others aside. Raises what the store does."""
         with self._lock:
             self._receive()
             self._channel.close()
@@ -86,7 +86,7 @@ class ClaimPipeline:
             self.use(self._store)
 
     def use(self, store: Store) -> None:
-        """Go by this store from now on; nothing must be on its way."""
+        """Use this store from now on; no step may be on its way."""
         self._store, self._channel = store, store.channel(self._queues, self._wakeup_fd)
 
     @property
@@ -97,10 +97,11 @@ class ClaimPipeline:
     # -- by the main thread, between tasks
 
     def step(self, queues: Sequence[str], outcome: Outcome | None, most: int | None) -> tuple[Record | None, int]:
-        """Settle the outcome of the last task, and say which may begin now, and since when it is leased.
+        """Settle the outcome of the last task; returns the claim that may begin now, and since when it is leased.
 
-        That is in microseconds by Redis's clock. ``most`` is how many tasks the worker may still run, None: any number.
-        Raises what the store does; the outcome is in doubt then, and settled before anything else the next time.
+        The time is microseconds by Redis's clock. ``most`` is how many tasks the worker may still run, None: any
+        number. Raises what the store does; the outcome is in doubt then, and settled before anything else the next
+        time.
         """
         with self._lock:
             self._last = outcome
@@ -132,7 +133,7 @@ class ClaimPipeline:
     def sleep(self, queues: Sequence[str], most: int | None, seconds: float) -> tuple[Record | None, int] | None:
         """When ``step`` has nothing to do: sleep until something is ready, for about ``seconds`` at most.
 
-        Returns what ``step`` does, None if that is to be asked. Raises what the store does.
+        Returns what ``step`` does; None if ``step`` is to be called. Raises what the store does.
         """
         if self._standing.unsure or self._in_doubt:
             return None

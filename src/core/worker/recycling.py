@@ -1,4 +1,4 @@
-"""When a worker has done enough and is to be replaced: against memory that leaks slowly."""
+"""When a worker is replaced because it has done enough, against memory that leaks slowly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Recycling:
         return max(0, self.tasks - tasks_run) if self.tasks else None
 
     def too_large(self) -> bool:
-        """Whether this process has more memory than it should."""
+        """Whether this process has more memory than allowed."""
         return bool(self.memory_mib) and resident_bytes() > self.memory_mib * _MIB
 
 

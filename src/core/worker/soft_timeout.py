@@ -15,7 +15,7 @@ _SOON_S = 0.001  # after a finalizer in which a timeout was ignored
 
 
 class Alarm:
-    """Runs functions in the main thread with a bound on their time. Uses SIGALRM, so a task must not."""
+    """Runs functions in the main thread with a bound on their time. It uses SIGALRM, so a task must not."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -56,7 +56,7 @@ class Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def give_up(self) -> None:
-        """In a fork, which has no timer: an alarm there is its own."""
+        """In a fork: it inherits no timer, so an alarm there is the task's own."""
         self._armed = False
         if signal.getsignal(signal.SIGALRM) is self._handler:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)

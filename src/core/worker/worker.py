@@ -166,7 +166,7 @@ class Worker:
         return found or (None, 0)
 
     def _leave(self) -> None:
-        # the last word on what this worker holds; if Redis is away, the supervisor or the reaper has it
+        # if Redis is away, the supervisor or the reaper gives back what this worker holds
         try:
             outcome, self._outcome = self._outcome, None
             self._pipeline.leave(outcome)
