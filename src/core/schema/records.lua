@@ -83,13 +83,15 @@ local function erase(id) redis.call('HDEL', key_record(id), id) end
 local function allow_when_full() redis.call('ZREM', key_workers(), '') end
 
 -- Whether what is kept beside the tasks refused the write whose `reply` this is (by redis.pcall); it is to be repeated. If
--- it was of a wrong type, it is dropped first, or only its `field` that is no number: it must not stop a step half-way.
+-- it was of a wrong type, or no number that can be counted on, it is dropped first, or only its `field`: it must not stop a
+-- step half-way.
 local function refused_by(key, reply, field)
   if type(reply) ~= 'table' or not reply.err then return false end
-  if string.find(reply.err, 'wrong kind', 1, true) then
-    redis.call('DEL', key)
-  elseif field and (string.find(reply.err, 'not an integer', 1, true) or string.find(reply.err, 'overflow', 1, true)) then
+  local is_no_number = string.find(reply.err, 'not an integer', 1, true) or string.find(reply.err, 'overflow', 1, true)
+  if is_no_number and field then
     redis.call('HDEL', key, field)
+  elseif is_no_number or string.find(reply.err, 'wrong kind', 1, true) then
+    redis.call('DEL', key)
   end
   return true
 end
