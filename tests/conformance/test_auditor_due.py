@@ -17,7 +17,7 @@ from dueq.core.maintenance import auditor as auditor_module
 from dueq.core.maintenance.auditor import Auditor
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import ReaperTelemetry
-from dueq.core.upkeep.audit_request import request_audit
+from dueq.core.upkeep.audit_times import request_audit
 
 pytestmark = pytest.mark.one_server
 

@@ -7,13 +7,11 @@ import time
 
 from ..client.connection import TRANSIENT, described
 from ..client.retry_loop import RetryLoop
-from ..client.transactions import Transactions
 from ..clock import US, ServerClock
 from ..errors import NamespaceTooNew, StrategyMismatch
 from ..namespace import Namespace
 from ..process.exit_status import ExitStatus
 from ..process.stop import Stop
-from ..schema.wakeups import wake_dispatcher
 from ..store.strategy import Dispatched
 from ..telemetry.recorder import DispatcherTelemetry
 from .lead_time import LeadTime
@@ -33,8 +31,7 @@ class Dispatcher:
         safety_net: float = 30.0,
         stop: Stop,
     ) -> None:
-        self._strategy, self._telemetry = namespace.strategy, telemetry
-        self._keys, self._transactions = namespace.keys, Transactions(namespace.client)
+        self._strategy, self._store, self._telemetry = namespace.strategy, namespace.store, telemetry
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
         self._loop, self._lead_time = RetryLoop(log, telemetry), LeadTime()
         self._clock = ServerClock()
@@ -74,7 +71,7 @@ class Dispatcher:
         # the wake-up that this one received was for a dispatcher of the other strategy; or others of this one need it
         self._strategy.close()  # or it might go to the request that is open here
         try:
-            self._transactions.trip(wake_dispatcher(self._keys))
+            self._store.wake_dispatcher()
         except TRANSIENT as error:
             log.warning("could not wake another dispatcher while stopping: %s", described(error))
 

@@ -12,21 +12,16 @@ The filter's rare mistakes let one pass that is lost; the next audit's filter ma
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from redis.exceptions import ResponseError
 
-from ..client.protocol import LENIENT
 from ..client.safe_text import harmless
-from ..client.transactions import Transactions
 from ..namespace import Namespace
 from ..schema.helper_keys import is_of_type
-from ..schema.quarantine import set_apart
-from ..schema.record import is_newer, number, readable_record
+from ..schema.record import is_newer, readable_record
 from ..schema.states import State
-from ..store.names import outdated
 from ..telemetry.metrics import Repair
 from ..telemetry.recorder import ReaperTelemetry
 from ..upkeep.foreign_keys import put_apart, put_place_apart
@@ -72,9 +67,8 @@ class Audit:
         """``keys_are_odd``: first make room where keys of another type stand, of which the last audit met one."""
         self._keys_are_odd = keys_are_odd
         self._namespace, self._telemetry, self._grace = namespace, telemetry, grace
-        self._store, self._client, self._keys = namespace.store, namespace.client, namespace.keys
+        self._store = namespace.store
         self.records = self.repairs = self.unreadable = 0
-        self._transactions = Transactions(namespace.client)
         self._queues: set[str] = set()  # those listed
         self._used: set[str] = set()  # those that records name
         self._suspects: dict[str, _Suspect] = {}
@@ -86,8 +80,8 @@ class Audit:
             yield from self._make_room()
         scheduled = self._store.producer_counts()
         listed = self._queues = set(self._store.queues())
-        self._void = self._notes_of_void_entries()
-        shards = list(self._keys.records())
+        self._void = self._store.void_entries(_VOID)
+        shards = list(self._namespace.keys.records())
         while shards:
             seen = BloomFilter()
             for found in places.pages(self._namespace, sorted(self._queues)):
@@ -104,7 +98,7 @@ class Audit:
         if self.unreadable:  # and they may be of any queue
             log.warning("%d records are unreadable, of a newer dueq: they are left alone", self.unreadable)
             return
-        self._mend_names()
+        self._store.mend_names()
         yield from self._mend_queues()
         for queue in sorted(listed - self._used):
             if self._store.forget_queue(queue, scheduled.get(("scheduled", queue), 0)):
@@ -119,17 +113,6 @@ class Audit:
     def _report_keys(self, names: Iterable[str]) -> None:
         for name in names:
             self._repaired("key", f"key {harmless(name)} held another type than dueq's: it is in quarantine now")
-
-    def _mend_names(self) -> None:
-        """Names of tasks that applications knew long ago go; that tasks were put aside is said again if it got lost."""
-        meta = self._keys.plain("meta")
-        pipe: Any = self._client.pipeline(transaction=False)
-        fields: Any = self._client.hgetall(meta)
-        for command in outdated(self._keys, fields):
-            pipe.execute_command(*command)
-        pipe.execute()
-        if self._client.exists(self._keys.plain("aside")):
-            self._client.hsetnx(meta, "aside", "1")
 
     # -- the first look
 
@@ -157,8 +140,7 @@ class Audit:
             self._suspects[task_id] = _Suspect(_KINDS[record.state], record.queue, marks, hash(raw))
 
     def _set_apart(self, task_id: str, raw: bytes) -> bool:
-        place = self._keys.record(task_id).removeprefix(self._keys.prefix)
-        if not set_apart(self._transactions, self._keys, place, task_id, raw, self._store.time_us()):
+        if not self._store.set_apart(task_id, raw):
             return False
         log.error("the record of task %s is damaged: it is in quarantine now, see dueq quarantine", harmless(task_id))
         return True
@@ -184,14 +166,14 @@ class Audit:
     def _clear_changed(self) -> Iterator[float]:
         """Whatever has happened to a record since: it was not lost."""
         for ids in _chunks(list(self._suspects), _READ):
-            for task_id, raw in self._raws(ids).items():
+            for task_id, raw in self._store.raws(ids).items():
                 if raw is None or hash(raw) != self._suspects[task_id].hash:
                     del self._suspects[task_id]
             yield 0.0
 
     def _mend(self) -> Iterator[float]:
         for ids in _chunks(list(self._suspects), _MENDED):
-            for task_id, raw in self._raws(ids).items():
+            for task_id, raw in self._store.raws(ids).items():
                 suspect = self._suspects.pop(task_id)
                 if raw is not None and hash(raw) == suspect.hash and self._put_back(task_id, raw):
                     self._repaired(
@@ -214,15 +196,9 @@ class Audit:
     def _list(self, queues: Iterable[str]) -> None:
         """Queues that have tasks, and are not on the list of queues: no dispatcher would look at them."""
         for queue in queues:
-            if self._client.sadd(self._keys.plain("queues"), queue):
+            if self._store.list_queue(queue):
                 self._repaired("queue", f"queue {queue} has tasks, but was not listed: it is now")
             self._queues.add(queue)
-
-    def _raws(self, ids: Sequence[str]) -> Mapping[str, bytes | None]:
-        pipe: Any = self._client.pipeline(transaction=False)
-        for task_id in ids:
-            pipe.hget(self._keys.record(task_id), task_id)
-        return dict(zip(ids, pipe.execute(), strict=True))
 
     def _mend_queues(self) -> Iterator[float]:
         for busy, heads in mended(self._namespace, self._store.queues()):
@@ -233,14 +209,6 @@ class Audit:
             yield 0.0
 
     # -- void entries of ready lists
-
-    def _notes_of_void_entries(self) -> dict[str, int]:
-        key = self._keys.plain("revoked")
-        count: Any = self._client.hlen(key)
-        if not 0 < count <= _VOID:
-            return {}
-        notes: Any = self._client.hgetall(key)
-        return {task_id.decode(errors=LENIENT): number(count) for task_id, count in notes.items()}
 
     def _forget_met(self, found: Iterable[places.Page]) -> None:
         if self._void:
@@ -256,11 +224,8 @@ class Audit:
 
     def _kept_for_later(self) -> Iterator[float]:
         """Those whose task is gone become tasks. There are few: one at most for each that runs or waits for a retry."""
-        key = self._keys.plain("again")
-        count: Any = self._client.hlen(key)
-        raws: Any = self._client.hkeys(key) if 0 < count <= _VOID else []
-        for ids in _chunks([raw.decode(errors=LENIENT) for raw in raws], _READ):
-            for task_id, raw in self._raws(ids).items():
+        for ids in _chunks(self._store.waiting_again(_VOID), _READ):
+            for task_id, raw in self._store.raws(ids).items():
                 if raw is None and self._store.mend_again(task_id):
                     self._repaired("scheduled", f"task {task_id} was to run again after a run, but was gone: scheduled")
             yield 0.0

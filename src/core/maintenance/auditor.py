@@ -10,7 +10,6 @@ import logging
 import random
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from ..client.retry_loop import RetryLoop
 from ..clock import US
@@ -20,6 +19,7 @@ from ..schema import ownership
 from ..schema.helper_keys import is_of_type
 from ..schema.record import number
 from ..telemetry.recorder import ReaperTelemetry
+from ..upkeep.audit_times import audit_times, begin_audit
 from .audit import Audit
 
 log = logging.getLogger("dueq.auditor")
@@ -100,9 +100,7 @@ class Auditor:
 
     def _due_in(self) -> float:
         """Seconds until an audit is due."""
-        keys = self._namespace.keys
-        replies: Any = self._namespace.client.mget(keys.plain("audited"), keys.plain("recovered"))
-        self._last, recovered = replies
+        self._last, recovered = audit_times(self._namespace)
         if self._last is None:
             return 0.0
         age = abs(_now_s(self._namespace) - number(self._last))  # a clock that was ahead must not put it off for ever
@@ -114,7 +112,7 @@ class Auditor:
         namespace, keys = self._namespace, self._namespace.keys
         ownership.require(keys, namespace.strategy.ownership, ownership.look(namespace.client, keys), settled=True)
         now = _now_s(namespace)
-        last: Any = namespace.client.getset(keys.plain("audited"), now)
+        last = begin_audit(namespace, now)
         if not self._owed and last != self._last:
             return False
         self._audit = Audit(namespace, self._telemetry, self._grace, keys_are_odd=self._odd)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import logging
 
 from ..client.retry_loop import RetryLoop
-from ..client.transactions import Transactions
 from ..clock import US, now_us
 from ..namespace import Namespace
-from ..schema.wakeups import wake_dispatcher
 from ..telemetry.recorder import Telemetry
 
 log = logging.getLogger("dueq.reaper")
@@ -29,7 +27,6 @@ class OverdueCheck:
 
     def __init__(self, namespace: Namespace, telemetry: Telemetry, *, lease: float) -> None:
         self._namespace = namespace
-        self._transactions = Transactions(namespace.client)
         late = min(lease / 4, _LATE_S) + namespace.strategy.resolution
         self._late_us = round(late * US)
         self._every = lease + _SLACK_S - late - _MARGIN_S  # as seldom as will do: looks cost commands
@@ -43,7 +40,7 @@ class OverdueCheck:
         return self._loop.pause or self._every
 
     def _look(self) -> None:
-        space, keys = self._namespace, self._namespace.keys
+        space = self._namespace
         ready, due = space.store.oldest_ready(), space.strategy.earliest(space.store.queues)
         if not ready and all(at > now_us() + _FAR_US for at in due):
             return  # however wrong this host's clock may be: it need not be asked what time it is
@@ -52,7 +49,7 @@ class OverdueCheck:
         if overdue:
             if set(overdue) & set(self._overdue):  # else it is only a backlog that is being worked off
                 log.warning("tasks are overdue and no dispatcher moves them: woke one; is one running?")
-            self._transactions.trip(wake_dispatcher(keys))
+            space.store.wake_dispatcher()
         self._overdue = overdue
         # not logged: most often all workers are busy, and then this wakes none
         space.store.wake_again([queue for queue, ready_us in ready.items() if ready_us < since_us])

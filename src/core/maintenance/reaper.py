@@ -11,7 +11,7 @@ from ..clock import US
 from ..namespace import Namespace
 from ..store.base import Loss, Reaped
 from ..telemetry.recorder import Telemetry
-from ..upkeep.audit_request import request_audit
+from ..upkeep.audit_times import request_audit
 
 log = logging.getLogger("dueq.reaper")
 

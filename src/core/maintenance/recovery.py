@@ -16,7 +16,7 @@ from ..clock import now_us
 from ..namespace import Namespace
 from ..store.base import Loss
 from ..telemetry.recorder import Telemetry
-from ..upkeep.audit_request import request_audit
+from ..upkeep.audit_times import request_audit
 
 log = logging.getLogger("dueq.supervisor")
 

@@ -419,3 +419,33 @@ class Store(ABC):
 
         Those of which there are more or fewer by now are left alone. Returns how many ids were forgotten.
         """
+
+    @abstractmethod
+    def wake_dispatcher(self) -> None:
+        """Wake a dispatcher for what is due: the one that was woken for it may be gone."""
+
+    # -- for the auditor
+
+    @abstractmethod
+    def raws(self, ids: Sequence[str]) -> dict[str, bytes | None]:
+        """The records of these tasks, undecoded, in one round trip; None where there is none."""
+
+    @abstractmethod
+    def void_entries(self, most: int) -> dict[str, int]:
+        """How many entries of each id are noted to be void; none if these are more than ``most`` ids (one read)."""
+
+    @abstractmethod
+    def waiting_again(self, most: int) -> list[str]:
+        """The tasks for which ``again`` has kept a call; none if there are more than ``most``."""
+
+    @abstractmethod
+    def list_queue(self, queue: str) -> bool:
+        """Put a queue that has tasks on the list of queues; False if it was there."""
+
+    @abstractmethod
+    def set_apart(self, task_id: str, raw: bytes) -> bool:
+        """Put a damaged record into quarantine; False, and nothing changed, if it is no longer ``raw``."""
+
+    @abstractmethod
+    def mend_names(self) -> None:
+        """Forget names that no application has published for a day, and note again that tasks were put aside."""

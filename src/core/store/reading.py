@@ -1,4 +1,4 @@
-"""What both stores read in the same way: the layout of keys and records is one, and these commands are old."""
+"""What both stores read, and put right, in the same way: the layout is one, and these commands are old."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from ..clock import Clock
 from ..schema.bounds import steps
 from ..schema.helper_keys import repair
 from ..schema.keys import Keys
+from ..schema.quarantine import set_apart
 from ..schema.record import Record, decode_record, number, readable_record
+from ..schema.wakeups import wake_dispatcher
 from . import shards
 from .again import decode_again
 from .base import DeadLetter, Depth, NewTask, Store
-from .names import KnownNames
+from .names import KnownNames, outdated
 from .unclaimed import list_of, pairs
 
 _TRIP = 100  # commands in one round trip
@@ -30,7 +32,7 @@ _COUNTED = ("scheduled", "cancelled")  # what producers do
 
 
 class KeyedStore(Store):
-    """The reading half of ``Store``, with commands of Redis 2.4."""
+    """The half of ``Store`` that needs no step of its own, with commands of Redis 2.4."""
 
     def __init__(self, client: redis.Redis, keys: Keys, clock: Clock) -> None:
         self._trips = Transactions(client, repair(keys))
@@ -151,3 +153,40 @@ class KeyedStore(Store):
 
     def shards(self, keys: Sequence[str]) -> dict[str, bytes]:
         return shards.read(self._trips, keys)
+
+    def wake_dispatcher(self) -> None:
+        self._trips.trip(wake_dispatcher(self._keys))
+
+    # -- for the auditor
+
+    def raws(self, ids: Sequence[str]) -> dict[str, bytes | None]:
+        pipe = self._client.pipeline(transaction=False)
+        for task_id in ids:
+            pipe.hget(self._keys.record(task_id), task_id)
+        return dict(zip(ids, pipe.execute() if ids else [], strict=True))
+
+    def void_entries(self, most: int) -> dict[str, int]:
+        key = self._keys.plain("revoked")
+        notes = self._client.hgetall(key) if 0 < self._client.hlen(key) <= most else {}
+        return {task_id.decode(errors=LENIENT): number(count) for task_id, count in notes.items()}
+
+    def waiting_again(self, most: int) -> list[str]:
+        key = self._keys.plain("again")
+        ids = self._client.hkeys(key) if 0 < self._client.hlen(key) <= most else []
+        return [task_id.decode(errors=LENIENT) for task_id in ids]
+
+    def list_queue(self, queue: str) -> bool:
+        return bool(self._client.sadd(self._keys.plain("queues"), queue))
+
+    def set_apart(self, task_id: str, raw: bytes) -> bool:
+        place = self._keys.record(task_id).removeprefix(self._keys.prefix)
+        return set_apart(self._trips, self._keys, place, task_id, raw, self.time_us())
+
+    def mend_names(self) -> None:
+        meta = self._keys.plain("meta")
+        pipe = self._client.pipeline(transaction=False)
+        for command in outdated(self._keys, self._client.hgetall(meta)):
+            pipe.execute_command(*command)
+        pipe.execute()
+        if self._client.exists(self._keys.plain("aside")):
+            self._client.hsetnx(meta, "aside", "1")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..client.safe_text import harmless
 from ..namespace import Namespace
-from .audit_request import request_audit
+from .audit_times import request_audit
 from .foreign_keys import put_apart
 from .layout import mended
 

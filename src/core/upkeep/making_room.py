@@ -16,7 +16,7 @@ from ..schema.record import readable_record
 from ..schema.states import State
 from ..store.base import NewTask, Scheduled
 from ..store.damaged_meta import put_damage_apart
-from .audit_request import request_audit
+from .audit_times import request_audit
 from .foreign_keys import put_apart
 from .layout import mended
 
