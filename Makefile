@@ -52,15 +52,13 @@ GREEN = [ -n "$$some" ] && [ -z "$$bad" ]
 
 test: venv some-servers  ## run the short part of the tests, in some 5 minutes (ARGS="-k name" chooses)
 	@$(RUNS); \
-	run --part short -m "not processes" --servers all -n 4 --dist worksteal; \
-	run --part short -m processes -n 6 --dist worksteal; \
+	run --part short --servers all -n 5 --dist worksteal; \
 	$(GREEN)
 
 test-all: venv some-servers  ## run all that 'make test' leaves out, in some 20 minutes (ARGS="--servers redis-5.0.6")
 	@$(RUNS); \
 	run --part rest -m alone -rP; \
-	run --part rest -m processes -n 6 --dist worksteal; \
-	run --part rest -m "not alone and not processes" --servers all -n 4 --dist worksteal; \
+	run --part rest -m "not alone" --servers all -n 5 --dist worksteal; \
 	$(GREEN)
 
 .PHONY: some-servers

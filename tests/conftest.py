@@ -121,7 +121,6 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
     config.addinivalue_line("markers", "leaves_keys: the test leaves keys behind on purpose")
-    config.addinivalue_line("markers", "first: takes long and is one test, so it begins first")
     for marker, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {meaning}")
 

@@ -65,7 +65,7 @@ def value(figures: dict[str, list[Figure]], name: str) -> float:
     return figure.value
 
 
-@pytest.mark.in_turn
+@pytest.mark.long
 @pytest.mark.parametrize(("strategy", "suite"), PLAYED)
 def test_a_suite(temporary: Path, strategy: str, suite: str) -> None:
     with tiny(strategy) as where:

@@ -93,6 +93,7 @@ def test_nonsense_is_refused(scenario: str, strategy: str, tasks: int | None, du
         wanted(scenario, strategy, tasks, duration, 1)
 
 
+@pytest.mark.long
 def test_an_app_that_survives(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APP)
     told = dueq("--app", "shop:app", "--duration", "3", cwd=tmp_path)

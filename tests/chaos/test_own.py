@@ -92,6 +92,7 @@ def _call(app: Dueq, name: str) -> object:
     return app.tasks[name].call_at(0)()
 
 
+@pytest.mark.long
 def test_tasks_longer_than_the_time_between_kills_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = report_of(tmp_path, monkeypatch, "slow_shop", "slow", 5.0)
     assert report["ok"], report
@@ -99,6 +100,7 @@ def test_tasks_longer_than_the_time_between_kills_survive(tmp_path: Path, monkey
     assert report["lost"] == 0
 
 
+@pytest.mark.long
 def test_a_task_that_waits_for_another_try_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = report_of(tmp_path, monkeypatch, "failing_shop", "fails_once", 1.0)
     assert report["lost"] == 0, report

@@ -107,6 +107,7 @@ class Work:
                     return
 
 
+@pytest.mark.in_turn
 def test_nothing_is_put_right_while_everybody_works(world: World) -> None:
     audits = Audits(world, world.actor(), grace=GRACE)
     finished = 0

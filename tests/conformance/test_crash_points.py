@@ -274,7 +274,7 @@ def test_crash_points(
         if cold:
             pytest.skip("it has no scripts that could be forgotten")
         if name == "schedule batches":  # of few tasks, since every one of them is a few commands, not one of a script
-            monkeypatch.setattr("dueq.core.store.transactional.store.steps", partial(steps, most=2))
+            monkeypatch.setattr("dueq.core.store.transactional.schedule.steps", partial(steps, most=2))
             act = schedule(5)
     numbers = itertools.count()
 

@@ -113,6 +113,7 @@ OPERATIONS: dict[str, Callable[[Scene, Namespace], object]] = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize(
     ("strategy_name", "to"),

@@ -197,6 +197,7 @@ def run_under_corruption(world: World, seed: int, rounds: int) -> None:
         assert not one.raw or world.redis.exists(one.raw)  # what `quarantined` itself had is another program's now
 
 
+@pytest.mark.in_turn
 def test_an_engine_goes_on(world: World, request: pytest.FixtureRequest) -> None:
     """With ``--all-of-it``, for longer, and another way each time."""
     if request.config.getoption("--all-of-it"):

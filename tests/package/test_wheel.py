@@ -58,8 +58,9 @@ class Installed:
     def __init__(self, package: Path, directory: Path) -> None:
         self.directory, self.bin = directory, directory / "venv" / "bin"
         directory.mkdir()
-        run([sys.executable, "-m", "venv", str(directory / "venv")], directory, _INSTALL_S)
-        pip = [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run([sys.executable, "-m", "venv", "--without-pip", str(directory / "venv")], directory, _INSTALL_S)
+        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "--disable-pip-version-check"]
+        pip += ["install", "--quiet", "--no-compile"]
         run([*pip, "-c", str(ROOT / "constraints.txt"), str(package)], directory, _INSTALL_S)
         (directory / "home").mkdir()
         shutil.copy(SHOP, directory / "shop.py")
@@ -77,13 +78,16 @@ class Installed:
         )
 
 
-def has_everything(wheel: Path, source: Path) -> None:
+def has_all_of_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = {name.removeprefix("dueq/"): archive.getinfo(name) for name in archive.namelist()}
     assert tracked("src") <= inside.keys()
     assert (inside["bundled/valkey-server"].external_attr >> 16) & 0o111
     assert "bundled/LICENSE" in inside
     assert not wheel.stem.endswith("-any")  # it is for the platform of its server
+
+
+def has_all_of_the_source(source: Path) -> None:
     with tarfile.open(source) as archive:
         found = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "SECURITY.md", "CHANGELOG.md"} <= found
@@ -121,12 +125,6 @@ def works(installed: Installed) -> None:
     assert chaos["ok"], chaos
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The wheel and the source distribution, by their suffixes."""
-    return {package.suffix: package for package in built(tmp_path_factory.mktemp("packages"))}
-
-
 def check(package: Path, directory: Path, *checks: Callable[[Installed], None]) -> None:
     installed = Installed(package, directory / "installed")
     try:
@@ -136,20 +134,25 @@ def check(package: Path, directory: Path, *checks: Callable[[Installed], None]) 
         installed.close()
 
 
+@pytest.mark.first
 @pytest.mark.timeout(600)
-def test_the_wheel(packages: dict[str, Path], tmp_path: Path) -> None:
-    has_everything(packages[".whl"], packages[".gz"])
-    check(packages[".whl"], tmp_path, brings_nothing_into_test_runs_of_users, works)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_the_source_distribution(packages: dict[str, Path], tmp_path: Path) -> None:
-    check(packages[".gz"], tmp_path, has_demo)
+def test_the_wheel(tmp_path: Path) -> None:
+    [wheel] = built(tmp_path, "--wheel")
+    has_all_of_the_wheel(wheel)
+    check(wheel, tmp_path, brings_nothing_into_test_runs_of_users, works)
 
 
 def has_demo(installed: Installed) -> None:
     assert json.loads(installed("demo", "--limit", "50", "--workers", "1", "--json"))["lost"] == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_source_distribution_and_the_wheel_that_is_made_of_it(tmp_path: Path) -> None:
+    source, wheel = sorted(built(tmp_path), key=lambda path: path.suffix)
+    has_all_of_the_wheel(wheel)
+    has_all_of_the_source(source)
+    check(source, tmp_path, has_demo)
 
 
 @pytest.mark.long

@@ -74,6 +74,7 @@ def test_what_runs_ends_well_and_the_rest_runs_with_the_other_store(
     assert engine.stop(again) == 0
 
 
+@pytest.mark.long
 def test_a_task_that_fails_while_its_namespace_moves_is_tried_again_there(engine: Engine, sample: ModuleType) -> None:
     supervisor = engine.run("--workers", "1", "--strategy", "lua")
     handle = sample.late_failure.after(0)()
@@ -87,6 +88,7 @@ def test_a_task_that_fails_while_its_namespace_moves_is_tried_again_there(engine
     assert engine.total(second, "dueq_duplicates_total") == 0
 
 
+@pytest.mark.long
 def test_a_task_may_schedule_tasks_after_its_namespace_has_moved(engine: Engine, sample: ModuleType) -> None:
     supervisor = engine.run("--workers", "1", "--strategy", "watch")
     handle = sample.late_chain.after(0)()

@@ -10,6 +10,7 @@ A test says by markers, in its own file, what it is; a module says it of all its
 ``in_turn``     Of its cases that differ by their strategies only, one is in the short part: the next case has the next
                 strategy. ``in_turn("name", …)``: those that differ by these parameters, too.
 ``crash_points`` It kills an actor at each of its commands: each part tries deaths of its own (``Load.deaths``).
+``first``       It is one test and takes long, so it begins first.
 ``one_server``  Of the conformance suite: it does not depend on the server, so only the embedded one has it.
 ``few_servers`` The same of what takes long, and may depend on the server: the oldest one has a fifth of it, too.
 ``scripted``    It is about the store of servers with scripts.
@@ -44,6 +45,7 @@ MARKERS = {
     "long": "only in the rest",
     "in_turn(*parameters)": "of the cases that differ by their strategies only, or by these, one is in the short part",
     "crash_points": "kills an actor at each of its commands: each part tries deaths of its own",
+    "first": "is one test and takes long, so it begins first",
     "one_server": "of the conformance suite: does not depend on the server",
     "scripted": "is about the store of servers with scripts",
     "transactional": "is about the store of servers without scripts",
