@@ -24,7 +24,7 @@ from ..client.protocol import SHOWN, Command
 from ..client.transactions import Session
 from ..schema.bounds import MOST_NAMED_QUEUES
 from ..schema.keys import Keys
-from ..schema.scripts import Script, Value
+from ..schema.script import Script, Value
 from ..schema.wakeups import push_wakeups, wake_workers
 
 _TRUSTED_S = 30.0

@@ -25,7 +25,8 @@ from ..clock import Clock
 from ..schema.helper_keys import repair
 from ..schema.keys import Keys
 from ..schema.ownership import Ownership, StoreKind
-from ..schema.scripts import Scripts, Value
+from ..schema.script import Value
+from ..schema.scripts import Scripts
 
 WakeReason = Literal["due", "earlier", "event", "safety_net"]
 """Why a dispatcher woke: its timer ran out, an earlier task was scheduled, an event came, or just to be sure."""

@@ -17,7 +17,7 @@ from ...client.wire import Wire
 from ...process.stop import readable
 from ...schema.bounds import MOST_WAKEUPS
 from ...schema.record import Record, readable_record
-from ...schema.scripts import Script, Value
+from ...schema.script import Script, Value
 from ..base import Advance, Aside, Channel, Step, Woken
 from ..crowds import Crowds, named
 from ..names import KnownNames

@@ -13,7 +13,8 @@ from ...clock import US, Clock
 from ...schema.bounds import MOST_TASKS, steps
 from ...schema.keys import Keys
 from ...schema.record import Record, readable_record
-from ...schema.scripts import Script, Scripts, Value
+from ...schema.script import Script, Value
+from ...schema.scripts import Scripts
 from ..base import ALIVE_S, Advance, Cause, Channel, Loss, Lost, NewTask, Reaped, Scheduled, Step, existing
 from ..crowds import Crowd, Crowds
 from ..reading import KeyedStore

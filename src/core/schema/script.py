@@ -1,0 +1,150 @@
+"""One Lua script, called so that a lost script cache heals itself."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+
+from ..client.connection import server_version
+from ..client.protocol import Command
+from ..client.wire import Wire, Wires
+from ..errors import DueqError
+from . import ownership
+from .keys import Keys
+from .ownership import Ownership
+
+Value = str | bytes | int
+
+_QUOTED = re.compile(r"Error running script .*?: -?(?P<code>[A-Z]{2,}) (?P<text>.*)", re.DOTALL)
+_KINDS: dict[str, type[ResponseError]] = {"OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
+
+
+class Caller:
+    """What the scripts of a namespace are called with: connections, the key prefix, and Redis's time or 0."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, ours: Ownership, now: Callable[[], int] | None) -> None:
+        """``now`` tells the time (epoch microseconds) instead of Redis."""
+        self.wires = Wires(client)
+        self._client: Any = client  # redis-py leaves execute_command untyped
+        self._keys, self._ours, self._time = keys, ours, now
+
+    def words(self, how: str, script: str, arguments: Sequence[Value]) -> Command:
+        """The command that runs ``script``, a text (EVAL) or a digest (EVALSHA)."""
+        return (how, script, 1, self._keys.prefix, self._clock()(), *arguments)
+
+    def explained(self, error: ResponseError) -> Exception:
+        """What an error of a script says."""
+        return ownership.refusal(self._keys, self._ours, _cause(error))
+
+    @property
+    def uses_server_time(self) -> bool:
+        """Whether scripts ask Redis for the time."""
+        return self._clock() is _server_time
+
+    def _clock(self) -> Callable[[], int]:
+        # before Redis 5 a script that asks for the time may not write: the time goes with the request instead
+        if self._time is None:
+            version = server_version(self._client)
+            self._time = self._fetch_time if version is not None and version < (5,) else _server_time
+        return self._time
+
+    def _fetch_time(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds) * 1_000_000 + int(micros)
+
+
+class Script:
+    """One script, ready to be called with its own arguments."""
+
+    def __init__(self, caller: Caller, assemble: Callable[[], str]) -> None:
+        """``assemble`` makes its text, when that is first needed."""
+        self._caller, self._assemble = caller, assemble
+
+    @cached_property
+    def text(self) -> str:
+        return self._assemble()
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, *arguments: Value) -> Any:
+        """Run it and return its reply; sent again only when Redis says that it did not know it."""
+        caller = self._caller
+        try:
+            try:
+                return caller.wires.call(*caller.words("EVALSHA", self.digest, arguments))
+            except NoScriptError:
+                return caller.wires.call(*self.command(*arguments))
+        except ResponseError as error:
+            raise caller.explained(error) from None
+
+    def many(self, batches: Iterable[Sequence[Value]]) -> list[Any]:
+        """Run it once per batch in one round trip, each sent as soon as it is made.
+
+        Replies come in order, errors among them as values.
+        """
+        known = list[Sequence[Value]]()
+
+        def commands() -> Iterator[Command]:
+            for arguments in batches:
+                known.append(arguments)
+                yield self._caller.words("EVALSHA", self.digest, arguments)
+
+        replies = self._caller.wires.call_many(commands())
+        for at, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                try:
+                    replies[at] = self(*known[at])
+                except (ResponseError, DueqError) as error:
+                    replies[at] = error
+            elif isinstance(reply, ResponseError):
+                replies[at] = self._caller.explained(reply)
+        return replies
+
+    def command(self, *arguments: Value) -> Command:
+        """The command that runs it also where Redis does not know it, for use inside MULTI."""
+        return self._caller.words("EVAL", self.text, arguments)
+
+    @property
+    def goes_by_servers_clock(self) -> bool:
+        """Whether it asks Redis for the time when it runs, rather than being told with the request."""
+        return self._caller.uses_server_time
+
+    # -- over a connection of the caller's
+
+    def load(self, wire: Wire) -> None:
+        """Make Redis know this script."""
+        wire.send("SCRIPT", "LOAD", self.text)
+        self.receive(wire)
+
+    def send(self, wire: Wire, arguments: Sequence[Value]) -> None:
+        """Send it off. Its answer is NoScriptError if Redis does not know it (any more)."""
+        wire.send(*self._caller.words("EVALSHA", self.digest, arguments))
+
+    def receive(self, wire: Wire) -> Any:
+        """The answer to the first script sent off on ``wire`` that is not answered yet."""
+        try:
+            return wire.receive()
+        except ResponseError as error:
+            raise self._caller.explained(error) from error
+
+
+def _server_time() -> int:
+    """Told so, a script asks Redis for the time."""
+    return 0
+
+
+def _cause(error: ResponseError) -> ResponseError:
+    """Why Redis refused a command of a script: before Redis 7 the error is the script's, and quotes the command's."""
+    quoted = _QUOTED.match(str(error))
+    if quoted is None:
+        return error
+    code, text = quoted["code"], quoted["text"].strip()
+    return _KINDS[code](text) if code in _KINDS else ResponseError(f"{code} {text}")
