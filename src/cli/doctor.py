@@ -30,7 +30,7 @@ def doctor(
 
     What a server does not tell (managed ones often refuse CONFIG) is called
     unknown, and is no fault. Exit code 1 if the strategy cannot run here: the
-    one given, else the one that the namespace is kept by. Each command that is
+    one given, else the one that owns the namespace. Each command that is
     needed is tried, and so is a write; nothing is changed.
 
     With --acl it prints one line for ACL SETUSER (without its first word) or

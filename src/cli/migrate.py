@@ -70,11 +70,11 @@ def migrate(
         say_json({"namespace": name, "strategy": target, "store": kept, "from": source, "moved": moved})
         return
     if kept != before.store:
-        say(f"namespace {name} is kept with the {kept} store now, not the {before.store} one")
+        say(f"namespace {name} uses the {kept} store now, not the {before.store} one")
     if begun is not None:
-        say(f"namespace {name} is kept by strategy {target} now: {moved:,} tasks moved from {begun.source} in {taken}")
+        say(f"namespace {name} is owned by strategy {target} now: {moved:,} tasks moved from {begun.source} in {taken}")
     else:
-        say(f"namespace {name} is kept by strategy {target}: nothing to move")
+        say(f"namespace {name} is owned by strategy {target}: nothing to move")
 
 
 def _finished(space: Namespace, begun: Migration) -> int:

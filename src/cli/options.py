@@ -49,7 +49,7 @@ StrategyName = Annotated[
         "--strategy",
         metavar="NAME",
         show_default=False,
-        help="How due tasks are found (dueq doctor lists them); by default the one that the namespace is kept by.",
+        help="How due tasks are found (dueq doctor lists them); by default the one that owns the namespace.",
     ),
 ]
 OneQueue = Annotated[

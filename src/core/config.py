@@ -37,7 +37,7 @@ class Settings:
     """None: the server that dueq starts by itself."""
     namespace: str = "default"
     strategy: str | None = None
-    """None: the one that the namespace is kept by, or the default for a new namespace."""
+    """None: the one that owns the namespace, or the default for a new namespace."""
     max_payload: int = 64 * 1024
     """Most bytes that a task's encoded arguments may take; at most 256 KiB."""
 

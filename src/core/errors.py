@@ -73,7 +73,7 @@ class StrategyUnavailable(DueqError):
 
 
 class StrategyMismatch(DueqError):
-    """The namespace is kept by another strategy than the one asked for.
+    """The namespace is owned by another strategy than the one asked for.
 
     ``scheduled`` are the results of those of many tasks that were scheduled before it turned out: the first ones.
     """
@@ -90,7 +90,7 @@ class StrategyYields(StrategyMismatch):
 
 
 class StoreMismatch(StrategyMismatch):
-    """The namespace is kept with another store than this process found, or chose, when it began."""
+    """The namespace uses another store than this process found, or chose, when it began."""
 
 
 class StoreYields(StoreMismatch, StrategyYields):
@@ -106,7 +106,7 @@ class NamespaceTooNew(DueqError):
 
 
 class NamespaceDamaged(DueqError):
-    """What says who keeps the namespace is no such thing. An engine that serves it puts that right within seconds."""
+    """The entry of the namespace's owner is damaged. An engine that serves it puts that right within seconds."""
 
 
 class EmbeddedServerError(DueqError):

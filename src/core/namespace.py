@@ -51,7 +51,7 @@ class Namespace:
         ``clock`` is the time to go by instead of the strategy's own choice, for tests. ``engine`` says that this is a
         process of one, to whose strategy that of a producer yields. ``silence`` is for how many seconds an embedded
         server may say nothing.
-        Raises StrategyMismatch if the namespace is kept by another strategy than ``settings`` asks for,
+        Raises StrategyMismatch if the namespace is owned by another strategy than ``settings`` asks for,
         NamespaceTooNew if this version must not write there, ConfigurationError if there is no such strategy,
         ServerUnavailable or ServerRefused if Redis does not answer.
         """
@@ -79,7 +79,7 @@ class Namespace:
         """Record that an engine chose this strategy for this namespace, before its tasks are run.
 
         Fills in what an older dueq did not write; ``again`` says that this one had written it before. Raises
-        StrategyMismatch if another keeps it (StrategyYields if a producer chose that), StoreMismatch if it is kept with
+        StrategyMismatch if another owns it (StrategyYields if a producer chose that), StoreMismatch if it uses
         another store, NamespaceMigrating if a migration to this one is not over, NamespaceTooNew.
         """
         ours = self.strategy.ownership

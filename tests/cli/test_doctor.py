@@ -108,7 +108,7 @@ def test_an_unknown_strategy_and_another_than_the_namespace_has(cli: Cli, world:
     world.redis.hset(world.keys.plain("meta"), "strategy", "other")
     answer = cli("doctor", "--strategy", "lua")
     assert answer.code == 2
-    assert "kept by strategy 'other'" in answer.err
+    assert "owned by strategy 'other'" in answer.err
 
 
 def test_commands_are_harmless(cli: Cli, world: World) -> None:

@@ -40,7 +40,7 @@ def test_migrate(cli: Cli, world: World) -> None:
     name = world.keys.namespace
     answer = cli("migrate", "--to", "buckets")
     assert answer.code == 0
-    assert answer.out.startswith(f"namespace {name} is kept by strategy buckets now: 2 tasks moved from lua in ")
+    assert answer.out.startswith(f"namespace {name} is owned by strategy buckets now: 2 tasks moved from lua in ")
     assert answer.err == ""
     assert cli("status", "--json").json["strategy"] == "buckets"
     assert cli("cancel", "a").code == 0
@@ -55,7 +55,7 @@ def test_nothing_to_move(cli: Cli, world: World) -> None:
     assert cli("migrate", "--to", "watch", "--json").json == {
         "namespace": name, "strategy": "watch", "store": "scripted", "from": None, "moved": 0}  # fmt: skip
     answer = cli("migrate", "--to", "watch")
-    assert (answer.code, answer.out) == (0, f"namespace {name} is kept by strategy watch: nothing to move\n")
+    assert (answer.code, answer.out) == (0, f"namespace {name} is owned by strategy watch: nothing to move\n")
     assert cli("status", "--json").json["strategy"] == "watch"
 
 
@@ -64,10 +64,10 @@ def test_the_store_is_moved_alone_or_with_the_strategy(cli: Cli, world: World) -
     name = world.keys.namespace
     refused = cli("migrate", "--store", "transactional")
     assert refused.code == 2
-    assert "strategy 'lua' cannot be kept with the transactional store, only with scripted" in refused.err
+    assert "strategy 'lua' cannot use the transactional store, only with scripted" in refused.err
     both = cli("migrate", "--to", "watch", "--store", "transactional")
-    said = f"namespace {name} is kept with the transactional store now, not the scripted one\n"
-    assert both.out.startswith(f"{said}namespace {name} is kept by strategy watch now: 1 tasks moved from lua in ")
+    said = f"namespace {name} uses the transactional store now, not the scripted one\n"
+    assert both.out.startswith(f"{said}namespace {name} is owned by strategy watch now: 1 tasks moved from lua in ")
     status = cli("status", "--json").json
     assert (status["strategy"], status["store"]) == ("watch", "transactional")
     assert "strategy watch, transactional store" in " ".join(cli("status").out.split())
@@ -76,8 +76,8 @@ def test_the_store_is_moved_alone_or_with_the_strategy(cli: Cli, world: World) -
     assert f"dueq migrate --store scripted --namespace {name}" in found["advice"]
     alone = cli("migrate", "--store", "scripted")
     assert alone.out == (
-        f"namespace {name} is kept with the scripted store now, not the transactional one\n"
-        f"namespace {name} is kept by strategy watch: nothing to move\n"
+        f"namespace {name} uses the scripted store now, not the transactional one\n"
+        f"namespace {name} is owned by strategy watch: nothing to move\n"
     )
     assert cli("migrate", "--store", "scripted", "--json").json["moved"] == 0
     assert cli("cancel", "a").code == 0

@@ -75,7 +75,7 @@ def test_what_a_producer_chose_is_called_so(world: World) -> None:
     for name, value in (("strategy", "other"), ("by", "producer")):  # HSET took one field before Redis 4
         world.redis.hset(world.keys.plain("meta"), name, value)
     for step in (lambda: world.schedule("a"), world.main.claim, world.actor, lambda: world.store.cancel("a")):
-        with pytest.raises(StrategyYields, match="kept by strategy 'other'"):
+        with pytest.raises(StrategyYields, match="owned by strategy 'other'"):
             step()
     world.redis.delete(world.keys.plain("meta"))
 

@@ -138,7 +138,7 @@ def test_the_old_strategy_is_refused_wherever_it_touches_an_index(old: World, ot
         begun.run()
     before = _everything(old)
     for attempt in attempts:
-        with pytest.raises(StrategyMismatch, match=f"kept by strategy '{other}'"):
+        with pytest.raises(StrategyMismatch, match=f"owned by strategy '{other}'"):
             attempt()
     assert _everything(old) == before
 

@@ -74,7 +74,7 @@ def test_a_producer_that_asks_for_a_strategy_is_refused(old: World, other: str) 
     [handle] = app.schedule_many(_later(app, 1))
     migrate(old, other)
     for refused in (handle.cancel, lambda: app.schedule_many(_later(app, 1))):
-        with pytest.raises(StrategyMismatch, match=f"kept by strategy '{other}'"):
+        with pytest.raises(StrategyMismatch, match=f"owned by strategy '{other}'"):
             refused()
 
 

@@ -93,7 +93,7 @@ def test_relative_due_counts_from_redis_clock(world: World) -> None:
 @pytest.mark.parametrize("count", [1, 250])
 def test_mismatch_is_refused_by_the_store(world: World, count: int) -> None:
     world.redis.hset(world.keys.plain("meta"), "strategy", "other")
-    with pytest.raises(StrategyMismatch, match="kept by strategy 'other'") as caught:
+    with pytest.raises(StrategyMismatch, match="owned by strategy 'other'") as caught:
         world.schedule(*[f"t{number}" for number in range(count)])
     assert "--strategy other" in str(caught.value)
     assert world.store.queues() == []
@@ -104,7 +104,7 @@ def test_mismatch_is_refused_by_the_store(world: World, count: int) -> None:
 def test_mismatch_is_refused_at_start(world: World) -> None:
     world.schedule("a")
     other = next(name for name in strategies.names() if name != world.strategy.name)
-    with pytest.raises(StrategyMismatch, match="is kept by"):
+    with pytest.raises(StrategyMismatch, match="is owned by"):
         Namespace.open(replace(world.settings, strategy=other))
     with pytest.raises(ConfigurationError, match="there is no strategy 'other'"):
         Namespace.open(replace(world.settings, strategy="other"))

@@ -139,7 +139,7 @@ def test_who_began_with_the_other_store_is_refused(old: World, strategy_name: st
     migration.begin(visitor(old), strategy_name, store=other(first))
     before = {key: old.redis.dump(key) for key in old.found()}
     for attempt in attempts:
-        with pytest.raises(StoreMismatch, match=f"kept with the {other(first)} store, not the {first} one"):
+        with pytest.raises(StoreMismatch, match=f"uses the {other(first)} store, not the {first} one"):
             attempt()
     assert {key: old.redis.dump(key) for key in old.found()} == before
     assert main_settles(found) == "done", "what runs may end"
@@ -152,7 +152,7 @@ def main_settles(found: Scene) -> str:
 @pytest.mark.scripted
 @pytest.mark.parametrize(("strategy_name", "first"), [("lua", "scripted"), ("keyspace", "scripted")])
 def test_a_strategy_that_needs_scripts_cannot_have_the_other_store(old: World, strategy_name: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be kept with the transactional store, only with scripted"):
+    with pytest.raises(ConfigurationError, match="cannot use the transactional store, only with scripted"):
         migration.begin(visitor(old), strategy_name, store="transactional")
 
 

@@ -78,7 +78,7 @@ def test_it_yields_to_the_first_engine_with_all_its_tasks(chosen: World, strateg
 def test_what_an_engine_chose_does_not_yield(chosen: World, strategy_name: str, target: str) -> None:
     chosen.schedule("a")
     Reclaim(engine_of(chosen, strategy_name)).settle()
-    with pytest.raises(StrategyMismatch, match=f"kept by strategy '{strategy_name}'") as refused:
+    with pytest.raises(StrategyMismatch, match=f"owned by strategy '{strategy_name}'") as refused:
         engine_of(chosen, target)
     assert not isinstance(refused.value, StrategyYields)
     assert meta_of(chosen) == kept_by(chosen, strategy_name)

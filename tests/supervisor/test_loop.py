@@ -408,7 +408,7 @@ def test_a_task_that_exits_like_a_boot_failure_is_a_death(make_stage: MakeStage)
 def test_another_strategy_ends_it_and_starts_nothing(stage: Stage, role: str) -> None:
     stage.of(role)[0].leave(ExitStatus.DISPLACED)
     started = len(stage.children)
-    with pytest.raises(BootFailure, match=r"another strategy keeps the namespace now"):
+    with pytest.raises(BootFailure, match=r"another strategy owns the namespace now"):
         stage.end()
     assert len(stage.children) == started
     assert stage.restarts() == 0

@@ -40,8 +40,8 @@ def test_what_runs_ends_well_and_the_rest_runs_under_the_new_strategy(
     _migrate(engine, new)
     assert supervisor.wait(30) == 4
     log = engine.log.read_text()
-    assert f"namespace 'default' is kept by strategy '{new}', not '{old}'" in log
-    assert "another strategy keeps the namespace now" in log.splitlines()[-1]
+    assert f"namespace 'default' is owned by strategy '{new}', not '{old}'" in log
+    assert "another strategy owns the namespace now" in log.splitlines()[-1]
     assert "exited with status" not in log, "it was started again, in vain"
     assert {handle.id for handle in running} <= {task_id for task_id, run in engine.runs().items() if run.ends}
     again = engine.run("--workers", "2")
@@ -65,7 +65,7 @@ def test_what_runs_ends_well_and_the_rest_runs_with_the_other_store(
     _say_go(engine)
     assert supervisor.wait(30) == 4
     log = engine.log.read_text()
-    assert f"namespace 'default' is kept with the {new} store, not the {old} one" in log
+    assert f"namespace 'default' uses the {new} store, not the {old} one" in log
     assert "exited with status" not in log, "it was started again, in vain"
     again = engine.run("--workers", "2")
     wait_until(lambda: engine.ended() == 7 and len(engine.runs()[failing.id].starts) == 2, 20)

@@ -41,7 +41,7 @@ def migrate(world: World, target: str) -> int:
 
 
 def meta_of(world: World) -> dict[str, str]:
-    """Who keeps the namespace, and what lies in it, as it stands in Redis."""
+    """Who owns the namespace, and what lies in it, as it stands in Redis."""
     found: Any = world.redis.hgetall(world.keys.plain("meta"))
     return {name.decode(): value.decode() for name, value in found.items()}
 

@@ -38,7 +38,7 @@ class MovableClock(Clock):
 
 
 class World:
-    """The namespace ``name`` on the server at ``url``, kept by ``strategy``, with any number of actors.
+    """The namespace ``name`` on the server at ``url``, owned by ``strategy``, with any number of actors.
 
     Strategies that need no scripts go by ``clock`` here: one that rounds due times up would take a second for each
     dispatch otherwise.
@@ -81,7 +81,7 @@ class World:
 
     @property
     def scripted(self) -> bool:
-        """Whether the namespace is kept with the scripted store."""
+        """Whether the namespace uses the scripted store."""
         return self.strategy.store == "scripted"
 
     def listener(self, *queues: str) -> Listener:

@@ -20,7 +20,7 @@ SHARD_DIGITS = 3
 walked in one bounded command on every server (Redis 2.4 has no SCAN)."""
 
 _PLAIN = {
-    "meta": "meta",  # hash: who keeps the namespace, and what lies in it (ownership.py)
+    "meta": "meta",  # hash: who owns the namespace, and what lies in it (ownership.py)
     "queues": "queues",  # set of queue names
     "token": "token",  # counter: the last fencing token given
     "stats": "stats",  # hash: counters of what producers did (they have no metrics page)

@@ -1,5 +1,5 @@
-"""Which strategy keeps a namespace, with which store: asked before every step that touches the index, and told in
-clear words.
+"""Which strategy owns a namespace, with which store: checked before every step that touches the index, with errors in
+plain words.
 
 The hash ``meta`` has these fields, written in one step:
 
@@ -49,7 +49,7 @@ StoreKind = Literal["scripted", "transactional"]
 
 
 class Ownership(NamedTuple):
-    """How a process keeps a namespace, or takes it to be kept."""
+    """How a process uses a namespace: with which strategy and store."""
 
     strategy: str
     store: StoreKind
@@ -100,7 +100,7 @@ def damage(keys: Keys, values: Mapping[str, bytes | None]) -> NamespaceDamaged |
 def mismatch(namespace: str, owner: str, wanted: str) -> StrategyMismatch:
     """The error for a namespace that another strategy keeps."""
     return StrategyMismatch(
-        f"namespace {namespace!r} is kept by strategy {owner!r}, not {wanted!r}: run with --strategy {owner}, take "
+        f"namespace {namespace!r} is owned by strategy {owner!r}, not {wanted!r}: run with --strategy {owner}, take "
         f"another --namespace, or move its tasks with dueq migrate --to {wanted} --namespace {namespace}"
     )
 
@@ -108,7 +108,7 @@ def mismatch(namespace: str, owner: str, wanted: str) -> StrategyMismatch:
 def yields(namespace: str, owner: str, wanted: str) -> StrategyYields:
     """The error for a namespace that another strategy keeps, which a producer chose."""
     return StrategyYields(
-        f"namespace {namespace!r} is kept by strategy {owner!r}, not {wanted!r}: a producer chose it, so an engine "
+        f"namespace {namespace!r} is owned by strategy {owner!r}, not {wanted!r}: a producer chose it, so an engine "
         f"takes the namespace over when it is started with --strategy {wanted}; without such an engine use {owner}"
     )
 
@@ -122,7 +122,7 @@ def migrating(namespace: str, source: str, target: str) -> NamespaceMigrating:
 
 
 def unfinished(namespace: str, source: str, target: str, wanted: str) -> NamespaceMigrating:
-    """The error for a migration to ``asked`` while one to ``target`` is not over."""
+    """The error for a migration to ``wanted`` while one to ``target`` is not over."""
     return NamespaceMigrating(
         f"namespace {namespace!r} is being moved from strategy {source!r} to {target!r}, and that is not over: finish "
         f"it first with dueq migrate --to {target} --namespace {namespace}, then move on to {wanted!r}"
@@ -138,19 +138,19 @@ def taken_over(namespace: str, source: str, target: str) -> NamespaceMigrating:
 
 
 def other_store(namespace: str, kept: str, ours: Ownership, by: str | None) -> DueqError:
-    """The error for a namespace that is kept with another store than ``ours``."""
+    """The error for a namespace that uses another store than ``ours``."""
     if kept not in get_args(StoreKind):
         return NamespaceTooNew(
-            f"namespace {namespace!r} is kept with the {kept} store, which this dueq does not know: a newer dueq wrote "
+            f"namespace {namespace!r} uses the {kept} store, which this dueq does not know: a newer dueq wrote "
             f"it; upgrade dueq here before it uses this namespace"
         )
     if by == "producer":
         return StoreYields(
-            f"namespace {namespace!r} is kept with the {kept} store, not the {ours.store} one: a producer chose it, so "
+            f"namespace {namespace!r} uses the {kept} store, not the {ours.store} one: a producer chose it, so "
             f"an engine with the {ours.store} store takes the namespace over when it is started"
         )
     return StoreMismatch(
-        f"namespace {namespace!r} is kept with the {kept} store, not the {ours.store} one, with which this process "
+        f"namespace {namespace!r} uses the {kept} store, not the {ours.store} one, with which this process "
         f"began: start it again; or move the namespace with dueq migrate --store {ours.store} --namespace {namespace}"
     )
 
@@ -175,7 +175,7 @@ def look(client: Any, keys: Keys) -> Any:
 
 
 def owner_of(reply: Any) -> str | None:
-    """The strategy that keeps the namespace, None if nobody does yet, from the reply to ``question``."""
+    """The strategy that owns the namespace, None if nobody does yet, from the reply to ``question``."""
     return None if reply[0] is None else str(reply[0].decode(errors=SHOWN))
 
 
@@ -185,19 +185,19 @@ def chosen_by_producer(reply: Any) -> bool:
 
 
 def store_in(reply: Any) -> str | None:
-    """The store that the namespace is kept with, None if nobody wrote that yet, from the reply to ``question``."""
+    """The store that the namespace uses, None if nobody wrote that yet, from the reply to ``question``."""
     return None if reply[5] is None else str(reply[5].decode(errors=SHOWN))
 
 
 def is_engines(reply: Any, ours: Ownership) -> bool:
-    """Whether an engine keeps the namespace as ``ours`` says, with nothing left to do or to fill in."""
+    """Whether an engine owns the namespace as ``ours`` says, with nothing left to do or to fill in."""
     strategy, source, by, *rest, store = reply
     settled = (strategy, source, by) == (ours.strategy.encode(), None, b"engine") and None not in rest
     return settled and store == ours.store.encode() and not damaged(named(reply))
 
 
 def written(keys: Keys, ours: Ownership, by: By) -> list[Command]:
-    """The commands that write who keeps the namespace from now on, to be sent inside MULTI."""
+    """The commands that write who owns the namespace from now on, to be sent inside MULTI."""
     meta = keys.plain("meta")
     return [
         ("HMSET", meta, "strategy", ours.strategy, "store", ours.store, "by", by, "format", FORMAT),
@@ -211,9 +211,9 @@ def lua_constants() -> str:
 
 
 def require(keys: Keys, ours: Ownership, reply: Any, *, settled: bool = False) -> bool:
-    """Whether nobody keeps the namespace yet; raises StrategyMismatch if another strategy than ``ours`` does.
+    """Whether nobody owns the namespace yet; raises StrategyMismatch if another strategy than ``ours`` does.
 
-    Raises StrategyYields if a producer chose the other one; StoreMismatch if it is kept with the other store;
+    Raises StrategyYields if a producer chose the other one; StoreMismatch if it uses the other store;
     NamespaceTooNew if this version must not write there; NamespaceDamaged if what stands there is neither. With
     ``settled``, raises NamespaceMigrating if tasks may still be in the index of another.
     """

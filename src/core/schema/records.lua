@@ -103,7 +103,7 @@ local function count(what, queue, by)
   if refused_by(key, reply, field) then redis.call('HINCRBY', key, field, by) end
 end
 
--- The error to return if this strategy does not keep the namespace, or a newer dueq does; nil if it may go on, and whether
+-- The error to return if this strategy does not own the namespace, or a newer dueq does; nil if it may go on, and whether
 -- nobody keeps it yet. With `settled`, also while a migration is under way: tasks may then be in the
 -- index of another. The Python side, and what becomes of these errors, is core/schema/ownership.py. Then, since every step reads
 -- `meta` here: whether tasks were put aside, and the field `also`, if it is given.

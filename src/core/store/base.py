@@ -231,7 +231,7 @@ class Store(ABC):
         """Write records and index them: one round trip per thousand, atomic per hundred.
 
         A task whose id is in use is not written. Repeating it is safe, since ids are the caller's.
-        Raises StrategyMismatch, which tells what was scheduled before, if the namespace is kept by another strategy.
+        Raises StrategyMismatch, which tells what was scheduled before, if the namespace is owned by another strategy.
         """
 
     @abstractmethod

@@ -127,7 +127,7 @@ class Strategy(ABC):
 
         A task is eligible when its due time is not after the clock. Whoever is killed at whichever instant, a task
         stays in the index, or is in its ready list, or is found by ``recover``. Any number of dispatchers may call
-        this at once. Raises StrategyMismatch, and moves nothing, if another strategy keeps the namespace by now, and
+        this at once. Raises StrategyMismatch, and moves nothing, if another strategy owns the namespace by now, and
         NamespaceMigrating while its tasks are being moved to this one.
         """
 
@@ -193,7 +193,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def clear(self, queues: Sequence[str]) -> None:
-        """Forget the whole index, in bounded steps: the namespace is purged, or kept by another strategy now."""
+        """Forget the whole index, in bounded steps: the namespace is purged, or owned by another strategy now."""
 
     def listener(self, wakeup_fd: int = -1) -> Listener:
         """What ``wait`` waits on. Every way to index a task wakes it, if nothing else is due before."""

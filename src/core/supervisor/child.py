@@ -204,7 +204,7 @@ def _served(order: Order, signals: Signals) -> int:
 def _serve(order: Order, signals: Signals) -> int:
     """Do the duty until asked to stop; returns the exit status.
 
-    Raises StrategyMismatch as soon as another strategy keeps the namespace, NamespaceTooNew if a newer dueq does,
+    Raises StrategyMismatch as soon as another strategy owns the namespace, NamespaceTooNew if a newer dueq does,
     _CannotBegin if there is nothing to do.
     """
     try:

@@ -89,7 +89,7 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until asked to stop, then drain.
 
-        Raises BootFailure if a child cannot begin or its strategy does not keep the namespace any more,
+        Raises BootFailure if a child cannot begin or its strategy does not own the namespace any more,
         RestartLimitExceeded if they die too often; all children are gone by then.
         """
         try:
@@ -176,7 +176,7 @@ class Supervisor:
             return
         if by_itself and code == ExitStatus.DISPLACED:
             self._fail(now, BootFailure(
-                f"another strategy keeps the namespace now, or another store, or a newer dueq, so this {child.role} "
+                f"another strategy owns the namespace now, or another store, or a newer dueq, so this {child.role} "
                 f"and all others end (the log above says which): start dueq run again, without the old --strategy or "
                 f"with a newer dueq"
             ))  # fmt: skip

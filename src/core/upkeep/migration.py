@@ -1,6 +1,6 @@
 """Moves a namespace from one strategy to another: every scheduled task goes into the new index, from its record.
 
-The first step writes into ``meta`` who keeps the namespace now, and whose index still holds tasks (see ownership.py).
+The first step writes into ``meta`` who owns the namespace now, and whose index still holds tasks (see ownership.py).
 Until the last step takes the second one away again, nothing leaves either index: the old strategy is refused
 everywhere, and whatever would take tasks out of the new index waits. New tasks go there at once. So the tasks still to
 be moved are, at any time, those that are in the old index and not in the new one. Whoever dies half-way has lost
@@ -56,7 +56,7 @@ def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind
     strategy, keys, me = registry.find(target), namespace.keys, unique_name("migration")
     if store is not None and store not in strategy.stores():
         raise ConfigurationError(
-            f"strategy {target!r} cannot be kept with the {store} store, only with {' or '.join(strategy.stores())}"
+            f"strategy {target!r} cannot use the {store} store, only with {' or '.join(strategy.stores())}"
         )
     recorded = ownership.store_in(ownership.look(namespace.client, keys))
     ours = Ownership(target, store or store_for(namespace.client, strategy, recorded))

@@ -1,7 +1,7 @@
 """An engine's hold on its namespace: claimed when it starts, and again whenever Redis turns out to have lost that.
 
 Redis may lose everything (FLUSHALL, a restart without persistence) or only ``meta`` (eviction) under a running engine.
-Then nobody keeps the namespace, and the next producer that comes along writes the default strategy. What a producer
+Then nobody owns the namespace, and the next producer that comes along writes the default strategy. What a producer
 chose yields to an engine, by the steps of a migration: its tasks are moved to the engine's strategy. What an engine
 chose does not.
 
@@ -49,7 +49,7 @@ class Reclaim:
         """Whether this engine kept the namespace at the last look."""
 
     def settle(self) -> None:
-        """Return once this engine keeps the namespace.
+        """Return once this engine owns the namespace.
 
         Raises StrategyMismatch if another engine does, with another strategy; NamespaceMigrating while somebody
         migrates it; NamespaceTooNew.

@@ -75,7 +75,7 @@ class LeaseExtender:
                 seen, extended_at, released_at = running, now + first_s - self._lease / 3, now
                 continue
             # What fails is tried again at the next look. The worker itself reports that Redis is away, and leaves if
-            # another strategy, or a newer dueq, keeps the namespace by now; until then its task is to stay its own.
+            # another strategy, or a newer dueq, owns the namespace by now; until then its task is to stay its own.
             if now - extended_at >= self._lease / 3 - self._period / 2:
                 with suppress(*_REFUSED):
                     self._extend(running)

@@ -81,7 +81,7 @@ class Worker:
     def run(self) -> int:
         """Work until stopped or at a limit; then settle, give back what is held, close, and return the exit status.
 
-        Does so, too, before it raises StrategyMismatch, because another strategy keeps the namespace by now, or
+        Does so, too, before it raises StrategyMismatch, because another strategy owns the namespace by now, or
         NamespaceTooNew, because a newer dueq does.
         """
         forks.on_fork(self._executor.give_up)
@@ -175,7 +175,7 @@ class Worker:
             log.warning("could not settle with Redis while stopping: %s", described(error))
 
     def _move_out(self) -> None:
-        # a retry must be scheduled by the strategy that keeps the namespace now
+        # a retry must be scheduled by the strategy that owns the namespace now
         try:
             moved = Namespace.open(replace(self.namespace.settings, strategy=None))
         except DueqError as error:

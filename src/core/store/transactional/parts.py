@@ -37,7 +37,7 @@ class Parts:
         return session.read([*(("HGET", key, task_id) for key, task_id in zip(keys, ids, strict=True)), *more])
 
     def load_to_index(self, session: Session, ids: Sequence[str], *, settled: bool = False) -> tuple[list[Any], bool]:
-        """The same for a step that touches the index, and whether nobody keeps the namespace yet.
+        """The same for a step that touches the index, and whether nobody owns the namespace yet.
 
         Raises StrategyMismatch if another strategy does. Who keeps it is watched, too.
         """
