@@ -3,9 +3,10 @@
 from .core.process.shadowed import imports_of_ours as _imports_of_ours
 
 with _imports_of_ours():
-    from .core.app.application import Call, Dueq, Handle, Task
+    from .core.app.application import Dueq
     from .core.app.context import Context, current
     from .core.app.policy import Backoff
+    from .core.app.task import Call, Handle, Task
     from .core.errors import DueqError, TaskTimeout
     from .core.store.registry import register as _register
 

@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from dueq.core.app.payload import encode_body
-from dueq.core.client.connection import COMMANDS
+from dueq.core.client.counting import COMMANDS
 from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.clock import US, now_us
 from dueq.core.config import Settings

@@ -11,7 +11,7 @@ import redis
 
 from .. import strategies
 from ..core.app.application import Dueq
-from ..core.client.connection import explained
+from ..core.client.failures import explained
 from ..core.clock import US, now_us
 from ..core.namespace import Namespace
 from ..core.store.requirements import check

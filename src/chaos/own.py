@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from .. import strategies
-from ..core.app.application import Call, Dueq, Task
+from ..core.app.application import Dueq
 from ..core.app.loader import load
 from ..core.app.payload import encode_body
+from ..core.app.task import Call, Task
 from ..core.clock import US
 from ..core.config import RunOptions
 from ..core.errors import ConfigurationError

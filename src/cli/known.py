@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.app.application import DEFAULT_QUEUE, HANDLER, Dueq
+from ..core.app.application import Dueq
 from ..core.app.arguments import Signature
+from ..core.app.task import DEFAULT_QUEUE, HANDLER
 from ..core.errors import InvalidTask, ServerRefused
 from ..core.upkeep import engines
 from .options import opened

@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.app.application import HANDLER, Call
 from ..core.app.definition import check_task_name
 from ..core.app.payload import encode_body
+from ..core.app.task import HANDLER, Call
 from ..core.config import Settings, check_name
 from ..core.errors import DueqError, InvalidTask
 from ..core.schema.record import check_id

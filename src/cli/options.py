@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.client.connection import explained
+from ..core.client.failures import explained
 from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, from_environment
 from ..core.namespace import Namespace
 

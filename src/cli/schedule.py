@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from ..admin.format import timestamp
-from ..core.app.application import DEFAULT_QUEUE, HANDLER, Call, Dueq, Handle
+from ..core.app.application import Dueq
 from ..core.app.loader import load
+from ..core.app.task import DEFAULT_QUEUE, HANDLER, Call, Handle
 from ..core.errors import InvalidTask
 from .known import KnownTasks, of_app, of_namespace
 from .lines import call, calls, parsed

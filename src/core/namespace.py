@@ -7,8 +7,9 @@ from typing import Any
 
 import redis
 
-from .client.connection import connect, explained
+from .client.connection import connect
 from .client.embedded import EmbeddedServer, default_directory
+from .client.failures import explained
 from .client.transactions import Session, Transactions
 from .clock import Clock, HostClock, RedisClock
 from .config import Settings

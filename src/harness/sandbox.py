@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 from ..admin.housekeeping import purge
-from ..core.client.connection import explained
 from ..core.client.embedded import EmbeddedServer
+from ..core.client.failures import explained
 from ..core.config import Settings
 from ..core.namespace import Namespace
 from ..core.process.insistence import Insistence

@@ -13,8 +13,10 @@ import redis
 from redis.exceptions import ResponseError
 
 from .. import strategies
-from ..core.app.application import Call, Dueq
-from ..core.client.connection import COMMANDS, explained
+from ..core.app.application import Dueq
+from ..core.app.task import Call
+from ..core.client.counting import COMMANDS
+from ..core.client.failures import explained
 from ..core.clock import US, now_us
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace

@@ -15,7 +15,7 @@ import pytest
 from support.audits import Audits
 from support.world import World
 
-from dueq.core.client.connection import COMMANDS
+from dueq.core.client.counting import COMMANDS
 from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.schema.record import Record, encode_record
 from dueq.core.schema.states import State

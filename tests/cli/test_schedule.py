@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.world import World
 
-from dueq.core.app.application import HANDLER
 from dueq.core.app.payload import decode_body
+from dueq.core.app.task import HANDLER
 from dueq.core.schema.record import Record
 from dueq.core.upkeep import engines
 

@@ -10,7 +10,7 @@ from support.audits import Audits
 from support.mortal import interrupted
 from support.world import World
 
-from dueq.core.client.connection import COMMANDS
+from dueq.core.client.counting import COMMANDS
 from dueq.core.errors import StrategyMismatch
 from dueq.core.maintenance import audit as audit_module
 from dueq.core.maintenance import auditor as auditor_module

@@ -19,7 +19,8 @@ from support.waiting import wait_until
 from support.world import SCRIPTED, World
 
 from dueq.core.app.context import rescheduled_itself
-from dueq.core.client.connection import TRANSIENT, connect, server_version
+from dueq.core.client.connection import connect, server_version
+from dueq.core.client.failures import TRANSIENT
 from dueq.core.clock import US, ServerClock
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record, task_of

@@ -13,7 +13,7 @@ from support.audits import Audits
 from support.world import LEASE_US, World
 
 from dueq.admin import housekeeping
-from dueq.core.client.connection import TRANSIENT
+from dueq.core.client.failures import TRANSIENT
 from dueq.core.errors import DueqError, NamespaceTooNew
 from dueq.core.schema.key_types import PLAIN
 from dueq.core.schema.ownership import FIELDS

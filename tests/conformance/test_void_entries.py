@@ -6,7 +6,7 @@ import pytest
 from support.audits import Audits
 from support.world import World
 
-from dueq.core.client.connection import COMMANDS
+from dueq.core.client.counting import COMMANDS
 from dueq.core.clock import US
 from dueq.core.store.base import NewTask
 

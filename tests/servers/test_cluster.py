@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from dueq import Dueq
 from dueq.cli.app import app
-from dueq.core.client.connection import connect, explained
+from dueq.core.client.connection import connect
+from dueq.core.client.failures import explained
 from dueq.core.errors import ServerRefused
 from dueq.core.schema.keys import Keys
 

@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 
 from dueq import strategies
 from dueq.cli.app import app
-from dueq.core.app.application import Handle
+from dueq.core.app.task import Handle
 from dueq.core.client.connection import connect, server_version
 from dueq.core.schema.keys import Keys
 from dueq.core.store.permissions import needed

@@ -12,7 +12,8 @@ from support.servers import Server, all_servers, free_port, running, running_sen
 from support.waiting import wait_until
 
 from dueq import Dueq
-from dueq.core.client.connection import connect, explained
+from dueq.core.client.connection import connect
+from dueq.core.client.failures import explained
 from dueq.core.errors import ServerUnavailable
 from dueq.core.namespace import Namespace
 

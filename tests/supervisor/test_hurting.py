@@ -19,8 +19,8 @@ from support.engine import APPS, Engine
 from support.short import short_directory
 from support.waiting import wait_until
 
-from dueq.core.app.application import Call, Handle
 from dueq.core.app.payload import encode_body
+from dueq.core.app.task import Call, Handle
 from dueq.core.errors import ConfigurationError
 from dueq.core.namespace import Namespace
 from dueq.core.schema.states import State

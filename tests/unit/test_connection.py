@@ -15,7 +15,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from dueq.core.client.connection import Patience, connect, explained
+from dueq.core.client.connection import connect
+from dueq.core.client.failures import Patience, explained
 from dueq.core.client.redaction import redact
 from dueq.core.errors import ConfigurationError, DueqError, ServerRefused, ServerUnavailable
 

@@ -10,7 +10,7 @@ import pytest
 from support import hostile
 
 from dueq import Backoff, Dueq
-from dueq.core.app.application import Task
+from dueq.core.app.task import Task
 from dueq.core.clock import US
 from dueq.core.errors import WrongArguments
 from dueq.core.schema.record import Record

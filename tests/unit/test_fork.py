@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from dueq import Dueq
-from dueq.core.client.connection import COMMANDS
+from dueq.core.client.counting import COMMANDS
 
 
 def test_a_forked_child_does_not_inherit_held_locks() -> None:

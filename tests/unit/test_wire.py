@@ -19,7 +19,8 @@ from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 from support.servers import running_tls
 from support.waiting import wait_until
 
-from dueq.core.client.connection import COMMANDS, connect
+from dueq.core.client.connection import connect
+from dueq.core.client.counting import COMMANDS
 from dueq.core.client.transactions import Transactions
 from dueq.core.client.wire import Wire, Wires
 

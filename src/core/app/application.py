@@ -6,24 +6,22 @@ import contextlib
 import inspect
 import logging
 import os
-import secrets
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from ..clock import Delay, When, datetime_of, delay_us, due_us
+from ..clock import Delay, When, delay_us, due_us
 from ..config import Settings, check_name, from_environment
 from ..errors import ConfigurationError, DueqError, InvalidTask, ServerRefused, ServerUnavailable, UnknownTask
 from ..process.shadowed import imports_of_ours
 from ..schema.record import check_id
 from ..store.base import NewTask, Scheduled
-from .arguments import Signature
 from .definition import check_function, check_policy, name_of
 from .payload import encode_body
 from .policy import Backoff, Timeouts, check_seconds
+from .task import DEFAULT_QUEUE, HANDLER, Call, Handle, Task, new_id
 
 if TYPE_CHECKING:
     from .producer import Producer
@@ -33,135 +31,8 @@ log = logging.getLogger("dueq.producer")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-HANDLER = "dueq.handler"
-"""Name of the task that ``schedule_task`` schedules and ``@app.handler`` defines."""
-
-DEFAULT_QUEUE = "default"
-
 _PER_TRIP = 1000  # tasks scheduled in one round trip, and in one redis_timeout
 _REPLY_S = 1.0
-
-
-def _new_id() -> str:
-    # 96 random bits; without "-", so that no id looks like an option on a command line
-    return secrets.token_urlsafe(12).replace("-", ".")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Handle:
-    """A scheduled task. ``created`` is False if the id was in use: then ``state`` says by what, and nothing changed.
-
-    A task that schedules its own id while it runs means after this run: ``state`` is then ``after this run``.
-    """
-
-    app: Dueq = field(repr=False)
-    id: str
-    due_us: int
-    state: str = "scheduled"
-    created: bool = True
-
-    def __repr__(self) -> str:
-        said = self.state if self.created else f"NOT scheduled, its id is in use: {self.state}"
-        return f"<Handle {self.id}: {said}, due {self.due_at.isoformat()}>"
-
-    @property
-    def due_at(self) -> datetime:
-        """When the task was asked to be due (UTC); for a relative time, by Redis's clock."""
-        return datetime_of(self.due_us)
-
-    def cancel(self, *, redis_timeout: float | None = None) -> bool:
-        """Forget the task. True only if it will not run: False once it has started or ended."""
-        return self.app.cancel(self.id, redis_timeout=redis_timeout)
-
-    def reschedule(
-        self, *, at: When | None = None, after: Delay | None = None, redis_timeout: float | None = None
-    ) -> bool:
-        """Make the task due ``at`` a time, or ``after`` a delay from now. False once it has started or ended."""
-        return self.app.reschedule(self.id, at=at, after=after, redis_timeout=redis_timeout)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a task, due at a time: what ``Task.call_at`` makes and ``Dueq.schedule_many`` takes."""
-
-    task: str
-    queue: str
-    due: int
-    relative: bool
-    body: bytes
-    id: str
-
-
-class Task(Generic[P, R]):
-    """A function that can run later. Called directly, it just runs, here and now."""
-
-    def __init__(
-        self,
-        app: Dueq,
-        function: Callable[P, R],
-        name: str,
-        queue: str = DEFAULT_QUEUE,
-        retries: int = 3,
-        backoff: Backoff | None = None,
-        timeouts: Timeouts | None = None,
-    ) -> None:
-        self.app, self.function, self.name, self.queue = app, function, name, queue
-        self.retries, self.backoff, self.timeouts = retries, backoff or Backoff(), timeouts or app.timeouts
-        self.signature = Signature(name, function)
-        self.__doc__ = function.__doc__
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self.function(*args, **kwargs)
-
-    def at(self, when: When, *, id: str | None = None, redis_timeout: float | None = None) -> Callable[P, Handle]:
-        """Schedule for ``when``: ``task.at(when)(arguments)``. An aware datetime or epoch seconds; past means now.
-
-        For ``redis_timeout`` (seconds), and what is raised, see ``Dueq.schedule_many``.
-        """
-        due = due_us(when)
-
-        def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
-            call = self._call(due, False, id, args, kwargs)
-            return self.app.schedule_many([call], redis_timeout=redis_timeout)[0]
-
-        return schedule
-
-    def after(self, delay: Delay, *, id: str | None = None, redis_timeout: float | None = None) -> Callable[P, Handle]:
-        """Schedule for ``delay`` (seconds or timedelta) from now by Redis's clock: ``task.after(60)(arguments)``.
-
-        For ``redis_timeout`` (seconds), and what is raised, see ``Dueq.schedule_many``.
-        """
-        due = delay_us(delay)
-
-        def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
-            call = self._call(due, True, id, args, kwargs)
-            return self.app.schedule_many([call], redis_timeout=redis_timeout)[0]
-
-        return schedule
-
-    def call_at(self, when: When, *, id: str | None = None) -> Callable[P, Call]:
-        """Like ``at``, but only make the call, for ``app.schedule_many``."""
-        due = due_us(when)
-
-        def call(*args: P.args, **kwargs: P.kwargs) -> Call:
-            return self._call(due, False, id, args, kwargs)
-
-        return call
-
-    def call_after(self, delay: Delay, *, id: str | None = None) -> Callable[P, Call]:
-        """Like ``after``, but only make the call, for ``app.schedule_many``."""
-        due = delay_us(delay)
-
-        def call(*args: P.args, **kwargs: P.kwargs) -> Call:
-            return self._call(due, True, id, args, kwargs)
-
-        return call
-
-    def _call(self, due: int, relative: bool, task_id: str | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
-        self.signature.check(args, kwargs)
-        body = encode_body(self.name, args, kwargs, self.app.settings.max_payload, self.signature.name)
-        task_id = _new_id() if task_id is None else check_id(task_id)
-        return Call(self.name, self.queue, due, relative, body, task_id)
 
 
 def _check_function(function: object) -> None:
@@ -345,7 +216,7 @@ class Dueq:
     ) -> Handle:
         """Schedule ``task_data`` (JSON) for the ``@app.handler`` function at ``timestamp`` (epoch seconds)."""
         body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload, lambda _: "task_data")
-        task_id = _new_id() if id is None else check_id(id)
+        task_id = new_id() if id is None else check_id(id)
         call = Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)
         return self.schedule_many([call], redis_timeout=redis_timeout)[0]
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ..client import partly
-from ..client.connection import explained
 from ..client.deadline import within
+from ..client.failures import explained
 from ..config import Settings
 from ..errors import NamespaceMigrating, StoreMismatch, StrategyMismatch
 from ..namespace import Namespace

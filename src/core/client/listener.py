@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import redis
 
-from .connection import BLOCKING_S
+from .counting import BLOCKING_S
 from .wire import Wire
 
 OVERDUE_S = 5.0

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 from redis.exceptions import ResponseError
 
-from .connection import TRANSIENT, Patience, described
+from .failures import TRANSIENT, Patience, described
 
 _MOST_SAID = 8
 """Lines in the log about one trouble, at most."""

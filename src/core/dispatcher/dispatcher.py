@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from ..client.connection import TRANSIENT, described
+from ..client.failures import TRANSIENT, described
 from ..client.retry_loop import RetryLoop
 from ..clock import US, ServerClock
 from ..errors import NamespaceTooNew, StrategyMismatch

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import ResponseError
 
-from ..client.connection import TRANSIENT, Patience, described
+from ..client.failures import TRANSIENT, Patience, described
 from ..client.transactions import Contention
 from ..clock import now_us
 from ..namespace import Namespace

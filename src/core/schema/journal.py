@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import redis
 from redis.exceptions import ResponseError
 
-from ..client.connection import TRANSIENT
+from ..client.failures import TRANSIENT
 from ..client.protocol import Command
 from ..client.transactions import Transactions
 from .bounds import MOST_NOTES

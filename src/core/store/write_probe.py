@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from ..client.connection import is_of_cluster
+from ..client.failures import is_of_cluster
 from ..schema.keys import Keys
 
 _ADVICE = {

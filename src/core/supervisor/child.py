@@ -16,7 +16,7 @@ import setproctitle
 from multiprocess import connection
 from multiprocess import process as multiprocess_process
 
-from ..client.connection import Patience
+from ..client.failures import Patience
 from ..config import RunOptions, Settings
 from ..errors import DueqError, NamespaceTooNew, ServerRefused, ServerUnavailable, StrategyMismatch
 from ..process import forks

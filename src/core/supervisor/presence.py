@@ -14,7 +14,7 @@ from typing import Protocol
 
 from redis.exceptions import ResponseError
 
-from ..client.connection import TRANSIENT, Patience, described
+from ..client.failures import TRANSIENT, Patience, described
 from ..client.redaction import redact
 from ..errors import DueqError
 from ..namespace import Namespace

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..client.connection import Patience
 from ..client.embedded import EmbeddedServer
+from ..client.failures import Patience
 from ..errors import EmbeddedServerError
 
 log = logging.getLogger("dueq.supervisor")

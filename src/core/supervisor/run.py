@@ -11,8 +11,8 @@ from dataclasses import replace
 from ... import __version__
 from ..app.application import Dueq
 from ..app.loader import load
-from ..client.connection import explained
 from ..client.embedded import EmbeddedServer, default_directory
+from ..client.failures import explained
 from ..client.redaction import redact
 from ..config import RunOptions, Settings
 from ..errors import ConfigurationError, EmbeddedServerError

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from multiprocess import context, reduction
 
-from ..client.connection import COMMANDS
+from ..client.counting import COMMANDS
 from .metrics import DEFINITIONS, PROCESS_STATES, Definition, Kind, ProcessState
 
 PAGE_BYTES = 1 << 20

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
-from ..client.connection import described
+from ..client.failures import described
 from ..clock import US, now_us
 from ..config import Settings
 from ..errors import DueqError

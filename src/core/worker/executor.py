@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..app.application import Dueq, Task
+from ..app.application import Dueq
 from ..app.context import STAGE, Context
 from ..app.invocation import misfit, unfinished
 from ..app.payload import decode_body
+from ..app.task import Task
 from ..clock import ServerClock
 from ..process import forks
 from ..schema.record import Record

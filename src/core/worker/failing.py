@@ -10,8 +10,8 @@ import logging
 import math
 from typing import Any
 
-from ..app.application import Task
 from ..app.policy import LONGEST_S, Backoff
+from ..app.task import Task
 from ..client.safe_text import bounded
 from ..clock import US
 from ..errors import NothingRan, WrongArguments

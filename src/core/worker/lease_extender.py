@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
-from ..client.connection import TRANSIENT
+from ..client.failures import TRANSIENT
 from ..clock import US
 from ..errors import NamespaceTooNew, StrategyMismatch
 from ..namespace import Namespace

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ..app import context
-from ..client.connection import TRANSIENT
+from ..client.failures import TRANSIENT
 from ..clock import US, ServerClock
 from ..schema.record import Record, task_of
 from ..store.base import Advance, Loss, Outcome, Step, Store

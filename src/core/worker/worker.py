@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..app.application import Dueq
-from ..client.connection import TRANSIENT, described
+from ..client.failures import TRANSIENT, described
 from ..client.listener import OVERDUE_S
 from ..client.retry_loop import RetryLoop
 from ..clock import ServerClock

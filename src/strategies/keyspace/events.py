@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import redis
 from redis.exceptions import RedisError
 
-from ...core.client.connection import Patience, described
+from ...core.client.failures import Patience, described
 from ...core.client.keyspace_events import SETTING, Subscription, add_flags
 from ...core.client.protocol import LENIENT
 from ...core.client.redaction import redact

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from redis.exceptions import ConnectionError, NoScriptError
 
-from ...client.connection import BLOCKING_S
+from ...client.counting import BLOCKING_S
 from ...client.listener import OVERDUE_S, Listener, woken
 from ...client.protocol import LENIENT
 from ...client.wire import Wire
