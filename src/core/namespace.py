@@ -48,10 +48,10 @@ class Namespace:
     ) -> Namespace:
         """Connect, starting the embedded server if no address is given, and settle which strategy it is.
 
-        ``owner`` is the unique name of the process, which whoever sees it die knows, too (see ``Strategy.recover``).
+        ``owner`` is the unique name of the process; its supervisor knows it, too (see ``Strategy.recover``).
         ``clock`` is the time to go by instead of the strategy's own choice, for tests. ``engine`` says that this is a
-        process of one, to whose strategy that of a producer yields. ``silence`` is for how many seconds an embedded
-        server may say nothing.
+        process of one, to whose strategy that of a producer yields. An embedded server may be silent for
+        ``silence`` seconds.
         Raises StrategyMismatch if the namespace is owned by another strategy than ``settings`` asks for,
         NamespaceTooNew if this version must not write there, ConfigurationError if there is no such strategy,
         ServerUnavailable or ServerRefused if Redis does not answer.

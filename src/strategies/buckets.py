@@ -9,12 +9,12 @@ A bucket that is empty stays in the zset of seconds for a moment, since clocks d
 it. It is removed only if it is empty and stays so: it is watched, and a push adds the second to the zset again.
 
 Nothing is searched for in a bucket, however many tasks are due in that second: what is cancelled or gets another time
-stays there as a void entry (the store's ``revoked`` counts them by id). A dispatcher that comes to it drops it, so many
-a step; one that it did not see is dropped by who claims.
+stays there as a void entry (the store's ``revoked`` counts them by id). A dispatcher that comes to it drops it, a
+bounded number a step; one that it did not see is dropped by the step that claims.
 
 How many tasks a queue has is kept in a hash: ``sizes`` has how many were put into each bucket and not withdrawn, their
 sum, and how many void entries each bucket has. A bucket that is being drained still counts whole there, so what has
-left it is taken off when somebody asks.
+left it is taken off when the sum is read.
 """
 
 from __future__ import annotations
@@ -399,7 +399,7 @@ class BucketsStrategy(TransactionalStrategy):
                     yield from list_pages(self.client, key)
 
     def _groups(self, queue: str) -> Iterator[list[_Bucket]]:
-        """All buckets of a queue, so many at a time that they have about a page of tasks."""
+        """All buckets of a queue, at a time as many as have about a page of tasks."""
         seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
         after, group = "-inf", list[_Bucket]()  # by their times: the removal of one must not hide another
         while rows := self.transactions.trip([("ZRANGEBYSCORE", seconds, after, "+inf", "LIMIT", 0, _READ)])[0]:
@@ -428,7 +428,7 @@ class BucketsStrategy(TransactionalStrategy):
                 self.transactions.trip(
                     [*(("DEL", key) for key in keys), ("ZREM", seconds, *rows), ("HDEL", sizes, *rows, *voids)]
                 )
-            # with the guard: whoever is about to take what was in an empty bucket off the sum must look again
+            # with the guard: a step that is about to take an empty bucket's count off the sum must look again
             self.transactions.run(lambda session, sizes=sizes: session.commit([("DEL", sizes), self.touch_guard()]))  # type: ignore[misc]
 
     def _forget_void(self, bucket: _Bucket) -> None:

@@ -71,7 +71,7 @@ class Turns:
 
 
 def bounded(limit: int, queues: int) -> tuple[int, int]:
-    """``limit`` within reason, and how many tasks to look at in each of so many queues."""
+    """``limit`` within reason, and how many tasks to look at in each of ``queues`` queues."""
     limit = max(1, min(limit, MOST_TASKS))
     return limit, max(-(-limit // max(1, queues)), min(limit, MOST_TASKS // max(1, queues)))
 

@@ -6,8 +6,8 @@ keeps those of them that are still in the zset as its tmp set, and ZREM takes th
 smaller of its sets, so this costs what the batch costs, however many tasks wait. Two dispatchers that would like the
 same tasks never both get one, and never undo each other.
 
-From the tmp set the tasks go to READY in a second MULTI, which happens only if the tmp set is still there: whoever
-recovers it, because its dispatcher is dead or stands still, takes it away in the same step.
+From the tmp set the tasks go to READY in a second MULTI, which happens only if the tmp set is still there: a
+process that recovers it, because its dispatcher is dead or stands still, takes it away in the same step.
 """
 
 from __future__ import annotations

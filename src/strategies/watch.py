@@ -1,9 +1,9 @@
 """``watch``: a zset per queue; a dispatcher watches, reads what is due, and moves it in one MULTI/EXEC.
 
 The oldest way to do it, with two changes. Every ZADD of a producer touches the zset, so watching that starves the
-dispatcher: here a guard key is watched, which only those touch that take tasks out of the index, so producers disturb
-nobody. And dispatchers that collide pause for a random, growing time, so that none starves; whoever wins a collision
-has moved a whole batch.
+dispatcher: here it watches a guard key, which changes only when tasks are taken out of the index, so producers do not
+disturb it. And dispatchers that collide pause for a random, growing time, so that none starves; the winner of a
+collision has moved a whole batch.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def first_scores(client: redis.Redis, keys: Sequence[str]) -> list[int | None]:
 
 
 class TimerZsets(Strategy):
-    """What can be asked of these zsets, whoever writes them."""
+    """What can be read from these zsets, whichever store writes them."""
 
     def timer(self, queue: str) -> str:
         """The key of a queue's zset."""

@@ -233,8 +233,8 @@ class Dueq:
         Each thousand has ``redis_timeout`` seconds, the app's if none are given. If Redis fails, or they are over, the
         error (ServerUnavailable or another DueqError) says what it knows: ``error.handles`` of what was scheduled
         before, and ``error.ids`` of all; those sent stay scheduled, and scheduling all again by these ids is safe.
-        With ``replicas``, return only when so many have the tasks, too, so that a failover does not lose them; raises
-        NotReplicated if they do not confirm that ``replicas_within`` so many seconds. Needs Redis 3.0.
+        With ``replicas``, return only when that many have the tasks, too, so that a failover does not lose them; raises
+        NotReplicated if they do not confirm that ``replicas_within`` that many seconds. Needs Redis 3.0.
         """
         wanted = list(calls)
         if others := {*map(type, wanted)} - {Call}:

@@ -60,7 +60,7 @@ def _fits(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str
 def _refused(function: Callable[..., Any], error: TypeError) -> bool:
     """Whether ``error`` was raised where the function was called, not inside of it.
 
-    A decorator's function may have been entered by then; that it is about the call can be told by its text.
+    A decorator's function may have been entered by then; the error's text shows that it is about the call.
     """
     inner = inspect.unwrap(function)
     code = getattr(inner, "__code__", None)

@@ -19,12 +19,12 @@ def primary(client: redis.Redis) -> str:
 def confirm(client: redis.Redis, keys: Keys, replicas: int, within: float, written_to: str) -> None:
     """Return once ``replicas`` replicas have all that was written to the primary before. Needs Redis 3.0 (WAIT).
 
-    Raises NotReplicated if they do not confirm ``within`` so many seconds, or if another primary answers than the one
+    Raises NotReplicated if they do not confirm ``within`` that many seconds, or if another primary answers than the one
     that was ``written_to``: it may not have what was written. Raises redis-py's errors, too.
     """
     pipe: Any = client.pipeline(transaction=False)
     # WAIT is about the writes of its own connection, and ours may have gone over others of the pool. There is one
-    # stream of writes to a replica, so whoever has this one has all before it.
+    # stream of writes to a replica, so a replica that has this one has all before it.
     pipe.incrby(keys.plain("token"), 0)
     pipe.wait(replicas, max(1, round(within * 1000)))
     pipe.info()

@@ -12,7 +12,7 @@ from redis.connection import SSLConnection
 from redis.exceptions import ConnectionError, TimeoutError
 
 _FIRST_S = 1.0
-"""After so many seconds of a handshake a plain PING shows whether the server speaks TLS at all."""
+"""After this many seconds of a handshake a plain PING shows whether the server speaks TLS at all."""
 _HANDSHAKE_S = 5.0
 
 

@@ -30,7 +30,7 @@ _LOOK_S = 60.0
 _SPACING_S = 600.0
 """From audit to audit at least, however much has to be recovered."""
 _REST = 3
-"""The rest after a step is so many times as long as the step: others use Redis, too."""
+"""The rest after a step is this many times as long as the step: others use Redis, too."""
 _LONGEST_REST_S = 1.0
 
 

@@ -19,7 +19,7 @@ MOST_BYTES = 128 * 1024
 SCRIPT_TASKS = 25
 """Tasks in one step of a script that takes each record apart, puts it together again and wakes a worker for it."""
 SCRIPT_BYTES = 64 * 1024
-"""Once it has had so many bytes of tasks, such a step takes no more; one task may come on top."""
+"""Such a step takes no more tasks once it has this many bytes of them; one task may come on top."""
 
 MOST_WAKEUPS = 16
 """Wake-ups that wait in one list: more workers are not woken at once."""
@@ -33,7 +33,7 @@ MOST_NOTES = 1000
 MOST_ID_CHARACTERS = 128
 """Of a task's id."""
 MOST_HEAD_BYTES = 180
-"""No queue, due time and counters of a record take so many bytes: a record whose do is damaged."""
+"""Queue, due time and counters of a record take fewer bytes; a record where they do not is damaged."""
 
 
 def steps(items: Sequence[T], size: Callable[[T], int], most: int = MOST_TASKS) -> Iterator[Sequence[T]]:

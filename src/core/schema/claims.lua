@@ -28,7 +28,7 @@ end
 
 -- The run of `id` under `token` has ended for good, and the call that its task made for after it, `again`, becomes the
 -- record. With `indexed` it goes into the index; without, where that may be another strategy's, into its ready list, from
--- where whoever takes it puts it into the index. A call that cannot be read is dropped.
+-- where the worker that takes it puts it into the index. A call that cannot be read is dropped.
 local function follow(id, again, token, indexed)
   redis.call('HDEL', key_again(), id)
   local due, queue, body = string.match(again, '^(%d+)|([^|]*)|(.*)$')
@@ -36,7 +36,7 @@ local function follow(id, again, token, indexed)
   due = math.max(now, tonumber(due))
   save(id, {
     state = State.SCHEDULED, due = due, queue = queue, starts = 0, retries = 0, losses = 0,
-    cause = '', since = '', token = token, worker = '', body = body, -- the token: so that the end, told again, is known
+    cause = '', since = '', token = token, worker = '', body = body, -- the token: so that the end, sent again, is known
   })
   redis.call('SADD', key_queues(), queue)
   count('scheduled', queue, 1)

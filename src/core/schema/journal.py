@@ -100,7 +100,7 @@ def events_of(client: redis.Redis, keys: Keys, task_id: str) -> list[Event]:
 
 
 def all_events(client: redis.Redis, keys: Keys) -> Iterator[Event]:
-    """Everything that the journal of a namespace knows, in no order, for whoever looks at many tasks.
+    """Everything that the journal of a namespace knows, in no order, to look at many tasks.
 
     Raises redis-py's errors.
     """

@@ -12,7 +12,7 @@ class Holds(NamedTuple):
     """The type of a key.
 
     What is only kept ``beside`` the tasks is dropped where it is of another type, and begun anew by the step that meets
-    it. Of a hash that ``counts``, a field that is no number is dropped by whoever adds to it.
+    it. Of a hash that ``counts``, a field that is no number is dropped by the step that adds to it.
     """
 
     type: str

@@ -78,8 +78,8 @@ def inlined(text: str, library: str, others: str) -> str:
     """``text`` with the calls of one-expression functions of ``library`` replaced by what they stand for.
 
     Only where that means the same for certain: each argument is a name, a field or a constant, as anything else could
-    be done twice, or in another order; and ``others``, whoever wrote it, gives no name that the function relies on to
-    something else. Of functions that nobody calls then, those on one line are left out.
+    be done twice, or in another order; and ``others``, the text around it, gives no name that the function relies on
+    to something else. Of the functions without calls then, those on one line are left out.
     """
     if "[[" in others:
         return text  # where its strings end is not looked for

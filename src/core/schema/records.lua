@@ -170,7 +170,7 @@ local function leads(queue, id, due)
   return true
 end
 
--- A ready list's entry is void once its task is cancelled or rescheduled; whoever meets it drops it. Counted, since an
+-- A ready list's entry is void once its task is cancelled or rescheduled; the step that meets it drops it. Counted, since an
 -- id can be used again and have several: without the count a dropped one would look like a task dispatched twice.
 local function revoke(id)
   local reply = redis.pcall('HINCRBY', key_revoked(), id, 1)

@@ -114,7 +114,7 @@ class Script:
 
     @property
     def goes_by_servers_clock(self) -> bool:
-        """Whether it asks Redis for the time when it runs, rather than being told with the request."""
+        """Whether it reads Redis's clock when it runs, rather than getting the time with its arguments."""
         return self._caller.uses_server_time
 
     # -- over a connection of the caller's

@@ -48,7 +48,7 @@ local function lists_aside()
   return redis.call('ZRANGE', key_aside(), from, from + bounds.MOST_LISTS_ASIDE - 1)
 end
 
--- The task of `queue` that was put aside first under one of `names` (false: under any), now in the list `held`; told of as
+-- The task of `queue` that was put aside first under one of `names` (false: under any), now in the list `held`; returned as
 -- by `waiting`. Nil if there is none.
 local function take_aside(queue, names, lists, held)
   for _, list in ipairs(lists) do

@@ -1,7 +1,7 @@
 """The interface of the store: every transition of a task except the strategy's one, SCHEDULED to READY.
 
-Each method is one atomic step: it happens whole or not at all, whoever is killed. What may safely be repeated
-after a lost reply is said at each. All raise redis-py's errors unchanged; callers decide what to survive.
+Each method is one atomic step: it happens whole or not at all, whichever process is killed. Each says whether it may
+safely be repeated after a lost reply. All raise redis-py's errors unchanged; callers decide what to survive.
 Whatever may touch the index of scheduled tasks raises StrategyMismatch, and changes nothing, if another strategy keeps
 the namespace by now; NamespaceMigrating if it has to wait for the end of a migration (see core/schema/ownership.py).
 
@@ -110,7 +110,7 @@ class Loss(NamedTuple):
     ``since_us`` is when it was lost, and ``how`` goes into the reason of dead letters. A task lost with ``most_losses``
     workers becomes a dead letter; 0 says that this loss is not the task's fault, and is not held against it.
 
-    Claims whose tokens are among ``begun`` count as started, although word of that did not get here; with
+    Claims whose tokens are among ``begun`` count as started, although Redis does not know of it; with
     ``unstarted``, as started and ended, which Redis has lost: they are run again like those whose lease ran out.
     ``running`` is the token of the one that ran at last, 0: none did; if that is known, only it is to blame.
     """
@@ -283,7 +283,7 @@ class Store(ABC):
 
         What is taken is held, without a lease; if no claim is to be started, the first that is taken is. The lease runs
         from the start. Settling may be repeated with the same outcome: it then says ``repeated`` or ``missing``. What
-        is held may be settled, too: it had been begun, though word of that did not get here.
+        is held may be settled, too: it had been begun, though Redis does not know of it.
         """
 
     @abstractmethod
@@ -297,7 +297,7 @@ class Store(ABC):
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         """Make the leases of started claims, and the worker's life, last ``lease_us`` from now; False where lost.
 
-        A claim that is held counts as kept, too: it may have begun, though word of that did not get here.
+        A held claim counts, too: it may have begun, though Redis does not know of it.
         """
 
     @abstractmethod
@@ -395,7 +395,7 @@ class Store(ABC):
 
     @abstractmethod
     def wake_again(self, queues: Sequence[str]) -> None:
-        """Wake a worker for what is ready in some of ``queues``: whoever was woken for it may be gone.
+        """Wake a worker for what is ready in some of ``queues``: the one that was woken for it may be gone.
 
         Costs no more than there are busy queues.
         """

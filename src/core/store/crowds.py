@@ -1,4 +1,4 @@
-"""Workers that serve so many queues that no step can name them: the names stand in Redis, once for all such workers.
+"""Workers that serve more queues than a step can name: the names stand in Redis, once for all such workers.
 
 A worker that serves up to sixteen queues names them in each of its steps, and waits for the wake-ups of each. One that
 serves more would send, and Redis would look at, thousands of names a task. So these are written into a zset, named by
@@ -98,7 +98,7 @@ def crowds_question(keys: Keys) -> Command:
 
 
 def wakeups_for(session: Session, keys: Keys, tasks: Mapping[str, int], crowds: bytes | None) -> list[Command]:
-    """Commands, for the MULTI that makes so many ``tasks`` of each queue ready, that wake workers who serve them.
+    """Commands that wake the workers of sets for ``tasks``, the number made ready in each queue; for the same MULTI.
 
     ``crowds`` is the reply to ``crowds_question``, read while ``meta`` was watched.
     """

@@ -71,7 +71,7 @@ class Dispatched:
     ``moved`` has every task moved; ``next_in`` is the exact number of seconds until the next is due (0: more are due
     already; None: none is scheduled). ``conflicts`` counts the attempts that came to nothing because another
     dispatcher, or a cancel, was faster. ``now_us`` is the moment that ``next_in`` counts from, in epoch microseconds by
-    the clock that the strategy goes by; 0: not told, which costs punctuality.
+    the clock that the strategy goes by; 0: not known, which costs punctuality.
     """
 
     moved: list[Moved] = field(default_factory=list)
@@ -95,12 +95,12 @@ class Strategy(ABC):
     summary: ClassVar[str]
     needs: ClassVar[Needs]
     resolution: ClassVar[float] = 0.0
-    """Due times are rounded up to a multiple of so many seconds; 0: they are kept to the microsecond."""
+    """Due times are rounded up to a multiple of this many seconds; 0: they stay exact to the microsecond."""
     lazy: ClassVar[bool] = False
     """Whether what is taken out of the index leaves its entry where it is: the store counts that void, like one in a
-    ready list, and whoever meets it drops it."""
+    ready list, and the step that meets it drops it."""
     store: StoreKind
-    """The store that writes its index; whoever puts both together says which."""
+    """The store that writes its index; ``Namespace`` puts both together."""
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
         """Keep what is needed; send nothing yet.

@@ -112,7 +112,7 @@ class Presence:
         self._wake.set()
 
     def stop(self, seconds: float = 3.0) -> None:
-        """Take the entry away and end, within about so many ``seconds``; if Redis is away, the entry ends by itself."""
+        """Take the entry away and end, within about ``seconds``; if Redis is away, the entry ends by itself."""
         self._leaving = True
         self._wake.set()
         self._thread.join(seconds)

@@ -87,7 +87,7 @@ class Member:
         self.ending = Ending(cause, how, blame, deque(steps), token)
 
     def spare(self) -> None:
-        """If the task on whose account it was to end has ended after all: let it go on, or, told to stop, do so.
+        """If the task for which it was to end has ended after all: let it go on, or stop if SIGTERM was sent.
 
         Else the next task would be killed, and blamed, for it.
         """

@@ -61,9 +61,9 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
         wait: Wait = lambda descriptors, seconds: wait_for(list(descriptors), seconds),
     ) -> None:
-        """``on_reload`` is told True when children begin to be replaced, False when that is over; ``on_turn``, each
-        time round, whether we are leaving. ``reap`` buries other
-        processes' orphans, where those come to us. If there are fewer ``processors`` than children, one worker and one
+        """``on_reload`` is called with True when children begin to be replaced, with False when that is over;
+        ``on_turn`` in each turn, with whether the supervisor is leaving. ``reap`` collects orphans, where this process
+        inherits them. If there are fewer ``processors`` than children, one worker and one
         dispatcher begin before the others do. ``clock`` and ``wait`` are for tests."""
         self._options, self._collector, self._recovery, self._inbox = options, collector, recovery, inbox
         self._spawn, self._on_ready, self._on_reload, self._on_turn = spawn, on_ready, on_reload, on_turn

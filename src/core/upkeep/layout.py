@@ -1,8 +1,8 @@
 """Brings a namespace that an older dueq wrote to today's layout: what is kept beside the tasks is made from them.
 
-The first engine that meets it does so before its children start, in bounded steps that may be repeated: whoever is
-killed in between leaves the rest to the next. The auditor does the same now and then, for what an older process wrote
-since.
+The first engine that meets it does so before its children start, in bounded steps that may be repeated: an engine that
+is killed in between leaves the rest to the next. The auditor does the same now and then, for what an older process
+wrote since.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 The first step writes into ``meta`` who owns the namespace now, and whose index still holds tasks (see ownership.py).
 Until the last step takes the second one away again, nothing leaves either index: the old strategy is refused
 everywhere, and whatever would take tasks out of the new index waits. New tasks go there at once. So the tasks still to
-be moved are, at any time, those that are in the old index and not in the new one. Whoever dies half-way has lost
-nothing, has put nothing in twice, and whoever runs it again does the rest. The old index is forgotten as a whole, at
-the end.
+be moved are, at any time, those that are in the old index and not in the new one. A process that dies half-way has lost
+nothing, and has put nothing in twice; another that runs it again does the rest. The old index is forgotten as a whole,
+at the end.
 
 ``meta`` also names the process that migrates, and every step of it watches ``meta``: another one can take over from one
 that seems dead, and if that was only slow, its next step is refused.

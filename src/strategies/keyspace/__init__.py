@@ -1,10 +1,10 @@
 """``keyspace``: a key per task that expires when the task is due; the ``expired`` event starts a race of dispatchers.
 
-Three things make a promise of what is only a notification. Beside the keys there is a zset with every due time: it is
+Three things make a promise out of mere notifications. Beside the keys there is a zset with every due time: it is
 the truth, and what is due there is moved whatever the events say, at least once every safety net. Redis expires keys
 when it gets to them, so a dispatcher that knows of a due time sleeps until then and pokes the keys that are due: they
-expire at once, and the event goes to every dispatcher. And the winner of the race is whoever moves the task out of the
-zset, by script, in one step; the others find nothing.
+expire at once, and the event goes to every dispatcher. The winner of the race is the one that moves the task out of
+the zset, by script, in one step; the others find nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PAGE = 250  # tasks forgotten in one step
 
 
 class KeyspaceStrategy(ScriptedTimers):
-    """Every dispatcher hears every event; whoever was woken by one and finds nothing has lost a race: a conflict."""
+    """Every dispatcher receives every event; one that was woken and finds nothing has lost a race: a conflict."""
 
     name = "keyspace"
     summary = "expiring keys and their events, an index for what they miss; needs notify-keyspace-events"
@@ -118,7 +118,7 @@ class KeyspaceStrategy(ScriptedTimers):
         return [task.decode(errors=LENIENT) for task in ids]
 
     def _poked(self, wakeup_fd: int) -> bool:
-        """Make the keys expire that are due; True if there is an event now, whoever made it."""
+        """Make the keys expire that are due; True if there is an event now, by whichever process."""
         self._next_at = math.inf
         if self._poke(_POKED):
             return self._events.awaited(_EVENT_S, wakeup_fd)

@@ -95,7 +95,7 @@ class Events:
 
     def _see_to_connection(self) -> None:
         if self._subscription.open and not self._subscription.confirmed:
-            self._subscription.close()  # dead since the last check-up, though nobody told us
+            self._subscription.close()  # dead since the last check-up, though it was never closed
         if self._subscription.open:
             self._subscription.probe()
         else:

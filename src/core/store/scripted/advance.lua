@@ -3,8 +3,8 @@
 --   moment it leaves the ready list; the lease runs from the start, not from the taking. Its token is higher than any before,
 --   than any that the caller has seen, and not below the clock: never given twice, whatever Redis has lost. A claim is known
 --   by its token and its worker.
---   A worker may begin what it holds, and say so in the same breath: so nobody but it gives up what is held while it lives,
---   and what it then settles was begun, whether or not word of the start got here. A task whose name the worker does not
+--   A worker may begin what it holds, and say so at the same time: so only it gives up what is held while it lives,
+--   and what it then settles was begun, whether or not the start got here. A task whose name the worker does not
 --   know is put aside, unstarted and not counted as an attempt; what was put aside is taken first by who knows its name.
 -- KEYS[1] prefix
 -- ARGV    now, worker, lease (microseconds), want (how many to take, 0 for none),
@@ -155,7 +155,7 @@ if want > 0 then
     end
   end
 
-  -- The token of the next claim. Redis is asked once a step, and told once more if the step has given others.
+  -- The token of the next claim. It is read once a step, and written once more if the step has given others.
   local function next_token()
     if token then
       token = token + 1

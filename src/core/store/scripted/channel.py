@@ -85,7 +85,7 @@ class ScriptedChannel(Channel):
         return step_arguments(step, self._seen.highest, self._names)
 
     def _send_step(self, arguments: tuple[Value, ...], start: Record | None, after: int = 0) -> None:
-        """Send a step; with ``after``, it is done once a wake-up has come, or after so many seconds."""
+        """Send a step; with ``after``, it is done once a wake-up has come, or after ``after`` seconds."""
         try:
             if not (self._sent or self._wire.is_fresh):
                 self._wire.close()  # closed by the other side while a task ran: no reason to fail

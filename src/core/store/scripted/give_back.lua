@@ -22,7 +22,7 @@ for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, bounds.SCRIPT_TASK
   bytes = bytes + (record and #(record.body or record.raw) or 0)
   if record and record.worker == worker and (record.state == State.HELD or record.state == State.LEASED) then
     if record.state == State.HELD and begun[record.token] then
-      record.state, record.starts = State.LEASED, record.starts + 1 -- word of it is still on its way, or lost
+      record.state, record.starts = State.LEASED, record.starts + 1 -- its start is still on its way, or lost
     end
     local innocent = ARGV[7] ~= '' and ARGV[7] ~= record.token
     local forgotten = cause == 'u' and begun[record.token]

@@ -1,7 +1,7 @@
 """A worker's own step without scripts: settle the last task, take and start the next. See ``transactional`` first.
 
-A worker takes an entry of a ready list into its held list (RPOPLPUSH: one step, nothing is ever in nobody's hands), and
-then claims the task by writing its record. It dies in between: whoever gives back what it held finds the task.
+A worker takes an entry of a ready list into its held list (RPOPLPUSH: one step, so that it is always in a list), and
+then claims the task by writing its record. If it dies in between, giving back what it held finds the task.
 Four round trips for an ack and the next task: read, settle and take, read, claim.
 """
 

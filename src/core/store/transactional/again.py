@@ -26,7 +26,7 @@ def keep(parts: Parts, task: NewTask, token: int) -> int | None:
         now, edit = parts.clock.now_us(), parts.edit()
         due = max(now, now + task.due if task.relative else task.due)
         kept = encode_again(task._replace(due=due, relative=False))
-        edit.save(record)  # so that whoever is about to end the run looks again
+        edit.save(record)  # so that a step that is about to end the run looks again
         edit.commands.append(("HSET", parts.keys.plain("again"), task.id, kept))
         edit.note(now, "again", task.id, due_us=due)
         session.commit(edit.commands)

@@ -64,7 +64,7 @@ class Claiming:
         False if the entries are not this worker's any more. The tokens are above all in ``seen``.
         """
         raws, last = self._read(taken)
-        # told once all is watched: what is not due now, a dispatcher by the same clock had not moved before
+        # read once all is watched: what is not due now, a dispatcher by the same clock had not moved before
         self.now_us = clock.now_us()
         if not raws:
             self.decided = len(taken)

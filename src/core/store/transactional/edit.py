@@ -124,7 +124,8 @@ class Edit:
     ) -> LostHow:
         """The owner is gone: put back, or bury what has now taken ``most_losses`` owners with it (0: no blame).
 
-        What it had asked for ``again`` then goes into its ready list; whoever takes it there puts it into the index.
+        The call that ``again`` kept for it goes into its ready list; the worker that takes it there puts it into the
+        index.
         """
         if record.state == State.HELD or cause == "unstarted":
             # never ran under this claim, so this delivery does not count

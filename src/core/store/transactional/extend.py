@@ -30,7 +30,7 @@ def _extend(parts: Parts, session: Session, worker: str, claims: Sequence[Record
         ours = record is not None and record.state in CLAIMED and is_of(record, claim.token, worker)
         kept.append(ours)
         if ours and record is not None and record.state == State.LEASED:
-            edit.save(record)  # so that whoever was about to take the lease back looks again
+            edit.save(record)  # so that a step that is about to take the lease back looks again
             edit.lease(record, now + lease_us)
     if holding:
         edit.commands.append(("ZADD", parts.keys.plain("workers"), now + lease_us, worker))

@@ -54,7 +54,7 @@ def _take_back(parts: Parts, session: Session, loss: Loss, rows: Sequence[Any]) 
         record = readable_record(name, raw)
         if record is not None and record.worker == loss.worker and record.state in CLAIMED:
             if record.state == State.HELD and record.token in loss.begun:
-                record = record.started()  # word of it was lost with the worker
+                record = record.started()  # its start was lost with the worker
             most = loss.most_losses if loss.running in (None, record.token) else 0
             forgotten = loss.cause == "unstarted" and record.token in loss.begun  # Redis has lost that it ended
             cause = "lease_expired" if forgotten else loss.cause

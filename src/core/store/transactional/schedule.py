@@ -21,7 +21,7 @@ def schedule(parts: Parts, tasks: Sequence[NewTask], results: list[Scheduled]) -
 
 
 def _schedule(parts: Parts, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
-    """In one transaction; in two halves if somebody keeps changing one of so many hashes."""
+    """In one transaction; in two halves if others keep changing one of its many hashes."""
 
     def attempt(session: Session) -> tuple[int, list[str]]:
         return _attempt(parts, session, tasks)

@@ -24,7 +24,7 @@ def settle(
     if record is None or refused:
         return refused, None
     if record.state == State.HELD:
-        record = record.started()  # it had begun, if it is to be settled; word of that did not get here
+        record = record.started()  # it had begun, if it is to be settled; its start did not get here
     edit.let_go(record)
     following = None if outcome.kind == "retry" else decode_again(record.id, again)
     if outcome.kind == "ack" and following is None:
@@ -95,7 +95,7 @@ def ack_when_full(transactions: Transactions, edit: Edit, worker: str, claim: Re
         return refused
     if again or end is None or float(end) < now_us + _SAFE_LEASE_US:
         return None
-    edit.erase(record)  # first: whatever else is left if we die here is cleared away by whoever meets it
+    edit.erase(record)  # first: whatever else is left if we die here is cleared away by the step that meets it
     edit.let_go(record)
     transactions.trip(edit.commands)
     return "done"

@@ -2,9 +2,9 @@
 
 A task's record decides what may become of it, so the hash that holds it is watched, and every step that changes what
 may become of a task writes its record. Two things a record does not say. Whether a waiting task is in the index or
-beyond: who must know watches the guard (see ``TransactionalStrategy``). And who has an entry of a ready list in hand:
-taking one is RPOPLPUSH into the worker's held list, and only then is the claim written (see ``advance``). So a task in
-a held list may be unclaimed; whoever gives back what the worker held puts it back, too.
+beyond: a step that must know watches the guard (see ``TransactionalStrategy``). And which worker has an entry of a
+ready list: it takes one by RPOPLPUSH into its held list, and only then writes the claim (see ``advance``). So a task in
+a held list may be unclaimed; giving back what the worker held puts it back, too.
 """
 
 from __future__ import annotations
