@@ -1,4 +1,4 @@
--- The timer index of `buckets`: a list per queue and second, a zset of the seconds, and their sizes. See buckets.py.
+-- The timer index of `buckets`: a list per queue and second, a zset of the seconds, and their sizes. See __init__.py.
 
 local function second_of(due) return whole(math.ceil(due / 1000000)) end
 

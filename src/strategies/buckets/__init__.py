@@ -1,0 +1,203 @@
+"""``buckets``: a list per queue and second, and a zset of the seconds that have one.
+
+A task goes into the bucket of its due time rounded up to the second, so it is never early. Due buckets are drained by
+RPOPLPUSH straight into the ready list: each is one step, so dispatchers never collide and a task is never in nobody's
+hands. The pops of a batch stand in one MULTI that watches nothing of theirs, only so that the guard is touched with
+them.
+
+A bucket that is empty stays in the zset of seconds for a moment, since clocks differ and a producer may still push into
+it. It is removed only if it is empty and stays so: it is watched, and a push adds the second to the zset again.
+
+Nothing is searched for in a bucket, however many tasks are due in that second: what is cancelled or gets another time
+stays there as a void entry (the store's ``revoked`` counts them by id). A dispatcher that comes to it drops it, a
+bounded number a step; one that it did not see is dropped by the step that claims.
+
+How many tasks a queue has is kept in a hash: ``sizes`` has how many were put into each bucket and not withdrawn, their
+sum, and how many void entries each bucket has. A bucket that is being drained still counts whole there, so what has
+left it is taken off when the sum is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import redis
+
+from ...core.client.protocol import LENIENT, Command
+from ...core.client.transactions import Aborted, Session
+from ...core.clock import US, Clock
+from ...core.schema import ownership
+from ...core.schema.keys import Keys
+from ...core.schema.record import number, readable_record
+from ...core.store.crowds import crowds_question, wakeups_for
+from ...core.store.strategy import Dispatched, Moved, Needs
+from ..due_reader import Turns, bounded
+from .bucket import Bucket, Pop, void_field
+from .index import BucketIndex
+
+_LINGER_S = 2
+_SECONDS = 20  # due buckets of a queue that one step looks at
+_LATER = 10  # buckets of a queue, not due yet, of which the first that is not empty is the next
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a dispatcher sees: due buckets, the next ones, whether there may be others that must not wait, whether any
+    entry is void, and the sets of queues that workers serve (store/crowds.py)."""
+
+    due: list[Bucket]
+    later: list[Bucket]
+    more: bool
+    void: bool
+    crowds: bytes | None
+
+
+class BucketsStrategy(BucketIndex):
+    """Dispatchers never collide; due times are rounded up to the second."""
+
+    name = "buckets"
+    summary = "a list per second; up to a second late, runs on Redis 2.4, any number of dispatchers"
+    needs = Needs(version=(2, 4))
+
+    def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
+        super().__init__(client, keys, owner, clock)
+        self._queues: list[str] = []
+        self._turns = Turns()
+
+    def dispatch(self, limit: int) -> Dispatched:
+        now = self.clock.now_us()
+        look, popped, moved = self.transactions.run(lambda session: self._move(session, now, limit))
+        # an empty bucket may have hidden an earlier task from its producer, who then woke nobody: look once more
+        hiding = not self._clean(look, now) or any(not bucket.length for bucket in look.later)
+        left = hiding or look.more or sum(bucket.length for bucket in look.due) > popped
+        nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
+        next_in = 0.0 if left else None if nearest is None else max(0, nearest * US - now) / US
+        return Dispatched(self._lateness(moved, now), next_in, now_us=now)
+
+    def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
+        return 0  # tasks are moved in one step each
+
+    def _move(self, session: Session, now_us: int, limit: int) -> tuple[Look, int, list[tuple[str, str]]]:
+        """Move up to about ``limit`` tasks to READY; returns what was seen, how many entries were taken out of buckets,
+        and the queue and id of each task moved."""
+        session.watch(self.keys.plain("meta"))
+        look = self._look(session, now_us // US)
+        pops = self._pops(look.due, bounded(limit, len(self._queues))[0])
+        if look.void:
+            pops = self._judged(session, pops)
+        if not pops:
+            return look, 0, []
+        live = [pop for pop in pops if not pop.void]
+        moves: list[Command] = [
+            ("RPOPLPUSH", self._key(pop.bucket), self.keys.of("ready", pop.bucket.queue)) for pop in live
+        ]
+        void = [command for pop in pops if pop.void for command in self._dropped(pop)]
+        tasks = Counter(pop.bucket.queue for pop in live)
+        wakeups = wakeups_for(session, self.keys, tasks, look.crowds)
+        done, _ = session.commit([*void, *moves, *wakeups, self.touch_guard()])
+        moved = [
+            (pop.bucket.queue, raw.decode(errors=LENIENT))
+            for pop, raw in zip(live, done[len(void) :], strict=False)
+            if raw is not None
+        ]
+        return look, len(moved) + len(pops) - len(live), moved
+
+    def _judged(self, session: Session, pops: Sequence[Pop]) -> list[Pop]:
+        """``pops`` by what is there now: those of void entries come to nothing but that. If there are any, nobody else
+        may take from these buckets, nor change what is void, until they are done."""
+        found = self._void_among(session, pops)
+        if any(pop.void for pop in found):
+            session.watch(self.keys.plain("revoked"), *{self._key(pop.bucket) for pop in pops})
+            found = self._void_among(session, pops)
+        return found
+
+    def _look(self, session: Session, second: int) -> Look:
+        reads = self._replies(session, second)
+        while reads is None:  # there are queues that it did not know of
+            reads = self._replies(session, second)
+        void, crowds, *replies = reads
+        names = [queue for queue in self._queues for _ in range(2)]
+        found = [Bucket(queue, number(raw)) for queue, rows in zip(names, replies, strict=True) for raw in rows]
+        lengths = session.read([("LLEN", self._key(bucket)) for bucket in found])
+        buckets = [replace(bucket, length=length) for bucket, length in zip(found, lengths, strict=True)]
+        due, later = [one for one in buckets if one.second <= second], [one for one in buckets if one.second > second]
+        # where all that was looked at is empty, what comes after it is not known yet
+        full = {queue for queue, rows in zip(names[::2], replies[1::2], strict=True) if len(rows) == _LATER}
+        hidden = full - {bucket.queue for bucket in later if bucket.length}
+        more = bool(hidden) or any(len(rows) == _SECONDS for rows in replies[::2])
+        return Look(due, later, more, bool(void), crowds)
+
+    def _replies(self, session: Session, second: int) -> list[Any] | None:
+        """Whether any entry is void; the sets of queues that workers serve; per queue, its due seconds and its next
+        ones. Raises StrategyMismatch."""
+        questions: list[Command] = [ownership.question(self.keys), ("SMEMBERS", self.keys.plain("queues"))]
+        questions += [("EXISTS", self.keys.plain("revoked")), crowds_question(self.keys)]
+        for queue in self._queues:
+            key = self.keys.of("seconds", queue)
+            questions.append(("ZRANGEBYSCORE", key, "-inf", second, "LIMIT", 0, _SECONDS))
+            questions.append(("ZRANGEBYSCORE", key, f"({second}", "+inf", "LIMIT", 0, _LATER))
+        kept, names, *replies = session.read(questions)
+        ownership.require(self.keys, self.ownership, kept, settled=True)
+        known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
+        return replies if known == self._queues else None
+
+    def _pops(self, due: Sequence[Bucket], limit: int) -> list[Pop]:
+        """Pops of about ``limit`` tasks."""
+        waiting: dict[str, int] = {}
+        for bucket in due:
+            waiting[bucket.queue] = waiting.get(bucket.queue, 0) + bucket.length
+        shares = self._turns.shares(limit, {queue: tasks for queue, tasks in waiting.items() if tasks})
+        pops: list[Pop] = []
+        for bucket in due:
+            take = min(bucket.length, shares.get(bucket.queue, 0))
+            if take:
+                shares[bucket.queue] -= take
+                pops += [Pop(bucket)] * take
+        return pops
+
+    def _lateness(self, moved: Sequence[tuple[str, str]], now_us: int) -> list[Moved]:
+        """A bucket knows the second only: the records know when exactly each task was due."""
+        raws = self.transactions.trip([("HGET", self.keys.record(task_id), task_id) for _, task_id in moved])
+        records = [readable_record(task_id, raw) for (_, task_id), raw in zip(moved, raws, strict=True)]
+        return [
+            Moved(queue, max(0, now_us - record.due_us) / US if record is not None else 0.0, task_id)
+            for (queue, task_id), record in zip(moved, records, strict=True)
+        ]
+
+    def _clean(self, look: Look, now_us: int) -> bool:
+        """Remove buckets that are empty: not those that were due just now, into which somebody may be pushing.
+
+        False if somebody pushes into one, or cleans, too: then it is to be looked at again.
+        """
+        old = [bucket for bucket in look.due if bucket.second <= now_us // US - _LINGER_S]
+        stale = [bucket for bucket in (*old, *look.later) if not bucket.length]
+        for queue in {bucket.queue for bucket in stale}:
+            some = [bucket for bucket in stale if bucket.queue == queue]
+            try:
+                self.transactions.once(lambda session, queue=queue, some=some: self._remove(session, queue, some))  # type: ignore[misc]
+            except Aborted:
+                return False
+        return True
+
+    def _remove(self, session: Session, queue: str, stale: Sequence[Bucket]) -> None:
+        seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
+        # the guard keeps two cleaners from taking the same size off the sum
+        session.watch(self.keys.plain("guard"), *(self._key(bucket) for bucket in stale))
+        lengths = session.read([("LLEN", self._key(bucket)) for bucket in stale])
+        empty = [bucket.second for bucket, length in zip(stale, lengths, strict=True) if not length]
+        if not empty:
+            return
+        fields: tuple[str | int, ...] = (*empty, "all")
+        put = session.read([("HGET", sizes, name) for name in fields])
+        *counts, total = [number(size) for size in put]
+        commands: list[Command] = [("ZREM", seconds, *empty), ("HDEL", sizes, *empty, *map(void_field, empty))]
+        if total == sum(counts):
+            session.watch(sizes)  # the last of this queue: nothing may be left, and nobody may be adding
+            [all_] = session.read([("HGET", sizes, "all")])
+            commands.append(("HDEL", sizes, "all") if number(all_) == total else ("HINCRBY", sizes, "all", -total))
+        else:
+            commands.append(("HINCRBY", sizes, "all", -sum(counts)))
+        session.commit([*commands, self.touch_guard()])
