@@ -33,7 +33,7 @@ def bench(
             help="Draw what was measured there, as SVG (needs matplotlib: the extra plots).",
         ),
     ] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="Tell the suites and what each measures.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the suites and what each measures.")] = False,
     redis_url: RedisUrl = None,
     as_json: Json = False,
 ) -> None:

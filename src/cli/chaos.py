@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from .exits import Exit
 from .lines import calls as parse
 from .options import Json
 from .output import console, note, say, say_json, table
+
+if TYPE_CHECKING:
+    from ..chaos.page import Run
+    from ..chaos.runner import Wanted
 
 
 def chaos(
@@ -67,7 +71,7 @@ def chaos(
             "need no argument.",
         ),
     ] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="Tell the scenarios and what is expected of each.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the scenarios and what is expected of each.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run dueq under injected faults, on a Redis of its own, and see whether its promises hold.
@@ -89,19 +93,29 @@ def chaos(
       dueq chaos --strategy all --scenario all --report chaos-report
       dueq chaos --app shop:app --calls calls.jsonl --duration 30
     """
-    from ..chaos import report as reports
-    from ..chaos.runner import play_all, wanted, write_page
+    if show_list:
+        _list_scenarios()
+    elif app is not None:
+        _own_app(app, calls, strategy, tasks, duration, seed, as_json)
+    else:
+        from ..chaos.runner import wanted
+
+        _judge(_played(wanted(scenario, strategy, tasks, duration, seed), jobs, as_json), report, as_json)
+
+
+def _list_scenarios() -> None:
     from ..chaos.scenarios import SCENARIOS
 
-    if show_list:
-        rows = [[each.name, each.fault, each.expected] for each in SCENARIOS.values()]
-        console().print(table(None, ["scenario", "fault", "expected"], rows))
-        return
-    if app is not None:
-        _own_app(app, calls, strategy, tasks, duration, seed, as_json)
-        return
+    rows = [[each.name, each.fault, each.expected] for each in SCENARIOS.values()]
+    console().print(table(None, ["scenario", "fault", "expected"], rows))
+
+
+def _played(chosen: list[Wanted], jobs: int, as_json: bool) -> list[Run]:
+    """The runs that were chosen, in that order; says what became of each as soon as it is over."""
+    from ..chaos.report import troubles
+    from ..chaos.runner import play_all
+
     runs = []
-    chosen = wanted(scenario, strategy, tasks, duration, seed)
     with contextlib.closing(play_all(chosen, jobs)) as playing:  # a Ctrl-C may come in here, too
         for run in playing:
             runs.append(run)
@@ -110,17 +124,22 @@ def chaos(
                 say_json(found)
             verdict = "met" if found["ok"] else "NOT MET"
             note(f"{len(runs)}/{len(chosen)} {found['scenario']} {found['strategy']}: {verdict}")
-            for trouble in reports.troubles(found):
+            for trouble in troubles(found):
                 note(f"    {trouble}")
     order = {(one.scenario, one.strategy): at for at, one in enumerate(chosen)}
-    runs.sort(key=lambda run: order[run.report["scenario"], run.report["strategy"]])
-    if report is not None:
-        note(f"the page is {write_page(report, runs)}")
+    return sorted(runs, key=lambda run: order[run.report["scenario"], run.report["strategy"]])
+
+
+def _judge(runs: list[Run], page: Path | None, as_json: bool) -> None:
+    """Show the runs together; ends with exit code 1 if an expectation was not met."""
+    from ..chaos.report import COLUMNS, rows
+    from ..chaos.runner import write_page
+
+    if page is not None:
+        note(f"the page is {write_page(page, runs)}")
     if not as_json:
-        found_rows = reports.rows([run.report for run in runs])
-        console().print(
-            table(None, reports.COLUMNS, found_rows, numbers="done lost early p50\xa0ms p99\xa0ms restarts")
-        )
+        found = rows([run.report for run in runs])
+        console().print(table(None, COLUMNS, found, numbers="done lost early p50\xa0ms p99\xa0ms restarts"))
     if not all(run.report["ok"] for run in runs):
         raise typer.Exit(Exit.NO)
 
