@@ -16,6 +16,7 @@ from support.world import World
 from dueq.core.clock import US
 from dueq.core.store.base import Outcome
 from dueq.core.store.strategy import WakeReason
+from dueq.strategies.base import Doorbell, Listener
 
 HOUR_US = 3600 * US
 
@@ -174,3 +175,9 @@ def test_woken_again_after_the_connection_broke(world: World) -> None:
     hush(world)
     with Sleeper(world) as sleeper:
         assert sleeper.woken_after(lambda: world.schedule("b", store=world.actor().store)) < 1
+
+
+def test_the_older_names_of_a_listener_still_work(world: World) -> None:
+    strategy = world.actor().strategy
+    assert Doorbell is Listener
+    assert strategy.doorbell() is strategy.listener()
