@@ -12,7 +12,6 @@ from dueq.admin.housekeeping import purge
 from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
 from dueq.core.schema.journal import Journal
-from dueq.core.schema.quarantine import set_apart
 from dueq.core.schema.states import State
 from dueq.core.store.base import NewTask, Step
 from dueq.core.store.crowds import Crowd
@@ -23,6 +22,7 @@ from .steps_of_tasks import LARGE, LONGEST, MANY, QUEUES, SMALL, Case, dead, hel
 
 CROWD = 100_000
 FEW = 20
+NOTED = 5000
 
 
 def crowd(world: World, run: str, due_us: int) -> None:
@@ -198,8 +198,22 @@ def journal(world: World, run: str) -> Callable[[], object]:
 
 def damaged(world: World, run: str) -> Callable[[], object]:
     world.redis.hset(world.keys.record(run), run, LONGEST)
-    transactions = Transactions(world.main.client)
-    return lambda: set_apart(transactions, world.keys, "r:000", run, LONGEST, world.now_us())
+    return lambda: world.store.set_apart(run, LONGEST)
+
+
+def names_known(world: World, run: str) -> Callable[[], object]:
+    world.store.knows([f"{run}.{number}" for number in range(1000)])
+    return lambda: world.store.mend_names()
+
+
+def noted(key: str, act: Callable[[World], object]) -> Case:
+    """As many notes, by the ids of tasks, as an audit reads at once."""
+
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        world.redis.hset(world.keys.plain(key), mapping=dict.fromkeys(ids(run, NOTED), "1"))
+        return lambda: act(world)
+
+    return prepare
 
 
 def keys_of_another_type(world: World, run: str) -> Callable[[], object]:
@@ -276,6 +290,13 @@ STEPS: dict[str, Case] = {
     "purge large": purge_shard,
     "journal": journal,
     "quarantine": damaged,
+    "set_apart": damaged,
+    "wake_dispatcher": on_one(lambda world, run: world.store.wake_dispatcher(), SMALL),
+    "raws": on_one(lambda world, run: world.store.raws([run] * 200)),
+    "void_entries": noted("revoked", lambda world: world.store.void_entries(NOTED)),
+    "waiting_again": noted("again", lambda world: world.store.waiting_again(NOTED)),
+    "list_queue": on_one(lambda world, run: world.store.list_queue(run), SMALL),
+    "mend_names": names_known,
     "foreign": keys_of_another_type,
     "dead": dead_letters,
     "leases": leases,
