@@ -108,6 +108,7 @@ def counted(samples: Samples) -> list[float]:
     return [first, late, sum(retries)]
 
 
+@pytest.mark.long
 def test_sigkill_50_times_while_reading(collector: Collector, tmp_path: Path) -> None:
     forkserver = multiprocess.get_context("forkserver")  # passes the page like spawn, but starts ten times faster
     forkserver.set_forkserver_preload(["pytest", "psutil", "prometheus_client", "dueq.core.telemetry.collector"])

@@ -20,7 +20,7 @@ from dueq.bench.suites import SUITES
 from dueq.core.client.connection import connect
 from dueq.core.client.embedded import EmbeddedServer
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 

@@ -121,6 +121,7 @@ def test_a_wrong_strategy_starts_nothing(temporary: Path, strategy: str) -> None
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_host_that_cannot_be_looked_at_is_killed_all_the_same(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

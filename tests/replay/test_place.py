@@ -84,6 +84,7 @@ def test_the_directory_goes_although_a_signal_comes_meanwhile(monkeypatch: pytes
     assert not directory.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_where_python_ignores_the_end_it_comes_again(

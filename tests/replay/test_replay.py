@@ -84,6 +84,7 @@ def test_replay_of_200_jobs_is_clean_and_leaves_nothing(tmp_path: Path, temporar
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.long
 def test_replay_on_a_given_server_purges_its_namespace(redis_url: str, tmp_path: Path) -> None:
     client = connect(redis_url)
     before = set(client.scan_iter())
@@ -92,6 +93,7 @@ def test_replay_on_a_given_server_purges_its_namespace(redis_url: str, tmp_path:
     assert set(client.scan_iter()) <= before
 
 
+@pytest.mark.long
 def test_killed_workers_job_is_run_again_under_its_cause(tmp_path: Path, temporary: Path) -> None:
     killed: list[int] = []
 

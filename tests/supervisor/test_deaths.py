@@ -15,7 +15,7 @@ import pytest
 from support.engine import APPS, Engine
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 # what Python runs first of all; only in children
 _SITE = """

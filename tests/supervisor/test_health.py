@@ -95,6 +95,7 @@ def test_it_tells_the_service_manager(engine: Engine, manager: Manager, tmp_path
     assert manager.kinds() == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
 
 
+@pytest.mark.in_turn("log_format")
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_every_line_of_the_log_is_one_record(engine: Engine, sample: ModuleType, log_format: str) -> None:
     """Also from a task that raises something of many lines, a crash, and all stacks."""

@@ -25,7 +25,7 @@ from dueq.core.errors import ConfigurationError
 from dueq.core.namespace import Namespace
 from dueq.core.schema.states import State
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def test_a_task_that_fails_for_good_becomes_a_dead_letter(engine: Engine, sample
     assert engine.total(supervisor, "dueq_tasks", state="dead") == 1
 
 
+@pytest.mark.in_turn("how")
 @pytest.mark.parametrize("how", ["cancelled", "interrupt", "unprintable", "surrogate", "huge"])
 def test_whatever_a_task_raises_is_a_failure_and_not_a_crash(engine: Engine, sample: ModuleType, how: str) -> None:
     supervisor = engine.run("--workers", "1")
@@ -61,6 +62,7 @@ def test_a_task_that_ends_its_worker_quietly_is_counted_and_buried(engine: Engin
     assert engine.total(supervisor, "dueq_duplicates_total", cause="worker_lost") == 2
 
 
+@pytest.mark.long
 def test_prefetched_tasks_do_not_pile_up_behind_a_long_one(engine: Engine, sample: ModuleType) -> None:
     supervisor = engine.run("--workers", "2", "--prefetch", "20")
     sample.app.schedule_many([sample.nap.call_after(0)(0.12) for _ in range(60)])

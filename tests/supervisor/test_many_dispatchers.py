@@ -18,7 +18,7 @@ pytestmark = pytest.mark.processes
 TASKS = 20_000
 
 
-@pytest.mark.in_turn
+@pytest.mark.in_turn("dispatchers")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("dispatchers", [2, 8])
 @pytest.mark.parametrize("strategy", strategies.names())

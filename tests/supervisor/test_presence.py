@@ -61,6 +61,7 @@ def test_it_is_there_while_it_runs(engine: Engine) -> None:
     assert _registered(engine) == []
 
 
+@pytest.mark.long
 def test_what_is_served_is_that_of_the_newest_code(engine: Engine, tmp_path: Path) -> None:
     code = tmp_path / "shop_of_today.py"
     code.write_text(_CODE)
