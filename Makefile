@@ -50,7 +50,7 @@ RUNS = some= bad=; run() { \
   .venv/bin/python -m pytest "$$@" $(ARGS); case $$? in 0) some=1 ;; 5) ;; *) bad=1 ;; esac; }
 GREEN = [ -n "$$some" ] && [ -z "$$bad" ]
 
-test: venv some-servers  ## run the short part of the tests, in some 5 minutes (ARGS="-k name" chooses)
+test: venv some-servers  ## run the short part of the tests, in some 6 minutes (ARGS="-k name" chooses)
 	@$(RUNS); \
 	run --part short --servers all -n 5 --dist worksteal; \
 	$(GREEN)

@@ -67,12 +67,16 @@ def chosen(items: Iterable[pytest.Item], part: Part, *, all_of_it: bool) -> list
 
 def may_have(function: pytest.Metafunc, server: Server) -> bool:
     """Whether some case of ``function`` may be ``chosen`` to run on ``server``: those of which none is are not made."""
-    config, number = function.config, number_of(server)
-    if number == 0 or config.getoption("--all-of-it"):
+    part, number = function.config.getoption("--part"), number_of(server)
+    if function.config.getoption("--all-of-it"):
         return True
-    if function.definition.get_closest_marker("one_server"):
+    if server.name == SCRIPTLESS and part == "short":
+        return _is_of_scriptless(function.definition)
+    if number == 0:
+        return True
+    if _has(function.definition, "one_server"):
         return False
-    return not (part := config.getoption("--part")) or (server.name == AGED) is (part == "short")
+    return not part or (server.name == AGED) is (part == "short")
 
 
 def number_of(server: Server) -> int:
@@ -148,8 +152,13 @@ def _is_near(item: pytest.Item) -> bool:
     """Whether its server is one of the short part's."""
     server = _server(item)
     if server is not None and server.name == SCRIPTLESS:
-        return _has(item, "crash_points") or _has(item, "transactional")
+        return _is_of_scriptless(item)
     return server is None or number_of(server) == 0 or server.name == AGED
+
+
+def _is_of_scriptless(test: pytest.Item) -> bool:
+    """Whether the short part has it without scripts, too, where like Redis 2.4 is not enough."""
+    return _has(test, "crash_points") or _has(test, "transactional")
 
 
 def _out_of_turn(items: set[pytest.Item], ordered: Iterable[pytest.Item]) -> set[pytest.Item]:
