@@ -175,8 +175,13 @@ def test_what_is_due_while_redis_is_down(tmp_path: Path, options: dict[str, str]
             assert time.monotonic() - began < BACK_S
             wait_until(dispatchers.listening, BACK_S, what="the flags are set again")
             before = dispatchers.wakeups["event"]
-            assert _on_time(world, dispatchers) < IN_TIME_S
-            assert dispatchers.wakeups["event"] > before
+
+            def an_event_wakes_one() -> bool:
+                assert _on_time(world, dispatchers) < IN_TIME_S
+                return dispatchers.wakeups["event"] > before
+
+            # on a busy machine the timer of its own may be quicker than an event
+            wait_until(an_event_wakes_one, 10, what="an event wakes a dispatcher")
     finally:
         world.close()
         server.stop()
