@@ -128,6 +128,7 @@ def test_after_thousands_it_does_not_say_never(cli: Cli, world: World) -> None:
     assert "ever" not in said
 
 
+@pytest.mark.long
 def test_ten_thousand_queues_are_read_at_once_and_shown_in_a_screen(cli: Cli, world: World) -> None:
     queues = [f"queue{number}" for number in range(10_000)]
     world.redis.sadd(world.keys.plain("queues"), *queues)

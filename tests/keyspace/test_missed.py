@@ -187,6 +187,7 @@ def test_what_is_due_while_redis_is_down(tmp_path: Path, options: dict[str, str]
         server.stop()
 
 
+@pytest.mark.long
 def test_a_storm_of_events_loses_nothing(make: Make, start: Start) -> None:
     """More events at once than the server keeps for a subscriber: it is cut off, and the index has the tasks."""
     world = make("client-output-buffer-limit pubsub 32kb 8kb 1")

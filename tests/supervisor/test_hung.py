@@ -142,6 +142,7 @@ def test_a_dispatcher_whose_loop_stands_still_is_replaced(
     )
 
 
+@pytest.mark.long
 def test_usr1_logs_all_stacks_and_harms_nobody_not_even_one_that_only_begins(
     engine: Engine, sample: ModuleType
 ) -> None:
@@ -178,6 +179,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_what_cannot_be_killed_does_not_hold_up_the_end(engine: Engine) -> None:
     supervisor = engine.run("--workers", "1", "--drain-timeout", "0", program=("-c", UNKILLABLE))
     children = engine.children(supervisor)

@@ -98,6 +98,7 @@ def test_the_engine_lives_and_goes_on(engine: Engine, tmp_path: Path, strategy: 
     assert engine.stop(process) == 0, engine.log.read_text()[-2000:]
 
 
+@pytest.mark.long
 def test_a_namespace_that_a_producer_began_yields_when_the_engine_starts(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "shop_of_loss.py").write_text(_CODE)
     app = Dueq(engine.url)

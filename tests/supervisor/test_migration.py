@@ -101,6 +101,7 @@ def test_a_task_may_schedule_tasks_after_its_namespace_has_moved(engine: Engine,
     assert all(len(run.starts) == 1 for run in engine.runs().values())
 
 
+@pytest.mark.long
 def test_idle_ones_end_soon_and_none_can_start_on_the_old_strategy(engine: Engine, sample: ModuleType) -> None:
     supervisors = [engine.run("--workers", "1", "--dispatchers", "2", "--strategy", "keyspace") for _ in range(3)]
     sample.nap.after(3600)(0.01)

@@ -36,6 +36,7 @@ def test_after_so_many_tasks(engine: Engine, sample: ModuleType) -> None:
     assert engine.stop(supervisor) == 0
 
 
+@pytest.mark.long
 def test_before_memory_runs_out(engine: Engine, sample: ModuleType) -> None:
     """Each task leaks 60 MiB; a fresh worker has less than 100."""
     supervisor = engine.run("--max-memory-per-worker", "200", "--workers", "1", "--max-restarts", "0")

@@ -111,6 +111,7 @@ def test_new_code_takes_over_under_load_and_each_task_runs_once(engine: Engine, 
     assert engine.stop(supervisor) == 0
 
 
+@pytest.mark.long
 def test_code_that_does_not_import_leaves_the_old_at_work(engine: Engine, shop: Shop) -> None:
     supervisor = _run(engine, shop, "--workers", "2", "--max-restarts", "0")
     before = {child.pid for child in engine.children(supervisor)}
