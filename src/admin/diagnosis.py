@@ -281,6 +281,11 @@ def _scripts(client: redis.Redis, knows: bool) -> Finding:
 def _store(namespace: Namespace, scripts: bool) -> Finding:
     """The store that the namespace has, or would have."""
     store = namespace.strategy.store
+    if store == "scripted" and not scripts:
+        advice = "this user may not run scripts, so nothing can run: allow EVAL, EVALSHA, SCRIPT LOAD (ACL +@scripting)"
+        if "transactional" in namespace.strategy.stores():
+            advice += f", or move it: dueq migrate --store transactional --namespace {namespace.keys.namespace}"
+        return Finding("store", store, "bad", advice)
     if store == "transactional" and scripts and "scripted" in namespace.strategy.stores():
         advice = (
             f"each task costs several round trips: dueq migrate --store scripted --namespace {namespace.keys.namespace}"

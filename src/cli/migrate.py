@@ -10,6 +10,7 @@ import typer
 
 from ..admin import housekeeping
 from ..admin.format import duration
+from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace
 from ..core.schema import ownership
 from ..core.upkeep import migration
@@ -59,6 +60,10 @@ def migrate(
     if to is None and store is None:
         raise typer.BadParameter("say where to: --to for another strategy, --store for another store")
     with opened(redis_url, namespace) as space:
+        if to is None and ownership.owner_of(ownership.look(space.client, space.keys)) is None:
+            raise ConfigurationError(
+                f"no strategy owns namespace {space.keys.namespace!r} yet: name one with --to, too"
+            )
         began, before = time.monotonic(), space.strategy.ownership
         target = to or before.strategy
         begun = migration.begin(space, target, store=None if store is None else store.value)

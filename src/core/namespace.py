@@ -89,20 +89,26 @@ class Namespace:
             session.watch(self.keys.plain("meta"))
             [written] = session.read([ownership.question(self.keys)])
             ownership.require(self.keys, ours, written, settled=True)
-            old_store = self.strategy.stores()[-1]  # by the rule of a dueq that did not write which
-            unsaid = written[0] is not None and ownership.store_in(written) is None and not again
-            if unsaid and ours.store != old_store and self._others_live(session):
-                raise ownership.others_live(self.keys.namespace, old_store, ours)
+            if not again:
+                self.refuse_beside_others(session, written, ours)
             if None in (written[0], *written[2:]) or ownership.chosen_by_producer(written):
                 session.commit(ownership.written(self.keys, ours, "engine"))
 
         Transactions(self.client).run(attempt)
 
-    def _others_live(self, session: Session) -> bool:
-        """Whether any worker, or supervisor, of this namespace is taken to be alive."""
+    def refuse_beside_others(self, session: Session, written: Any, ours: Ownership) -> None:
+        """Raise StoreMismatch if an older dueq did not write which store it uses, that is another than ``ours``, and
+        any worker or supervisor is taken to be alive: such a one would not see that another store is used now.
+
+        ``written`` is the reply to ``ownership.question``.
+        """
+        old_store = registry.find(ours.strategy).stores()[-1]  # by the rule of a dueq that did not write which
+        if written[0] is None or ownership.store_in(written) is not None or ours.store == old_store:
+            return
         now = self.clock.now_us()
         registries = (self.keys.plain("workers"), self.keys.plain("supervisors"))
-        return any(session.read([("ZRANGEBYSCORE", key, now, "+inf", "LIMIT", 0, 1) for key in registries]))
+        if any(session.read([("ZRANGEBYSCORE", key, now, "+inf", "LIMIT", 0, 1) for key in registries])):
+            raise ownership.others_live(self.keys.namespace, old_store, ours)
 
     def under(self, kept: Ownership) -> Namespace:
         """The same namespace, over the same connections, as seen by another strategy, or with another store."""

@@ -31,7 +31,7 @@ _SETS = 1000  # tmp sets looked at by one recovery
 class TmpsetStrategy(TransactionalTimers):
     """Dispatchers never undo each other; one that finds some of what it wanted gone counts a conflict."""
 
-    name = "tmpset"
+    name = removal = "tmpset"
     summary = "zset and a tmp set per dispatcher; exact, runs on Redis 2.4, any number of dispatchers"
     needs = Needs(version=(2, 4), commands=("ZINTERSTORE",))
 

@@ -28,7 +28,7 @@ _ATTEMPTS = 8
 class WatchStrategy(TransactionalTimers):
     """Dispatchers may collide; each collision is one attempt undone, and is counted."""
 
-    name = "watch"
+    name = removal = "watch"
     summary = "zset and WATCH/MULTI; exact, runs on Redis 2.4; dispatchers collide under load, so run few"
     needs = Needs(version=(2, 4))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
 
@@ -116,9 +116,12 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
 class TransactionalTimers(TimerZsets, TransactionalStrategy):
     """The same zsets, and nothing beside them, written by commands inside MULTI or by the store's scripts."""
 
+    removal: ClassVar[str]
+    """The Lua text, of this package, that takes a task out of the index."""
+
     @classmethod
     def timers(cls) -> str:
-        return lua(__package__, "zset") + lua(__package__, cls.name)
+        return lua(__package__, "zset") + lua(__package__, cls.removal)
 
     def add(self, entries: Sequence[Entry]) -> list[Command]:
         return [("ZADD", self.timer(entry.queue), entry.due_us, entry.id) for entry in entries]

@@ -62,6 +62,10 @@ def test_nothing_to_move(cli: Cli, world: World) -> None:
 def test_the_store_is_moved_alone_or_with_the_strategy(cli: Cli, world: World) -> None:
     world.schedule("a", delay_us=HOUR)
     name = world.keys.namespace
+    cli_of_nothing = Cli({**cli.environment, "DUEQ_NAMESPACE": f"{name}nothing"})
+    refused = cli_of_nothing("migrate", "--store", "scripted")
+    assert refused.code == 2
+    assert "no strategy owns namespace" in refused.err
     refused = cli("migrate", "--store", "transactional")
     assert refused.code == 2
     assert "strategy 'lua' cannot use the transactional store, only with scripted" in refused.err

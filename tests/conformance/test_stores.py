@@ -4,7 +4,7 @@ the old one is refused wherever it touches the index."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,14 +15,17 @@ from support.servers import Server
 from support.world import LEASE_US, TRANSACTIONAL, World
 
 from dueq import strategies
+from dueq.core.client.protocol import Command
 from dueq.core.clock import US
 from dueq.core.config import Settings
 from dueq.core.errors import ConfigurationError, StoreMismatch, StoreYields
 from dueq.core.namespace import Namespace
 from dueq.core.schema.ownership import StoreKind
 from dueq.core.store.base import Outcome, Step
+from dueq.core.store.strategy import Entry
 from dueq.core.upkeep import migration
 from dueq.core.upkeep.reclaim import Reclaim
+from dueq.strategies.watch import WatchStrategy
 
 BOTH: tuple[StoreKind, StoreKind] = ("scripted", "transactional")
 _numbers = itertools.count(1)
@@ -186,6 +189,9 @@ class TestOlder:
         older.redis.zadd(older.keys.plain(registry), {"somebody": alive_until})
         with pytest.raises(StoreMismatch, match="processes that may have the other are alive: stop every"):
             self.engine(older).claim()
+        strategy = older.settings.strategy or ""
+        with pytest.raises(StoreMismatch, match="processes that may have the other are alive: stop every"):
+            migration.begin(visitor(older), strategy, store="scripted")
         assert "store" not in meta_of(older)
         older.redis.zrem(older.keys.plain(registry), "somebody")
         self.engine(older).claim()
@@ -221,6 +227,27 @@ def test_a_dispatcher_that_watches_the_guard_is_disturbed_by_what_leaves_the_ind
     assert touches(lambda: world.store.reschedule("a", 2 * HOUR_US, relative=True)) == expected
     assert touches(lambda: world.store.cancel("a")) == expected
     assert touches(lambda: world.schedule("c", delay_us=HOUR_US)) == 0
+
+
+class Inherited(WatchStrategy):
+    """A third party's, which writes the index as ``watch`` does."""
+
+    name = "inherited"
+
+
+class WritesOtherwise(Inherited):
+    """One that writes it in another way, by commands; it does not say how in Lua."""
+
+    name = "otherwise"
+
+    def add(self, entries: Sequence[Entry]) -> list[Command]:
+        return [*super().add(entries), ("SADD", f"{self.keys.prefix}otherwise", "1")]
+
+
+def test_a_strategy_has_the_store_that_can_write_its_index() -> None:
+    assert Inherited.stores() == ("scripted", "transactional")
+    assert "zset_remove" in Inherited.timers()
+    assert WritesOtherwise.stores() == ("transactional",)
 
 
 @pytest.mark.scripted

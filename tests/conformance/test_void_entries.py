@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.audits import Audits
+from support.mortal import interrupted
 from support.world import World
 
 from dueq.core.client.counting import COMMANDS
@@ -94,3 +95,56 @@ def test_two_dispatchers_and_a_producer_that_cancels(world: World) -> None:
             world.store.reschedule(id, 0)
     assert {record.id for record in world.drain()} == set(ids) - set(ids[::3])
     assert world.leftovers() == []
+
+
+def test_cancels_do_not_keep_a_dispatcher_from_its_work(world: World) -> None:
+    """Each of its commands meets one more, in another queue: it moves what is void, too, and who claims drops that."""
+    ids = [f"t{number}" for number in range(20)]
+    world.schedule(*ids)
+    assert world.store.cancel("t3")
+    others = (f"o{number}" for number in range(1000))
+    world.round_up()
+
+    def meanwhile() -> None:
+        other = next(others)
+        world.schedule(other, queue="other", delay_us=HOUR_US)
+        assert world.store.cancel(other)
+
+    strategy = interrupted(world.actor(), meanwhile).strategy
+    found = strategy.dispatch(100)
+    assert len(found.moved) == 20
+    assert found.conflicts > 1
+    assert {record.id for record in world.drain()} == set(ids) - {"t3"}
+    assert world.redis.hget(world.keys.plain("revoked"), "t3") is None
+
+
+@pytest.mark.parametrize("others", [3, 60])
+def test_a_task_that_is_taken_too_early_is_not_lost_beside_many_others(world: World, others: int) -> None:
+    """It has a void entry elsewhere, and its clock's server is behind: it goes back, and runs when it is due."""
+    world.schedule("x", delay_us=HOUR_US)
+    world.round_up()
+    due = world.now_us() + 5 * US
+    world.store.reschedule("x", due)
+    world.schedule(*(f"t{number}" for number in range(others)), due_us=due)
+    world.clock.ahead_us += 6 * US
+    world.dispatch_all()
+    world.clock.ahead_us -= 6 * US
+    for _ in range(others + 1):
+        assert world.take("w1").started is None
+    world.clock.ahead_us += 6 * US
+    assert {record.id for record in world.drain()} == {"x", *(f"t{number}" for number in range(others))}
+    assert world.redis.hget(world.keys.plain("revoked"), "x") == b"1", "the entry an hour from now"
+    world.clock.ahead_us += HOUR_US
+    world.dispatch_all()
+    assert world.drain() == []
+    assert world.leftovers() == []
+
+
+@pytest.mark.scripted
+def test_a_cancel_gets_through_at_maxmemory(world: World) -> None:
+    world.note(*far(world, 3))
+    world.redis.config_set("maxmemory", 1)
+    try:
+        assert world.store.cancel("t1")
+    finally:
+        world.redis.config_set("maxmemory", 0)

@@ -234,7 +234,7 @@ class TransactionalStrategy(Strategy):
 
         ``timer_remove`` must touch ``key_guard()`` if ``dispatch`` watches it. Of a lazy index it leaves the entry
         where it is, notes in its census that it does not count, and returns false; and there is one function more,
-        ``timer_holds(queue, id, due)``: whether the entry is there; beyond a thousand it may take that for granted.
+        ``timer_holds(queue, id, due)``: whether the entry is there; nil if that is not known at a small cost.
         ``timer_show(queue, due)`` lets dispatchers find the place of an entry again that is there, and returns true if
         they did not.
         """
@@ -242,7 +242,9 @@ class TransactionalStrategy(Strategy):
 
     @classmethod
     def stores(cls) -> tuple[StoreKind, ...]:
-        return ("scripted", "transactional") if cls.timers() else ("transactional",)
+        writes = min(_depth(cls, "add"), _depth(cls, "remove"))  # a subclass that writes otherwise needs its own text
+        scripted = cls.timers() and _depth(cls, "timers") <= writes
+        return ("scripted", "transactional") if scripted else ("transactional",)
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock) -> None:
         super().__init__(client, keys, owner, clock)
@@ -284,6 +286,11 @@ class TransactionalStrategy(Strategy):
     def touch_guard(self) -> Command:
         """Makes those who watch the guard look again."""
         return ("INCR", self.keys.plain("guard"))
+
+
+def _depth(kind: type, name: str) -> int:
+    """How far up among the classes of ``kind`` ``name`` is defined."""
+    return next(depth for depth, one in enumerate(kind.__mro__) if name in vars(one))
 
 
 class ScriptedStrategy(Strategy):

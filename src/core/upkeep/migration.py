@@ -72,6 +72,7 @@ def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind
             return None
         if source is None and owner == target:
             if ownership.store_in(reply) != ours.store:
+                namespace.refuse_beside_others(session, reply, ours)
                 session.commit([*fields, *wake_dispatcher(keys)])
             return None
         if source is not None and owner != target:

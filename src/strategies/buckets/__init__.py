@@ -19,15 +19,17 @@ left it is taken off when the sum is read.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import redis
 
 from ...core.client.protocol import LENIENT, Command
-from ...core.client.transactions import Aborted, Session
+from ...core.client.transactions import Aborted, Session, pauses
 from ...core.clock import US, Clock
 from ...core.schema import ownership
 from ...core.schema.keys import Keys
@@ -39,6 +41,7 @@ from .bucket import Bucket, Pop, void_field
 from .index import BucketIndex
 
 _LINGER_S = 2
+_JUDGED = 4  # attempts that look at what is void
 _SECONDS = 20  # due buckets of a queue that one step looks at
 _LATER = 10  # buckets of a queue, not due yet, of which the first that is not empty is the next
 
@@ -56,7 +59,7 @@ class Look:
 
 
 class BucketsStrategy(BucketIndex):
-    """Dispatchers never collide; due times are rounded up to the second."""
+    """Dispatchers do not collide, but for void entries; due times are rounded up to the second."""
 
     name = "buckets"
     summary = "a list per second; up to a second late, runs on Redis 2.4, any number of dispatchers"
@@ -69,24 +72,40 @@ class BucketsStrategy(BucketIndex):
 
     def dispatch(self, limit: int) -> Dispatched:
         now = self.clock.now_us()
-        look, popped, moved = self.transactions.run(lambda session: self._move(session, now, limit))
+        look, popped, moved, conflicts = self._moved(now, limit)
         # an empty bucket may have hidden an earlier task from its producer, who then woke nobody: look once more
         hiding = not self._clean(look, now) or any(not bucket.length for bucket in look.later)
         left = hiding or look.more or sum(bucket.length for bucket in look.due) > popped
         nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
         next_in = 0.0 if left else None if nearest is None else max(0, nearest * US - now) / US
-        return Dispatched(self._lateness(moved, now), next_in, now_us=now)
+        return Dispatched(self._lateness(moved, now), next_in, conflicts, now)
+
+    def _moved(self, now_us: int, limit: int) -> tuple[Look, int, list[tuple[str, str]], int]:
+        """What ``_move`` did, and how many attempts were undone.
+
+        A cancel in any queue undoes one that judges what is void. So after some it is not judged: void entries become
+        ready, too, and the step that claims drops them.
+        """
+        for conflicts, pause in enumerate(islice(pauses(), _JUDGED)):
+            time.sleep(pause)
+            try:
+                return *self.transactions.once(lambda session: self._move(session, now_us, limit)), conflicts
+            except Aborted:
+                continue
+        return *self.transactions.run(lambda session: self._move(session, now_us, limit, judge=False)), _JUDGED
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         return 0  # tasks are moved in one step each
 
-    def _move(self, session: Session, now_us: int, limit: int) -> tuple[Look, int, list[tuple[str, str]]]:
+    def _move(
+        self, session: Session, now_us: int, limit: int, *, judge: bool = True
+    ) -> tuple[Look, int, list[tuple[str, str]]]:
         """Move up to about ``limit`` tasks to READY; returns what was seen, how many entries were taken out of buckets,
         and the queue and id of each task moved."""
         session.watch(self.keys.plain("meta"))
         look = self._look(session, now_us // US)
         pops = self._pops(look.due, bounded(limit, len(self._queues))[0])
-        if look.void:
+        if look.void and judge:
             pops = self._judged(session, pops)
         if not pops:
             return look, 0, []

@@ -22,20 +22,20 @@ local function timer_add(queue, id, due, written, behind)
   return not behind and #redis.call('ZRANGEBYSCORE', key_seconds(queue), '(' .. soon, '(' .. second, 'LIMIT', 0, 1) == 0
 end
 
--- Whether the entry of a task is in its bucket, in whose first thousand it is looked for; beyond, it is taken to be there.
+-- Whether the entry of a task is in its bucket; nil if it is not among the first, which are all that is looked at.
 local function timer_holds(queue, id, due)
   local key = bucket(queue, second_of(due))
-  if redis.call('LLEN', key) > 1000 then return true end
-  for _, entry in ipairs(redis.call('LRANGE', key, 0, 999)) do
+  local first = redis.call('LRANGE', key, 0, 31)
+  for _, entry in ipairs(first) do
     if entry == id then return true end
   end
-  return false
+  if #first < 32 then return false end
 end
 
 -- A task leaves the index, and its entry stays, void: it does not count any more, if a dispatcher has not taken it yet.
 local function timer_remove(queue, id, due)
   local second = second_of(due)
-  if tonumber(second) > now / 1000000 + 1 or timer_holds(queue, id, due) then
+  if tonumber(second) > now / 1000000 + 1 or timer_holds(queue, id, due) ~= false then -- a census may be out for a while
     resize(queue, second, -1)
     resize(queue, 'all', -1)
     resize(queue, 'void:' .. second, 1)

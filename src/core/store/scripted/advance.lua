@@ -139,16 +139,22 @@ if want > 0 then
         -- needs oddity, set_apart
         local odd = not ours and oddity(id, raw)
         redis.call('LREM', held, 1, id)
-        if revoked and not odd then drop_revoked(id) end -- of an odd one this was the entry that is not void
         if ours then
-          -- not due yet (rescheduled, or this server's clock is behind): never lost
-          local there = is_lazy() and revoked and timer_holds(queue, id, due)
-          if not there and timer_add(queue, id, due) then wake_dispatcher() end
+          -- not due yet (rescheduled, or this server's clock is behind): never lost. Of two entries this was the void one
+          -- only if the index has the other; else it is this one that goes back there, and the other that stays void
+          local there = false
+          if revoked then
+            if is_lazy() then there = timer_holds(queue, id, due) else there = timer_remove(queue, id, due) end
+          end
+          if there then drop_revoked(id) end
+          if not (there and is_lazy()) and timer_add(queue, id, due) then wake_dispatcher() end
+        elseif revoked and not odd then -- of an odd one this was the entry that is not void
+          drop_revoked(id)
         elseif odd == 'newer' then
           aside(queue, '"newer"', id)
         elseif odd then
           set_apart(odd, 'ready:' .. queue, id, raw)
-        elseif not revoked then
+        else
           dropped[#dropped + 1] = queue
         end
       end

@@ -5,6 +5,7 @@
 -- Returns 1 or 0
 local refusal = refused(true)
 if refusal then return refusal end
+if is_lazy() then allow_when_full() end
 
 local id = ARGV[2]
 local record = load(id)

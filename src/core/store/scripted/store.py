@@ -9,6 +9,7 @@ import redis
 
 from ...client import partly
 from ...client.protocol import LENIENT
+from ...client.transactions import Contention
 from ...clock import US, Clock
 from ...schema.bounds import MOST_TASKS, steps
 from ...schema.keys import Keys
@@ -23,6 +24,7 @@ from ..tokens import SeenTokens
 from .channel import ScriptedChannel, advanced, misses_names, publish, step_arguments
 
 _TRIP = 1000  # tasks scheduled in one round trip
+_LOOKS = 5  # at a lazy index, until one is not overtaken
 _GIVEN_BACK = 50  # claims that one step releases: each is put together anew, and its queue's workers woken
 _CAUSES: dict[Cause, str] = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
 
@@ -157,10 +159,11 @@ class ScriptedStore(KeyedStore):
         return _step_by_step(self._discard, task_ids)
 
     def mend(self, task_id: str, raw: bytes) -> bool:
-        while True:
+        for _ in range(_LOOKS if self._index.lazy else 1):
             done = self._mend(task_id, raw, *(self._looked_up(task_id, raw) if self._index.lazy else ()))
             if done >= 0:
                 return bool(done)
+        raise Contention("BUSY: other clients take tasks out of the index without end")
 
     def _looked_up(self, task_id: str, raw: bytes) -> tuple[Value, ...]:
         """The guard, and whether a scheduled task is in the index: no step is short that looks through all of it."""

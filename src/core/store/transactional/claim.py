@@ -141,12 +141,16 @@ class Claiming:
         """Drop an entry. If the task is ``waiting`` for its time, see to it that it is in the index."""
         self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
         void = self._void.get(entry.id, 0)
-        if void:
+        if waiting is None:
+            if void:
+                self._drop_void(entry.id)
+            else:
+                self.claims.dropped.append(entry.queue)
+        elif void and self._index.contains(self._session, entry_of(waiting)):
             self._drop_void(entry.id)
-        elif waiting is None:
-            self.claims.dropped.append(entry.queue)
-        if waiting is not None and not (void and self._index.contains(self._session, entry_of(waiting))):
-            self.edit.add(waiting)  # it is not due yet, since this host's clock is behind another's: never lost
+        else:
+            # not due yet, since this host's clock is behind another's: never lost; the other of two entries stays void
+            self.edit.add(waiting)
             self._readded = True
 
     def _set_apart(self, entry: Taken, odd: Oddity, raw: bytes | None) -> None:
