@@ -268,7 +268,7 @@ def test_what_tasks_leave_does_not_hold_up_the_end_of_their_worker(
         else:
             assert engine.stop(case.supervisor) == 0
             took = time.monotonic() - began
-        # What the end itself may take, a second, is held by tests/unit/test_leaving.py; here a busy machine adds to it.
+        # What the end itself may take, a second, is held by test_leaving.py; here a busy machine adds to it.
         assert took < 10, (
             "far below the 30 s that the end of an engine may take, and a worker's until it counts as hung"
         )

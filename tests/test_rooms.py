@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parents[2] / "src"
+SRC = Path(__file__).parents[1] / "src"
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
