@@ -57,12 +57,12 @@ class TmpsetStrategy(TransactionalTimers):
         )
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
-        tmps = self.keys.plain("tmps")
-        all_ = bool(dispatcher) or not silent_for  # those of hosts whose clocks are ahead of ours, too
-        latest = "+inf" if all_ else self.clock.now_us() - int(silent_for * US)
-        [names] = self.transactions.trip([("ZRANGEBYSCORE", tmps, "-inf", latest, "LIMIT", 0, _SETS)])
-        sets = [name.decode(errors=LENIENT) for name in names]
-        return sum(len(self._deliver(name)) for name in sets if not dispatcher or name.startswith(f"{dispatcher}:"))
+        [rows] = self.transactions.trip([("ZRANGE", self.keys.plain("tmps"), 0, _SETS - 1, "WITHSCORES")])
+        filled = {raw.decode(errors=LENIENT): int(float(at)) for raw, at in zip(rows[::2], rows[1::2], strict=True)}
+        if filled and silent_for and not dispatcher:  # else those of hosts whose clocks are ahead of ours, too
+            latest = self.clock.now_us() - int(silent_for * US)
+            filled = {name: at for name, at in filled.items() if at <= latest}
+        return sum(len(self._deliver(name)) for name in filled if not dispatcher or name.startswith(f"{dispatcher}:"))
 
     def pages(self, queue: str) -> Iterator[list[str]]:
         yield from super().pages(queue)
