@@ -199,7 +199,7 @@ def test_a_kill_is_in_the_middle_of_a_task(tmp_path: Path) -> None:
         assert len(stage.book.by_task[task_id]) == 2
 
 
-@pytest.mark.long
+@pytest.mark.alone  # it has half a second to meet a worker with a task
 def test_a_storm_of_few_tasks_kills_a_worker() -> None:
     [one] = wanted("storm", "lua", 20, 0.5, 1)
     report = play_run(one).report

@@ -19,7 +19,7 @@ from .prometheus import PROGRAM, Labels, Window, troubles
 from .promql import operands
 from .scene import HOSTS, Scene, played
 
-pytestmark = [pytest.mark.processes, pytest.mark.long]
+pytestmark = pytest.mark.alone  # how soon what was lost is taken back
 
 _QUERIES = queries()
 _RULES = {rule.get("record") or rule["alert"]: rule for rule in rules()}

@@ -16,7 +16,7 @@ from dueq.core.errors import StrategyUnavailable
 from dueq.replay.report import is_clean
 from dueq.replay.runner import run_replay
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.alone  # how late tasks are
 
 
 @pytest.fixture
