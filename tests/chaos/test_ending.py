@@ -26,7 +26,7 @@ from dueq.chaos.stage import Size, Stage
 from dueq.core.errors import ConfigurationError
 from dueq.harness.host import Host
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 @pytest.fixture
@@ -121,7 +121,6 @@ def test_a_wrong_strategy_starts_nothing(temporary: Path, strategy: str) -> None
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.long
 def test_a_host_that_cannot_be_looked_at_is_killed_all_the_same(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from dueq.harness.account import Planned
 from dueq.harness.history import Book
 from dueq.harness.ledger import Entry, Failure, Finish, Ledger, Start
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 def started(task_id: str, at_us: int, token: int, cause: str = "", pid: int = 1) -> Start:
@@ -152,7 +152,6 @@ def test_a_lost_task_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert judged(tmp_path / "again", play, loses=True) == []
 
 
-@pytest.mark.long
 def test_a_duplicate_without_a_cause_and_an_early_start_are_noticed(tmp_path: Path) -> None:
     def play(stage: Stage) -> None:
         quietly(stage)
@@ -165,7 +164,6 @@ def test_a_duplicate_without_a_cause_and_an_early_start_are_noticed(tmp_path: Pa
     assert judged(tmp_path, play) == ["causes of duplicates", "early"]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("strategy", ["lua", "watch"])
 def test_an_early_start_is_noticed_whoever_says_the_time(tmp_path: Path, strategy: str) -> None:
     def play(stage: Stage) -> None:
@@ -182,7 +180,6 @@ def test_an_early_start_is_noticed_whoever_says_the_time(tmp_path: Path, strateg
     assert skewed == ["early"]  # with scripts every strategy goes by Redis's clock
 
 
-@pytest.mark.long
 def test_a_kill_is_in_the_middle_of_a_task(tmp_path: Path) -> None:
     with Stage("test", "lua", Size(30, 1.0, 1), tmp_path, {}) as stage:
         host = stage.host(workers=2)
@@ -229,7 +226,6 @@ def test_a_host_with_another_clock_imports_what_others_do(tmp_path: Path, monkey
         assert rest == ["/somewhere"]
 
 
-@pytest.mark.long
 def test_a_supervisor_that_gives_up_is_noticed(tmp_path: Path) -> None:
     def play(stage: Stage) -> None:
         host = stage.host("--max-restarts", 0, workers=1)
@@ -243,7 +239,6 @@ def test_a_supervisor_that_gives_up_is_noticed(tmp_path: Path) -> None:
     assert judged(tmp_path, play) == ["supervisors that were not killed end with"]
 
 
-@pytest.mark.long
 def test_a_process_that_is_left_behind_is_noticed(tmp_path: Path) -> None:
     def play(stage: Stage) -> None:
         quietly(stage)

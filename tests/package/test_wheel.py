@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop.py"

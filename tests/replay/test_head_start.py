@@ -27,6 +27,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
     client.connection_pool.disconnect()
 
 
+@pytest.mark.alone
 def test_many_jobs_take_less_than_their_head_start(redis_url: str, client: redis.Redis) -> None:
     settings = Settings(redis_url, "log", "lua")
     seconds, began = head_start.seconds(settings, MANY), time.monotonic()
