@@ -11,7 +11,6 @@ from ..core.client.transactions import Session
 from ..core.clock import US
 from ..core.schema import ownership
 from ..core.schema.bounds import MOST_TASKS
-from ..core.store.crowds import crowds_question
 from ..core.store.strategy import Entry, Strategy
 
 
@@ -107,13 +106,12 @@ class DueReader:
     def _look(self, session: Session, now_us: int, limit: int) -> list[Any] | None:
         """The sets of queues that workers serve; per queue, what is due of it and what comes next."""
         _, most = bounded(limit, len(self._queues))
-        questions: list[Command] = [ownership.question(self._keys), ("SMEMBERS", self._keys.plain("queues"))]
-        questions.append(crowds_question(self._keys))
+        questions: list[Command] = [ownership.question(self._keys, "crowds"), ("SMEMBERS", self._keys.plain("queues"))]
         for queue in self._queues:
             key = self._keys.timer(self._strategy.name, queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", now_us, "WITHSCORES", "LIMIT", 0, most + 1))
             questions.append(("ZRANGEBYSCORE", key, f"({now_us}", "+inf", "WITHSCORES", "LIMIT", 0, 1))
-        kept, names, *replies = session.read(questions)
+        [*kept, crowds], names, *replies = session.read(questions)
         ownership.require(self._keys, self._strategy.ownership, kept, settled=True)
         known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
-        return replies if known == self._queues else None
+        return [crowds, *replies] if known == self._queues else None

@@ -164,9 +164,9 @@ def others_live(namespace: str, kept: str, ours: Ownership) -> StoreMismatch:
     )
 
 
-def question(keys: Keys) -> Command:
-    """The command whose reply ``require`` looks at."""
-    return ("HMGET", keys.plain("meta"), *FIELDS)
+def question(keys: Keys, *also: str) -> Command:
+    """The command whose reply ``require`` looks at; behind that, the fields ``also`` of ``meta``."""
+    return ("HMGET", keys.plain("meta"), *FIELDS, *also)
 
 
 def look(client: Any, keys: Keys) -> Any:

@@ -34,7 +34,7 @@ from ...core.clock import US, Clock
 from ...core.schema import ownership
 from ...core.schema.keys import Keys
 from ...core.schema.record import number, readable_record
-from ...core.store.crowds import crowds_question, wakeups_for
+from ...core.store.crowds import wakeups_for
 from ...core.store.strategy import Dispatched, Moved, Needs
 from ..due_reader import Turns, bounded
 from .bucket import Bucket, Pop, void_field
@@ -152,16 +152,16 @@ class BucketsStrategy(BucketIndex):
     def _replies(self, session: Session, second: int) -> list[Any] | None:
         """Whether any entry is void; the sets of queues that workers serve; per queue, its due seconds and its next
         ones. Raises StrategyMismatch."""
-        questions: list[Command] = [ownership.question(self.keys), ("SMEMBERS", self.keys.plain("queues"))]
-        questions += [("EXISTS", self.keys.plain("revoked")), crowds_question(self.keys)]
+        questions: list[Command] = [ownership.question(self.keys, "crowds"), ("SMEMBERS", self.keys.plain("queues"))]
+        questions.append(("EXISTS", self.keys.plain("revoked")))
         for queue in self._queues:
             key = self.keys.of("seconds", queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", second, "LIMIT", 0, _SECONDS))
             questions.append(("ZRANGEBYSCORE", key, f"({second}", "+inf", "LIMIT", 0, _LATER))
-        kept, names, *replies = session.read(questions)
+        [*kept, crowds], names, void, *replies = session.read(questions)
         ownership.require(self.keys, self.ownership, kept, settled=True)
         known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
-        return replies if known == self._queues else None
+        return [void, crowds, *replies] if known == self._queues else None
 
     def _pops(self, due: Sequence[Bucket], limit: int) -> list[Pop]:
         """Pops of about ``limit`` tasks."""

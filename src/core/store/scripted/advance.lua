@@ -74,7 +74,7 @@ if ARGV[5] ~= '' then
     end
   end
 end
-if settled ~= 'done' then allow_when_full() end -- settling frees memory first
+local freed = settled == 'done' -- settling frees memory first; else the first write has to, before what may take some
 
 local started, claims, dropped, forgot = 0, {}, {}, 0
 if want > 0 and not names and ARGV[12] ~= '' then want, dropped = 0, { 0 } end
@@ -85,6 +85,8 @@ if ARGV[9] ~= '' then
   if token == ARGV[10] and owner == worker then
     local record, queue = begun(raw)
     if record then
+      if not freed then allow_when_full() end
+      freed = true
       redis.call('ZADD', key_leased(), life, queue .. ':' .. id)
       redis.call('HSET', key, id, record)
       started = 1
@@ -109,6 +111,11 @@ if want > 0 then
   -- The next task of `queue` that may run, now in the worker's held list, and its record as `waiting` tells of it; nil
   -- if there is none, and whether that is sure: it is not once the step has looked at as many entries as it may.
   local function take(queue)
+    if not freed then
+      if not any_aside and redis.call('EXISTS', key_ready(queue)) == 0 then return nil, true end -- mostly so, of an idle one
+      allow_when_full()
+      freed = true
+    end
     if any_aside then
       -- needs lists_aside, take_aside, push_wakeups
       lists = lists or lists_aside()
@@ -217,6 +224,7 @@ end
 
 local holding = redis.call('LLEN', held)
 if holding > 0 then
+  if not freed then allow_when_full() end
   redis.call('ZADD', key_workers(), life, worker)
 elseif settled == 'done' then
   redis.call('ZREM', key_workers(), worker) -- one that holds nothing any more is nobody whose silence matters
