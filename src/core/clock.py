@@ -21,6 +21,7 @@ US = 1_000_000
 
 _DRIFTS = 100_000  # a clock is off by one part in this number, at most
 _LATE_NS = 1_000_000_000
+_FAR_US = 600 * US
 
 _LAST_DUE_US = 253_370_764_800 * US  # the begin of the year 9999: a datetime in every zone, also when rounded
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,6 +33,11 @@ Delay = float | timedelta
 def now_us() -> int:
     """This host's clock."""
     return time.time_ns() // 1000
+
+
+def is_far(at_us: int) -> bool:
+    """Whether ``at_us`` is over ten minutes ahead by this host's clock: then Redis need not be asked for the time."""
+    return at_us > now_us() + _FAR_US
 
 
 def due_us(when: When) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.mortal import interrupted
@@ -21,7 +22,7 @@ from dueq.core.config import Settings
 from dueq.core.errors import ConfigurationError, StoreMismatch, StoreYields
 from dueq.core.namespace import Namespace
 from dueq.core.schema.ownership import StoreKind
-from dueq.core.store.base import Outcome, Step
+from dueq.core.store.base import NewTask, Outcome, Step
 from dueq.core.store.strategy import Entry
 from dueq.core.upkeep import migration
 from dueq.core.upkeep.reclaim import Reclaim
@@ -64,6 +65,25 @@ def test_the_store_goes_by_the_server(world: World, server: Server) -> None:
 def test_without_a_clock_of_its_own_every_strategy_goes_by_that_of_redis(redis_url: str, strategy_name: str) -> None:
     space = Namespace.open(Settings(redis_url=redis_url, namespace="clocks", strategy=strategy_name))
     assert space.clock.of_server
+    space.close()
+
+
+@pytest.mark.scripted
+def test_redis_is_asked_for_the_time_once_however_many_queues_there_are(redis_url: str, strategy_name: str) -> None:
+    space = Namespace.open(Settings(redis_url=redis_url, namespace="times", strategy=strategy_name))
+    queues = [f"q{number}" for number in range(30)]
+    space.store.schedule([NewTask(queue, queue, US, b'["f",[]]', relative=True) for queue in queues])
+
+    def asked() -> int:
+        stats: Any = space.client.info("commandstats")
+        return int(stats.get("cmdstat_time", {"calls": 0})["calls"])
+
+    for look in (space.strategy.first_due, space.strategy.census):
+        before = asked()
+        assert len(look(queues)) == len(queues)
+        assert asked() - before <= 2, look
+    space.strategy.clear(queues)
+    space.client.delete(*space.client.keys(f"{space.keys.prefix}*"))
     space.close()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from ..client.retry_loop import RetryLoop
-from ..clock import US, now_us
+from ..clock import US, is_far
 from ..namespace import Namespace
 from ..telemetry.recorder import Telemetry
 
@@ -19,7 +19,6 @@ log = logging.getLogger("dueq.reaper")
 _SLACK_S = 5.0  # what the contract allows on top of a lease until a host that vanished is taken over
 _MARGIN_S = 0.5  # for the look itself, and for the process that it wakes
 _LATE_S = 1.0  # so late is nothing that a dispatcher lets wait unless it is very busy
-_FAR_US = 600 * US
 
 
 class OverdueCheck:
@@ -42,8 +41,8 @@ class OverdueCheck:
     def _look(self) -> None:
         space = self._namespace
         ready, due = space.store.oldest_ready(), space.strategy.earliest(space.store.queues)
-        if not ready and all(at > now_us() + _FAR_US for at in due):
-            return  # however wrong this host's clock may be: it need not be asked what time it is
+        if not ready and all(map(is_far, due)):
+            return
         since_us = space.store.time_us() - self._late_us
         overdue = [at for at in due if at < since_us]
         if overdue:

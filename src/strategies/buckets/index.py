@@ -10,7 +10,7 @@ from typing import Any
 from ...core.client.paging import PAGE, list_pages
 from ...core.client.protocol import LENIENT, Command
 from ...core.client.transactions import Session
-from ...core.clock import US
+from ...core.clock import US, is_far
 from ...core.schema.bounds import MOST_TASKS
 from ...core.schema.record import number, readable_record
 from ...core.schema.scripts import lua
@@ -91,7 +91,8 @@ class BucketIndex(TransactionalStrategy):
 
     def first_due(self, queues: Sequence[str]) -> list[int | None]:
         firsts = first_scores(self.client, [self.keys.of("seconds", queue) for queue in queues])
-        if any(second is not None and second * US <= self.clock.now_us() for second in firsts):
+        first = min((second * US for second in firsts if second is not None), default=None)
+        if first is not None and not is_far(first) and first <= self.clock.now_us():
             return super().first_due(queues)  # the first bucket may be empty, and those after it not
         return [None if second is None else second * US for second in firsts]
 
