@@ -23,6 +23,7 @@ from ..core.namespace import Namespace
 from ..core.schema import ownership
 from ..core.store import write_probe
 from ..core.store.requirements import Obstacle, obstacles
+from ..core.store.server_scripts import script_refusal
 from .overview import server_name
 
 Verdict = Literal["ok", "warning", "bad", "unknown"]
@@ -105,7 +106,7 @@ def diagnose(namespace: Namespace) -> Diagnosis:
         _skew(client, since_2_6),
         Finding("hz", _setting(client, info, "hz")),
         Finding("notify-keyspace-events", _setting(client, info, "notify-keyspace-events")),
-        _scripts(client, since_2_6),
+        _scripts(client),
     ]
     recorded = ownership.store_in(ownership.look(client, namespace.keys))
     found.append(_store(namespace, found[-1].verdict == "ok"))
@@ -266,15 +267,15 @@ def _skew(client: redis.Redis, since_2_6: bool) -> Finding:
     return Finding("clock skew", value)
 
 
-def _scripts(client: redis.Redis, knows: bool) -> Finding:
-    if not knows:
-        return Finding("scripts", "not before Redis 2.6", "warning", _WITHOUT_SCRIPTS)
+def _scripts(client: redis.Redis) -> Finding:
     try:
-        client.eval("return 1", 0)
+        refusal = script_refusal(client)
     except AuthenticationError:
         raise
     except ResponseError as error:
-        return Finding("scripts", f"refused: {redact(str(error))}", "warning", _WITHOUT_SCRIPTS)
+        refusal = str(error)
+    if refusal:
+        return Finding("scripts", f"refused: {redact(refusal)}", "warning", _WITHOUT_SCRIPTS)
     return Finding("scripts", "allowed")
 
 

@@ -8,13 +8,10 @@ collision has moved a whole batch.
 
 from __future__ import annotations
 
-import time
-from itertools import islice
-
 import redis
 
 from ..core.client.protocol import Command
-from ..core.client.transactions import Aborted, Session, pauses
+from ..core.client.transactions import Session
 from ..core.clock import US, Clock
 from ..core.schema.keys import Keys
 from ..core.store.crowds import wakeups_for
@@ -37,17 +34,11 @@ class WatchStrategy(TransactionalTimers):
         self._reader = DueReader(self)
 
     def dispatch(self, limit: int) -> Dispatched:
-        conflicts = 0
-        for pause in islice(pauses(), _ATTEMPTS):
-            time.sleep(pause)
-            try:
-                due = self.transactions.once(lambda session: self._move(session, limit))
-            except Aborted:
-                conflicts += 1
-                continue
-            moved = [Moved(entry.queue, (due.now_us - entry.due_us) / US, entry.id) for entry in due.entries]
-            return Dispatched(moved, due.next_in(), conflicts, due.now_us)
-        return Dispatched([], 0.0, conflicts)  # others move what is due; come back soon
+        due, conflicts = self.transactions.tried(lambda session: self._move(session, limit), _ATTEMPTS)
+        if due is None:
+            return Dispatched([], 0.0, conflicts)  # others move what is due; come back soon
+        moved = [Moved(entry.queue, (due.now_us - entry.due_us) / US, entry.id) for entry in due.entries]
+        return Dispatched(moved, due.next_in(), conflicts, due.now_us)
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         return 0  # tasks are moved in one step, whole or not at all

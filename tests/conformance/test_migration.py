@@ -10,7 +10,6 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 from support.moving import (
     HOUR_US,
-    Scene,
     bring_to_an_end,
     index_of,
     kept_by,
@@ -19,6 +18,7 @@ from support.moving import (
     past,
     scene,
     settle,
+    touching_the_index,
     visitor,
 )
 from support.older import AGED, SCRIPTLESS
@@ -107,31 +107,10 @@ def test_many_tasks_in_one_second_and_in_many(old: World, target: str) -> None:
     assert index_of(old, old.settings.strategy or "") == []
 
 
-def _refused(found: Scene) -> list[Callable[[], object]]:
-    """All that the old strategy must not do any more."""
-    main, claim = found.world.main, found.claim
-    raw = main.store.shards([main.keys.record("far1")])["far1"]
-    return [
-        lambda: found.world.schedule("new"),
-        lambda: found.world.schedule(*(f"new{number}" for number in range(250))),
-        lambda: main.store.cancel("far1"),
-        lambda: main.store.cancel("ready"),
-        lambda: main.store.reschedule("far1", 0),
-        lambda: main.store.mend("far1", raw),
-        lambda: main.store.revive(["dead"]),
-        lambda: main.store.advance(Step("w1", ["q"], LEASE_US)),
-        lambda: main.store.advance(Step("w1", ["q"], LEASE_US, outcome=Outcome(claim, "ack"))),
-        lambda: main.store.advance(Step("w1", (), LEASE_US, want=0, outcome=Outcome(claim, "retry"))),
-        lambda: main.strategy.dispatch(100),
-        lambda: main.claim(),
-        lambda: found.world.actor(),
-    ]
-
-
 @pytest.mark.parametrize("over", [False, True], ids=["under way", "over"])
 def test_the_old_strategy_is_refused_wherever_it_touches_an_index(old: World, other: str, over: bool) -> None:
     found = scene(old)
-    attempts = _refused(found)
+    attempts = [*touching_the_index(found), old.actor]
     begun = migration.begin(visitor(old), other)
     assert begun is not None
     if over:

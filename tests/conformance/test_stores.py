@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 from support.mortal import interrupted
-from support.moving import HOUR_US, Scene, bring_to_an_end, kept_by, meta_of, past, scene, settle, visitor
+from support.moving import (
+    HOUR_US,
+    Scene,
+    bring_to_an_end,
+    kept_by,
+    meta_of,
+    past,
+    scene,
+    settle,
+    touching_the_index,
+    visitor,
+)
 from support.older import AGED, SCRIPTLESS
 from support.servers import Server
 from support.world import LEASE_US, TRANSACTIONAL, World
@@ -135,30 +146,12 @@ def test_strategy_and_store_are_moved_at_once(old: World, to: str, store: StoreK
         world.close()
 
 
-def _refused(found: Scene) -> list[Callable[[], object]]:
-    main, claim = found.world.main, found.claim
-    raw = main.store.shards([main.keys.record("far1")])["far1"]
-    return [
-        lambda: found.world.schedule("new"),
-        lambda: found.world.schedule(*(f"new{number}" for number in range(250))),
-        lambda: main.store.cancel("far1"),
-        lambda: main.store.cancel("ready"),
-        lambda: main.store.reschedule("far1", 0),
-        lambda: main.store.mend("far1", raw),
-        lambda: main.store.revive(["dead"]),
-        lambda: main.store.advance(Step("w1", ["q"], LEASE_US)),
-        lambda: main.store.advance(Step("w1", (), LEASE_US, want=0, outcome=Outcome(claim, "retry"))),
-        lambda: main.strategy.dispatch(100),
-        lambda: main.claim(),
-    ]
-
-
 @pytest.mark.scripted
 @can_have_both
 @either_way
 def test_who_began_with_the_other_store_is_refused(old: World, strategy_name: str, first: StoreKind) -> None:
     found = scene(old)
-    attempts = _refused(found)
+    attempts = touching_the_index(found)
     migration.begin(visitor(old), strategy_name, store=other(first))
     before = {key: old.redis.dump(key) for key in old.found()}
     for attempt in attempts:

@@ -169,6 +169,26 @@ def _popped(found: Scene) -> None:
     raise AssertionError("nothing was popped")
 
 
+def touching_the_index(found: Scene) -> list[Callable[[], object]]:
+    """All that a process must not do any more once another strategy owns the namespace, or uses another store."""
+    main, claim = found.world.main, found.claim
+    raw = main.store.shards([main.keys.record("far1")])["far1"]
+    return [
+        lambda: found.world.schedule("new"),
+        lambda: found.world.schedule(*(f"new{number}" for number in range(250))),
+        lambda: main.store.cancel("far1"),
+        lambda: main.store.cancel("ready"),
+        lambda: main.store.reschedule("far1", 0),
+        lambda: main.store.mend("far1", raw),
+        lambda: main.store.revive(["dead"]),
+        lambda: main.store.advance(Step("w1", ["q"], LEASE_US)),
+        lambda: main.store.advance(Step("w1", ["q"], LEASE_US, outcome=Outcome(claim, "ack"))),
+        lambda: main.store.advance(Step("w1", (), LEASE_US, want=0, outcome=Outcome(claim, "retry"))),
+        lambda: main.strategy.dispatch(100),
+        lambda: main.claim(),
+    ]
+
+
 def settle(found: Scene, world: World | None = None) -> None:
     """The worker that lives ends: it acks what it ran, and puts back what it held."""
     store = (world or found.world).store

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import redis
@@ -133,6 +134,17 @@ class Transactions:
                     raise Contention("BUSY: other clients change the same tasks without end") from None
                 time.sleep(pause)
         raise AssertionError("pauses end never")
+
+    def tried(self, attempt: Callable[[Session], T], most: int) -> tuple[T | None, int]:
+        """Call ``attempt`` up to ``most`` times, until its commit is not undone; returns what it returned, and how many
+        commits were undone. None if all were."""
+        for undone, pause in enumerate(islice(pauses(), most)):
+            time.sleep(pause)
+            try:
+                return self.once(attempt), undone
+            except Aborted:
+                continue
+        return None, most
 
     def once(self, attempt: Callable[[Session], T]) -> T:
         """Call ``attempt`` once. Raises Aborted if its commit was aborted."""

@@ -21,9 +21,7 @@ def store_for(client: redis.Redis, strategy: type[Strategy], recorded: str | Non
     for kind in possible:
         if kind == recorded:
             return kind
-    if len(possible) > 1 and "scripted" in possible and script_refusal(client):
-        return "transactional"
-    return possible[0]
+    return possible[-1] if len(possible) > 1 and script_refusal(client) else possible[0]
 
 
 _CODE = re.compile(r"[A-Z]{3,} ")

@@ -19,17 +19,15 @@ left it is taken off when the sum is read.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import redis
 
 from ...core.client.protocol import LENIENT, Command
-from ...core.client.transactions import Aborted, Session, pauses
+from ...core.client.transactions import Aborted, Session
 from ...core.clock import US, Clock
 from ...core.schema import ownership
 from ...core.schema.keys import Keys
@@ -86,13 +84,10 @@ class BucketsStrategy(BucketIndex):
         A cancel in any queue undoes one that judges what is void. So after some it is not judged: void entries become
         ready, too, and the step that claims drops them.
         """
-        for conflicts, pause in enumerate(islice(pauses(), _JUDGED)):
-            time.sleep(pause)
-            try:
-                return *self.transactions.once(lambda session: self._move(session, now_us, limit)), conflicts
-            except Aborted:
-                continue
-        return *self.transactions.run(lambda session: self._move(session, now_us, limit, judge=False)), _JUDGED
+        done, conflicts = self.transactions.tried(lambda session: self._move(session, now_us, limit), _JUDGED)
+        if done is None:
+            done = self.transactions.run(lambda session: self._move(session, now_us, limit, judge=False))
+        return *done, conflicts
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         return 0  # tasks are moved in one step each

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from itertools import islice
 
 from ...client.protocol import Command
-from ...client.transactions import Aborted, Session, Transactions, pauses
+from ...client.transactions import Session, Transactions
 from ...schema import ownership
 from ...schema.keys import Keys
 from ...schema.ownership import Ownership
@@ -24,13 +22,9 @@ class Forgetting:
         self._transactions, self._keys, self._ours = transactions, keys, ours
 
     def queue(self, queue: str, scheduled: int) -> bool:
-        for pause in islice(pauses(), _ATTEMPTS):
-            time.sleep(pause)
-            try:
-                return self._transactions.once(lambda session: self._forget_queue(session, queue, scheduled))
-            except Aborted:  # somebody schedules, in whatever queue
-                continue
-        return False
+        # undone while somebody schedules, in whatever queue
+        done, _ = self._transactions.tried(lambda session: self._forget_queue(session, queue, scheduled), _ATTEMPTS)
+        return bool(done)
 
     def _forget_queue(self, session: Session, queue: str, scheduled: int) -> bool:
         """Every task that is scheduled changes the counters, which are watched."""
