@@ -14,9 +14,9 @@ from ..core.client.transactions import Transactions
 from ..core.namespace import Namespace
 from ..core.schema.quarantine import KINDS, foreign
 from ..core.store import crowds, registry, shards
-from ..core.store.base import DeadLetter
 from ..core.store.strategy import Strategy, fitting
 from ..core.store.unclaimed import list_of
+from ..core.store.values import DeadLetter
 from ..core.upkeep import engines
 
 _KEYS_PER_TRIP = 100

@@ -17,7 +17,7 @@ from ..core.config import check_name
 from ..core.errors import ConfigurationError
 from ..core.namespace import Namespace
 from ..core.schema.record import check_id
-from ..core.store.base import DeadLetter
+from ..core.store.values import DeadLetter
 from .exits import Exit
 from .options import All, Json, NamespaceName, OneQueue, RedisUrl, SomeTaskIds, Yes, opened
 from .output import complain, draw, note, progress, say, say_json, table

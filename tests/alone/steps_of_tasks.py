@@ -9,7 +9,7 @@ from support.world import LEASE_US, World
 from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Loss, NewTask, Outcome
+from dueq.core.store.values import Loss, NewTask, Outcome
 
 MANY, FEW = 400, 20
 QUEUES = [f"queue{number}" for number in range(2000)]

@@ -13,9 +13,9 @@ from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
 from dueq.core.schema.journal import Journal
 from dueq.core.schema.states import State
-from dueq.core.store.base import NewTask, Step
 from dueq.core.store.crowds import Crowd
 from dueq.core.store.strategy import Entry
+from dueq.core.store.values import NewTask, Step
 from dueq.core.upkeep import foreign_keys
 
 from .steps_of_tasks import LARGE, LONGEST, MANY, QUEUES, SMALL, Case, dead, held, ids, scheduled

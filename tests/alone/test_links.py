@@ -22,7 +22,7 @@ from dueq.core.clock import US
 from dueq.core.dispatcher.dispatcher import Dispatcher
 from dueq.core.namespace import Namespace
 from dueq.core.process.stop import Stop
-from dueq.core.store.base import Step
+from dueq.core.store.values import Step
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry
 

@@ -15,8 +15,8 @@ from support.world import LEASE_US, World
 
 from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.maintenance.overdue import OverdueCheck
-from dueq.core.store.base import Loss, Outcome, Step
 from dueq.core.store.crowds import served
+from dueq.core.store.values import Loss, Outcome, Step
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import ReaperTelemetry
 

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import NewTask
 from dueq.core.store.strategy import Moved
+from dueq.core.store.values import NewTask
 from dueq.core.telemetry.collector import Collector
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry

@@ -13,7 +13,7 @@ from dueq import Dueq
 from dueq.core.app.context import Context, running
 from dueq.core.app.payload import decode_body
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Outcome
+from dueq.core.store.values import Outcome
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from support.world import World
 
 from dueq.core.clock import US
-from dueq.core.store.base import ALIVE_S
+from dueq.core.store.values import ALIVE_S
 from dueq.core.upkeep import engines as registry
 from dueq.core.upkeep.engines import Process, Role, Served
 

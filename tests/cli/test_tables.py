@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.world import World
 
-from dueq.core.store.base import Outcome
+from dueq.core.store.values import Outcome
 
 from .conftest import Cli
 

@@ -7,7 +7,7 @@ from typing import Any
 from support.world import World
 
 from dueq.core.schema.record import Record
-from dueq.core.store.base import NewTask, Outcome
+from dueq.core.store.values import NewTask, Outcome
 
 from .conftest import Cli
 

@@ -16,7 +16,7 @@ from dueq.admin.housekeeping import purge
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import Loss, NewTask, Outcome, Step
+from dueq.core.store.values import Loss, NewTask, Outcome, Step
 
 HOUR_US = 3600 * 1_000_000
 NEXT = b'["next",[2]]'

@@ -15,7 +15,7 @@ from support.world import LEASE_US, World
 
 from dueq.core.schema.keys import Keys
 from dueq.core.schema.states import State
-from dueq.core.store.base import Outcome
+from dueq.core.store.values import Outcome
 
 pytestmark = pytest.mark.few_servers
 

@@ -15,7 +15,7 @@ from support.audits import HOUR_US, Audits
 from support.world import LEASE_US, World
 
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Loss, NewTask, Outcome, Step
+from dueq.core.store.values import Loss, NewTask, Outcome, Step
 
 pytestmark = pytest.mark.one_server
 

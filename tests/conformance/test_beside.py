@@ -9,7 +9,7 @@ from support.world import World
 
 from dueq import Dueq
 from dueq.core.schema.quarantine import counts
-from dueq.core.store.base import Outcome
+from dueq.core.store.values import Outcome
 
 pytestmark = pytest.mark.leaves_keys
 

@@ -25,7 +25,7 @@ from dueq.core.clock import US, ServerClock
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record, task_of
 from dueq.core.schema.states import State
-from dueq.core.store.base import Loss, NewTask, Outcome, Step
+from dueq.core.store.values import Loss, NewTask, Outcome, Step
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import WorkerTelemetry
 from dueq.core.worker.lease_extender import LeaseExtender

@@ -12,7 +12,7 @@ from support.world import LEASE_US, World
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import Loss, Outcome
+from dueq.core.store.values import Loss, Outcome
 
 
 def lose(world: World, how: str, worker: str = "w1") -> None:

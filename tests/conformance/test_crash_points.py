@@ -22,7 +22,7 @@ from support.world import LEASE_US, World, keeps_scripted
 from dueq.core.namespace import Namespace
 from dueq.core.schema.bounds import steps
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Loss, Outcome, Step
+from dueq.core.store.values import Loss, Outcome, Step
 
 pytestmark = pytest.mark.few_servers
 

@@ -13,8 +13,8 @@ from support.world import LEASE_US, World
 
 from dueq.admin.housekeeping import purge
 from dueq.core.client.listener import Listener
-from dueq.core.store.base import Loss, Outcome, Step
 from dueq.core.store.crowds import Crowd, served
+from dueq.core.store.values import Loss, Outcome, Step
 
 QUEUES = [f"q{number:03}" for number in range(300)]
 AT_ONCE_S = 5.0

@@ -20,8 +20,8 @@ from dueq.core.schema.ownership import FIELDS
 from dueq.core.schema.quarantine import Quarantined, counts, quarantined
 from dueq.core.schema.record import is_newer, readable_record
 from dueq.core.store import crowds
-from dueq.core.store.base import Loss, NewTask, Outcome
 from dueq.core.store.strategy import Entry
+from dueq.core.store.values import Loss, NewTask, Outcome
 from dueq.core.upkeep import engines
 from dueq.core.upkeep.clearing import Clearing
 from dueq.core.upkeep.reclaim import Reclaim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.world import World
 
-from dueq.core.store.base import Outcome
+from dueq.core.store.values import Outcome
 
 
 def bury(world: World, *ids: str, reason: str = "why") -> None:

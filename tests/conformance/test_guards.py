@@ -15,10 +15,10 @@ from support.world import LEASE_US, TRANSACTIONAL, World
 from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import Loss, Outcome
 from dueq.core.store.strategy import TransactionalStrategy
 from dueq.core.store.transactional.edit import Edit
 from dueq.core.store.transactional.settle import ack_when_full
+from dueq.core.store.values import Loss, Outcome
 
 
 def points() -> Iterator[tuple[int, When]]:

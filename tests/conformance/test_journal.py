@@ -10,7 +10,7 @@ from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
 from dueq.core.schema.bounds import MOST_NOTES
 from dueq.core.schema.journal import Event, Journal, events_of
-from dueq.core.store.base import Loss
+from dueq.core.store.values import Loss
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry, Telemetry
 

@@ -10,7 +10,7 @@ from support.queues import notes_at_fault
 from support.world import World
 
 from dueq.core.client.counting import COMMANDS
-from dueq.core.store.base import Loss, Outcome
+from dueq.core.store.values import Loss, Outcome
 from dueq.core.upkeep.layout import bring_up_to_date
 from dueq.strategies.zset_index import ScriptedTimers
 

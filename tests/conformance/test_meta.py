@@ -15,7 +15,7 @@ from support.world import World
 
 from dueq.core.errors import NamespaceTooNew, StrategyYields
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import Outcome
+from dueq.core.store.values import Outcome
 
 _NEWER: list[tuple[dict[Any, Any], str]] = [
     ({"format": "2"}, "format 2"),

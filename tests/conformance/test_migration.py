@@ -27,7 +27,7 @@ from support.world import LEASE_US, SCRIPTED, World
 
 from dueq import strategies
 from dueq.core.errors import ConfigurationError, NamespaceMigrating, StrategyMismatch
-from dueq.core.store.base import Loss, Outcome, Step
+from dueq.core.store.values import Loss, Outcome, Step
 from dueq.core.upkeep import migration
 
 pytestmark = pytest.mark.few_servers

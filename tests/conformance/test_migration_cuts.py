@@ -16,7 +16,7 @@ from support.world import LEASE_US, SCRIPTED, World
 from dueq.core.errors import StrategyMismatch
 from dueq.core.namespace import Namespace
 from dueq.core.schema import keys
-from dueq.core.store.base import Loss, Outcome, Step
+from dueq.core.store.values import Loss, Outcome, Step
 from dueq.core.upkeep import migration
 
 pytestmark = pytest.mark.one_server

@@ -26,7 +26,7 @@ from support.world import LEASE_US, TRANSACTIONAL, World
 
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Advance, Loss, Outcome
+from dueq.core.store.values import Advance, Loss, Outcome
 
 pytestmark = pytest.mark.few_servers
 

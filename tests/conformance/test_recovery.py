@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.world import LEASE_US, World
 
-from dueq.core.store.base import Loss, Lost, Outcome
+from dueq.core.store.values import Loss, Lost, Outcome
 
 
 def test_a_dead_worker_s_tasks_run_again_at_once(world: World) -> None:

@@ -11,7 +11,7 @@ from support.world import LEASE_US, SCRIPTED, TRANSACTIONAL, World
 
 from dueq.core.client.transactions import Transactions
 from dueq.core.clock import US
-from dueq.core.store.base import Loss, Outcome
+from dueq.core.store.values import Loss, Outcome
 
 with_scripts = pytest.mark.parametrize("strategy_name", SCRIPTED)
 without_scripts = pytest.mark.parametrize("strategy_name", TRANSACTIONAL)

@@ -13,7 +13,7 @@ from support.world import World
 
 from dueq.admin import housekeeping
 from dueq.core.clock import US
-from dueq.core.store.base import ALIVE_S
+from dueq.core.store.values import ALIVE_S
 from dueq.core.supervisor.presence import Entry, Presence
 from dueq.core.upkeep import engines as registry
 from dueq.core.upkeep.engines import Process, Role, Served

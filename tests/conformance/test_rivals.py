@@ -19,7 +19,7 @@ from support.world import LEASE_US, World
 
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Loss, Outcome, Step
+from dueq.core.store.values import Loss, Outcome, Step
 
 pytestmark = pytest.mark.one_server
 

@@ -12,7 +12,7 @@ from dueq.core.clock import US
 from dueq.core.config import Settings
 from dueq.core.errors import ConfigurationError, DueqError, StrategyMismatch
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import Loss, NewTask, Outcome
+from dueq.core.store.values import Loss, NewTask, Outcome
 
 HOUR_US = 3600 * US
 

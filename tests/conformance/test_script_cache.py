@@ -8,7 +8,7 @@ import pytest
 from support.world import LEASE_US, SCRIPTED, World
 
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Loss, Outcome
+from dueq.core.store.values import Loss, Outcome
 
 Operation = Callable[[World, Record, Record], object]
 

@@ -11,7 +11,7 @@ from dueq.core.errors import ConfigurationError
 from dueq.core.schema.bounds import MOST_BYTES, MOST_TASKS, first_step, steps
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import Loss, NewTask, Outcome
+from dueq.core.store.values import Loss, NewTask, Outcome
 
 LARGE = b'["f",["' + b"x" * 60_000 + b'"]]'
 IDS = [f"t{number}" for number in range(7)]

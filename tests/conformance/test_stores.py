@@ -33,8 +33,8 @@ from dueq.core.config import Settings
 from dueq.core.errors import ConfigurationError, StoreMismatch, StoreYields
 from dueq.core.namespace import Namespace
 from dueq.core.schema.ownership import StoreKind
-from dueq.core.store.base import NewTask, Outcome, Step
 from dueq.core.store.strategy import Entry
+from dueq.core.store.values import NewTask, Outcome, Step
 from dueq.core.upkeep import migration
 from dueq.core.upkeep.reclaim import Reclaim
 from dueq.strategies.watch import WatchStrategy

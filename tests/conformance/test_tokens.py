@@ -16,8 +16,8 @@ from support.world import LEASE_US, World
 from dueq.core.clock import US, now_us
 from dueq.core.schema.journal import Journal, events_of
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Outcome
 from dueq.core.store.tokens import END
+from dueq.core.store.values import Outcome
 
 from .test_claim_pipeline import WORKER, Hired
 

@@ -9,7 +9,7 @@ from support.world import World
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import Loss, Outcome
+from dueq.core.store.values import Loss, Outcome
 
 HOUR_US = 3600 * US
 STATES = ["scheduled", "ready", "held", "leased", "lost", "retrying", "dead", "done", "never"]

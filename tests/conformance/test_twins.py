@@ -22,7 +22,7 @@ from dueq.core.errors import DueqError
 from dueq.core.namespace import Namespace
 from dueq.core.schema.ownership import StoreKind
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Advance, Cause, Loss, NewTask, Outcome, Step
+from dueq.core.store.values import Advance, Cause, Loss, NewTask, Outcome, Step
 from dueq.core.upkeep import migration
 
 IDS, QUEUES, WORKERS = [f"t{at}" for at in range(7)], ["q", "p"], ["w1", "w2"]

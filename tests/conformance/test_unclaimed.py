@@ -15,8 +15,9 @@ from dueq.core.clock import US
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
 from dueq.core.schema.states import State
-from dueq.core.store.base import Advance, Aside, Loss, Outcome, Step, Store
+from dueq.core.store.base import Store
 from dueq.core.store.unclaimed import list_of
+from dueq.core.store.values import Advance, Aside, Loss, Outcome, Step
 
 
 def knowing(world: World, *names: str) -> Namespace:

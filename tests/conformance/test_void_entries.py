@@ -9,7 +9,7 @@ from support.world import World
 
 from dueq.core.client.counting import COMMANDS
 from dueq.core.clock import US
-from dueq.core.store.base import NewTask
+from dueq.core.store.values import NewTask
 
 pytestmark = pytest.mark.parametrize("strategy_name", ["buckets"])
 

@@ -14,8 +14,8 @@ from support.waiting import wait_until
 from support.world import World
 
 from dueq.core.clock import US
-from dueq.core.store.base import Outcome
 from dueq.core.store.strategy import WakeReason
+from dueq.core.store.values import Outcome
 from dueq.strategies.base import Doorbell, Listener
 
 HOUR_US = 3600 * US

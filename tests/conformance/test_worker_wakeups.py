@@ -16,7 +16,7 @@ from support.world import World
 from dueq.core.client.listener import Listener, woken
 from dueq.core.client.transactions import Transactions
 from dueq.core.schema.wakeups import wake_workers
-from dueq.core.store.base import Loss, Outcome
+from dueq.core.store.values import Loss, Outcome
 
 AT_ONCE_S = 2.0
 

@@ -20,7 +20,7 @@ from support.world import SCRIPTED, World
 from dueq.core.errors import NamespaceMigrating, StrategyMismatch, StrategyYields, YieldUnderWay
 from dueq.core.namespace import Namespace
 from dueq.core.schema import keys
-from dueq.core.store.base import Step
+from dueq.core.store.values import Step
 from dueq.core.upkeep import migration
 from dueq.core.upkeep.reclaim import Reclaim
 

@@ -12,7 +12,7 @@ from support.world import World
 from dueq.core.clock import US
 from dueq.core.errors import ConfigurationError
 from dueq.core.schema.keys import Keys
-from dueq.core.store.base import NewTask
+from dueq.core.store.values import NewTask
 
 from .conftest import IN_TIME_S, Make, Start
 from .dispatchers import Dispatchers

@@ -18,7 +18,7 @@ from support.engine import Engine
 from support.waiting import wait_until
 
 from dueq import strategies
-from dueq.core.store.base import DeadLetter
+from dueq.core.store.values import DeadLetter
 
 pytestmark = pytest.mark.processes
 

@@ -11,8 +11,8 @@ from support.waiting import wait_until
 
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import NewTask
 from dueq.core.store.crowds import keys_of_all
+from dueq.core.store.values import NewTask
 
 pytestmark = pytest.mark.processes
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from dueq.core.maintenance.auditor import Auditor
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import Outcome
+from dueq.core.store.values import Outcome
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import ReaperTelemetry
 from support.world import World

@@ -14,8 +14,8 @@ from dueq.core.clock import US
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Loss, Outcome, Step
 from dueq.core.store.strategy import fitting
+from dueq.core.store.values import Loss, Outcome, Step
 from dueq.core.upkeep import migration
 from support.mortal import Fate, Killed, mortal
 from support.waiting import wait_until

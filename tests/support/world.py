@@ -13,8 +13,9 @@ from dueq.core.clock import US, Clock, now_us
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
-from dueq.core.store.base import Advance, Loss, NewTask, Outcome, Scheduled, Step, Store
+from dueq.core.store.base import Store
 from dueq.core.store.strategy import Dispatched, Moved, ScriptedStrategy, Strategy
+from dueq.core.store.values import Advance, Loss, NewTask, Outcome, Scheduled, Step
 
 LEASE_US = 60 * US
 MANY = 1000

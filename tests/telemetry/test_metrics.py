@@ -26,7 +26,7 @@ from dueq.core.client.embedded import EmbeddedServer
 from dueq.core.clock import US, now_us
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
-from dueq.core.store.base import NewTask
+from dueq.core.store.values import NewTask
 from dueq.core.telemetry.collector import Collector
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.metrics import DEFINITIONS

@@ -17,7 +17,7 @@ from ..config import Settings, check_name, from_environment
 from ..errors import ConfigurationError, DueqError, InvalidTask, ServerRefused, ServerUnavailable, UnknownTask
 from ..process.shadowed import imports_of_ours
 from ..schema.record import check_id
-from ..store.base import NewTask, Scheduled
+from ..store.values import NewTask, Scheduled
 from .definition import check_function, check_policy, name_of
 from .payload import encode_body
 from .policy import Backoff, Timeouts, check_seconds

@@ -13,7 +13,7 @@ from ..client.failures import explained
 from ..config import Settings
 from ..errors import NamespaceMigrating, StoreMismatch, StrategyMismatch
 from ..namespace import Namespace
-from ..store.base import NewTask, Scheduled
+from ..store.values import NewTask, Scheduled
 from ..upkeep.making_room import scheduled, with_room
 from .context import Context, rescheduled_itself, running
 from .replication import confirm, primary

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..client.retry_loop import RetryLoop
 from ..clock import US
 from ..namespace import Namespace
-from ..store.base import Loss, Reaped
+from ..store.values import Loss, Reaped
 from ..telemetry.recorder import Telemetry
 from ..upkeep.audit_times import request_audit
 

@@ -14,7 +14,7 @@ from ..client.failures import TRANSIENT, Patience, described
 from ..client.transactions import Contention
 from ..clock import now_us
 from ..namespace import Namespace
-from ..store.base import Loss
+from ..store.values import Loss
 from ..telemetry.recorder import Telemetry
 from ..upkeep.audit_times import request_audit
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import NewTask
+from .values import NewTask
 
 
 def encode_again(task: NewTask) -> bytes:

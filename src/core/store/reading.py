@@ -20,9 +20,10 @@ from ..schema.record import Record, decode_record, number, readable_record
 from ..schema.wakeups import wake_dispatcher
 from . import shards
 from .again import decode_again
-from .base import DeadLetter, Depth, NewTask, Store
+from .base import Store
 from .names import KnownNames, outdated
 from .unclaimed import list_of, pairs
+from .values import DeadLetter, Depth, NewTask
 
 _TRIP = 100  # commands in one round trip
 _COUNTS = 1000  # of those that only tell how long a key is

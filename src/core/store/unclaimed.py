@@ -17,10 +17,10 @@ from ..schema.quarantine import oddity, put_away
 from ..schema.record import Record, readable_record, task_of
 from ..schema.states import State
 from ..schema.wakeups import push_wakeups
-from .base import Aside
 from .names import NEWER, KnownNames, wake_knowing
 from .strategy import TransactionalStrategy
 from .transactional.edit import Edit
+from .values import Aside
 
 _LISTS = 1000
 

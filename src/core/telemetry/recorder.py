@@ -11,9 +11,9 @@ from typing import Any
 from ..clock import US, ServerClock
 from ..schema.journal import Journal, Kind
 from ..schema.record import Record
-from ..store.base import Aside, Lost, Outcome
 from ..store.strategy import Moved
 from ..store.unclaimed import legible
+from ..store.values import Aside, Lost, Outcome
 from .counters import CounterHandle, Counters, HistogramHandle
 from .labels import Names
 from .metrics import Repair

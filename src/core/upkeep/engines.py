@@ -27,7 +27,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..client.redaction import redact
 from ..clock import US
 from ..namespace import Namespace
-from ..store.base import ALIVE_S
+from ..store.values import ALIVE_S
 
 log = logging.getLogger("dueq.worker")
 

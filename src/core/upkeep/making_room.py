@@ -14,8 +14,8 @@ from ..namespace import Namespace
 from ..schema.helper_keys import is_of_type
 from ..schema.record import readable_record
 from ..schema.states import State
-from ..store.base import NewTask, Scheduled
 from ..store.damaged_meta import put_damage_apart
+from ..store.values import NewTask, Scheduled
 from .audit_times import request_audit
 from .foreign_keys import put_apart
 from .layout import mended

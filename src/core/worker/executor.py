@@ -14,7 +14,7 @@ from ..app.task import Task
 from ..clock import ServerClock
 from ..process import forks
 from ..schema.record import Record
-from ..store.base import Outcome
+from ..store.values import Outcome
 from ..telemetry.recorder import WorkerTelemetry
 from .failing import outcome_of
 from .prefetch import Prefetch

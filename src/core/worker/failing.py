@@ -16,7 +16,7 @@ from ..client.safe_text import bounded
 from ..clock import US
 from ..errors import NothingRan, WrongArguments
 from ..schema.record import Record
-from ..store.base import Outcome
+from ..store.values import Outcome
 from ..telemetry.logs import about
 
 log = logging.getLogger("dueq.worker")

@@ -21,7 +21,8 @@ from ..app import context
 from ..client.failures import TRANSIENT
 from ..clock import US, ServerClock
 from ..schema.record import Record, task_of
-from ..store.base import Advance, Loss, Outcome, Step, Store
+from ..store.base import Store
+from ..store.values import Advance, Loss, Outcome, Step
 from ..telemetry.recorder import WorkerTelemetry
 from .prefetch import Prefetch
 from .reports import Reports

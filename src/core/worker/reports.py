@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable
 
 from ..schema.record import Record
-from ..store.base import Aside, Outcome
 from ..store.names import NEWER
 from ..store.unclaimed import legible
+from ..store.values import Aside, Outcome
 from ..telemetry.logs import about
 from ..telemetry.recorder import WorkerTelemetry
 

@@ -17,8 +17,8 @@ from ..process import forks
 from ..process.exit_status import ExitStatus
 from ..process.stop import Stop
 from ..schema.record import Record
-from ..store.base import Outcome
 from ..store.crowds import served
+from ..store.values import Outcome
 from ..telemetry.recorder import WorkerTelemetry
 from .executor import Executor
 from .heartbeat import Heartbeat

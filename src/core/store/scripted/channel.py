@@ -18,10 +18,11 @@ from ...process.stop import readable
 from ...schema.bounds import MOST_WAKEUPS
 from ...schema.record import Record, readable_record
 from ...schema.script import Script, Value
-from ..base import Advance, Aside, Channel, Step, Woken
+from ..base import Channel, Woken
 from ..crowds import Crowds, named
 from ..names import KnownNames
 from ..tokens import SeenTokens
+from ..values import Advance, Aside, Step
 
 _NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
 

@@ -16,11 +16,12 @@ from ...schema.keys import Keys
 from ...schema.record import Record, readable_record
 from ...schema.script import Script, Value
 from ...schema.scripts import Scripts
-from ..base import ALIVE_S, Advance, Cause, Channel, Loss, Lost, NewTask, Reaped, Scheduled, Step, existing
+from ..base import Channel
 from ..crowds import Crowd, Crowds
 from ..reading import KeyedStore
 from ..strategy import Entry, Strategy
 from ..tokens import SeenTokens
+from ..values import ALIVE_S, Advance, Cause, Loss, Lost, NewTask, Reaped, Scheduled, Step, existing
 from .channel import ScriptedChannel, advanced, misses_names, publish, step_arguments
 
 _TRIP = 1000  # tasks scheduled in one round trip

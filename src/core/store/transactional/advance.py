@@ -20,10 +20,10 @@ from ...schema import ownership
 from ...schema.bounds import MOST_TASKS
 from ...schema.record import Record
 from ...schema.wakeups import wake_dispatcher, wake_workers
-from ..base import Advance, Outcome, Settled, Step
 from ..names import KnownNames
 from ..tokens import SeenTokens
 from ..unclaimed import Unclaimed, question
+from ..values import Advance, Outcome, Settled, Step
 from . import settle as settling
 from .claim import Claiming, Claims, Taken
 from .edit import Edit, entry_of

@@ -12,7 +12,7 @@ from ...schema.record import Record, readable_record
 from ...schema.states import CLAIMED
 from ...schema.wakeups import wake_dispatcher
 from ..again import decode_again, encode_again
-from ..base import NewTask
+from ..values import NewTask
 from .parts import Parts
 
 

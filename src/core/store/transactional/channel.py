@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import redis
 
 from ...client.listener import Listener, woken
-from ..base import Advance, Channel, Step, Store, Woken
+from ..base import Channel, Store, Woken
+from ..values import Advance, Step
 
 
 class PromptChannel(Channel):

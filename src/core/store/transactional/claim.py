@@ -16,11 +16,11 @@ from ...schema.quarantine import Oddity, oddity, put_away
 from ...schema.record import Record, is_call, number, readable_record, task_of
 from ...schema.states import State
 from ...schema.wakeups import wake_dispatcher
-from ..base import Aside
 from ..names import NEWER, KnownNames
 from ..strategy import TransactionalStrategy
 from ..tokens import SeenTokens, first_token, has_lost
 from ..unclaimed import put_aside
+from ..values import Aside
 from .edit import Edit, entry_of
 
 

@@ -11,8 +11,8 @@ from ...schema.record import Record, encode_record
 from ...schema.states import State
 from ...schema.wakeups import wake_workers
 from ..again import decode_again
-from ..base import Cause, LostHow, NewTask
 from ..strategy import Entry, TransactionalStrategy
+from ..values import Cause, LostHow, NewTask
 
 
 def entry_of(record: Record) -> Entry:

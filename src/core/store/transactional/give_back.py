@@ -12,9 +12,9 @@ from ...schema.quarantine import oddity, put_away
 from ...schema.record import number, readable_record
 from ...schema.states import CLAIMED, State
 from ...schema.wakeups import wake_dispatcher, wake_workers
-from ..base import Aside, Loss, Lost
 from ..names import NEWER, NOWHERE
 from ..unclaimed import put_aside
+from ..values import Aside, Loss, Lost
 from .parts import Parts, length
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ...client.transactions import Session
 from ...schema.record import Record, readable_record, task_of
 from ...schema.states import CLAIMED, State
-from ..base import Aside
 from ..unclaimed import put_aside
+from ..values import Aside
 from .edit import entry_of
 from .parts import Parts
 

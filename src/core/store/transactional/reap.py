@@ -11,7 +11,7 @@ from ...schema.bounds import first_step
 from ...schema.quarantine import put_away
 from ...schema.record import is_newer, readable_record
 from ...schema.states import State
-from ..base import Lost, Reaped
+from ..values import Lost, Reaped
 from .parts import Parts, length
 
 

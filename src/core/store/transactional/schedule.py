@@ -10,7 +10,7 @@ from ...schema.bounds import steps
 from ...schema.quarantine import oddity, put_away
 from ...schema.record import Record, readable_record
 from ...schema.states import State
-from ..base import NewTask, Scheduled, existing
+from ..values import NewTask, Scheduled, existing
 from .parts import Parts
 
 

@@ -6,7 +6,7 @@ from ...client.transactions import Transactions
 from ...schema.record import Record, readable_record
 from ...schema.states import CLAIMED, State
 from ..again import decode_again
-from ..base import Outcome, Settled
+from ..values import Outcome, Settled
 from .edit import Edit
 
 _SAFE_LEASE_US = 1_000_000

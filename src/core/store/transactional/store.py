@@ -19,10 +19,11 @@ from ...clock import US, Clock
 from ...schema.helper_keys import repair
 from ...schema.keys import Keys
 from ...schema.record import Record
-from ..base import ALIVE_S, Advance, Channel, Loss, Lost, NewTask, Reaped, Scheduled, Step
+from ..base import Channel
 from ..reading import KeyedStore
 from ..strategy import TransactionalStrategy
 from ..unclaimed import Unclaimed
+from ..values import ALIVE_S, Advance, Loss, Lost, NewTask, Reaped, Scheduled, Step
 from . import again, cancel, dead_letters, extend, give_back, mend, reap, release, reschedule, schedule
 from .advance import Advancing
 from .channel import PromptChannel
