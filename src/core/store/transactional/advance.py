@@ -56,14 +56,8 @@ class Advancing:
     """``Store.advance`` with WATCH/MULTI."""
 
     def __init__(self, parts: Parts, names: KnownNames, unclaimed: Unclaimed) -> None:
-        self._transactions, self._keys, self._index, self._clock = (
-            parts.transactions,
-            parts.keys,
-            parts.index,
-            parts.clock,
-        )
-        self._seen = SeenTokens()
-        self._names, self._unclaimed = names, unclaimed
+        self._parts, self._keys, self._transactions = parts, parts.keys, parts.transactions
+        self._names, self._unclaimed, self._seen = names, unclaimed, SeenTokens()
 
     def advance(self, asked: Step) -> Advance:
         """See ``Store.advance``."""
@@ -94,8 +88,8 @@ class Advancing:
             ended = None if step.outcome is None else step.outcome.claim
             claims = [claim for claim in (ended, step.start) if claim is not None]
             raws, ready, kept_again = self._read(session, step, claims)
-            now = step.now_us = self._clock.now_us()
-            edit, again = Edit(self._keys, self._index), None
+            now = step.now_us = self._parts.clock.now_us()
+            edit, again = self._parts.edit(), None
             if step.outcome is not None:
                 step.settled, again = settling.settle(
                     edit, step.worker, step.outcome, raws[step.outcome.claim.id], kept_again, now
@@ -109,10 +103,10 @@ class Advancing:
         try:
             self._transactions.run(attempt)
         except OutOfMemoryError:
-            edit = Edit(self._keys, self._index)
+            edit = self._parts.edit()
             if step.outcome is None or step.outcome.kind != "ack":
                 raise
-            now = self._clock.now_us()
+            now = self._parts.clock.now_us()
             settled = settling.ack_when_full(self._transactions, edit, step.worker, step.outcome.claim, now)
             if settled is None or step.want > 0 or step.start is not None:
                 raise  # asked again, it is known to be settled; but what was to be taken must wait for memory
@@ -147,7 +141,7 @@ class Advancing:
             session.watch(self._keys.plain("meta"))
             [kept] = session.read([ownership.question(self._keys)])
         if touches_index or step.queues or again is not None:
-            ownership.require(self._keys, self._index.ownership, kept, settled=bool(step.queues))
+            ownership.require(self._keys, self._parts.index.ownership, kept, settled=bool(step.queues))
         if aside is not None and step.queues and not step.looked_aside:
             step.looked_aside = True
             self._unclaimed.take_back(step.queues, step.want)
@@ -164,14 +158,14 @@ class Advancing:
         take: list[Command] = [("RPOPLPUSH", self._keys.of("ready", queue), held) for queue in picks]
         if take:
             take.insert(0, workers)  # first, so that the reaper looks after what this worker holds from then on
-        head = [self._index.head(entry_of(again))] if again is not None else []
+        head = [self._parts.index.head(entry_of(again))] if again is not None else []
         try:
             done, rest = session.commit([*edit.commands, *head], take)
         except Aborted as aborted:
             _note(step, picks, aborted.rest)
             raise
         _note(step, picks, rest)
-        if again is not None and self._index.leads(done[-1], entry_of(again)):
+        if again is not None and self._parts.index.leads(done[-1], entry_of(again)):
             session.read(wake_dispatcher(self._keys))
 
     def _claim(self, step: _Progress) -> None:
@@ -184,9 +178,9 @@ class Advancing:
         """Claim the first of what was ``taken``; returns how many of it that was."""
 
         def attempt(session: Session) -> Claiming:
-            claiming = Claiming(session, self._keys, self._index, self._names, step.worker)
+            claiming = Claiming(session, self._keys, self._parts.index, self._names, step.worker)
             start = step.starts_taken and not step.claims.records
-            mine = claiming.decide(taken, self._clock, step.lease_us, self._seen, start=start)
+            mine = claiming.decide(taken, self._parts.clock, step.lease_us, self._seen, start=start)
             step.now_us = claiming.now_us
             step.forgot = step.forgot or claiming.forgot
             if mine:
