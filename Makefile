@@ -45,7 +45,8 @@ servers: venv  ## fetch or build the Redis versions that the tests run on
 	.venv/bin/python tests/support/get_servers.py
 
 # pytest's runs of one target, one after the other, each with arguments of its own; that some chose no test is well. What
-# waits for real processes runs by itself: beside tests that keep the processors busy, it waits in vain.
+# waits for real processes runs by itself: beside tests that keep the processors busy, it waits in vain. There is none of it
+# in the conformance suite, which takes long to collect.
 # Which tests are in which part, and which markers say so, is told in tests/support/parts.py.
 RUNS = some= bad=; run() { \
   .venv/bin/python -m pytest "$$@" $(ARGS); case $$? in 0) some=1 ;; 5) ;; *) bad=1 ;; esac; }
@@ -54,14 +55,14 @@ GREEN = [ -n "$$some" ] && [ -z "$$bad" ]
 test: venv some-servers  ## run the short part of the tests, in some 6 minutes (ARGS="-k name" chooses)
 	@$(RUNS); \
 	run --part short -m "not processes" --servers all -n 4 --dist worksteal; \
-	run --part short -m processes -n 4 --dist worksteal; \
+	run --part short -m processes -n 4 --dist worksteal --ignore tests/conformance; \
 	$(GREEN)
 
 test-all: venv some-servers  ## run all that 'make test' leaves out, in some 20 minutes (ARGS="--servers redis-5.0.6")
 	@$(RUNS); \
 	run --part rest -m alone -rP; \
 	run --part rest -m "not alone and not processes" --servers all -n 4 --dist worksteal; \
-	run --part rest -m "not alone and processes" -n 4 --dist worksteal; \
+	run --part rest -m "not alone and processes" -n 4 --dist worksteal --ignore tests/conformance; \
 	$(GREEN)
 
 .PHONY: some-servers

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.limited import denied, limited
 from support.older import AGED, SCRIPTLESS, like_2_4, scriptless
-from support.parts import MARKERS, PARTS, chosen, here, may_have, number_of
+from support.parts import MARKERS, PARTS, chosen, here, is_shared, may_have, number_of
 from support.servers import Load, Server, all_servers, running
 from support.world import World
 
@@ -74,10 +74,10 @@ def server(request: pytest.FixtureRequest) -> Server:
     return chosen
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def load(server: Server, request: pytest.FixtureRequest) -> Load:
-    """How many of very many cases tests try: all on the embedded server."""
-    return Load(number_of(server), request.config.getoption("--part"))
+    """How many of very many cases a test tries: all on the embedded server, in both parts together."""
+    return Load(number_of(server), request.config.getoption("--part") if is_shared(request.node) else "")
 
 
 @pytest.fixture(scope="session")

@@ -128,5 +128,5 @@ def test_the_engine_has_few_rooms_and_each_says_what_it_is() -> None:
 
 def test_a_wrong_arrow_would_be_seen() -> None:
     assert place("core.worker.pipeline") != place("core.dispatcher.dispatcher")
-    assert "core.store.base" in imports("core.worker.worker")
+    assert "core.store.values" in imports("core.worker.worker")
     assert "core.app.producer" in imports("core.app.application"), "an import within a function counts"

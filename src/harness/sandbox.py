@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -20,7 +21,7 @@ from ..core.namespace import Namespace
 from ..core.process.insistence import Insistence
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AGAIN_S = 0.001  # after a finalizer in which the end was ignored
+_AGAIN_S = 0.001  # after a finalizer in which the end was ignored, and until it is heard
 
 
 @contextlib.contextmanager
@@ -72,6 +73,9 @@ def terminable() -> Iterator[None]:
         return
 
     caught = 0
+    over = False
+    ringing = threading.Lock()
+    main = threading.get_ident()
 
     def leave(number: int, frame: FrameType | None) -> None:
         nonlocal caught
@@ -84,12 +88,25 @@ def terminable() -> Iterator[None]:
     def again() -> None:
         nonlocal caught
         number, caught = caught, 0
-        main = threading.get_ident()
-        threading.Timer(_AGAIN_S, signal.pthread_kill, (main, number)).start()
+        threading.Thread(target=ring, args=(number,), daemon=True).start()
+
+    def ring(number: int) -> None:
+        # more than once, since a signal just before a blocking call does not interrupt it
+        while not caught:
+            time.sleep(_AGAIN_S)
+            with ringing:
+                if over:
+                    return
+                signal.pthread_kill(main, number)
 
     insistence = Insistence(again)
-    with _handled(leave), insistence:
-        yield
+    with _handled(leave):
+        try:
+            with insistence:
+                yield
+        finally:
+            with ringing:  # no ring comes when the signal means something else again
+                over = True
 
 
 @contextlib.contextmanager

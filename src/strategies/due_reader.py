@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,20 +53,25 @@ class Due:
 
 
 class Turns:
-    """Shares a batch out over queues: what one does not need goes to those after it, and the first one changes."""
+    """Shares a batch out over queues: what one does not need goes to those after it.
+
+    The next batch begins with those that had nothing of the one before, or else with another queue.
+    """
 
     def __init__(self) -> None:
-        self._turn = 0
+        self._last = ""
 
     def shares(self, limit: int, waiting: dict[str, int]) -> dict[str, int]:
         """How many of its ``waiting`` tasks each queue may have, about ``limit`` in all."""
         names = sorted(waiting)
-        self._turn += 1
-        at = self._turn % len(names) if names else 0
+        at = bisect_right(names, self._last)
         left, shares = limit, {}
         for turn, name in enumerate(names[at:] + names[:at]):
             shares[name] = min(waiting[name], -(-left // (len(names) - turn)))
             left -= shares[name]
+        served = [name for name, share in shares.items() if share]
+        if served:
+            self._last = served[-1] if len(served) < sum(map(bool, waiting.values())) else served[0]
         return shares
 
 

@@ -23,12 +23,15 @@ _DURATIONS = {
     "dispatcher-kill": 3.0,
     "power-cut": 4.0,
 }  # a kill a second, and a batch of each second to be caught with
+_LONG = {"redis-failover"}
 
 
 @pytest.mark.in_turn
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("strategy", strategies.names())
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=[pytest.mark.first] * (name in _LONG)) for name in SCENARIOS]
+)
 def test_the_expectation_is_met(scenario: str, strategy: str) -> None:
     [one] = wanted(scenario, strategy, _TASKS.get(scenario, 40), _DURATIONS.get(scenario, 2.0), seed=1)
     run = play(one)

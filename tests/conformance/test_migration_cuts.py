@@ -46,6 +46,7 @@ def target(to: str, server: Server) -> str:
 
 
 @pytest.mark.crash_points
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("strategy_name", "to"), PAIRS)
 @pytest.mark.timeout(300)
 def test_a_migration_cut_short_anywhere_can_be_run_again(

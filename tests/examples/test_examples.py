@@ -13,7 +13,7 @@ import pytest
 from support.engine import Engine
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from support.finalizing import PLACES
+from support.finalizing import PLACES, in_del
 
 from dueq.harness.sandbox import temporary_directory, terminable, undisturbed
 
@@ -98,4 +98,21 @@ def test_where_python_ignores_the_end_it_comes_again(
     began = time.monotonic()
     with pytest.raises(kind):
         told_in_a_bad_place()
+    assert time.monotonic() - began < LONG_S
+
+
+def test_an_end_that_comes_again_just_before_a_blocking_call_ends_it() -> None:
+    def told_where_one_ring_is_lost() -> None:
+        with terminable():
+            in_del(lambda: signal.raise_signal(signal.SIGINT))
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                signal.sigwait({signal.SIGINT})  # as Python does that has noted it, and not yet looked
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            time.sleep(LONG_S)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        told_where_one_ring_is_lost()
     assert time.monotonic() - began < LONG_S

@@ -26,7 +26,7 @@ from dueq.harness.supervised import SupervisedRun
 from dueq.replay.report import is_clean
 from dueq.replay.runner import run_replay
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 CONTRACT = {
     "strategy", "scheduled", "finished", "lost", "early", "duplicates", "lateness_ms", "restarts", "duration_s",

@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 
+from dueq.core.schema.bounds import MOST_TASKS
 from dueq.core.schema.lua_names import written_out
 from dueq.core.schema.states import State
 
@@ -18,7 +19,7 @@ from dueq.core.schema.states import State
         ("'^1|' .. State.SCHEDULED .. '|(%d+)'", "'^1|S|(%d+)'"),
         ("'1|' .. State.DEAD .. body", "'1|' .. 'D' .. body"),
         ("'(' .. State.ANY .. ')'", "'([SHLUD])'"),
-        ("math.min(n, bounds.MOST_TASKS)", "math.min(n, 100)"),
+        ("math.min(n, bounds.MOST_TASKS)", f"math.min(n, {MOST_TASKS})"),
         ("ring_workers(queue, 1) ring_dispatcher()", "wake_workers(queue, 1) wake_dispatcher()"),
         ("local State, string_workers = {}, 1", "local State, string_workers = {}, 1"),
     ],

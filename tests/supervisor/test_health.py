@@ -122,6 +122,7 @@ def test_every_line_of_the_log_is_one_record(engine: Engine, sample: ModuleType,
     assert sum("was killed by SIGKILL" in line for line in lines) == 1
 
 
+@pytest.mark.long
 def test_connections_and_files_in_short_supply_stop_nothing(engine: Engine) -> None:
     supervisor = engine.run("--workers", "1", "--max-restarts", "2")
     process = psutil.Process(supervisor.pid)

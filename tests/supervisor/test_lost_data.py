@@ -141,7 +141,7 @@ def test_a_key_of_another_type_makes_room_within_seconds(engine: Engine, tmp_pat
     assert engine.stop(process) == 0
 
 
-@pytest.mark.in_turn
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", ["lua", "tmpset"])
 def test_rubbish_in_meta_makes_room_within_seconds(engine: Engine, tmp_path: Path, strategy: str) -> None:
     """No child ends, and what was scheduled before is run; nobody else comes along who would put it right."""

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.processes
 TASKS = 20_000
 
 
-@pytest.mark.in_turn("dispatchers")
+@pytest.mark.in_turn
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("dispatchers", [2, 8])
+@pytest.mark.parametrize("dispatchers", [2, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("strategy", strategies.names())
 def test_each_task_is_dispatched_once(engine: Engine, sample: ModuleType, strategy: str, dispatchers: int) -> None:
     # without a worker, everything stays where the dispatchers put it

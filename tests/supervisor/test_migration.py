@@ -52,6 +52,7 @@ def test_what_runs_ends_well_and_the_rest_runs_under_the_new_strategy(
     assert engine.stop(again) == 0
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("old", "new"), [("scripted", "transactional"), ("transactional", "scripted")])
 def test_what_runs_ends_well_and_the_rest_runs_with_the_other_store(
     engine: Engine, sample: ModuleType, old: str, new: str

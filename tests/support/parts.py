@@ -17,10 +17,10 @@ A test says by markers, in its own file, what it is; a module says it of all its
 ``transactional`` It is about the store of servers without.
 =============== ======================================================================================================
 
-The conformance suite runs in the short part on the embedded server and on the one like Redis 2.4, so with both stores,
-and tries every death that Redis can tell from another; those of the store without scripts on an embedded server that
-forbids them. In the rest it runs there whole, and on all other servers: on the oldest that a strategy can have, and in
-turn a fifth of it on each of the others.
+The conformance suite runs in the short part on the embedded server, and ``in_turn`` on the one like Redis 2.4, so with
+both stores. It tries every death that Redis can tell from another; those of the store without scripts ``in_turn``, on
+an embedded server that forbids them, but for what is ``one_server``. In the rest it runs whole on all of these, and on
+all other servers: on the oldest that a strategy can have, and in turn a fifth of it on each of the others.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ MARKERS = {
     "few_servers": "of the conformance suite: takes long, so of other servers only the oldest has a fifth of it",
 }
 
+_SHARED = pytest.StashKey[bool]()
 _STRATEGIES = {"strategy", "strategy_name", "old", "new", "to"}
 
 
@@ -62,7 +63,14 @@ def chosen(items: Iterable[pytest.Item], part: Part, *, all_of_it: bool) -> list
     if not part:
         return fit
     short = _short(fit)
-    return [item for item in fit if (item in short) is (part == "short") or (part == "rest" and _is_shared(item))]
+    for item in short:
+        item.stash[_SHARED] = _has(item, "crash_points") and number_of(_server(item) or here()[0]) == 0
+    return [item for item in fit if (item in short) is (part == "short") or (part == "rest" and is_shared(item))]
+
+
+def is_shared(item: pytest.Item) -> bool:
+    """Whether both parts run it, and each tries some of its deaths."""
+    return item.stash.get(_SHARED, False)
 
 
 def may_have(function: pytest.Metafunc, server: Server) -> bool:
@@ -76,7 +84,7 @@ def may_have(function: pytest.Metafunc, server: Server) -> bool:
         return True
     if _has(function.definition, "one_server"):
         return False
-    return not part or (server.name == AGED) is (part == "short")
+    return part != "short" or server.name == AGED
 
 
 def number_of(server: Server) -> int:
@@ -158,16 +166,17 @@ def _is_near(item: pytest.Item) -> bool:
 
 def _is_of_scriptless(test: pytest.Item) -> bool:
     """Whether the short part has it without scripts, too, where like Redis 2.4 is not enough."""
-    return _has(test, "crash_points") or _has(test, "transactional")
+    return _has(test, "transactional") or (_has(test, "crash_points") and not _has(test, "one_server"))
 
 
 def _out_of_turn(items: set[pytest.Item], ordered: Iterable[pytest.Item]) -> set[pytest.Item]:
     """Those of ``items`` whose strategy has its turn at another case."""
     cases: dict[str, dict[object, list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
     for item in ordered:
-        marker = item.get_closest_marker("in_turn")
-        if marker is not None and item in items:
-            apart = {*_STRATEGIES, *marker.args}
+        marker, server = item.get_closest_marker("in_turn"), _server(item)
+        without = server is not None and server.name in (AGED, SCRIPTLESS)
+        if item in items and (marker is not None or without):
+            apart = {*_STRATEGIES, *(marker.args if marker else ())}
             rest = tuple((name, str(value)) for name, value in _parameters(item).items() if name not in apart)
             cases[item.path.stem][getattr(item, "originalname", item.name), rest].append(item)
     out: set[pytest.Item] = set()
@@ -175,9 +184,3 @@ def _out_of_turn(items: set[pytest.Item], ordered: Iterable[pytest.Item]) -> set
         for turn, group in enumerate(groups.values(), zlib.crc32(module.encode())):
             out |= {*group} - {group[turn % len(group)]}
     return out
-
-
-def _is_shared(item: pytest.Item) -> bool:
-    """Whether each part tries some of its deaths."""
-    server = _server(item)
-    return _has(item, "crash_points") and (server is None or number_of(server) == 0)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-MOST_TASKS = 100
+MOST_TASKS = 64
 """Tasks that one step moves."""
 MOST_BYTES = 128 * 1024
 """Bytes of tasks that one step moves; one task is moved in any case."""

@@ -68,7 +68,7 @@ class Store(ABC):
 
     @abstractmethod
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
-        """Write records and index them: one round trip per thousand, atomic per hundred.
+        """Write records and index them: one round trip per thousand, atomic per ``MOST_TASKS``.
 
         A task whose id is in use is not written. Repeating it is safe, since ids are the caller's.
         Raises StrategyMismatch, which tells what was scheduled before, if the namespace is owned by another strategy.

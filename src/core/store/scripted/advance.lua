@@ -116,11 +116,12 @@ if want > 0 then
       allow_when_full()
       freed = true
     end
-    if any_aside then
+    if any_aside and looked < bounds.MOST_TASKS then
       -- needs lists_aside, take_aside, push_wakeups
       lists = lists or lists_aside()
       local id, before, after = take_aside(queue, names, lists, held)
       if id then
+        looked = looked + 2 -- it is as dear as two
         if names then push_wakeups(ARGV[12], 1) end -- there may be more, for another
         return id, before, after
       end

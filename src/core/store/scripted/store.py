@@ -184,7 +184,7 @@ class ScriptedStore(KeyedStore):
 
     def wake_again(self, queues: Sequence[str]) -> None:
         wanted = set(queues)
-        for names in _hundreds([queue for queue in self.busy() if queue in wanted]):
+        for names in _some_at_once([queue for queue in self.busy() if queue in wanted]):
             self._wake_again(*names)
 
     def forget_queue(self, queue: str, scheduled: int) -> bool:
@@ -193,7 +193,7 @@ class ScriptedStore(KeyedStore):
     def forget_revoked(self, counts: Mapping[str, int]) -> int:
         return sum(
             int(self._forget_revoked(*(value for task_id in ids for value in (task_id, counts[task_id]))))
-            for ids in _hundreds(list(counts))
+            for ids in _some_at_once(list(counts))
         )
 
 
@@ -220,7 +220,7 @@ def _lost(rows: list[Any]) -> list[Lost]:
     ]
 
 
-def _hundreds(items: Sequence[str]) -> Iterator[Sequence[str]]:
+def _some_at_once(items: Sequence[str]) -> Iterator[Sequence[str]]:
     return (items[at : at + MOST_TASKS] for at in range(0, len(items), MOST_TASKS))
 
 
