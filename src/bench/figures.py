@@ -41,7 +41,11 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("memory", "Redis a pending task"): Target("≤", 295),
     ("scale", "started p99, most ÷ fewest pending"): Target("≤", 1.5),
     ("scale", "Redis time a task, most ÷ fewest pending"): Target("≤", 1.5),
+    ("throughput", "Redis CPU a task"): Target("≤", 35),
+    ("throughput", "Redis commands a task"): Target("≤", 8),
     ("recovery", "run again p99"): Target("≤", 500),
+    ("startup", "first start p50"): Target("≤", 800),
+    ("restart", "run again max"): Target("≤", 1000),
 }
 """By suite and figure."""
 

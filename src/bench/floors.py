@@ -20,11 +20,13 @@ from redis.connection import parse_url
 from ..core.client.connection import connect
 from ..core.schema.keys import Keys
 from ..harness import floor
+from .redis_cost import cpu_us
 
 PAYLOAD = 100
 """Bytes that a task carries, about, and that a floor writes."""
 
 WAKE_UP, ROUND_TRIPS = "wake-up of a blocked client", "redis-py's round trips"
+BARE = "eight bare commands in four trips"
 
 _PROGRAMS = ("redis-benchmark", "valkey-benchmark")
 _PATIENCE_S = 60.0
@@ -62,6 +64,23 @@ class Floors:
             client.delete(self._key)
             client.connection_pool.disconnect()
 
+    @functools.cached_property
+    def bare_us(self) -> float:
+        """Microseconds of Redis's CPU for a task's life in the fewest commands that can carry it.
+
+        The task is written and indexed, made ready, claimed, settled: two commands and a round trip each. Raises
+        redis-py's errors.
+        """
+        client = connect(self._url, plain=True)
+        try:
+            _bare_life(client, self._key)
+            before = cpu_us(client)
+            for _ in range(self._rounds * 5):
+                _bare_life(client, self._key)
+            return (cpu_us(client) - before) / (self._rounds * 5)
+        finally:
+            client.connection_pool.disconnect()
+
     def benchmark(self, clients: int, pipeline: int = 1) -> Rate:
         """redis-benchmark's rate of SETs of ``PAYLOAD`` bytes, with ``pipeline`` of each client on their way."""
         name = f"redis-benchmark, {clients} client{'s' * (clients > 1)}" + (f" × {pipeline}" if pipeline > 1 else "")
@@ -89,6 +108,15 @@ def _round_trips(client: redis.Redis, key: str, rounds: int) -> float:
     for _ in range(rounds):
         client.set(key, value)
     return rounds / (time.perf_counter() - began)
+
+
+def _bare_life(client: redis.Redis, key: str) -> None:
+    record, timer, ready, held = (f"{key}:{name}" for name in ("record", "timer", "ready", "held"))
+    pipe: Any = client.pipeline(transaction=False)
+    pipe.hset(record, "id", "x" * PAYLOAD).zadd(timer, {"id": 1}).execute()
+    pipe.zrem(timer, "id").lpush(ready, "id").execute()
+    pipe.rpoplpush(ready, held).hset(record, "id", "x" * PAYLOAD).execute()
+    pipe.lrem(held, -1, "id").hdel(record, "id").execute()
 
 
 def _benchmark(redis_url: str, key: str, clients: int, pipeline: int, requests: int) -> float:

@@ -31,10 +31,20 @@ class Spent:
         return Spent(self.commands - before.commands - 1, self.time_us - before.time_us, self.time_of)
 
 
+def cpu_us(client: redis.Redis) -> float:
+    """Microseconds of CPU that the server has used in all, sockets, timers and background work included."""
+    info: Any = client.info()
+    return _cpu_us(info)
+
+
 def spent(client: redis.Redis) -> Spent:
     """Read the counters. They are the server's: on one that others use, they hold others' commands, too."""
     info: Any = client.info()  # without a section: Redis 2.4 knows none
     commands = int(info["total_commands_processed"])
     if _OUTERMOST in info:
         return Spent(commands, float(info[_OUTERMOST]), COMMAND_TIME)
-    return Spent(commands, 1e6 * (float(info["used_cpu_user"]) + float(info["used_cpu_sys"])), CPU_TIME)
+    return Spent(commands, _cpu_us(info), CPU_TIME)
+
+
+def _cpu_us(info: dict[str, Any]) -> float:
+    return 1e6 * (float(info["used_cpu_user"]) + float(info["used_cpu_sys"]))

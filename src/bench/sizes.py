@@ -30,6 +30,12 @@ class Sizes:
     dispatchers: tuple[int, ...]
     """The numbers of dispatchers that are compared."""
     kills: int
+    starts: int
+    """Starts of an engine, for the time to its first task."""
+    outages: int
+    """Kills of a whole engine."""
+    cut_short: int
+    """Tasks in the middle of which it is killed."""
 
 
 FULL = Sizes(
@@ -48,6 +54,9 @@ FULL = Sizes(
     dispatched=10_000,
     dispatchers=(1, 2, 4, 8),
     kills=30,
+    starts=10,
+    outages=5,
+    cut_short=200,
 )
 
 QUICK = Sizes(
@@ -66,4 +75,7 @@ QUICK = Sizes(
     dispatched=1_000,
     dispatchers=(1, 2),
     kills=3,
+    starts=2,
+    outages=1,
+    cut_short=40,
 )

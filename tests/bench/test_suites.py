@@ -37,6 +37,9 @@ TINY = Sizes(
     dispatched=300,
     dispatchers=(1, 2),
     kills=2,
+    starts=2,
+    outages=1,
+    cut_short=40,
 )
 
 PLAYED = [
@@ -88,6 +91,8 @@ SCHEDULED = {
     "scale": TINY.probes * len(TINY.pending),
     "dispatchers": TINY.dispatched * len(TINY.dispatchers),
     "recovery": TINY.kills,
+    "startup": TINY.starts,
+    "restart": TINY.outages * TINY.cut_short,
 }
 
 
@@ -111,6 +116,9 @@ def burst(figures: dict[str, list[Figure]], found: Found) -> None:
 def throughput(figures: dict[str, list[Figure]], found: Found) -> None:
     assert 10 < value(figures, "done") < 1_000_000
     assert value(figures, "worker CPU a task") >= 0
+    assert value(figures, "Redis CPU a task") > 1
+    assert figures["Redis CPU a task"][0].floor
+    assert 5 < value(figures, "Redis commands a task") < 500
 
 
 def schedule(figures: dict[str, list[Figure]], found: Found) -> None:
@@ -147,6 +155,16 @@ def recovery(figures: dict[str, list[Figure]], found: Found) -> None:
     assert 0 < value(figures, "run again p50") < 10_000
 
 
+def startup(figures: dict[str, list[Figure]], found: Found) -> None:
+    assert 50 < value(figures, "first start p50") <= value(figures, "first start max") < 30_000
+    assert 10 < (figures["first start p50"][0].floor or 0) < value(figures, "first start p50")
+
+
+def restart(figures: dict[str, list[Figure]], found: Found) -> None:
+    assert found.duplicates["worker_lost"] + found.duplicates["lease_expired"] > 0
+    assert 0 <= value(figures, "run again p50") <= value(figures, "run again max") < 30_000
+
+
 LOOK: dict[str, Any] = {
     "lateness": lateness,
     "burst": burst,
@@ -157,6 +175,8 @@ LOOK: dict[str, Any] = {
     "scale": scale,
     "dispatchers": dispatchers,
     "recovery": recovery,
+    "startup": startup,
+    "restart": restart,
 }
 
 

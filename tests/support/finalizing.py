@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Generator
 
@@ -37,13 +38,17 @@ def in_generator_end(act: Callable[[], object]) -> None:
 
 
 def in_gc_callback(act: Callable[[], object]) -> None:
+    here, acted = threading.get_ident(), []
+
     def called(phase: str, info: dict[str, int]) -> None:
-        if phase == "start":
+        if phase == "start" and threading.get_ident() == here and not acted:
+            acted.append(True)
             act()
 
     gc.callbacks.append(called)
     try:
-        gc.collect()
+        while not acted:  # while another thread collects, this does nothing
+            gc.collect()
     finally:
         gc.callbacks.remove(called)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..place import Place
 from ..work import Found
-from . import burst, dispatchers, idle, lateness, memory, recovery, scale, schedule, throughput
+from . import burst, dispatchers, idle, lateness, memory, recovery, restart, scale, schedule, startup, throughput
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,12 @@ _ALL = (
     Suite("scale", "lateness and Redis's time a task with 1,000, 100,000, 1,000,000 pending", scale.play),
     Suite("dispatchers", "1, 2, 4, 8 dispatchers, 10,000 tasks due at one instant: rate, conflicts", dispatchers.play),
     Suite("recovery", "SIGKILL of a worker in the middle of a task: how soon it runs again", recovery.play),
+    Suite("startup", "dueq run from nothing: how soon its first task starts", startup.play),
+    Suite(
+        "restart",
+        "SIGKILL of all processes in the middle of 200 tasks: how soon they run after a start",
+        restart.play,
+    ),
 )
 
 SUITES = {suite.name: suite for suite in _ALL}

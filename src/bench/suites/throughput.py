@@ -1,7 +1,7 @@
 """What two workers do when there is always more: tasks that do nothing, all in the ready list already.
 
 The workers are held at a gate until every task is ready, so that dispatching, scheduling and the workers' own start are
-no part of it.
+no part of the rate. What a task costs Redis is from its scheduling to its ack.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 
 from ...core.errors import BootFailure
 from ..figures import Figure
+from ..floors import BARE
 from ..place import Place
+from ..redis_cost import cpu_us, spent
 from ..tasks import gate
 from ..work import Found, Work, cpu_s_of, rate
 
@@ -25,12 +27,13 @@ def play(place: Place) -> Found:
     """The rate is from the first start to the last; each start but the first follows an ack by the same worker."""
     count = place.sizes.throughput
     work = Work(place)
-    two = place.floors.benchmark(_WORKERS)
+    two, bare_us = place.floors.benchmark(_WORKERS), place.floors.bare_us
     with place.engine(workers=_WORKERS) as host:
         doors = [place.directory / f"door{number}" for number in range(_WORKERS)]
         try:
             for door in doors:
                 _hold_a_worker(place, door)
+            cost, cpu_before_us = spent(place.client), cpu_us(place.client)
             work.schedule([place.now_us()] * count)
             _until(lambda: place.ready() >= count, "made all tasks ready")
             workers = host.children("worker")
@@ -39,11 +42,14 @@ def play(place: Place) -> Found:
             for door in doors:
                 door.touch()
         work.wait()
-        cpu_us = 1e6 * (cpu_s_of(workers) - before) / count
+        redis_us, commands = cpu_us(place.client) - cpu_before_us, spent(place.client).since(cost).commands
+        worker_us = 1e6 * (cpu_s_of(workers) - before)
     found = work.judge(host)
     found.figures += [
         Figure("throughput", "done", rate(work.starts_us()), "/s", two.per_second, two.name),
-        Figure("throughput", "worker CPU a task", cpu_us, "µs"),
+        Figure("throughput", "worker CPU a task", worker_us / count, "µs"),
+        Figure("throughput", "Redis CPU a task", redis_us / count, "µs", bare_us, BARE),
+        Figure("throughput", "Redis commands a task", commands / count, ""),
     ]
     return found
 

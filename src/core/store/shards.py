@@ -13,7 +13,7 @@ from ..client.transactions import Transactions
 from ..schema.bounds import MOST_BYTES
 
 _FIRST = 4
-_MOST = 20  # a few short records may come before many long ones
+_MOST = 28  # a few short records may come before many long ones
 _ERASED = 50
 _TRIP = 100  # commands in one round trip
 
