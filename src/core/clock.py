@@ -1,6 +1,7 @@
-"""Whose time it is: Redis's, in integer microseconds since the epoch, wherever the server can tell it.
+"""Due times, and the clocks that they are compared with, in integer microseconds since the epoch.
 
-Strategies that must run on Redis 2.4, which has no TIME, go by the clock of the host they are on.
+The scripted store goes by Redis's clock. The transactional store must run on Redis 2.4, which has no TIME, and goes by
+the clock of its host.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 US = 1_000_000
 """Microseconds in a second."""
 
-_DRIFTS = 100_000  # a clock is off by one part in this number, at most
+_DRIFTS = 100_000  # a clock drifts by at most one part in this number
 _LATE_NS = 1_000_000_000
 _FAR_US = 600 * US
 
-_LAST_DUE_US = 253_370_764_800 * US  # the begin of the year 9999: a datetime in every zone, also when rounded
+_LAST_DUE_US = 253_370_764_800 * US  # the beginning of the year 9999: a datetime in every zone, also when rounded up
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 When = float | datetime
@@ -43,7 +44,7 @@ def is_far(at_us: int) -> bool:
 def due_us(when: When) -> int:
     """Epoch microseconds of ``when``: an aware datetime, or epoch seconds.
 
-    Raises NaiveDatetime for a datetime without a zone, InvalidTask for what is no time or out of range.
+    Raises NaiveDatetime for a datetime without a zone, InvalidTask for any other value and for a time out of range.
     """
     if isinstance(when, datetime):
         if when.tzinfo is None or when.utcoffset() is None:
@@ -71,7 +72,7 @@ def delay_us(delay: Delay) -> int:
 
 
 def datetime_of(micros: int) -> datetime:
-    """Epoch microseconds as a datetime (UTC), the last there is for later ones: whatever a record says, it is shown."""
+    """Epoch microseconds as a datetime (UTC); the last possible datetime if later, so that any record can be shown."""
     try:
         return _EPOCH + timedelta(microseconds=micros)
     except OverflowError:
@@ -88,10 +89,10 @@ def _micros(value: object, expected: str) -> int:
 
 
 class Clock(ABC):
-    """The clock that due times and leases of a namespace are held against."""
+    """The clock that due times and leases of a namespace are compared with."""
 
     of_server: ClassVar[bool] = False
-    """Whether it is Redis's: then it may differ from this host's."""
+    """Whether this is Redis's clock, which may differ from this host's."""
 
     @abstractmethod
     def now_us(self) -> int:
@@ -106,7 +107,7 @@ class HostClock(Clock):
 
 
 class RedisClock(Clock):
-    """Redis's own, for a round trip. Needs Redis 2.6."""
+    """Redis's clock; each reading costs a round trip. Needs Redis 2.6."""
 
     of_server = True
 
@@ -121,9 +122,10 @@ class RedisClock(Clock):
 class ServerClock:
     """Redis's clock as seen from here: this host's monotonic clock, and how far Redis's is ahead of it, within bounds.
 
-    An answer's time was read somewhere between sending and receiving, so each answer bounds it from both sides. The
-    tightest bounds count, and widen as time goes by, since clocks drift (the idea is NTP's). ``latest_us`` goes by the
-    upper one, so lateness is never flattered; ``earliest_us`` by the lower one, so an early start is never excused.
+    Redis reads its clock somewhere between the sending of a request and the arrival of the reply, so each reply bounds
+    the difference from both sides. The tightest bounds count. They widen as time goes by, since clocks drift (the idea
+    is NTP's). ``latest_us`` uses the upper bound, so lateness is never flattered. ``earliest_us`` uses the lower bound,
+    so an early start is never excused.
     """
 
     def __init__(self) -> None:
@@ -132,16 +134,16 @@ class ServerClock:
 
     @property
     def age_s(self) -> float:
-        """How long ago an answer last came so soon that it narrowed the bounds; infinite if none did."""
+        """Seconds since a reply last came fast enough to narrow the bounds; infinite if none has."""
         return math.inf if self._narrowed_ns is None else (time.monotonic_ns() - self._narrowed_ns) / 1e9
 
     def observe(self, server_us: int, sent_ns: int, received_ns: int) -> None:
-        """Note what Redis said, and ``time.monotonic_ns()`` around the question."""
+        """Note the time in a reply of Redis, and ``time.monotonic_ns()`` before the request and after the reply."""
         low, high = server_us * 1000 - received_ns, server_us * 1000 - sent_ns
         drift = (received_ns - self._at_ns) // _DRIFTS
         known_low, known_high = self._low_ns - drift, self._high_ns + drift
         if self._narrowed_ns is None or low > known_high or high < known_low:
-            # the first word; or a clock was set: then it is the last word that counts, late as it may have come
+            # this is the first reply, or a clock was set: only this reply counts, even if it took long
             known_low, known_high = low, high if high - low < _LATE_NS else low
             self._narrowed_ns = received_ns
         elif high <= known_high:

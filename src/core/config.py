@@ -63,7 +63,7 @@ def from_environment(
     strategy: str | None = None,
     max_payload: int = 64 * 1024,
 ) -> Settings:
-    """Settings with what is not given taken from DUEQ_REDIS_URL and DUEQ_NAMESPACE, else the defaults."""
+    """Settings; values not given come from DUEQ_REDIS_URL and DUEQ_NAMESPACE, else they are the defaults."""
     return Settings(
         redis_url or os.environ.get(REDIS_URL_VARIABLE) or None,
         namespace or os.environ.get(NAMESPACE_VARIABLE) or "default",
@@ -73,13 +73,13 @@ def from_environment(
 
 
 class Flag(NamedTuple):
-    """How ``dueq run`` takes one of the options below from its command line, and what it may be."""
+    """How ``dueq run`` offers one of the options below on its command line, and which values the option may have."""
 
     help: str
     group: str
     metavar: str | None = None
     least: float | None = None
-    """The option must not be less, but may be 0 where that turns something ``off``."""
+    """The lowest value of the option; 0 is allowed, too, where it turns something ``off``."""
     off: bool = False
     checked: bool = False
     """The command line checks ``least`` itself, and says so in its help."""
@@ -112,7 +112,7 @@ class RunOptions:
     prefetch: Annotated[
         int,
         Flag(
-            "Most tasks that a worker has in hand; 0: as many as it runs in 5 ms, and none behind one that is not "
+            "Most tasks that a worker has in hand; 0: as many as it runs in 5 ms, and none behind a task that is not "
             "known to be short.",
             _TASKS,
             least=0,
@@ -121,7 +121,7 @@ class RunOptions:
     lease: Annotated[
         float,
         Flag(
-            "How long a started task stays its worker's without a sign of life; healthy workers extend it.",
+            "How long a worker keeps a started task without a sign of life; healthy workers extend the lease.",
             _TASKS,
             metavar="SECONDS",
             least=0.1,
@@ -132,12 +132,12 @@ class RunOptions:
     )
     safety_net: Annotated[
         float,
-        Flag("How often a sleeping process looks although nothing woke it.", _TASKS, metavar="SECONDS", least=0.1),
+        Flag("How often a process looks for work although nothing woke it.", _TASKS, metavar="SECONDS", least=0.1),
     ] = 30.0
     audit_interval: Annotated[
         float,
         Flag(
-            "How often every task is looked for where it should be; sooner after recoveries. 0: never.",
+            "How often the auditor checks that every task is in its place; sooner after recoveries. 0: never.",
             _TASKS,
             metavar="SECONDS",
             least=1,
@@ -148,7 +148,7 @@ class RunOptions:
         float,
         Flag(
             "How long a process may stand still before it is killed and replaced (a worker that runs a task: half "
-            "a lease without a sign of life); 0: for ever. How long tasks may run is said at each task.",
+            "a lease without a sign of life); 0: for ever. The time limit of a task is set at the task.",
             _RESTARTS,
             metavar="SECONDS",
             least=1,
@@ -166,7 +166,7 @@ class RunOptions:
     ] = 0.0
     max_losses: Annotated[
         int,
-        Flag("A task that was running in this many workers that died becomes a dead letter.", _TASKS, least=1),
+        Flag("A task becomes a dead letter once this many workers have died while they ran it.", _TASKS, least=1),
     ] = 3
     drain_timeout: Annotated[
         float, Flag("How long running tasks may go on after SIGTERM.", _RESTARTS, metavar="SECONDS", least=0)
@@ -200,7 +200,7 @@ class RunOptions:
     supervisor: str = ""
     """The name of the supervisor's entry in the registry, for its children."""
     named: tuple[str, ...] = ()
-    """The queues that metrics name in any case, for its children."""
+    """The queues that metrics always name, instead of counting them as ``other``; for the children."""
 
     @property
     def reply_timeout(self) -> float:
@@ -219,7 +219,7 @@ class RunOptions:
         if self.log_format not in get_args(run_flags()["log_format"][0]):
             raise ConfigurationError(f"log format {self.log_format!r} is not known: use text or json")
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
-            raise ConfigurationError(f"metrics port {self.metrics_port} is no port: use 0 (any free one) to 65535")
+            raise ConfigurationError(f"metrics port {self.metrics_port} is not a port: use 0 (any free one) to 65535")
 
 
 @cache

@@ -13,10 +13,10 @@ from typing import Any
 class DueqError(Exception):
     """Root of all errors raised by dueq.
 
-    If Redis failed while tasks were scheduled, cancelled or rescheduled, ``ids`` are those of all the tasks that were
-    asked for, in order: asking for them again, by these ids, is safe. ``handles`` are of those that were scheduled
-    before it failed: the first ones. ``untouched`` says that it is certain that nothing else was done: Redis was not
-    reached, or refused before all.
+    If Redis failed while tasks were scheduled, cancelled or rescheduled, ``ids`` are the ids of all tasks of that call,
+    in order: repeating the call with these ids is safe. ``handles`` are the handles of the tasks that were scheduled
+    before Redis failed: the first ones. ``untouched`` says that certainly nothing else was done: Redis was not reached,
+    or refused the call before it changed anything.
     """
 
     ids: Sequence[str] = ()
@@ -65,7 +65,7 @@ class ServerRefused(DueqError):
 
 
 class NotReplicated(ServerRefused):
-    """Tasks are scheduled, but fewer replicas than asked for have confirmed that they have them, too."""
+    """Tasks are scheduled, but fewer replicas than required have confirmed that they have the tasks, too."""
 
 
 class StrategyUnavailable(DueqError):
@@ -75,18 +75,18 @@ class StrategyUnavailable(DueqError):
 class StrategyMismatch(DueqError):
     """The namespace is owned by another strategy than the one asked for.
 
-    ``scheduled`` are the results of those of many tasks that were scheduled before it turned out: the first ones.
+    ``scheduled`` are the results of the tasks of the same call that were scheduled before the error: the first ones.
     """
 
     scheduled: Sequence[Any] = ()
 
 
 class NamespaceMigrating(StrategyMismatch):
-    """The namespace is being moved from one strategy to another, and this has to wait until that is over."""
+    """The namespace is being moved from one strategy to another, and the call has to wait until the move is over."""
 
 
 class StrategyYields(StrategyMismatch):
-    """A producer chose the namespace's strategy, and that yields to the first engine that asks for another."""
+    """A producer chose the namespace's strategy; the first engine with another strategy takes the namespace over."""
 
 
 class StoreMismatch(StrategyMismatch):
@@ -94,7 +94,7 @@ class StoreMismatch(StrategyMismatch):
 
 
 class StoreYields(StoreMismatch, StrategyYields):
-    """A producer chose the namespace's store, and that yields to the first engine that has another."""
+    """A producer chose the namespace's store; the first engine with the other store takes the namespace over."""
 
 
 class YieldUnderWay(StrategyYields, NamespaceMigrating):
@@ -106,7 +106,7 @@ class NamespaceTooNew(DueqError):
 
 
 class NamespaceDamaged(DueqError):
-    """The entry of the namespace's owner is damaged. An engine that serves it puts that right within seconds."""
+    """A field that says who owns the namespace is damaged. An engine of the namespace repairs it within seconds."""
 
 
 class EmbeddedServerError(DueqError):

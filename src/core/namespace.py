@@ -46,18 +46,18 @@ class Namespace:
         engine: bool = False,
         silence: float | None = None,
     ) -> Namespace:
-        """Connect, starting the embedded server if no address is given, and settle which strategy it is.
+        """Connect, starting the embedded server if no address is given, and find out which strategy and store to use.
 
         ``owner`` is the unique name of the process; its supervisor knows it, too (see ``Strategy.recover``).
-        ``clock`` is the time to go by instead of the strategy's own choice, for tests. ``engine`` says that this is a
-        process of one, to whose strategy that of a producer yields. An embedded server may be silent for
-        ``silence`` seconds.
+        ``clock`` replaces the clock of the store, for tests. ``engine`` says that this is a process of an engine, which
+        may take over a namespace whose strategy a producer chose. An embedded server may be silent for ``silence``
+        seconds.
         Raises StrategyMismatch if the namespace is owned by another strategy than ``settings`` asks for,
         NamespaceTooNew if this version must not write there, ConfigurationError if there is no such strategy,
         ServerUnavailable or ServerRefused if Redis does not answer.
         """
         if settings.strategy is not None:
-            registry.find(settings.strategy)  # first: advice to move a namespace to one that is none leads nowhere
+            registry.find(settings.strategy)  # first: nobody is to be advised to migrate to an unknown strategy
         settings = resolve(settings, silence)
         assert settings.redis_url is not None
         keys = Keys(settings.namespace)
@@ -79,9 +79,10 @@ class Namespace:
     def claim(self, *, again: bool = False) -> None:
         """Record that an engine chose this strategy for this namespace, before its tasks are run.
 
-        Fills in what an older dueq did not write; ``again`` says that this one had written it before. Raises
-        StrategyMismatch if another owns it (StrategyYields if a producer chose that), StoreMismatch if it uses
-        another store, NamespaceMigrating if a migration to this one is not over, NamespaceTooNew.
+        Fills in the fields that an older dueq did not write. ``again`` says that this engine claimed the namespace
+        before. Raises StrategyMismatch if another strategy owns it (StrategyYields if a producer chose that),
+        StoreMismatch if it uses another store, NamespaceMigrating if a migration to this strategy is not over,
+        NamespaceTooNew.
         """
         ours = self.strategy.ownership
 
@@ -97,12 +98,13 @@ class Namespace:
         Transactions(self.client).run(attempt)
 
     def refuse_beside_others(self, session: Session, written: Any, ours: Ownership) -> None:
-        """Raise StoreMismatch if an older dueq did not write which store it uses, that is another than ``ours``, and
-        any worker or supervisor is taken to be alive: such a one would not see that another store is used now.
+        """Raise StoreMismatch if processes of an older dueq may be alive that use another store than ``ours``.
 
-        ``written`` is the reply to ``ownership.question``.
+        An older dueq did not write which store it uses, and its processes would not notice that another is used now.
+        Any worker or supervisor that counts as alive may be such a process. ``written`` is the reply to
+        ``ownership.question``.
         """
-        old_store = registry.find(ours.strategy).stores()[-1]  # by the rule of a dueq that did not write which
+        old_store = registry.find(ours.strategy).stores()[-1]  # a dueq that did not write its store used this one
         if written[0] is None or ownership.store_in(written) is not None or ours.store == old_store:
             return
         now = self.clock.now_us()
@@ -122,16 +124,16 @@ class Namespace:
 
 
 def resolve(settings: Settings, silence: float | None = None) -> Settings:
-    """``settings`` with an address: if none is given, the embedded server's, started if need be (see its ``start``)."""
+    """``settings`` with an address: the given one, or that of the embedded server, which is started if it is not up."""
     if settings.redis_url:
         return settings
     return replace(settings, redis_url=EmbeddedServer(default_directory()).start(silence=silence))
 
 
 def _store_for(client: redis.Redis, strategy: type[Strategy], written: Any, engine: bool) -> StoreKind:
-    """The store that the namespace has or is to have.
+    """The store that the namespace has, or is to have.
 
-    An older dueq did not write which: then its rule counts until an engine has written another.
+    An older dueq did not write its store: then the store that it used counts, until an engine writes another.
     """
     unsaid = ownership.owner_of(written) is not None and ownership.store_in(written) is None
     if unsaid and not engine:

@@ -80,7 +80,7 @@ def test_the_suites_are_told() -> None:
         (("--suite", "speed"), "there is no suite 'speed': there are lateness,"),
         (("--suite", "burst,"), "there is no suite ''"),
         (("--strategy", "best"), "there is no strategy 'best'"),
-        (("--redis-url", "http://here", "--suite", "schedule", "--strategy", "lua"), "is no Redis address"),
+        (("--redis-url", "http://here", "--suite", "schedule", "--strategy", "lua"), "is not a Redis address"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: tuple[str, ...], complaint: str) -> None:

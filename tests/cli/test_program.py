@@ -102,7 +102,7 @@ def test_a_server_of_another_kind() -> None:
         where = f"redis://127.0.0.1:{listening.getsockname()[1]}"
         answered = Cli({})("status", "--redis-url", where)
     assert answered.code == 3
-    assert answered.err.startswith(f"dueq: what answers at {where} does not speak Redis's protocol")
+    assert answered.err.startswith(f"dueq: the server at {where} does not speak Redis's protocol")
 
 
 def test_a_wrong_password(secured_url: str) -> None:
@@ -131,7 +131,7 @@ def test_wrong_usage_never_quotes_a_password(arguments: tuple[str, ...]) -> None
 def test_an_address_that_is_none() -> None:
     answer = Cli({})("status", "--redis-url", "http://example.org")
     assert answer.code == 2
-    assert answer.err.startswith("dueq: 'http://example.org' is no Redis address")
+    assert answer.err.startswith("dueq: 'http://example.org' is not a Redis address")
 
 
 def test_version_and_bare_call() -> None:

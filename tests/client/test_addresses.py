@@ -19,7 +19,7 @@ HOSTS = ["redis://h:1/0", "unix:///tmp/s", "redis+sentinel://h/shop"]
      "retry_on_timeout=1", "health_check_interval=1", "timeout=1", "driver_info=x", "single_connection_client=1"],
 )  # fmt: skip
 def test_what_dueq_sees_to_itself_is_refused(url: str, option: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{option.partition('=')[0]}, which dueq sees to itself"):
+    with pytest.raises(ConfigurationError, match=rf"{option.partition('=')[0]}, which dueq sets itself"):
         connect(f"{url}?{option}")
 
 

@@ -157,6 +157,6 @@ def test_rubbish_in_meta_makes_room_within_seconds(engine: Engine, tmp_path: Pat
     wait_until(lambda: len(_lines(engine)) == 20, 20, what="all tasks ran")
     assert {child.pid for child in engine.children(process)} == children
     assert counts(client, keys)["field"] == 3
-    assert "held what no dueq writes: it is in quarantine now" in engine.log.read_text()
+    assert "held a value that no dueq writes: it is in quarantine now" in engine.log.read_text()
     client.close()
     assert engine.stop(process) == 0

@@ -39,16 +39,16 @@ def options_of(url: str, *, also: Iterable[str] = ()) -> dict[str, Any]:
     common, tls = _COMMON | {*also}, url.startswith("rediss")
     for name in sorted(found):
         if name in _OWN:
-            raise ConfigurationError(f"the Redis address sets {name}, which dueq sees to itself: leave it out")
+            raise ConfigurationError(f"the Redis address sets {name}, which dueq sets itself: leave it out")
         if name.startswith(_OF_TLS) and not tls:
             raise ConfigurationError(f"the Redis address sets {name}, which is for TLS: write rediss:// (with two s)")
         if name not in common and not name.startswith(_OF_TLS):
-            raise ConfigurationError(f"the Redis address sets {name}, an option that there is not")
+            raise ConfigurationError(f"the Redis address sets {name}, an option that does not exist")
     if tls:
         try:
             SSLConnection(**{name: value for name, value in found.items() if name.startswith(_OF_TLS)})
         except (TypeError, ValueError, RedisError) as error:
-            raise ConfigurationError(f"the Redis address has an option for TLS that cannot be: {error}") from None
+            raise ConfigurationError(f"the Redis address has a wrong option for TLS: {error}") from None
     if found.get("max_connections", LEAST_CONNECTIONS) < LEAST_CONNECTIONS:
         raise ConfigurationError(
             f"the Redis address sets max_connections below {LEAST_CONNECTIONS}: a process of dueq has several open at "

@@ -35,11 +35,11 @@ def _pool(url: str, timeout: float) -> redis.ConnectionPool:
         raise ConfigurationError("the Redis address holds white space: write a space in a user or password as %20")
     if not url.startswith((*_SCHEMES, *SCHEMES)):
         raise ConfigurationError(
-            f"{redact(url)!r} is no Redis address: use redis://, rediss://, unix://, redis+sentinel:// or "
+            f"{redact(url)!r} is not a Redis address: use redis://, rediss://, unix://, redis+sentinel:// or "
             f"rediss+sentinel://"
         )
     if _UNESCAPED.match(url):
-        # read on, such a password would be taken for a host name, and shown as one in errors
+        # otherwise such a password would be taken for a host name, and shown as one in errors
         raise ConfigurationError(
             f"{redact(url)!r}: write / as %2F, @ as %40, ? as %3F and # as %23 in user and password"
         )
@@ -60,16 +60,16 @@ def _pool(url: str, timeout: float) -> redis.ConnectionPool:
     try:
         pool = redis.ConnectionPool.from_url(url, **options)
     except ValueError as error:
-        raise ConfigurationError(f"{redact(url)!r} is no usable Redis address: {redact(str(error))}") from None
+        raise ConfigurationError(f"{redact(url)!r} cannot be used as a Redis address: {redact(str(error))}") from None
     path = urlsplit(url).path
     if not url.startswith("unix://") and not re.fullmatch(r"/?\d*", path):
-        raise ConfigurationError(f"{redact(url)!r}: {path!r} is no database number")
+        raise ConfigurationError(f"{redact(url)!r}: {path!r} is not a database number")
     pool.connection_class = counting(pool.connection_class)
     try:
         pool.connection_class(**pool.connection_kwargs)
     except (TypeError, ValueError, RedisError) as error:
         raise ConfigurationError(
-            f"{redact(url)!r} has an option that redis-py does not know, or not so: {redact(str(error))}"
+            f"{redact(url)!r} has an option, or a value of one, that redis-py refuses: {redact(str(error))}"
         ) from None
     return pool
 
@@ -77,9 +77,9 @@ def _pool(url: str, timeout: float) -> redis.ConnectionPool:
 def connect(url: str, *, timeout: float = TIMEOUT_S, plain: bool = False) -> redis.Redis:
     """A pooled, thread-safe client of the server at ``url``; nothing is sent until its first command.
 
-    ``timeout`` (seconds) bounds each reply; the default exceeds the longest blocking command. A ``plain`` one has
-    redis-py's connections as they are, for measuring what dueq's are held against.
-    Raises ConfigurationError if ``url`` is no Redis address.
+    ``timeout`` (seconds) bounds each reply; the default exceeds the longest blocking command. A ``plain`` client has
+    redis-py's own connections: measurements compare dueq's with them.
+    Raises ConfigurationError if ``url`` is not a Redis address.
     """
     pool = _pool(url, timeout)
     if plain:
@@ -93,7 +93,7 @@ def server_version(client: redis.Redis) -> tuple[int, ...] | None:
     None if the user may not ask (INFO is in the ACL category @dangerous).
     """
     try:
-        # without a section: Redis 2.4 knows none; with a space, or redis-py parses some 250 fields
+        # without a section: Redis 2.4 knows none; with a space, so that redis-py does not parse some 250 fields
         info: Any = client.execute_command("INFO ")  # type: ignore[no-untyped-call]
     except ResponseError:
         return None

@@ -52,7 +52,7 @@ _ParserBase: Any = DefaultParser
 
 
 class _Parser(_ParserBase):  # type: ignore[misc]
-    """Reads answers, and keeps to the deadline of the call that waits for them, in however many pieces they come."""
+    """Reads replies within the deadline of the call that waits for them, in however many pieces they come."""
 
     def read_from_socket(self, *args: Any, **kwargs: Any) -> Any:
         if deadline.is_set() and self._sock is not None:
@@ -68,28 +68,28 @@ def _packed(command: Sequence[Any]) -> bytes:
 
 
 def _as_bytes(command: Sequence[Any]) -> tuple[Any, ...]:
-    """A command whose texts may have been read from damaged bytes: they go back as they came."""
+    """The command with its texts as bytes; texts that were read from damaged bytes go back unchanged."""
     return tuple(part.encode(errors=LENIENT) if isinstance(part, str) else part for part in command)
 
 
 def counting(base: type[Any]) -> type[Any]:
     """``base``, a redis-py connection class, made to count what it sends, and to pack and send single commands itself.
 
-    Around a command that is no more than a packet on its way redis-py does more than the kernel.
+    For a single command, redis-py would need more time than the kernel needs to send it.
     """
     if issubclass(base, SSLConnection):
         base = secured(base)
 
     class Counting(base):  # type: ignore[misc]
         socket_connect_timeout: float | None
-        patience = 0.0  # seconds; the time that its socket may take, where the socket itself does not see to that
+        patience = 0.0  # seconds that its socket may take, where the socket itself has no time-out
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{"parser_class": _Parser, **kwargs})
 
         def send_command(self, *args: Any, **kwargs: Any) -> None:
             COMMANDS.add(1)
-            if " " in args[0]:  # two words, as redis-py names some
+            if " " in args[0]:  # redis-py writes some commands as two words
                 super().send_command(*args, **kwargs)
                 return
             try:

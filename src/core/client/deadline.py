@@ -19,7 +19,7 @@ class _Deadline(threading.local):
 _deadline = _Deadline()
 
 
-class within:  # used like a function, see connection.explained
+class within:  # used like a function, see failures.explained
     """All waits for Redis inside the ``with`` take at most ``seconds`` together, and end with an outer deadline."""
 
     __slots__ = ("_outer", "_seconds")

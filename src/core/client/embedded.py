@@ -1,8 +1,8 @@
 """The Redis server that dueq starts by itself: one per directory, shared by all dueq processes that use it.
 
-Whether a server runs is asked of the kernel, not of a file: the starter takes an flock and the server inherits it,
-so it is held exactly as long as the server lives, however it dies. A socket or pid file left behind by kill -9
-therefore means nothing, and no two servers can ever write the same data.
+The kernel, not a file, says whether a server runs: the starter takes an flock and the server inherits it, so it is held
+exactly as long as the server lives, however it dies. A socket or pid file left behind by kill -9 therefore means
+nothing, and no two servers can ever write the same data.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _POLL_S = 0.005
 _LONGEST_SOCKET = 103  # bytes: sockaddr_un holds 104 with the closing NUL on macOS, 108 on Linux
 _LOG_LINES = 15
 _STOPPED = "stopped"
-"""The file that says that the server was not to run any more."""
+"""The file that says that the server was stopped on purpose."""
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 _OURS = frozenset({"dir", "unixsocket", "pidfile", "logfile", "daemonize"})
@@ -61,7 +61,7 @@ def find_binary() -> Path:
     if wanted := os.environ.get("DUEQ_REDIS_SERVER"):
         if found := shutil.which(wanted):
             return Path(found).absolute()
-        raise EmbeddedServerError(f"DUEQ_REDIS_SERVER names {wanted!r}, which is no program that can be run here")
+        raise EmbeddedServerError(f"DUEQ_REDIS_SERVER names {wanted!r}, which is not a program that can be run here")
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found).absolute()
@@ -153,7 +153,7 @@ class EmbeddedServer:
         return self._probe() != "none" or self.pid() is not None
 
     def lives(self) -> bool:
-        """True if its process is there, or one that starts it: asked of the kernel alone."""
+        """True if the server's process is there, or one that starts it. Only the kernel is asked."""
         return self._held()
 
     def was_stopped(self) -> bool:
@@ -165,7 +165,7 @@ class EmbeddedServer:
         return True
 
     def connections(self) -> int:
-        """How many connections others have to the server; 0 if it does not say."""
+        """How many connections others have to the server; 0 if it does not reply."""
         client = connect(self.url, timeout=_PING_S)
         try:
             return len(client.client_list()) - 1
@@ -251,7 +251,7 @@ class EmbeddedServer:
                         f"alone with DUEQ_DIR, or close this one with chmod 700"
                     )
                 self.directory.chmod(0o700)
-            private_files.require_all(self.directory)  # it cannot grow any more
+            private_files.require_all(self.directory)  # nobody else can add anything any more
         except OSError as error:
             raise EmbeddedServerError(f"cannot use {self.directory}: {error}; choose another with DUEQ_DIR") from error
 
@@ -342,7 +342,7 @@ class EmbeddedServer:
         return "\n".join(lines) + "\n"
 
     def _probe(self) -> Literal["ready", "loading", "silent", "none"]:
-        """What the server says to PING: silent is one that lets us connect, and says nothing."""
+        """How the server replies to PING; ``silent``: it takes the connection, and does not reply."""
         socket = self._socket
         if not socket.exists():
             return "none"
@@ -371,7 +371,7 @@ class EmbeddedServer:
             os.kill(pid, 0)
             return Path(f"/proc/{pid}/cwd").samefile(self.directory)
         except FileNotFoundError:
-            return not Path("/proc/self").exists()  # macOS: that it lives, and the lock is held, must do
+            return not Path("/proc/self").exists()  # macOS: a live process and a held lock must do
         except OSError:
             return False
 
@@ -388,7 +388,7 @@ class EmbeddedServer:
         if folder == self.directory or (lock := self._take_lock()) is None:
             return
         try:
-            # what we made there, and no more, wherever the file says that is
+            # only what dueq made there
             with contextlib.suppress(OSError):
                 self._socket.unlink(missing_ok=True)
                 folder.rmdir()

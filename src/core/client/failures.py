@@ -1,4 +1,4 @@
-"""What a failure of Redis means: to whoever waits and tries again, and to people."""
+"""What an error of Redis means, for loops that try again, and for people."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _STOPPED_WRITES = ("MISCONF", "NOREPLICAS")
 _WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "peer did not return a certificate")
 _CUT_SHORT = "EOF occurred in violation of protocol"  # of TLS; a server's reason may be lost when it hangs up at once
 TRANSIENT = (ConnectionError, TimeoutError, ResponseError, OSError, StrategyYields, NamespaceDamaged)
-"""What a long-lived loop survives by waiting and trying again. The supervisor sees to a namespace that yields, or is
-damaged."""
+"""Errors that a long-lived loop survives by waiting and trying again. The supervisor deals with a namespace that
+yields, or is damaged."""
 
 
 class explained:  # used like a function; contextlib's would cost a producer more than its task's JSON
-    """Turn redis-py's errors, and answers that are no text of dueq's, into DueqErrors that name the server and the next
-    step: nothing else leaves the Python API."""
+    """Turn redis-py's errors, and replies that are not dueq's text, into DueqErrors that name the server and the next
+    step: no other errors leave the Python API."""
 
     __slots__ = ("_url", "_writes")
 
@@ -68,8 +68,8 @@ class explained:  # used like a function; contextlib's would cost a producer mor
 def _is_before_all(error: RedisError | UnicodeDecodeError) -> bool:
     """Whether Redis was not reached, or refused before it did anything of a script or a transaction.
 
-    It asks once, before the first write, whether it takes writes. What it may refuse later (a permission, a key of
-    another type) leaves done what was done before.
+    Redis checks once, before the first write, whether it takes writes. A later refusal (a permission, a key of another
+    type) does not undo the writes before it.
     """
     if is_doubtful(error):
         return False
@@ -99,26 +99,26 @@ def _explanation(error: RedisError | UnicodeDecodeError, where: str, writes: boo
             )
         case InvalidResponse():
             return ServerUnavailable(
-                f"what answers at {where} does not speak Redis's protocol ({redact(str(error))}): check host and port, "
+                f"the server at {where} does not speak Redis's protocol ({redact(str(error))}): check host and port, "
                 f"and whether it wants TLS (rediss://)"
             )
         case ResponseError():
             return _refusal(redact(str(error)), where)
         case UnicodeDecodeError():
             return DueqError(
-                f"Redis at {where} holds bytes that dueq did not write where it keeps text ({error}): another program "
-                f"writes to keys of this namespace, or one is damaged; dueq doctor looks at them"
+                f"Redis at {where} holds bytes that dueq did not write in place of text ({error}): another program "
+                f"writes to keys of this namespace, or a key is damaged; dueq doctor looks for damage"
             )
     return ServerUnavailable(f"Redis at {where}: {redact(str(error))}")
 
 
 def _doubt(error: RedisError) -> str:
-    """What to say of writes: nothing where no connection came about, since nothing was sent then."""
+    """The note that a write may be in doubt; empty if no connection was made, since then nothing was sent."""
     return "" if _NOT_CONNECTED.match(str(error)) else "; a write that was under way may or may not have happened"
 
 
 def _refusal(text: str, where: str) -> DueqError:
-    """What to say of an answer that is an error."""
+    """The error of dueq for a reply that is an error."""
     if text.startswith("unknown command"):
         return StrategyUnavailable(
             f"Redis at {where} lacks what the strategy needs: {text}; dueq doctor says which strategies can "
@@ -137,12 +137,12 @@ def _refusal(text: str, where: str) -> DueqError:
 
 
 def is_of_cluster(error: BaseException) -> bool:
-    """Whether this is what only a node of a Redis Cluster says: MOVED, ASK, CLUSTERDOWN, CROSSSLOT, TRYAGAIN."""
+    """Whether only a node of a Redis Cluster gives this error: MOVED, ASK, CLUSTERDOWN, CROSSSLOT, TRYAGAIN."""
     return isinstance(error, _OF_CLUSTER) and not isinstance(error, MasterDownError)
 
 
 def described(error: BaseException) -> str:
-    """What ``error`` says, and what it means where that takes knowing Redis; without credentials."""
+    """The text of ``error``, with an explanation where it takes experience with Redis; without credentials."""
     text = redact(str(error)) or type(error).__name__
     if is_of_cluster(error):
         code = getattr(error, "status_code", None) or "an error of a cluster"
@@ -152,12 +152,12 @@ def described(error: BaseException) -> str:
         )
     if any(sign in text for sign in _WANTS_CERTIFICATE):
         return (
-            f"{text}: it lets in only who shows a certificate; name yours in the address, "
+            f"{text}: it accepts only clients with a certificate; name yours in the address, "
             f"?ssl_certfile=PATH&ssl_keyfile=PATH"
         )
     if _CUT_SHORT in text:
         return (
-            f"{text}: it ended the TLS connection; if it lets in only who shows a certificate, name yours in the "
+            f"{text}: it ended the TLS connection; if it accepts only clients with a certificate, name yours in the "
             f"address, ?ssl_certfile=PATH&ssl_keyfile=PATH"
         )
     return text

@@ -1,8 +1,8 @@
-"""Keyspace notifications: hearing them, and the server's setting that they depend on.
+"""Keyspace notifications: receiving them, and the server's setting that they depend on.
 
-Its flags are added to those that are set, never replaced: others may depend on theirs. (Redis has no atomic way to do
-it: the setting is written only when a flag lacks, right after it was read.) Managed servers often refuse CONFIG, and
-have the flags set elsewhere: so CONFIG is not required, and what counts is whether events come.
+dueq adds its flags to those that are set, and removes none: other programs may depend on theirs. (Redis cannot do this
+atomically: the setting is written only if a flag is missing, right after it was read.) Managed servers often refuse
+CONFIG, and have the flags set elsewhere. So CONFIG is not required: what counts is whether events come.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from ..process.stop import readable
 
 SETTING = "notify-keyspace-events"
 
-_ALL = "g$lshzxetd"  # what A stands for: not K, E, m, n nor those to come
+_ALL = "g$lshzxetd"  # the flags that A stands for: not K, E, m, n, nor flags of later versions
 _REPLY_S = 10.0
 _PROBE_S = 0.5
 _RECEIVED = 65536
 _PATIENT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a socket raises that has nothing to give now."""
+"""The errors of a socket that has no data now."""
 
 
 def channel(database: int, prefix: str) -> str:
-    """Where the events of keys come whose names begin with ``prefix``, up to the rest of the name."""
+    """The channel of the events of keys whose names begin with ``prefix``, without the rest of the name."""
     return f"__keyspace@{database}__:{prefix}"
 
 
 class Subscription:
     """Events of one kind on the keys whose names begin with ``prefix``, over a connection of its own.
 
-    It reads its socket itself: redis-py keeps back what came together with something else, where select does not see
-    it; and it replaces a broken connection by one that has not subscribed.
+    It reads its socket itself: redis-py buffers messages that came together, where select does not see them; and it
+    replaces a broken connection by one that has not subscribed.
     """
 
     def __init__(self, client: redis.Redis, prefix: str, event: str) -> None:
@@ -49,7 +49,7 @@ class Subscription:
         self._connection: Any = None
         self._reader = hiredis.Reader()
         self.confirmed = False
-        """Whether the server has answered the last ``ask``."""
+        """Whether the server has replied to the last ``probe``."""
 
     @property
     def pattern(self) -> str:
@@ -58,7 +58,7 @@ class Subscription:
 
     @property
     def open(self) -> bool:
-        """Whether it listens, as far as one knows here. Closing the whole pool closes this, too."""
+        """Whether it listens, as far as this process knows. Closing the whole pool closes this, too."""
         return self._connection is not None and self._connection._sock is not None
 
     def start(self) -> None:
@@ -109,14 +109,14 @@ class Subscription:
         return keys
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
 
     def _received(self) -> bytes:
-        """What is there, empty if nothing is. As TLS keeps nothing back then, select can be trusted afterwards."""
+        """The data that has come; empty if none has. TLS holds nothing back then, so select can be trusted."""
         try:
             data: bytes = self._connection._sock.recv(_RECEIVED)
         except _PATIENT:
@@ -140,7 +140,7 @@ class Subscription:
 
 
 def flags(client: redis.Redis) -> str | None:
-    """The flags that are set; None if the server does not tell."""
+    """The flags that are set; None if the server refuses to say."""
     try:
         reply: Any = client.config_get(SETTING)
     except ResponseError:
@@ -189,7 +189,7 @@ def refusal(client: redis.Redis, wanted: str, prefix: str) -> Refusal | None:
     try:
         subscription.start()
     except ResponseError as error:
-        # an ACL lets a pattern pass only if it has just this one, to the letter
+        # an ACL allows a pattern only if it names exactly this one
         allowed = f"+psubscribe &{subscription.pattern}"
         return Refusal(f"PSUBSCRIBE is refused: {error}", f"allow the user PSUBSCRIBE and its channel: {allowed}")
     try:
@@ -204,7 +204,7 @@ def _flags_refusal(client: redis.Redis, wanted: str, events_come: Callable[[], b
         try:
             reason = "" if events_come() else "no event came of a key that expired"
         except ResponseError as error:
-            reason = f"so is a key to try it with: {error}"
+            reason = f"so is setting a key to try events with: {error}"
         remedy = _remedy(f"{wanted}, beside what it is set to now,")
         return Refusal(f"CONFIG GET is refused, and {reason}", remedy) if reason else None
     lacking = missing(found, wanted)
@@ -221,15 +221,15 @@ def _remedy(value: str) -> str:
 
 
 def _set_refusal(client: redis.Redis) -> str:
-    """What the server says to a change that it would not allow; empty if it would.
+    """How the server refuses to change the setting; empty if it would allow it.
 
-    It is asked for a flag that no version knows, so nothing changes, not even what others change at this moment.
+    It is asked to set a flag that no version knows, so nothing changes, not even what others change at this moment.
     """
     try:
         client.config_set(SETTING, "?")
     except ResponseError as error:
         return "" if "invalid" in str(error).lower() else str(error)
-    return "it took a flag that there is not, so it does not mean it"
+    return "it accepted a flag that does not exist, so it only pretends to set them"
 
 
 def _event_comes(client: redis.Redis, subscription: Subscription, key: str) -> bool:

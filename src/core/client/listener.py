@@ -51,7 +51,7 @@ class Listener:
             raise
 
     def withdraw(self) -> None:
-        """Withdraw the request, so that a wake-up goes to somebody else.
+        """Withdraw the request, so that a wake-up goes to another client.
 
         Only closing the connection does that for certain; a wake-up already on its way here is lost with it.
         """

@@ -1,7 +1,7 @@
-"""What was scheduled before an error ended the scheduling of many tasks: the store notes it at the error, the app reads
-it.
+"""The results of tasks that were scheduled before an error ended the call: the store attaches them to the error, and
+the app reads them there.
 
-The error may be redis-py's, which has no field for it.
+The error may be redis-py's, which has no field for them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 
 def note(error: BaseException, scheduled: Sequence[Any], *, doubtful: bool = False) -> None:
-    """``scheduled`` are the results of the first tasks. ``doubtful``: more may be, whatever the error says."""
+    """Attach ``scheduled``, the results of the first tasks. ``doubtful``: more tasks may be scheduled, whatever the
+    error says."""
     vars(error).update(scheduled=[*scheduled], doubtful=doubtful or is_doubtful(error))
 
 
@@ -22,5 +23,5 @@ def scheduled(error: BaseException) -> Sequence[Any]:
 
 
 def is_doubtful(error: BaseException) -> bool:
-    """Whether more may be scheduled, although the error says that Redis refused."""
+    """Whether more tasks may be scheduled, although the error says that Redis refused."""
     return bool(vars(error).get("doubtful"))

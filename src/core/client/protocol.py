@@ -6,7 +6,7 @@ Command = tuple[str | bytes | int, ...]
 """One Redis command: its name and arguments."""
 
 LENIENT = "surrogateescape"
-"""How bytes of Redis become text, and text bytes: also what is no text, such as damage, comes out as it went in."""
+"""How bytes of Redis become text, and text bytes: bytes that are not text, such as damage, come back unchanged."""
 
 SHOWN = "backslashreplace"
 """How bytes of Redis that should be text become text for people, and to compare."""

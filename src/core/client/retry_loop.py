@@ -1,4 +1,4 @@
-"""The loop of a process that Redis may fail: it says so once, waits longer each time, and goes on."""
+"""A loop that survives failures of Redis: it logs a failure once, waits longer each time, and goes on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Observer(Protocol):
         """The loop begins a turn."""
 
     def refused(self, loop: object, refuses: bool) -> None:
-        """Redis refuses what ``loop`` needs, or does so no more."""
+        """Redis refuses what ``loop`` needs, or does not refuse it any more."""
 
 
 class RetryLoop:
@@ -35,8 +35,9 @@ class RetryLoop:
         if loop.pause:
             ...  # it failed: wait that many seconds before the next turn
 
-    A turn has parts, such as a step and the sleep after it. Redis being away ends with the next part that goes well; a
-    part that is refused is in trouble until it goes well itself, or each turn would begin the row of pauses anew.
+    A turn has parts, such as a step and the sleep after it. After a lost connection, the trouble is over with the next
+    part that goes well. After a refusal, the trouble is over only when the refused part itself goes well: otherwise
+    each turn would begin the row of pauses anew.
     """
 
     def __init__(self, log: logging.Logger, observer: Observer, *, first: float = 0.05, most: float = 1.0) -> None:
@@ -52,7 +53,8 @@ class RetryLoop:
         """What ended the last turn that failed."""
 
     def turn(self, part: str = "", *, settles: bool = True) -> Self:
-        """Begin a turn with ``part``. Unless it ``settles``, it ends no trouble when it goes well: ``passed`` does."""
+        """Begin a turn with ``part``. Without ``settles``, only a call of ``passed`` ends trouble, not a turn that goes
+        well."""
         self._observer.turn()
         self._part, self._settles, self.pause = part, settles, 0.0
         return self

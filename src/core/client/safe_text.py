@@ -29,10 +29,10 @@ def harmless_lines(text: str) -> str:
 
 
 def bounded(text: str, most: int = MESSAGE) -> str:
-    """``text`` without credentials; of more than ``most`` characters only the first, and how many there are."""
+    """``text`` without credentials; a longer text is cut after ``most`` characters, and says how many are missing."""
     if len(text) <= most:
         return redact(text)
-    # an address that the cut goes through is recognised by its end: so more is redacted than is kept
+    # the cut may go through an address, which is recognised by its end: so more is redacted than is kept
     start = redact(text[: most + REDACTED_SPAN])
     start = start[: min(most, len(start) - REDACTED_SPAN)]
     return f"{start}... ({len(text) - most:,} more characters)"

@@ -27,7 +27,7 @@ _PATIENCE_S = 10.0
 
 
 class Aborted(Exception):
-    """EXEC did nothing: a watched key had changed. ``rest`` are the replies to what was to be done after it."""
+    """EXEC did nothing: a watched key had changed. ``rest`` has the replies to the commands after EXEC."""
 
     def __init__(self, rest: list[Any]) -> None:
         super().__init__()
@@ -39,21 +39,21 @@ class Contention(ResponseError):
 
 
 Repair = Callable[[Command, ResponseError], Sequence[Command]]
-"""Commands that put right why EXEC refused a command, and repeat it; none if that cannot be done at once."""
+"""Returns commands that remove the cause of a refused command, and repeat it; none if that cannot be done at once."""
 
 
 class Session:
     """One attempt: reads and watches first, then one commit. Made by ``Transactions``."""
 
     def __init__(self, wire: Wire, *, careful: bool = False, repair: Repair | None = None) -> None:
-        """``careful``: check before EXEC that every command was queued, for a server that would do the others.
-        ``repair`` is called for each command that EXEC refused, of a step that it did otherwise."""
+        """``careful``: check before EXEC that every command was queued, for servers that would execute the others.
+        ``repair`` is called for each command that EXEC refused in a step that it did otherwise."""
         self._wire, self._careful, self._repair = wire, careful, repair
         self._to_watch: list[str | bytes] = []
         self._watching = False
 
     def watch(self, *keys: str | bytes) -> None:
-        """Undo the commit if one of ``keys`` changes from the next ``read`` on."""
+        """Abort the commit if one of ``keys`` changes from the next ``read`` on."""
         self._to_watch += keys
 
     def read(self, commands: Sequence[Command]) -> list[Any]:
@@ -90,7 +90,7 @@ class Session:
         return _sound(self._repaired(commands, done)), _sound(rest)
 
     def _repaired(self, commands: Sequence[Command], done: list[Any]) -> list[Any]:
-        """``done``, with the replies to what was refused and could be repeated."""
+        """``done``, with new replies to the commands that were refused and could be repaired and repeated."""
         for at, reply in enumerate(done):
             again = self._repair(commands[at], reply) if self._repair and isinstance(reply, ResponseError) else []
             if again:
@@ -133,23 +133,23 @@ class Transactions:
                 if time.monotonic() > deadline:
                     raise Contention("BUSY: other clients change the same tasks without end") from None
                 time.sleep(pause)
-        raise AssertionError("pauses end never")
+        raise AssertionError("pauses never end")
 
     def tried(self, attempt: Callable[[Session], T], most: int) -> tuple[T | None, int]:
-        """Call ``attempt`` up to ``most`` times, until its commit is not undone; returns what it returned, and how many
-        commits were undone. None if all were."""
-        for undone, pause in enumerate(islice(pauses(), most)):
+        """Call ``attempt`` up to ``most`` times, until its commit is not aborted; returns what it returned (None if all
+        were aborted), and how many commits were aborted."""
+        for aborted, pause in enumerate(islice(pauses(), most)):
             time.sleep(pause)
             try:
-                return self.once(attempt), undone
+                return self.once(attempt), aborted
             except Aborted:
                 continue
         return None, most
 
     def once(self, attempt: Callable[[Session], T]) -> T:
         """Call ``attempt`` once. Raises Aborted if its commit was aborted."""
-        # Whatever else is raised: the wire may still watch keys, or after READONLY its server was demoted. EXEC has
-        # ended the watch of one that was aborted.
+        # Any error but Aborted closes the wire: it may still watch keys, or (READONLY) its server was demoted. After
+        # Aborted it watches nothing: EXEC has ended that.
         with self._wires.lent(Aborted) as wire:
             session = Session(wire, careful=self._is_careful(), repair=self._repair)
             result = attempt(session)

@@ -1,8 +1,8 @@
-"""Connections on which commands are sent at once and answered later.
+"""Connections on which commands are sent at once, and their replies read later.
 
-redis-py's pipeline keeps commands until it is executed; here each is on its way when ``send`` returns, and answers are
-read, in order, whenever it suits. redis-py makes the connection, and its parser reads the answers; what it does around
-them, pools, events and retries, costs more than the command.
+redis-py's pipeline keeps commands until it is executed. Here each command is on its way when ``send`` returns, and the
+caller reads the replies, in order, when it suits. redis-py makes the connections, and its parser reads the replies. Its
+pools, events and retries stay out: they cost more than the command.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _every_wire: weakref.WeakSet[Wire] = weakref.WeakSet()
 
 
 class Wire:
-    """Used by one thread at a time. Raises redis-py's errors, and is closed after any but an answer."""
+    """A connection for one thread at a time. It raises redis-py's errors, and closes after any that is not a reply."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool: Any = client.connection_pool
         self._connection: Any = None
         self._socket: Any = None
         self._reader: Any = None
-        self._owed = 0  # answers that are still to come
+        self._owed = 0  # replies that are still to come
         self._poll = select.poll()  # of the socket, so that looking whether it is fresh costs little
         _every_wire.add(self)
 
@@ -50,7 +50,7 @@ class Wire:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it is open, and nothing came since the last reply, nor did the other side close it."""
+        """Whether it is open, nothing has come since the last reply, and the other side has not closed it."""
         return (
             self._connection is not None
             and self._connection._sock is self._socket
@@ -69,7 +69,7 @@ class Wire:
             raise
 
     def send_many(self, commands: Sequence[Sequence[Any]]) -> None:
-        """Send ``commands`` at one go, connecting first if need be; each has an answer of its own."""
+        """Send ``commands`` at one go, connecting first if need be; each has a reply of its own."""
         try:
             self._connect()
             packed = b"".join(self._connection.pack_commands(commands))
@@ -80,9 +80,9 @@ class Wire:
             raise
 
     def receive(self) -> Any:
-        """The answer to the first command that is not answered yet. Raises it, if it is an error.
+        """The reply to the oldest command without one. Raises a reply that is an error.
 
-        All of it must be there within the client's time-out, however it comes in bits.
+        The whole reply must come within the client's time-out, in however many pieces.
         """
         try:
             if (reply := self._reader.gets()) is False:
@@ -90,7 +90,7 @@ class Wire:
             self._owed -= 1
             if not self._owed and self._reader.has_data():
                 # it is not known which of them belongs to which command
-                raise ConnectionError("Redis sent more answers than it was asked for")
+                raise ConnectionError("Redis sent more replies than it got commands")
         except BaseException as error:
             self.close()
             if isinstance(error, TimeoutError):
@@ -151,8 +151,8 @@ class Wire:
         self._reader.feed(data)
 
     def readable(self, seconds: float, *also: int) -> bool:
-        """Wait at most ``seconds`` for an answer, or until one of the descriptors ``also`` is readable; True if it is
-        an answer."""
+        """Wait at most ``seconds`` for a reply, or until one of the descriptors ``also`` is readable; True if it is a
+        reply."""
         if self._connection._sock is not self._socket:
             self.close()
             raise ConnectionError("the connection was closed meanwhile")
@@ -162,7 +162,7 @@ class Wire:
         return own in readable([own, *also], seconds)
 
     def close(self) -> None:
-        """Close the connection, and forget what was not answered; the next command opens another."""
+        """Close the connection, and forget commands without a reply; the next command opens another."""
         connection, self._connection, self._socket, self._reader = self._connection, None, None, None
         if connection is not None:
             connection.disconnect()
@@ -185,7 +185,7 @@ class Wires:
         _every.add(self)
 
     def call(self, *command: Any) -> Any:
-        """The answer to a command of text, bytes and numbers. Raises redis-py's errors, the answer among them."""
+        """The reply to a command of text, bytes and numbers. Raises redis-py's errors, and a reply that is an error."""
         wire = self._borrowed()
         try:
             wire.send(*command)
@@ -194,14 +194,14 @@ class Wires:
             _leave_replica(wire, error)
             raise
         except BaseException:
-            wire.close()  # or the next command would be given this one's answer
+            wire.close()  # or the next command would get the reply to this one
             raise
         finally:
             if wire.is_open:
                 self._idle.append(wire)
 
     def call_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
-        """The answers to ``commands``, of which each is sent as soon as it is made; errors among them as values."""
+        """The replies to ``commands``, each sent as soon as it is made; errors come as values among the replies."""
         replies: list[Any] = []
         with self.lent() as wire:
             sent = 0
@@ -220,7 +220,7 @@ class Wires:
 
     @contextmanager
     def lent(self, *fine: type[Exception]) -> Iterator[Wire]:
-        """A wire for questions that belong together; closed if anything but ``fine`` is raised meanwhile."""
+        """A wire for commands that belong together; closed if any error but ``fine`` is raised meanwhile."""
         wire = self._borrowed()
         try:
             yield wire
@@ -270,9 +270,9 @@ def _decrypted(connection: Any) -> int:
 
 
 def _send_at_once(connection: Any) -> None:
-    """Send without asking first whether there is room, as Python does at the cost of another call: there is, mostly.
+    """Let the connection send without a check for room in the socket, which costs Python another call: mostly there is.
 
-    Not where sockets wait in ways of their own: TLS, and those of gevent and its like.
+    Not for sockets that wait in their own way: TLS, and those of gevent and its like.
     """
     if type(connection._sock).__module__ == socket.__name__ and connection._sock.gettimeout():
         connection.patience = connection.socket_timeout

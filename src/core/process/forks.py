@@ -4,8 +4,8 @@ A task may fork: by ``os.fork``, ``multiprocessing``, a ``preexec_fn``. The new 
 its signal handlers, its title and its task included. Here it gives up what belongs to the worker, before any code of
 the task runs in it; and when the task's code returns in it, it ends.
 
-Signals are blocked during the fork. Without that, one that is meant for the child could be handled as the worker does
-it; the worker only notes a SIGTERM, and nothing in the child would look at the note.
+Signals are blocked during the fork. Without that, the worker's handlers could handle a signal that is meant for the
+child: they only note a SIGTERM, and nothing in the child would look at the note.
 """
 
 from __future__ import annotations

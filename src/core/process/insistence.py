@@ -27,20 +27,20 @@ class Insistence:
 
     def __enter__(self) -> None:
         self._raised = None
-        if sys.unraisablehook is not self._hook:  # it is, if what was raised left by way of __exit__ before its end
+        if sys.unraisablehook is not self._hook:  # it is, if an exception cut __exit__ short
             self._before, sys.unraisablehook = sys.unraisablehook, self._hook
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if sys.unraisablehook is self._hook:  # else somebody else's, who may call ours
+        if sys.unraisablehook is self._hook:  # else it is somebody else's hook, which may call ours
             sys.unraisablehook = self._before
         self._raised = None
 
     def insist(self, error: BaseException, frame: FrameType | None) -> None:
-        """Raise ``error`` in what the signal has interrupted, which ``frame`` is. For the handler."""
+        """Raise ``error`` in the code that the signal has interrupted (``frame``). For the handler."""
         while frame is not None:
-            if frame.f_code is _HOOK:  # what is raised there is ignored, too, without a trace
+            if frame.f_code is _HOOK:  # Python ignores an error there, too, without a trace
                 self._again()
                 return
             frame = frame.f_back

@@ -11,7 +11,7 @@ _libc = ctypes.CDLL(None)
 
 
 def prctl(option: int, value: int) -> None:
-    """See prctl(2). What the kernel does not know is ignored."""
+    """See prctl(2). An option that the kernel does not know is ignored."""
     if sys.platform == "linux":
         _libc.prctl(option, ctypes.c_ulong(value))
 

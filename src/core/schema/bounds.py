@@ -14,30 +14,30 @@ T = TypeVar("T")
 MOST_TASKS = 64
 """Tasks that one step moves."""
 MOST_BYTES = 128 * 1024
-"""Bytes of tasks that one step moves; one task is moved in any case."""
+"""Bytes of tasks that one step moves; a single task may have more."""
 
 SCRIPT_TASKS = 25
 """Tasks in one step of a script that takes each record apart, puts it together again and wakes a worker for it."""
 SCRIPT_BYTES = 64 * 1024
-"""Such a step takes no more tasks once it has this many bytes of them; one task may come on top."""
+"""Such a step takes no further task once it has this many bytes of tasks; the last task may exceed it."""
 
 MOST_WAKEUPS = 16
 """Wake-ups that wait in one list: more workers are not woken at once."""
 MOST_NAMED_QUEUES = 16
-"""Queues that a worker names in each of its steps; of more it names the set (see store/crowds.py)."""
+"""Queues that a worker names in each of its steps; a worker of more queues names their set (see store/crowds.py)."""
 MOST_LISTS_ASIDE = 100
-"""Lists of tasks put aside, of which one step looks for a task that its worker knows."""
+"""Lists of tasks put aside in which one step looks for a task that its worker knows."""
 MOST_NOTES = 1000
-"""Entries in each list of the journal; what producers write may be a tenth more."""
+"""Entries in each list of the journal; producers trim a list only once it is a tenth longer."""
 
 MOST_ID_CHARACTERS = 128
-"""Of a task's id."""
+"""Characters of a task's id."""
 MOST_HEAD_BYTES = 180
 """Queue, due time and counters of a record take fewer bytes; a record where they do not is damaged."""
 
 
 def steps(items: Sequence[T], size: Callable[[T], int], most: int = MOST_TASKS) -> Iterator[Sequence[T]]:
-    """``items`` in their order, as many at once as one step may move: ``most``, of ``size`` bytes each."""
+    """``items`` in order, in groups that one step may move: ``most`` items, and MOST_BYTES by the ``size`` of each."""
     at = 0
     while at < len(items):
         some = items[at : at + most]

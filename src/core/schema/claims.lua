@@ -1,6 +1,6 @@
 -- What happens to tasks that a worker holds. Needs records.lua and the strategy's timer functions.
 
--- Forget that a worker holds `id`; one that holds nothing any more is nobody whose silence matters.
+-- The worker does not hold `id` any more. A worker that holds nothing owes no sign of life, and leaves `workers`.
 local function let_go(id, record)
   redis.call('LREM', key_held(record.worker), 1, id)
   redis.call('ZREM', key_leased(), record.queue .. ':' .. id)
@@ -16,8 +16,8 @@ local function put_back(id, record)
   wake_workers(record.queue, 1)
 end
 
--- What is left in a ready list wakes the next worker (`times` times); if nothing is left (it is known to be `empty`), no
--- worker needs waking: every wake-up goes with the note that the queue is busy. True if something is left.
+-- If tasks are left in a ready list, wake other workers for them (push `times` wake-ups), and return true. If none is left,
+-- the queue is not busy any more, and its wake-ups are dropped. `empty`: the list is known to be empty.
 local function pass_baton(queue, times, empty)
   if not empty and redis.call('EXISTS', key_ready(queue)) == 1 then
     push_wakeups(queue, times)
@@ -26,9 +26,9 @@ local function pass_baton(queue, times, empty)
   if redis.call('ZREM', key_busy(), queue) == 1 then redis.call('DEL', key_wakeup(queue)) end
 end
 
--- The run of `id` under `token` has ended for good, and the call that its task made for after it, `again`, becomes the
--- record. With `indexed` it goes into the index; without, where that may be another strategy's, into its ready list, from
--- where the worker that takes it puts it into the index. A call that cannot be read is dropped.
+-- The run of `id` under `token` has ended for good: `again`, the next run that the task asked for meanwhile, becomes the
+-- record. With `indexed` it goes into the index. Without, the index may be another strategy's: it goes into its ready list,
+-- and the worker that takes it there puts it into the index. If `again` cannot be read it is dropped.
 local function follow(id, again, token, indexed)
   redis.call('HDEL', key_again(), id)
   local due, queue, body = string.match(again, '^(%d+)|([^|]*)|(.*)$')
@@ -36,7 +36,7 @@ local function follow(id, again, token, indexed)
   due = math.max(now, tonumber(due))
   save(id, {
     state = State.SCHEDULED, due = due, queue = queue, starts = 0, retries = 0, losses = 0,
-    cause = '', since = '', token = token, worker = '', body = body, -- the token: so that the end, sent again, is known
+    cause = '', since = '', token = token, worker = '', body = body, -- the token: if the end is sent again, it is recognised
   })
   redis.call('SADD', key_queues(), queue)
   count('scheduled', queue, 1)
@@ -59,9 +59,9 @@ local function bury_run(id, record, reason, again, indexed)
   follow(id, again, token, indexed)
 end
 
--- The queues of which a worker takes tasks that serves more than it names, one more than a step may name at most: of the
--- set that `mark` stands for (crowds.py), those that have work, and those in `lists` of tasks put aside. In turns ('*'):
--- others first each time; else ('=') in their order of preference.
+-- The queues from which a worker takes tasks that serves a set of queues, for which `mark` stands (crowds.py): those of the
+-- set that have work, and those in `lists` of tasks put aside; at most one more than a step may name. A mark with '*' means
+-- in turns: other queues come first each time. A mark with '=' means in order of preference.
 local function served(mark, lists)
   local serves, in_turns = key_serves(string.sub(mark, 2)), string.byte(mark) == 42
   local busy, found, seen = redis.call('ZCARD', key_busy()), {}, {}
@@ -77,7 +77,7 @@ local function served(mark, lists)
       add(queue)
     end
   end
-  if busy > bounds.MOST_TASKS and (#found == 0 or not in_turns) then -- more than are looked at one by one: seldom, if in turns
+  if busy > bounds.MOST_TASKS and (#found == 0 or not in_turns) then -- too many to look at one by one; seldom, if in turns
     redis.call('ZINTERSTORE', key_chosen(), 2, serves, key_busy(), 'WEIGHTS', 1, 0)
     local all = redis.call('ZCARD', key_chosen())
     local names = all > 0 and in_turns and some_of(key_chosen(), all, bounds.MOST_NAMED_QUEUES + 1)
@@ -91,8 +91,8 @@ local function served(mark, lists)
   return queues
 end
 
--- The owner is gone: put back, or bury what has now taken `most_losses` owners with it (0: it is not to blame).
--- Returns 'started', 'held' or 'dead'.
+-- The owner of a task is gone: put the task back, or bury it if it has now cost `most_losses` workers (0: the task is not to
+-- blame). Returns 'started', 'held' or 'dead'.
 local function lose(id, record, cause, since, most_losses, how)
   if record.state == State.HELD or cause == 'u' then
     -- never ran under this claim, so this delivery does not count

@@ -1,8 +1,8 @@
-"""What lies in a namespace, and whether this version of dueq can read it.
+"""The format of the records in a namespace, and whether this version of dueq can read them.
 
 ``meta`` names the format of its records and the record features in use (a sorted comma list). A newer dueq may use a
-format or a feature that this version lacks: then this version must not write there, be it as producer or as engine.
-The scripts' own check stands in schema/records.lua.
+format or a feature that this version lacks: then this version must not write there, neither as producer nor as engine.
+The scripts' own check is in schema/records.lua.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def listed(features: Iterable[str]) -> str:
 
 
 def require_known(namespace: str, format_: str, features: str) -> None:
-    """Raise NamespaceTooNew unless this version knows the format and every feature; empty is what every version knows.
+    """Raise NamespaceTooNew unless this version knows the format and every feature.
 
-    A namespace without either was written by an older dueq.
+    Empty values are known: an older dueq wrote neither field.
     """
     if format_ not in ("", FORMAT):
         raise NamespaceTooNew(

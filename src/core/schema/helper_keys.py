@@ -1,6 +1,7 @@
-"""What is kept beside the tasks never stops a step half-way: refused for its type, it is dropped and begun anew.
+"""Repairs keys that are only kept beside the tasks: a key of a wrong type is dropped and begun anew, so that it never
+stops a step half-way.
 
-Which keys these are stands in key_types.py. The scripts' own version is ``refused_by`` in schema/records.lua.
+key_types.py says which keys these are. The scripts' own version is ``refused_by`` in schema/records.lua.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ _SIGNS = ("wrong kind of value", "not an integer", "would overflow")
 
 
 def is_of_type(error: Exception) -> bool:
-    """Whether Redis says by ``error`` that a key is of another type than it should be, or no number."""
+    """Whether ``error`` says that a key is of a wrong type, or that a value is not a number."""
     text = str(error)
     return any(sign in text for sign in _SIGNS)
 
 
 def repair(keys: Keys) -> Repair:
-    """How the transactions of a namespace put this right."""
+    """The repair that the transactions of a namespace use."""
     return partial(
         _begun_anew,
         _beginnings(keys, lambda holds: holds.beside),

@@ -1,8 +1,8 @@
 """What happened to tasks lately, kept in Redis within bounds, so that ``dueq explain`` can tell a task's story.
 
-Producers' steps are written by the store, together with the step. Everything else is noted by the roles and written
-once a second, behind the work: a process that is killed takes the last second of its notes with it, and of very many
-tasks a second only the latest are kept.
+The store notes producers' steps, together with the step itself. The roles note everything else, and a thread writes
+these notes once a second. A process that is killed loses its notes of the last second. Of very many notes a second only
+the latest are kept.
 
 An entry is ``at|kind|token|who|id facts``: microseconds by the namespace's clock, what happened, under which claim (0:
 none), by whom, to which task, and a JSON object. Entries lie in 16 lists by the first hex digit of SHA-1(id).
@@ -91,16 +91,16 @@ def append(keys: Keys, events: Sequence[Event]) -> list[Command]:
 
 
 def events_of(client: redis.Redis, keys: Keys, task_id: str) -> list[Event]:
-    """What is known to have happened to a task, the first first. Raises redis-py's errors."""
-    # each once: a write whose reply was lost is repeated, and while pages are read, others are written
+    """The known events of a task, oldest first. Raises redis-py's errors."""
+    # each once: a write whose reply was lost is repeated, and new entries shift the pages that are being read
     entries = dict.fromkeys(_entries(client, keys.journal(task_id)))
     found = [event for raw in entries if (event := decode(raw)) is not None and event.id == task_id]
-    found.reverse()  # the list has the latest first; of those at one time, the order of writing counts
+    found.reverse()  # the list has the latest first; for events at one time, the order of writing counts
     return sorted(found, key=lambda event: event.at_us)
 
 
 def all_events(client: redis.Redis, keys: Keys) -> Iterator[Event]:
-    """Everything that the journal of a namespace knows, in no order, to look at many tasks.
+    """All events in the journal of a namespace, in no order, for looking at many tasks.
 
     Raises redis-py's errors.
     """
@@ -133,13 +133,13 @@ class Journal:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write the last notes, if Redis lets us, and end."""
+        """Write the last notes, if Redis takes them, and end."""
         self._stopping.set()
         self._thread.join()
         self.flush()
 
     def flush(self) -> None:
-        """Write what was noted. Without Redis it is kept for the next time, as far as there is room."""
+        """Write the notes. If Redis is away they are kept for the next time, as far as there is room."""
         events = []
         while self._notes:
             events.append(self._notes.popleft())
@@ -155,7 +155,7 @@ class Journal:
             except ResponseError as error:
                 if not is_of_type(error):
                     raise
-                Transactions(self._client, repair(self._keys)).trip(commands)  # those written twice are read once
+                Transactions(self._client, repair(self._keys)).trip(commands)  # notes written twice are read once
         except TRANSIENT:  # roles report that Redis is away
             if room := _BUFFER - len(self._notes):
                 self._notes.extendleft(reversed(events[-room:]))

@@ -1,6 +1,6 @@
-"""What each key of a namespace holds, and which of them never stop a step: one table, by the names in keys.py.
+"""The type of each key of a namespace, by its name in keys.py, and which keys a step may drop and begin anew.
 
-A test holds the scripts' ``refused_by`` (schema/records.lua) against it.
+A test compares the scripts' ``refused_by`` (schema/records.lua) with this table.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import NamedTuple
 class Holds(NamedTuple):
     """The type of a key.
 
-    What is only kept ``beside`` the tasks is dropped where it is of another type, and begun anew by the step that meets
-    it. Of a hash that ``counts``, a field that is no number is dropped by the step that adds to it.
+    A key that is only kept ``beside`` the tasks must not stop a step: a step that finds it with another type drops it
+    and begins it anew. In a hash that ``counts``, a step that adds to a field which is not a number drops that field.
     """
 
     type: str
@@ -41,7 +41,7 @@ PLAIN = {
     "aside": Holds("zset"),
     "recovered": Holds("string"),
 }
-"""Of keys of which the namespace has one, but for ``probe``, which is never there."""
+"""The keys of which a namespace has one, without ``probe``, which never exists."""
 
 FAMILIES = {
     "record": Holds("hash"),
@@ -64,4 +64,4 @@ FAMILIES = {
     "heads": Holds("zset"),
     "timer": Holds("zset"),
 }
-"""Of keys of which there is one per queue, worker or the like, but for ``foreign``, which may hold anything."""
+"""The keys of which there is one per queue, worker or the like, without ``foreign``, which may hold anything."""

@@ -27,18 +27,18 @@ _PLAIN = {
     "workers": "workers",  # zset: worker -> until when it is taken to be alive, while it holds anything
     "revoked": "revoked",  # hash: id -> how many of its entries in lists are void (cancelled, rescheduled)
     "quarantined": "quarantined",  # hash: "kind at place id" of what could not be read -> its bytes
-    "again": "again",  # hash: id -> the call that its task made, while it ran, for after that run: due|queue|body
+    "again": "again",  # hash: id -> the next run, which its task asked for while it ran: due|queue|body
     "reasons": "reasons",  # hash: id -> why a dead letter died
     "wake": "wake",  # list: wake-ups of dispatchers, pushed when an earlier task is scheduled
-    "guard": "guard",  # counter: touched by whatever moves or takes a task out of the index, for WATCH
+    "guard": "guard",  # counter, for WATCH: each step that takes a task out of the index touches it
     "leased": "leased",  # zset: "queue:id" -> when its lease expires
-    "busy": "busy",  # zset: queues whose ready lists have entries; seldom, and for a while, others
+    "busy": "busy",  # zset: queues whose ready lists have entries; a queue without may be among them for a while
     "chosen": "chosen",  # zset, within one step only: queues that have work, of those that a worker serves
     "tmps": "tmps",  # zset: tmp set of a dispatcher -> when it was filled
     "audited": "audited",  # when the last audit began, epoch seconds
     "supervisors": "supervisors",  # zset: supervisor -> until when it is taken to be alive (engines.py)
     "aside": "aside",  # zset: "queue:name" of every list of unclaimed tasks that is not empty -> when it last grew
-    "probe": "probe",  # never there: what a server allows is tried on it (permissions.py, write_probe.py)
+    "probe": "probe",  # never exists: dueq tries on it what a server allows (permissions.py, write_probe.py)
     "recovered": "recovered",  # when something was last taken back from owners that are gone, epoch seconds
 }
 _PER_NAME = {
@@ -48,7 +48,7 @@ _PER_NAME = {
     "leased_before": "leased:",  # zset per queue, of the layout before: id -> when its lease expires
     "unclaimed": "unclaimed:",  # zset per queue and task name ("queue:name"): id -> when it was put aside
     "quarantine": "quarantine:",  # zset per kind of what could not be read: "at place id" -> at, microseconds
-    "foreign": "foreign:",  # of any type: what stood in the place of a key, by when it was found and that key's name
+    "foreign": "foreign:",  # a key of a wrong type, renamed: "when it was found:its name"
     "dead": "dead:",  # zset per queue: id -> when it died
     "seconds": "seconds:",  # zset per queue: second -> itself, for each that has or had a bucket
     # hash per queue: second -> how many tasks were put into its bucket and not withdrawn, 'all' -> their sum,
@@ -56,7 +56,7 @@ _PER_NAME = {
     "sizes": "sizes:",
     "bucket": "bucket:",  # list per queue and second ("queue:second"): ids, pushed on the left, taken on the right
     "alarm": "alarm:",  # string per queue and task ("queue:id") that expires when the task is due
-    "wanted": "wanted:",  # zset per tmp set, within one transaction only: ids that the dispatcher would like
+    "wanted": "wanted:",  # zset per tmp set, within one transaction only: ids that the dispatcher tries to take
     "tmp": "tmp:",  # zset per dispatcher, batch and queue ("dispatcher:batch:queue"): id -> due_at, on its way to READY
     "serves": "serves:",  # zset per set of queues that some workers serve (store/crowds.py): queue -> its place
     "held": "held:",  # list per worker: ids it holds, started or not
@@ -102,7 +102,7 @@ class Keys:
         return self.prefix + _PER_NAME[family] + name
 
     def timer(self, strategy: str, queue: str) -> str:
-        """The zset of due times that ``strategy`` keeps. Not another's, too: in a migration both have an index."""
+        """The zset of due times of ``strategy``. Each strategy has its own: in a migration two have an index."""
         return f"{self.prefix}{_TIMER}{strategy}:{queue}"
 
     def heads(self, strategy: str) -> str:
@@ -146,7 +146,7 @@ def _digest(task_id: str) -> str:
 
 _DIGEST = """local digested, digest_of_it
 local function digest(name)
-  if name ~= digested then digested, digest_of_it = name, redis.sha1hex(name) end -- mostly it is that of the last call
+  if name ~= digested then digested, digest_of_it = name, redis.sha1hex(name) end -- mostly it is the same name again
   return digest_of_it
 end"""
 

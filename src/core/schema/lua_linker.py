@@ -1,6 +1,7 @@
-"""Only the functions that a script needs: making each of them anew at every call is what a short script mostly does.
+"""Gives a script only the shared functions that it needs: Redis makes each function anew at every call of a script, and
+that is most of the work of a short script.
 
-Those of one expression are needed as text only.
+Calls of one-expression functions are replaced by their expressions.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ _WORD = re.compile(r"\w+")
 
 
 _NEEDS = re.compile(r"^ *-- needs (?P<names>[\w, ]+)\n", re.MULTILINE)
-"""A line of a script that says: these functions are needed only here, in a branch that it seldom takes."""
+"""A line of a script that says: these functions are needed only here, in a branch that is seldom taken."""
 
 
 def linked(library: str, *roots: str) -> str:
-    """``library`` without those of its functions that neither ``roots`` nor what they need mention, and no comments.
+    """``library`` without comments, and of its functions only those that ``roots`` mention, and those that these need.
 
-    It takes the library's own style for granted: functions begin at the margin, and end there or on the same line.
+    It relies on the library's style: functions begin at the margin, and end there or on the same line.
     """
     functions = _functions(library)
     needed = _needed(functions, (_FUNCTION.sub("", _COMMENT.sub("", library)), *roots))
@@ -28,14 +29,14 @@ def linked(library: str, *roots: str) -> str:
 
 
 def without_seldom(text: str) -> str:
-    """``text`` without the names that its ``needs`` lines keep out of its head."""
+    """``text`` without the names in its ``needs`` lines, so that these functions are not put into its head."""
     names = {name for found in _NEEDS.finditer(text) for name in _listed(found["names"])}
     return _WORD.sub(lambda word: "" if word[0] in names else word[0], text)
 
 
 def with_needs(text: str, library: str, head: str) -> str:
-    """``text`` with the functions of ``library`` that its ``needs`` lines name, and what they need, where these stand,
-    except those that ``head`` has."""
+    """``text`` with each of its ``needs`` lines replaced by the functions of ``library`` that it names, and by those
+    that these need, except functions that ``head`` has."""
     functions, there = _functions(library), _functions(head)
 
     def functions_here(line: re.Match[str]) -> str:
@@ -50,7 +51,7 @@ def _functions(library: str) -> dict[str, str]:
 
 
 def _needed(functions: Mapping[str, str], roots: Iterable[str]) -> set[str]:
-    """The names of the ``functions`` that ``roots`` mention, and of what they need."""
+    """The names of the ``functions`` that ``roots`` mention, and of those that these need."""
     needed: set[str] = set()
     mentioned = {word for text in roots for word in _WORD.findall(text)}
     while new := (mentioned & functions.keys()) - needed:
@@ -75,19 +76,19 @@ _DECLARED = re.compile(
 
 
 def inlined(text: str, library: str, others: str) -> str:
-    """``text`` with the calls of one-expression functions of ``library`` replaced by what they stand for.
+    """``text`` with calls of one-expression functions of ``library`` replaced by their expressions.
 
-    Only where that means the same for certain: each argument is a name, a field or a constant, as anything else could
-    be done twice, or in another order; and ``others``, the text around it, gives no name that the function relies on
-    to something else. Of the functions without calls then, those on one line are left out.
+    A call is replaced only where the meaning certainly stays the same: each argument is a name, a field or a constant
+    (anything else could be evaluated twice, or in another order), and ``others``, the text around it, does not redefine
+    a name that the function relies on. One-line functions that are not called any more are removed.
     """
     if "[[" in others:
-        return text  # where its strings end is not looked for
+        return text  # this code does not find the end of such strings
     chosen = _expressions(library) - _relied_on(library, _declared(others))
     while True:
         before = text
         for name in [found["name"] for found in _ONE_LINE.finditer(text)]:
-            function = _ONE_LINE.search(text, text.index(f"local function {name}("))  # others may stand in it by now
+            function = _ONE_LINE.search(text, text.index(f"local function {name}("))  # its text may have changed
             if function is not None:
                 text = _without_calls(text, function) if name in chosen else text
                 text = text if text.count(name) > 1 else text.replace(function[0], "", 1)
@@ -96,7 +97,7 @@ def inlined(text: str, library: str, others: str) -> str:
 
 
 def _expressions(library: str) -> set[str]:
-    """The names of functions that are no more than one expression, or one call."""
+    """The names of functions whose body is one expression, or one call."""
     return {
         found["name"]
         for found in _ONE_LINE.finditer(library)
@@ -106,7 +107,7 @@ def _expressions(library: str) -> set[str]:
 
 
 def _relied_on(library: str, declared: set[str]) -> set[str]:
-    """The names of functions on one line that would mean something else where these names are given to others."""
+    """The names of one-line functions that would mean something else where the names ``declared`` are redefined."""
     return {
         found["name"]
         for found in _ONE_LINE.finditer(library)
@@ -124,7 +125,7 @@ def _declared(text: str) -> set[str]:
 
 def _without_calls(text: str, function: re.Match[str]) -> str:
     parameters = _listed(function["parameters"])
-    bare = not function["returns"] or _is_call(function["body"])  # brackets would leave one value of several
+    bare = not function["returns"] or _is_call(function["body"])  # brackets would keep only the first of its values
     parts = _QUOTED.split(function["body"] if bare else f"({function['body']})")
 
     def expanded(call: re.Match[str]) -> str:
@@ -141,7 +142,7 @@ def _without_calls(text: str, function: re.Match[str]) -> str:
             for part in parts
         )
 
-    # beginning with the name: found much faster
+    # a pattern that begins with the name is found much faster
     return re.sub(rf"{function['name']}\((?P<arguments>[^()]*)\)", expanded, text)
 
 
@@ -150,7 +151,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _is_call(expression: str) -> bool:
-    """Whether all of it is one call of a function."""
+    """Whether ``expression`` is one function call, and nothing else."""
     if not re.match(r"[\w.]+\(", expression):
         return False
     depth = 0

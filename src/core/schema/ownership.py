@@ -1,5 +1,4 @@
-"""Which strategy owns a namespace, with which store: checked before every step that touches the index, with errors in
-plain words.
+"""Which strategy owns a namespace, with which store. Every step that touches the index checks this first.
 
 The hash ``meta`` has these fields, written in one step:
 
@@ -7,16 +6,17 @@ The hash ``meta`` has these fields, written in one step:
 - ``store``: ``scripted``, or ``transactional`` where the server has no scripts. Processes of both must not work side by
   side, so each step looks at it. A namespace without the field was written by an older dueq, whose strategy chose the
   store; the first engine that starts while no other runs writes what the server allows.
-- ``by``: who chose the strategy, an ``engine`` or a ``producer``. A producer knows no better than a default, so what it
-  chose yields to the first engine that asks for another; what an engine chose does not. A namespace without the field
-  counts as an engine's: an older dueq wrote it, and engines fill in what is missing when they start.
+- ``by``: who chose the strategy, an ``engine`` or a ``producer``. A producer takes a default, so its choice yields to
+  the first engine that asks for another strategy; an engine's choice does not. A namespace without the field counts as
+  an engine's: an older dueq wrote it. Engines fill in missing fields when they start.
 - ``format``, ``features``: see format.py.
 
 While a migration is under way there is also ``from``: the strategy whose index still holds tasks (and ``migrator``, the
-process that moves them, and ``moved``, its sign of life, see migration.py). New tasks go to the new index at once. What
-takes tasks out of an index, or must know where a task is (dispatch, taking, cancel, reschedule), has to wait until the
-migration is over. During a yield, ``by`` says ``producer`` until it is over. The scripts' own check stands in
-schema/records.lua.
+process that moves them, and ``moved``, its sign of life, see migration.py). New tasks go to the new index at once.
+Steps that take tasks out of an index, or must know where a task is (dispatch, taking, cancel, reschedule), have to wait
+until the migration is over. During a yield, ``by`` stays ``producer`` until the yield is over.
+
+The scripts' own check is in schema/records.lua.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _WRITTEN = {
     "features": _LIST,
     "store": NAME,
 }
-"""What some dueq may have written into each field."""
+"""The values that any version of dueq may have written into each field."""
 
 FIELDS = tuple(_WRITTEN)
 
@@ -75,7 +75,7 @@ def named(reply: Sequence[bytes | None]) -> dict[str, bytes | None]:
 
 
 def damaged(values: Mapping[str, bytes | None]) -> list[str]:
-    """The fields of ``meta`` that hold what no dueq writes; none of a newer format, which this version cannot judge."""
+    """The fields of ``meta`` with values that no dueq writes; none in a newer format, unknown to this version."""
     texts = {name: raw.decode(errors=SHOWN) for name, raw in values.items() if raw is not None}
     format_ = texts.get("format", FORMAT)
     if format_ != FORMAT and _WRITTEN["format"].fullmatch(format_):
@@ -84,13 +84,13 @@ def damaged(values: Mapping[str, bytes | None]) -> list[str]:
 
 
 def damage(keys: Keys, values: Mapping[str, bytes | None]) -> NamespaceDamaged | None:
-    """The error for fields of ``meta``, if one of those that a step goes by is damaged."""
+    """The error for damage in the fields of ``meta`` that a step goes by; None if they are sound."""
     names = [name for name in damaged(values) if name != "by"]
     return (
         NamespaceDamaged(
-            f"namespace {keys.namespace!r} holds bytes that dueq did not write where its {names[0]} stands in meta "
-            f"({values[names[0]]!r}): another program writes to keys of this namespace, or one is damaged; an engine "
-            f"that serves it puts them into quarantine within seconds: try again, or look with dueq doctor"
+            f"the field {names[0]} in meta of namespace {keys.namespace!r} holds bytes that dueq did not write "
+            f"({values[names[0]]!r}): another program writes to keys of this namespace, or a key is damaged; an engine "
+            f"of the namespace puts the bytes into quarantine within seconds: try again, or look with dueq doctor"
         )
         if names
         else None
@@ -98,7 +98,7 @@ def damage(keys: Keys, values: Mapping[str, bytes | None]) -> NamespaceDamaged |
 
 
 def mismatch(namespace: str, owner: str, wanted: str) -> StrategyMismatch:
-    """The error for a namespace that another strategy keeps."""
+    """The error for a namespace that another strategy owns."""
     return StrategyMismatch(
         f"namespace {namespace!r} is owned by strategy {owner!r}, not {wanted!r}: run with --strategy {owner}, take "
         f"another --namespace, or move its tasks with dueq migrate --to {wanted} --namespace {namespace}"
@@ -106,7 +106,7 @@ def mismatch(namespace: str, owner: str, wanted: str) -> StrategyMismatch:
 
 
 def yields(namespace: str, owner: str, wanted: str) -> StrategyYields:
-    """The error for a namespace that another strategy keeps, which a producer chose."""
+    """The error for a namespace that another strategy owns, which a producer chose."""
     return StrategyYields(
         f"namespace {namespace!r} is owned by strategy {owner!r}, not {wanted!r}: a producer chose it, so an engine "
         f"takes the namespace over when it is started with --strategy {wanted}; without such an engine use {owner}"
@@ -130,7 +130,7 @@ def unfinished(namespace: str, source: str, target: str, wanted: str) -> Namespa
 
 
 def taken_over(namespace: str, source: str, target: str) -> NamespaceMigrating:
-    """The error for a process whose migration is not its own any more."""
+    """The error for a process whose migration another process has taken over."""
     return NamespaceMigrating(
         f"another process goes on moving namespace {namespace!r} from strategy {source!r} to {target!r}, has finished "
         f"that, or has purged the namespace: look with dueq status --namespace {namespace}"
@@ -165,12 +165,12 @@ def others_live(namespace: str, kept: str, ours: Ownership) -> StoreMismatch:
 
 
 def question(keys: Keys, *also: str) -> Command:
-    """The command whose reply ``require`` looks at; behind that, the fields ``also`` of ``meta``."""
+    """The command whose reply ``require`` checks. ``also`` names further fields of ``meta``; their values come last."""
     return ("HMGET", keys.plain("meta"), *FIELDS, *also)
 
 
 def look(client: Any, keys: Keys) -> Any:
-    """The reply to ``question``, asked now."""
+    """Send ``question`` and return the reply."""
     return client.execute_command(*question(keys))
 
 
@@ -213,9 +213,9 @@ def lua_constants() -> str:
 def require(keys: Keys, ours: Ownership, reply: Any, *, settled: bool = False) -> bool:
     """Whether nobody owns the namespace yet; raises StrategyMismatch if another strategy than ``ours`` does.
 
-    Raises StrategyYields if a producer chose the other one; StoreMismatch if it uses the other store;
-    NamespaceTooNew if this version must not write there; NamespaceDamaged if what stands there is neither. With
-    ``settled``, raises NamespaceMigrating if tasks may still be in the index of another.
+    Raises StrategyYields if a producer chose the other strategy; StoreMismatch if the namespace uses the other store;
+    NamespaceTooNew if this version must not write there; NamespaceDamaged if a field has a value that no dueq writes.
+    With ``settled``, raises NamespaceMigrating if tasks may still be in the index of another strategy.
     """
     try:
         return _required(keys, ours, reply, settled=settled)
@@ -238,7 +238,7 @@ def _required(keys: Keys, ours: Ownership, reply: Any, *, settled: bool) -> bool
 
 
 def refusal(keys: Keys, ours: Ownership, error: Exception) -> Exception:
-    """What a script's error says, if it is one of those above; else the error itself."""
+    """The error above that a script's ``error`` stands for; else ``error`` itself."""
     strategy = ours.strategy
     _, found, rest = str(error).partition("DUEQSTORE ")
     if found:

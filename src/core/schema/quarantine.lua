@@ -1,5 +1,5 @@
--- What cannot be read. A record of a newer dueq is no damage: it stays as it is. What is damaged goes into quarantine, its
--- bytes kept whole, out of the way of everything else. The Python side is core/schema/quarantine.py.
+-- Data that cannot be read. A record of a newer dueq is not damaged: it stays as it is. Damaged data goes into quarantine,
+-- out of the way of everything else, its bytes kept whole. The Python side is core/schema/quarantine.py.
 
 -- Whether a newer dueq wrote this record.
 local function is_newer(raw)
@@ -21,7 +21,7 @@ local function quarantine(kind, place, id, bytes)
   redis.call('ZADD', key_quarantine(kind), whole(now), what)
 end
 
--- The entry `id` was taken out of a list; what it stands for cannot be read.
+-- Quarantine an unreadable entry `id`, which was taken out of a list, and its record `raw`, if it has one.
 local function set_apart(kind, place, id, raw)
   quarantine(kind, place, id, raw or '')
   if raw then erase(id) end

@@ -1,7 +1,7 @@
-"""What could not be read and was put out of the way of everything else, its bytes kept whole.
+"""The quarantine: data that could not be read, put out of the way of everything else, its bytes kept whole.
 
-The scripts' own version: quarantine.lua. The hash ``quarantined`` has the bytes, and a zset for each kind has when and
-where each was found. A record that a newer dueq wrote is not damaged: it is put aside (see ``unclaimed``).
+The hash ``quarantined`` has the bytes, and a zset for each kind has when and where each was found. A record that a
+newer dueq wrote is not damaged: it is put aside (see ``unclaimed``). The scripts' own version: quarantine.lua.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from .keys import Keys
 from .record import ID, is_newer, number, readable_record
 
 Oddity = Literal["newer", "record", "entry", ""]
-"""A newer dueq wrote it; its record is damaged; no task can have this id; nothing is wrong."""
+"""What is wrong with an entry: a newer dueq wrote its record; its record is damaged; no task can have this id; nothing
+is wrong."""
 Kind = Literal["record", "entry", "key", "field"]
 KINDS: tuple[Kind, ...] = ("record", "entry", "key", "field")
-"""A damaged record; an entry of a list that can be the id of no task; a key that holds another type than dueq's; a
-field of ``meta`` that holds what no dueq writes."""
+"""A damaged record; an entry of a list that cannot be the id of a task; a key of another type than dueq's; a field of
+``meta`` with a value that no dueq writes."""
 
 _PAGE = 100
 
@@ -29,7 +30,8 @@ _PAGE = 100
 class Quarantined(NamedTuple):
     """Something that could not be read: when it was found (epoch microseconds), where, its id, and its bytes.
 
-    Of a key: its name without the prefix of the namespace, where it should have held ``place``, and the key's name now.
+    For a key, ``id`` is its old name without the prefix of the namespace, ``place`` is the type that it should have
+    had, and ``raw`` is its name now.
     """
 
     kind: Kind
@@ -60,13 +62,13 @@ def oddity(task_id: str, raw: bytes | None) -> Oddity:
 def put_away(
     keys: Keys, odd: Literal["record", "entry"], place: str, task_id: str, raw: bytes | None, now_us: int
 ) -> list[Command]:
-    """Commands for an entry that was taken out of ``place`` and cannot be read; its record, if any, is watched."""
+    """Commands for an unreadable entry that was taken out of ``place``. Its record, if any, is watched."""
     erased: list[Command] = [("HDEL", keys.record(task_id), task_id)] if odd == "record" else []
     return [*erased, *quarantine(keys, odd, place, task_id, raw or b"", now_us)]
 
 
 def set_apart(transactions: Transactions, keys: Keys, place: str, task_id: str, raw: bytes, now_us: int) -> bool:
-    """Put a damaged record into quarantine; False, and nothing changed, if it is another by now."""
+    """Put a damaged record into quarantine; False, and nothing changes, if the record has changed meanwhile."""
 
     def attempt(session: Session) -> bool:
         key = keys.record(task_id)
@@ -80,7 +82,7 @@ def set_apart(transactions: Transactions, keys: Keys, place: str, task_id: str, 
 
 
 def set_key_apart(transactions: Transactions, keys: Keys, name: str, wanted: str, now_us: int) -> bool:
-    """Rename a key that does not hold the type ``wanted``; False, and nothing changed, if it is gone or does by now."""
+    """Rename a key of another type than ``wanted``; False, and nothing changes, if it is gone or has that type now."""
     key, kept = (f"{prefix}{name}".encode(errors=LENIENT) for prefix in (keys.prefix, keys.of("foreign", f"{now_us}:")))
     notes = quarantine(keys, "key", wanted, name, kept, now_us)
 
@@ -93,12 +95,12 @@ def set_key_apart(transactions: Transactions, keys: Keys, name: str, wanted: str
 
     done = transactions.run(attempt)
     if done:
-        transactions.trip(notes)  # afterwards: it may be one of those that these go into
+        transactions.trip(notes)  # afterwards: the renamed key may be one that these notes go into
     return done
 
 
 def foreign(client: Any, keys: Keys) -> list[Any]:
-    """The names that keys in quarantine have now."""
+    """The present names of the keys in quarantine."""
     rows = client.zrange(keys.of("quarantine", "key"), 0, -1)
     names = client.hmget(keys.plain("quarantined"), [b"key " + row for row in rows]) if rows else []
     return [name for name in names if name]
@@ -113,7 +115,7 @@ def counts(client: redis.Redis, keys: Keys) -> dict[Kind, int]:
 
 
 def quarantined(client: Any, keys: Keys) -> Iterator[Quarantined]:
-    """All that is in quarantine, by kind, what was found first first."""
+    """Everything in quarantine, by kind, oldest first."""
     for kind in KINDS:
         at = 0
         while rows := client.zrange(keys.of("quarantine", kind), at, at + _PAGE - 1):

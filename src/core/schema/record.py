@@ -1,4 +1,4 @@
-"""A record to bytes and back, and the name in its call. The layout of a record is drawn in schema/records.lua."""
+"""Encodes and decodes records, and finds the name in a call. schema/records.lua shows the layout of a record."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Record(NamedTuple):
     body: bytes
 
     def started(self) -> Record:
-        """This claim, once its task is started."""
+        """This claim as it is once its task is started."""
         return Record(
             self.id,
             State.LEASED,
@@ -101,12 +101,12 @@ def decode_record(task_id: str, raw: bytes) -> Record:
 
 
 def is_newer(raw: bytes) -> bool:
-    """Whether a newer dueq wrote this record: it is no damage, and left as it is."""
+    """Whether a newer dueq wrote this record: then it is not damaged, and is left as it is."""
     return _NEWER.match(raw) is not None
 
 
 def readable_record(task_id: str, raw: bytes | None) -> Record | None:
-    """The record in ``raw``; None if there is none, or a newer dueq's, or a damaged one: that is left alone."""
+    """The record in ``raw``; None if there is none, if a newer dueq wrote it, or if it is damaged."""
     try:
         return None if raw is None else decode_record(task_id, raw)
     except DueqError:
@@ -132,12 +132,12 @@ def encode_record(record: Record) -> bytes:
 
 
 def task_of(body: bytes, errors: str = "surrogateescape") -> str:
-    """The name of the task that ``body`` (see payload.py) calls; of bytes that are no text, surrogates."""
+    """The name of the task that ``body`` (see payload.py) calls; bytes that are not UTF-8 become surrogates."""
     return body[2 : body.find(b'"', 2)].decode(errors=errors)
 
 
 def is_call(body: bytes) -> bool:
-    """Whether ``task_of`` finds a name in ``body``: what is no call at all is for a worker to bury."""
+    """Whether ``task_of`` finds a name in ``body``. A worker buries a task whose body is not a call."""
     return _CALL.match(body) is not None
 
 
@@ -147,7 +147,7 @@ def name_in_call(name: str) -> str:
 
 
 def number(raw: bytes | None) -> int:
-    """A count as Redis keeps it; 0 for none, and for what is no number."""
+    """A count as Redis keeps it; 0 if there is none, or if it is not a number."""
     return int(raw) if raw is not None and _COUNT.fullmatch(raw) else 0
 
 

@@ -36,22 +36,22 @@ local function encode(record)
   }, '|')
 end
 
--- Taking a record apart and putting it together again is most of what a short step would do, so the steps that every task
--- goes through look at, and change, only what they must. Of a record that is not what is looked for these return nil.
+-- To parse and encode a whole record would be most of the work of a short step. So the steps that every task goes through
+-- read and change only the fields that they must, by the functions below. For a record in another state these return nil.
 
--- One that is claimed, or was: its state, queue, token and worker.
+-- Of a record that is claimed, or was: its state, queue, token and worker.
 local function claim_in(raw) return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%d+|%d+|%a?|%d*|(%d*)|([^|]*)|') end
 
--- One that waits: when it is due, its queue, and what stands before and after the token and the worker.
+-- Of a record that waits: when it is due, its queue, and the text before and after the token and the worker.
 local function waiting(raw)
   local before, due, queue, after = string.match(raw, '^1|' .. State.SCHEDULED .. '|((%d+)|([^|]*)|%d+|%d+|%d+|[rwe]?|%d*|)%d*|[^|]*(|.*)$')
   if before and #before < bounds.MOST_HEAD_BYTES then return tonumber(due), queue, before, after end
 end
 
--- It, held by `worker` under `token`.
+-- The same record, held by `worker` under `token`.
 local function claimed(before, token, worker, after) return '1|' .. State.HELD .. '|' .. before .. token .. '|' .. worker .. after end
 
--- One that is held, as started; and its queue.
+-- A held record, as started; and its queue.
 local function begun(raw)
   local before, queue, starts, after = string.match(raw, '^1|' .. State.HELD .. '|(%d+|([^|]*)|)(%d+)(|%d+|%d+|%a?|%d*|%d*|.*)$')
   if before then return '1|' .. State.LEASED .. '|' .. before .. starts + 1 .. after, queue end
@@ -66,7 +66,7 @@ local function save(id, record)
   return raw
 end
 
--- Up to `most` of the first `all` members of a zset, of which there is one at least: beginning elsewhere each time.
+-- Up to `most` of the `all` members of a zset (at least one), beginning at another place each time.
 local function some_of(key, all, most)
   local first = now % all
   local names = redis.call('ZRANGE', key, first, math.min(first + most, all) - 1)
@@ -78,13 +78,13 @@ end
 
 local function erase(id) redis.call('HDEL', key_record(id), id) end
 
--- At maxmemory Redis refuses a script whose first write may take memory, but not one whose first write frees some: what
--- is running must be able to end, and to stay its owner's until then.
+-- At maxmemory Redis refuses a script whose first write may take memory, but not one whose first write frees some. This is
+-- such a first write, for steps that must work then: a running task must be able to end, and to stay its owner's until then.
 local function allow_when_full() redis.call('ZREM', key_workers(), '') end
 
--- Whether what is kept beside the tasks refused the write whose `reply` this is (by redis.pcall); it is to be repeated. If
--- it was of a wrong type, or no number that can be counted on, it is dropped first, or only its `field`: it must not stop a
--- step half-way.
+-- Whether a key that is kept beside the tasks refused a write, whose `reply` (by redis.pcall) this is; the caller then
+-- repeats the write. Before that, a key of a wrong type is dropped, or a value that is not a number, or only the `field`
+-- with that value: it must not stop a step half-way.
 local function refused_by(key, reply, field)
   if type(reply) ~= 'table' or not reply.err then return false end
   local is_no_number = string.find(reply.err, 'not an integer', 1, true) or string.find(reply.err, 'overflow', 1, true)
@@ -103,10 +103,10 @@ local function count(what, queue, by)
   if refused_by(key, reply, field) then redis.call('HINCRBY', key, field, by) end
 end
 
--- The error to return if this strategy does not own the namespace, or a newer dueq does; nil if it may go on, and whether
--- nobody keeps it yet. With `settled`, also while a migration is under way: tasks may then be in the
--- index of another. The Python side, and what becomes of these errors, is core/schema/ownership.py. Then, since every step reads
--- `meta` here: whether tasks were put aside, and the field `also`, if it is given.
+-- Returns the error that ends the step if another strategy or store owns the namespace, or a newer dueq; with `settled`, also
+-- while a migration is under way: tasks may then be in the index of another strategy. Else returns nil, and whether nobody
+-- owns the namespace yet; then, since every step reads `meta` here, whether tasks were put aside, and the field `also` if it
+-- is given. core/schema/ownership.py is the Python side, and turns these errors into dueq's own.
 local function refused(settled, also)
   local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features', 'store', 'aside', 'crowds', also or 'aside')
   crowds = kept[8]
@@ -121,26 +121,26 @@ local function refused(settled, also)
     or kept[1] and kept[1] ~= STRATEGY and { 'DUEQMISMATCH', kept[1], by }
     or kept[6] and kept[6] ~= 'scripted' and { 'DUEQSTORE', kept[6], by }
     or settled and kept[2] and { 'DUEQMIGRATING', kept[2], by }
-  if why then -- in words of an error: without spaces and what is not to be seen, which would be damage
+  if why then -- spaces and invisible characters (only damage has them) would break the error into other words
     for at = 2, 3 do why[at] = string.gsub(why[at], '[^!-~]', '?') end
     return redis.error_reply(table.concat(why, ' ') .. ' ')
   end
   return nil, not kept[1], kept[7], kept[9]
 end
 
--- Who watches the guard must look again: a task was taken out of the index.
+-- A task was taken out of the index: steps that watch the guard must look again.
 local function touch_guard()
   if refused_by(key_guard(), redis.pcall('INCR', key_guard())) then redis.call('INCR', key_guard()) end
 end
 
--- Note for `dueq explain` what a producer did (see core/schema/journal.py). Call it when a step may write: first, at maxmemory,
--- goes what frees memory. `at` is the time as text, if there is one already.
+-- Note for `dueq explain` what a producer did (see core/schema/journal.py). A step calls this after its first write: at
+-- maxmemory, that must be one that frees memory. `at` is the time as text, if the caller has it.
 local function note(kind, id, facts, at)
   local entry = (at or whole(now)) .. '|' .. kind .. '|0|producer|' .. id .. ' ' .. (facts or '')
   local key = key_journal(id)
   local length = redis.pcall('LPUSH', key, entry)
   if refused_by(key, length) then length = redis.call('LPUSH', key, entry) end
-  -- now and then: a tenth more do not matter
+  -- not at every call: the list may be a tenth longer
   if length > bounds.MOST_NOTES * 11 / 10 then redis.call('LTRIM', key, 0, bounds.MOST_NOTES - 1) end
 end
 
@@ -150,9 +150,10 @@ local function wake_dispatcher()
   if there == 0 or refused_by(key_wake(), there) then redis.call('LPUSH', key_wake(), '1') end
 end
 
--- `heads` has, of every queue in the index of a strategy that keeps due times in `timer` zsets, when its first task is due:
--- a dispatcher looks there, so it must never be later than that. Made anew from what is in the queue's zset; returns it.
--- If only one task has left that zset, which was due at `gone`, it is still right where another is due no later.
+-- For a strategy that keeps due times in `timer` zsets, `heads` has the due time of the first task of every queue in the
+-- index. A dispatcher looks there, so the entry must never be later than that. This makes the entry anew from the queue's
+-- zset, and returns it. If only one task has left the zset, due at `gone`, the entry still holds if another task is due no
+-- later than that.
 local function note_head(queue, gone)
   local first = redis.call('ZRANGE', key_timer(queue), 0, 0, 'WITHSCORES')[2]
   if not first then
@@ -163,15 +164,16 @@ local function note_head(queue, gone)
   return first
 end
 
--- Whether `id`, which was indexed just now, is the first of its queue. Then it is noted when it is `due`.
+-- Whether `id`, which was indexed just now, is the first of its queue. Then its `due` time goes into `heads`.
 local function leads(queue, id, due)
   if redis.call('ZRANGE', key_timer(queue), 0, 0)[1] ~= id then return false end
   redis.call('ZADD', key_heads(), due, queue)
   return true
 end
 
--- A ready list's entry is void once its task is cancelled or rescheduled; the step that meets it drops it. Counted, since an
--- id can be used again and have several: without the count a dropped one would look like a task dispatched twice.
+-- An entry of a ready list is void once its task is cancelled or rescheduled; the step that takes it drops it. An id can be
+-- used again and have several void entries, so they are counted: without the count, a dropped entry would look like a task
+-- dispatched twice.
 local function revoke(id)
   local reply = redis.pcall('HINCRBY', key_revoked(), id, 1)
   if type(reply) == 'table' then redis.call('HSET', key_revoked(), id, 1) end -- what stood there was no number
@@ -188,8 +190,8 @@ local function drop_revoked(id)
   end
 end
 
--- Wake workers of a queue that is busy already, and those that serve more queues than they name (crowds.py): never more
--- than bounds.MOST_WAKEUPS wait. `for_set` if `queue` stands for such a set.
+-- Wake workers of a queue that is marked busy already, and workers that serve it as one of a set (crowds.py). At most
+-- bounds.MOST_WAKEUPS wake-ups wait. `for_set`: `queue` stands for such a set.
 local function push_wakeups(queue, times, for_set)
   local list = key_wakeup(queue)
   local there = redis.pcall('LLEN', list)
@@ -204,8 +206,8 @@ local function push_wakeups(queue, times, for_set)
   end
 end
 
--- Whatever pushes to a ready list calls this in the same step: the queue is busy, and its workers are woken, one per new
--- task at most: a worker that finds more work than it takes wakes the next.
+-- Every step that pushes to a ready list calls this: it marks the queue busy and wakes its workers, one per new task at
+-- most. A worker that finds more work than it takes wakes the next.
 local function wake_workers(queue, tasks)
   if refused_by(key_busy(), redis.pcall('ZADD', key_busy(), 0, queue)) then redis.call('ZADD', key_busy(), 0, queue) end
   push_wakeups(queue, tasks)

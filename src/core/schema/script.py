@@ -39,7 +39,7 @@ class Caller:
         return (how, script, 1, self._keys.prefix, self._clock()(), *arguments)
 
     def explained(self, error: ResponseError) -> Exception:
-        """What an error of a script says."""
+        """The error of dueq that a script's ``error`` stands for."""
         return ownership.refusal(self._keys, self._ours, _cause(error))
 
     @property
@@ -63,7 +63,7 @@ class Script:
     """One script, ready to be called with its own arguments."""
 
     def __init__(self, caller: Caller, assemble: Callable[[], str]) -> None:
-        """``assemble`` makes its text, when that is first needed."""
+        """``assemble`` makes the script's text when it is first needed."""
         self._caller, self._assemble = caller, assemble
 
     @cached_property
@@ -75,7 +75,7 @@ class Script:
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, *arguments: Value) -> Any:
-        """Run it and return its reply; sent again only when Redis says that it did not know it."""
+        """Run the script and return its reply. It is sent again only if Redis did not know it."""
         caller = self._caller
         try:
             try:
@@ -86,7 +86,7 @@ class Script:
             raise caller.explained(error) from None
 
     def many(self, batches: Iterable[Sequence[Value]]) -> list[Any]:
-        """Run it once per batch in one round trip, each sent as soon as it is made.
+        """Run the script once per batch in one round trip; each call is sent as soon as its batch is made.
 
         Replies come in order, errors among them as values.
         """
@@ -109,12 +109,12 @@ class Script:
         return replies
 
     def command(self, *arguments: Value) -> Command:
-        """The command that runs it also where Redis does not know it, for use inside MULTI."""
+        """The command that runs the script even if Redis does not know it yet, for use inside MULTI."""
         return self._caller.words("EVAL", self.text, arguments)
 
     @property
     def goes_by_servers_clock(self) -> bool:
-        """Whether it reads Redis's clock when it runs, rather than getting the time with its arguments."""
+        """Whether the script reads Redis's clock when it runs, rather than getting the time with its arguments."""
         return self._caller.uses_server_time
 
     # -- over a connection of the caller's
@@ -125,11 +125,11 @@ class Script:
         self.receive(wire)
 
     def send(self, wire: Wire, arguments: Sequence[Value]) -> None:
-        """Send it off. Its answer is NoScriptError if Redis does not know it (any more)."""
+        """Send the script off. The reply is NoScriptError if Redis does not know it (any more)."""
         wire.send(*self._caller.words("EVALSHA", self.digest, arguments))
 
     def receive(self, wire: Wire) -> Any:
-        """The answer to the first script sent off on ``wire`` that is not answered yet."""
+        """The reply to the oldest script sent off on ``wire`` whose reply was not received yet."""
         try:
             return wire.receive()
         except ResponseError as error:
@@ -137,7 +137,7 @@ class Script:
 
 
 def _server_time() -> int:
-    """Told so, a script asks Redis for the time."""
+    """The time to send so that a script reads Redis's clock."""
     return 0
 
 

@@ -45,7 +45,8 @@ class Scripts:
     ) -> None:
         """``timers`` is the Lua text that defines ``timer_add`` and ``timer_remove`` of ``strategy``.
 
-        ``now`` tells the time (epoch microseconds) instead of Redis. ``lazy``: what is removed leaves its entry there.
+        ``now`` tells the time (epoch microseconds) instead of Redis. ``lazy``: a removed task leaves its entry in the
+        index.
         """
         self._caller = Caller(client, keys, Ownership(strategy, "scripted"), now)
         core = str(__package__)
@@ -55,13 +56,13 @@ class Scripts:
         self._claims = "\n".join(written_out(lua(core, part)) for part in ("quarantine", "claims", "unclaimed"))
 
     def load(self, package: str, name: str) -> Script:
-        """The script ``name``.lua of ``package``, with what it needs of all that scripts share in front of it."""
+        """The script ``name``.lua of ``package``, behind the shared functions that it needs."""
         return self.make(lua(package, name))
 
     def make(self, text: str) -> Script:
-        """A script from its text, with what it needs of all that scripts share in front of it.
+        """A script from its text, behind the shared functions that it needs.
 
-        It is put together when it is first called: a process calls but a few.
+        It is put together when it is first called: a process calls only a few scripts.
         """
         return Script(self._caller, lambda: self._whole(written_out(text)))
 
@@ -71,7 +72,7 @@ class Scripts:
 
 @cache  # once for all namespaces of a process: it takes milliseconds
 def _assembled(head: str, names: str, records: str, timers: str, claims: str, text: str) -> str:
-    """The script ``text`` with ``head``, and with what it and ``timers`` need of the rest, in front of it."""
+    """The script ``text``, behind ``head`` and the functions that it and ``timers`` need of the rest."""
     roots, shared = without_seldom(text), f"{records}\n{claims}"
     needed_claims = linked(claims, roots)
     needed_records = linked(records, timers, needed_claims, roots)

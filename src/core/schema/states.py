@@ -1,4 +1,4 @@
-"""Where a task is, as its record says: one letter each, the same for Python and Lua (see lua_names.py)."""
+"""The states of a task: one letter each in its record, the same for Python and Lua (see lua_names.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class State(StrEnum):
     """A worker has started it."""
 
     UNCLAIMED = "U"
-    """It was put aside: its worker does not know its name."""
+    """It was put aside: the worker that took it does not know its name."""
 
     DEAD = "D"
     """It is a dead letter."""

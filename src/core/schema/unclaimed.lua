@@ -1,11 +1,12 @@
--- Tasks put aside: due, but a worker that met them does not know their name. They wait in a zset for each queue and name,
--- and the next worker that knows the name takes them from there. The field `aside` of meta says that there are any: it is
--- read by the HMGET that every step does already. The Python side is core/store/names.py and core/store/unclaimed.py.
+-- Tasks put aside: they are due, but the worker that took them does not know their name. They wait in a zset for each queue
+-- and name, and the next worker that knows the name takes them from there. The field `aside` of meta says that there are
+-- any: every step reads it with the same HMGET. The Python side is core/store/names.py and core/store/unclaimed.py.
 
 -- Put tasks aside; `asides` has lists of times and ids by "queue:name".
 local function put_aside(asides)
   for list, members in pairs(asides) do
-    redis.call('ZADD', key_aside(), whole(now), list) -- first: who clears away what stands there instead finds it so
+    -- first: by this entry foreign_keys.py finds a key of a wrong type in the place of the list
+    redis.call('ZADD', key_aside(), whole(now), list)
     redis.call('ZADD', key_unclaimed(list), unpack(members))
   end
   redis.call('HSETNX', key_meta(), 'aside', '1')
@@ -24,7 +25,7 @@ local function wake_knowing(asides)
   end
 end
 
--- A list that is empty by now is not listed any more.
+-- Take a list off `aside` if it is empty by now.
 local function tidy_aside(list)
   if redis.call('EXISTS', key_unclaimed(list)) == 1 then return end
   redis.call('ZREM', key_aside(), list)
@@ -34,7 +35,7 @@ end
 -- The name that a record calls.
 local function called(record) return string.match(record.body, '^%["([^"]*)"') or '' end
 
--- A task that was put aside is cancelled, or given another time.
+-- A task that was put aside leaves its list: it is cancelled or rescheduled.
 local function leave_aside(id, record)
   local list = record.queue .. ':' .. called(record)
   redis.call('ZREM', key_unclaimed(list), id)
@@ -48,8 +49,8 @@ local function lists_aside()
   return redis.call('ZRANGE', key_aside(), from, from + bounds.MOST_LISTS_ASIDE - 1)
 end
 
--- The task of `queue` that was put aside first under one of `names` (false: under any), now in the list `held`; returned as
--- by `waiting`. Nil if there is none.
+-- Move the first task of `queue` that was put aside under one of `names` (false: any name) into the list `held`. Returns its
+-- id, and its record's text before and after the token and the worker; nil if there is none.
 local function take_aside(queue, names, lists, held)
   for _, list in ipairs(lists) do
     local of, name = string.match(list, '^([^:]*):(.*)$')

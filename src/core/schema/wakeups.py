@@ -1,6 +1,6 @@
 """Wake-ups, as commands of Redis 2.4: a dispatcher or a worker sleeps on a list until something is pushed to it.
 
-The scripts' own versions of these stand in schema/records.lua.
+The scripts' own versions are in schema/records.lua.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def wake_dispatcher(keys: Keys) -> list[Command]:
 def wake_workers(keys: Keys, queue: str, tasks: int) -> list[Command]:
     """The queue is busy: wake up to ``tasks`` of its workers. One that finds more work than it takes wakes the next.
 
-    Goes with every push to a ready list, in the same step: a queue whose workers are woken is among the busy ones.
+    Every step that pushes to a ready list sends these commands, too, so that the queue is among the busy ones.
     """
     return [("ZADD", keys.plain("busy"), 0, queue), *push_wakeups(keys, queue, tasks)] if tasks > 0 else []
 

@@ -1,1 +1,1 @@
-"""A task's life: every transition, in two stores; and the strategies, which make one of them."""
+"""A task's life: every transition, in two stores; and the interface of the strategies, which make one transition."""

@@ -1,4 +1,4 @@
-"""The call that a running task makes for after its run, as it lies beside the record till then: due|queue|body."""
+"""The next run that a running task asks for, as it is kept beside the record until the run ends: due|queue|body."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from .values import NewTask
 
 
 def encode_again(task: NewTask) -> bytes:
-    """A call as it is kept; its due time is one of the clock."""
+    """The bytes that are kept; the due time is absolute."""
     return f"{task.due}|{task.queue}|".encode() + task.body
 
 
 def decode_again(task_id: str, raw: bytes | None) -> NewTask | None:
-    """The call in ``raw``; None if there is none, or none that can be read."""
+    """The task in ``raw``; None if there is none, or if it cannot be read."""
     if raw is None:
         return None
     try:

@@ -2,12 +2,13 @@
 
 Each method is one atomic step: it happens whole or not at all, whichever process is killed. Each says whether it may
 safely be repeated after a lost reply. All raise redis-py's errors unchanged; callers decide what to survive.
-Whatever may touch the index of scheduled tasks raises StrategyMismatch, and changes nothing, if another strategy owns
-the namespace by now; NamespaceMigrating if it has to wait for the end of a migration (see core/schema/ownership.py).
+A method that may touch the index of scheduled tasks raises StrategyMismatch, and changes nothing, if another strategy
+owns the namespace by now; NamespaceMigrating if it has to wait for the end of a migration (see
+core/schema/ownership.py).
 
 Two implementations share one layout of keys and records: ``scripted`` (Redis 2.6 and later) and, for servers
-without scripts, ``transactional`` (WATCH/MULTI; Redis 2.4). Which one a namespace uses goes by the server (see
-server_scripts.py). What goes in and comes out stands in values.py.
+without scripts, ``transactional`` (WATCH/MULTI; Redis 2.4). Which one a namespace uses depends on the server (see
+server_scripts.py). values.py has the arguments and results of these methods.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from ..schema.record import Record
 from .values import Advance, DeadLetter, Depth, Loss, Lost, NewTask, Reaped, Scheduled, Step
 
 Woken = Literal["sent", "quiet", "unknown"]
-"""What a channel's sleep has come to: see ``Channel.sleep``."""
+"""How a channel's sleep ended: see ``Channel.sleep``."""
 
 
 class Channel(ABC):
-    """A worker's own way to the store: ``Store.advance`` in two halves, so that it need not wait for each answer.
+    """A worker's own way to the store: ``Store.advance`` in two halves, so that it need not wait for each reply.
 
-    A worker may begin what it holds as soon as that is asked for, since nobody else can have it while the worker lives.
-    Used by one thread at a time. After an error everything that was not answered is in doubt, and nothing is waited
-    for any more.
+    A worker may begin a held task as soon as the step that starts it is sent, since nobody else can have the task while
+    the worker lives. One thread at a time uses a channel. After an error, every step without a reply is in doubt, and
+    the channel waits for none of these replies any more.
     """
 
     ahead: ClassVar[int]
-    """How many steps may wait for their answers while a worker runs tasks; 0: none."""
+    """How many steps may wait for their replies while a worker runs tasks; 0: none."""
 
     @property
     @abstractmethod
     def waiting(self) -> int:
-        """How many steps were asked for and not answered yet."""
+        """How many steps were sent whose replies were not received yet."""
 
     @abstractmethod
     def send(self, step: Step) -> None:
@@ -56,11 +57,11 @@ class Channel(ABC):
 
     @abstractmethod
     def receive(self) -> Advance:
-        """What came of the first step that is not answered yet; waits for it."""
+        """Wait for the reply to the oldest step without one, and return it."""
 
     @abstractmethod
     def close(self) -> None:
-        """Forget what was not answered. The next step opens it anew."""
+        """Forget the steps without replies. The next step opens the channel anew."""
 
 
 class Store(ABC):
@@ -70,17 +71,17 @@ class Store(ABC):
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
         """Write records and index them: one round trip per thousand, atomic per ``MOST_TASKS``.
 
-        A task whose id is in use is not written. Repeating it is safe, since ids are the caller's.
-        Raises StrategyMismatch, which tells what was scheduled before, if the namespace is owned by another strategy.
+        A task whose id is in use is not written. Repeating is safe, since the caller chooses the ids. Raises
+        StrategyMismatch, with the results of the tasks scheduled before, if another strategy owns the namespace.
         """
 
     @abstractmethod
     def again(self, task: NewTask, token: int) -> int | None:
-        """Keep a call that a task makes for itself, while it runs under ``token``, for after this run; the time then.
+        """Keep the next run that a task asks for while it runs under ``token``; returns the time of this step.
 
-        It becomes the record, and the task is scheduled anew, in the step that ends the run for good: done, or dead
-        (then the dead letter gets an id of its own). A retry in between keeps its own arguments. The last call counts.
-        None, and nothing changed, if that is not the task's run any more. Repeating is safe.
+        The step that ends the present run for good (done or dead) makes ``task`` the record, and schedules it; a dead
+        letter then gets an id of its own. A retry in between keeps its own arguments. The last call counts. None, and
+        nothing changes, if the task does not run under ``token`` any more. Repeating is safe.
         """
 
     @abstractmethod
@@ -89,7 +90,7 @@ class Store(ABC):
 
     @abstractmethod
     def mend_again(self, task_id: str) -> bool:
-        """Schedule what ``again`` has kept for a task that is gone; for the auditor. False if there is none."""
+        """Schedule what ``again`` has kept for a task that is gone; for the auditor. False if there is nothing."""
 
     @abstractmethod
     def kept_again(self, task_id: str) -> NewTask | None:
@@ -108,9 +109,9 @@ class Store(ABC):
 
     @abstractmethod
     def knows(self, names: Iterable[str] | None) -> None:
-        """From now on ``advance`` takes tasks only that call one of ``names``; None: any, as at first.
+        """From now on ``advance`` takes only tasks that call one of ``names``; None: any name, as at first.
 
-        It puts others aside: they are *unclaimed*, unstarted, and taken by the next worker that knows their name.
+        It puts other tasks aside: they are *unclaimed* and unstarted, until a worker that knows their name takes them.
         """
 
     @abstractmethod
@@ -121,14 +122,15 @@ class Store(ABC):
     def advance(self, step: Step) -> Advance:
         """Settle the outcome of the last task, start the next, and take more, in one round trip.
 
-        What is taken is held, without a lease; if no claim is to be started, the first that is taken is. The lease runs
-        from the start. Settling may be repeated with the same outcome: it then says ``repeated`` or ``missing``. What
-        is held may be settled, too: it had been begun, though Redis does not know of it.
+        A task that is taken is held, without a lease. If the step has no held claim to start, it starts the first task
+        that it takes. The lease runs from the start. Settling may be repeated with the same outcome: the reply then
+        says ``repeated`` or ``missing``. A held claim may be settled, too: its worker had begun it, though Redis does
+        not know of that.
         """
 
     @abstractmethod
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
-        """A way of its own to ``advance``, for one worker.
+        """A channel to ``advance`` for one worker.
 
         Its sleep ends when something is ready in one of ``queues``, and when ``wakeup_fd``, if given, is readable.
         """
@@ -137,7 +139,7 @@ class Store(ABC):
     def extend(self, worker: str, claims: Sequence[Record], lease_us: int) -> list[bool]:
         """Make the leases of started claims, and the worker's life, last ``lease_us`` from now; False where lost.
 
-        A held claim counts, too: it may have begun, though Redis does not know of it.
+        A held claim counts, too: its worker may have begun it, though Redis does not know of that.
         """
 
     @abstractmethod
@@ -148,8 +150,8 @@ class Store(ABC):
     def give_back(self, loss: Loss) -> list[Lost]:
         """Take back all that a worker holds, so that it can run again at once. Repeating is safe.
 
-        With ``lease_expired`` a worker heard of since keeps what it holds. ``unstarted`` is for a worker that disowns
-        claims whose delivery it never learnt of: they do not count as started.
+        With ``lease_expired``, a worker that has given a sign of life since keeps what it holds. ``unstarted`` is for a
+        worker that disowns claims whose delivery it never learnt of: they do not count as started.
         """
 
     @abstractmethod
@@ -161,14 +163,14 @@ class Store(ABC):
 
     @abstractmethod
     def alive(self, supervisor: str) -> bool:
-        """Note that a supervisor is alive, for ``ALIVE_S`` from now on. True if it was not known to be there.
+        """Note that a supervisor is alive, for ``ALIVE_S`` from now on. True if it was not registered.
 
         One command, which gets through at maxmemory under the scripted store.
         """
 
     @abstractmethod
     def time_us(self) -> int:
-        """The clock that due times are held against: Redis's, or this host's where the server may have no TIME."""
+        """The time by the clock of due times: Redis's, or this host's where the server may have no TIME."""
 
     @abstractmethod
     def record(self, task_id: str) -> Record | None:
@@ -192,7 +194,7 @@ class Store(ABC):
 
     @abstractmethod
     def busy(self) -> list[str]:
-        """The queues that have tasks ready; seldom, and for a while, others."""
+        """The queues that have tasks ready; a queue without may be among them for a while."""
 
     @abstractmethod
     def leases(self) -> Mapping[str, int]:
@@ -204,13 +206,13 @@ class Store(ABC):
 
     @abstractmethod
     def depths(self, queues: Sequence[str]) -> dict[str, Depth]:
-        """The same for many queues, in as few round trips as for one, but for some per thousand queues."""
+        """The same for many queues, in few round trips: some in any case, and a few more per thousand queues."""
 
     @abstractmethod
     def producer_counts(self, queues: Sequence[str] | None = None) -> dict[tuple[str, str], int]:
         """What producers did since the namespace began: ("scheduled" | "cancelled", queue) -> how many tasks.
 
-        Of some queues; None: of all that there are now.
+        ``queues``: only these; None: all queues that exist now.
         """
 
     @abstractmethod
@@ -219,45 +221,47 @@ class Store(ABC):
 
     @abstractmethod
     def mend(self, task_id: str, raw: bytes) -> bool:
-        """Put a task that was found in no place where its record says into its place; for the auditor.
+        """Put a task into the place that its record says, since it was not found there; for the auditor.
 
-        A scheduled one goes into the index, a dead letter to the dead letters, a claimed one is taken back from its
-        owner like one whose lease ran out. False, and nothing changed, if its record is no longer ``raw``, or if a
-        scheduled one turns out to be in the index.
+        A scheduled task goes into the index, a dead letter to the dead letters. A claimed task is taken back from its
+        owner like one whose lease ran out. False, and nothing changes, if the record is no longer ``raw``, or if a
+        scheduled task turns out to be in the index.
         """
 
     @abstractmethod
     def mend_queues(self, queues: Sequence[str]) -> list[str]:
-        """Put right what is kept of ``queues``, a hundred at most, beside their tasks; for the auditor, and at a start.
+        """Repair what is kept of ``queues`` (a hundred at most) beside their tasks; for the auditor, and at a start.
 
-        Returns those that had work and were not among the busy ones. Leases in the layout of an older dueq are moved.
+        Returns the queues that had work and were not among the busy ones. Moves leases from the layout of an older
+        dueq.
         """
 
     @abstractmethod
     def wake_again(self, queues: Sequence[str]) -> None:
-        """Wake a worker for what is ready in some of ``queues``: the one that was woken for it may be gone.
+        """Wake a worker for each of ``queues`` that has work: the worker that was woken for that may be gone.
 
-        Costs no more than there are busy queues.
+        The cost grows only with the number of busy queues.
         """
 
     @abstractmethod
     def oldest_ready(self) -> dict[str, int]:
-        """Of each busy queue, when the task that waits longest was due (epoch microseconds), where that can be read."""
+        """When the task that waits longest in each busy queue was due (epoch microseconds), where that can be read."""
 
     @abstractmethod
     def forget_queue(self, queue: str, scheduled: int) -> bool:
         """Take a queue without tasks off the list of queues; the next task that is scheduled in it puts it back on.
 
-        The caller has looked at every record after ``scheduled`` tasks in all had been scheduled in it (see
-        ``producer_counts``), and found none of its own. False, and nothing changed, if more have been since, or if
-        some entry of it is left anywhere. For the auditor, like ``forget_revoked``.
+        ``scheduled`` is the number of tasks ever scheduled in it (see ``producer_counts``). The caller read that
+        number first, then looked at every record, and found none of this queue. False, and nothing changes, if more
+        tasks have been scheduled since, or if some entry of the queue is left anywhere. For the auditor, like
+        ``forget_revoked``.
         """
 
     @abstractmethod
     def forget_revoked(self, counts: Mapping[str, int]) -> int:
-        """Forget that entries of ready lists are void, as many of each id as there are said to be: they are gone.
+        """Forget void entries of ready lists that are not there any more: ``counts`` has how many of each id.
 
-        Those of which there are more or fewer by now are left alone. Returns how many ids were forgotten.
+        An id that has more or fewer void entries by now is left alone. Returns how many ids were forgotten.
         """
 
     @abstractmethod
@@ -272,11 +276,12 @@ class Store(ABC):
 
     @abstractmethod
     def void_entries(self, most: int) -> dict[str, int]:
-        """How many entries of each id are noted to be void; none if these are more than ``most`` ids (one read)."""
+        """How many entries of each id are noted as void; empty if there are more than ``most`` ids, too many to read
+        at once."""
 
     @abstractmethod
     def waiting_again(self, most: int) -> list[str]:
-        """The tasks for which ``again`` has kept a call; none if there are more than ``most``."""
+        """The tasks for which ``again`` has kept a call; empty if there are more than ``most``."""
 
     @abstractmethod
     def list_queue(self, queue: str) -> bool:
@@ -284,7 +289,7 @@ class Store(ABC):
 
     @abstractmethod
     def set_apart(self, task_id: str, raw: bytes) -> bool:
-        """Put a damaged record into quarantine; False, and nothing changed, if it is no longer ``raw``."""
+        """Put a damaged record into quarantine; False, and nothing changes, if it is no longer ``raw``."""
 
     @abstractmethod
     def mend_names(self) -> None:

@@ -1,13 +1,13 @@
-"""Workers that serve more queues than a step can name: the names stand in Redis, once for all such workers.
+"""Workers that serve more queues than a step can name: a set in Redis has the names, once for all such workers.
 
-A worker that serves up to sixteen queues names them in each of its steps, and waits for the wake-ups of each. One that
-serves more would send, and Redis would look at, thousands of names a task. So these are written into a zset, named by
-a digest of them, which every worker of the same queues shares; a step takes from those in it that have work, and one
-wake-up list stands for all. Who makes tasks ready pushes to it beside the queue's own; ``meta`` names the sets that
-there are, so that where there is none this costs nothing. Each use keeps a set alive; what nobody has used for an hour
-is cleared away.
+A worker that serves up to sixteen queues names them in each of its steps, and waits for the wake-ups of each. A worker
+of more queues would send thousands of names a task, and Redis would look at them all. So its queues are written into a
+zset, named by a digest of them, which every worker of the same queues shares. A step takes tasks from those queues of
+the set that have work, and one wake-up list stands for the whole set. A step that makes tasks ready pushes to that
+list, beside the queue's own. ``meta`` names the sets that exist, so where there is none this costs nothing. Each use
+keeps a set alive; a set that nobody has used for an hour is cleared away.
 
-Only where the server runs scripts: else a worker names all its queues in every step.
+There are sets only where the server runs scripts: else a worker names all its queues in every step.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Crowd(list[str]):
 
     @property
     def mark(self) -> str:
-        """What stands for all of them in a step: no queue is called so."""
+        """The name that stands for all of them in a step: no queue has such a name."""
         return ("*" if self.in_turns else "=") + self.name
 
     @property
@@ -53,7 +53,7 @@ class Crowd(list[str]):
 
 
 def served(queues: Sequence[str], *, in_turns: bool) -> list[str]:
-    """``queues`` as a worker is to hand them to the store."""
+    """``queues`` as a worker passes them to the store."""
     return Crowd(queues, in_turns=in_turns) if len(queues) > MOST_NAMED_QUEUES else list(queues)
 
 
@@ -70,9 +70,9 @@ class Crowds:
         self._kept_at: dict[str, float] = {}
 
     def keep(self, queues: Sequence[str], *, trusted_s: float = _TRUSTED_S) -> bool:
-        """See that the set of ``queues`` is there, unless that was seen in the last seconds. True if it was not.
+        """Make sure that the set of ``queues`` exists, unless that was done in the last ``trusted_s`` seconds.
 
-        Nothing is done for queues that are named in every step.
+        True if it was missing. Nothing is done for queues that are named in every step.
         """
         if not isinstance(queues, Crowd) or time.monotonic() < self._kept_at.get(queues.name, -trusted_s) + trusted_s:
             return False
@@ -83,7 +83,7 @@ class Crowds:
         return missing
 
     def _write(self, crowd: Crowd) -> None:
-        """Under another name first: a set that is there is whole."""
+        """Write the set under another name first, so that a set that exists is whole."""
         fresh = self._keys.of("serves", f"{crowd.name}.{secrets.token_hex(6)}")
         for chunk in _chunks(crowd):
             self._client.zadd(fresh, {queue: at for at, queue in chunk})
@@ -93,7 +93,7 @@ class Crowds:
 
 
 def crowds_question(keys: Keys) -> Command:
-    """The command whose reply names the sets that there are, for ``wakeups_for``."""
+    """The command whose reply names the sets that exist, for ``wakeups_for``."""
     return ("HGET", keys.plain("meta"), "crowds")
 
 

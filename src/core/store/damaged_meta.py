@@ -1,7 +1,7 @@
-"""Fields of ``meta`` that hold what no dueq writes: they go into quarantine, and the namespace is claimed anew.
+"""Fields of ``meta`` with values that no dueq writes: they go into quarantine, and the namespace is claimed anew.
 
-What another dueq may have written stays: the name of another strategy, a newer format, features unknown here. Then the
-namespace is refused, as ever.
+Values that another dueq may have written stay: the name of another strategy, a newer format, features unknown here.
+Then the namespace is refused as usual.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger("dueq.namespace")
 
 
 def put_damage_apart(client: redis.Redis, keys: Keys) -> list[str]:
-    """Put such fields into quarantine, in one step; returns their names. Nothing of them is in the way then."""
+    """Put such fields into quarantine, in one step; returns their names."""
     meta, now_us = keys.plain("meta"), HostClock().now_us()
 
     def attempt(session: Session) -> list[str]:
@@ -38,7 +38,8 @@ def put_damage_apart(client: redis.Redis, keys: Keys) -> list[str]:
     names = Transactions(client).run(attempt)
     for name in names:
         log.error(
-            "field %s of meta of namespace %s held what no dueq writes: it is in quarantine now, see dueq quarantine",
+            "field %s of meta of namespace %s held a value that no dueq writes: it is in quarantine now, see dueq "
+            "quarantine",
             harmless(name),
             keys.namespace,
         )

@@ -1,8 +1,8 @@
 """Which task names a process knows: a claim puts tasks of other names aside (see ``unclaimed``).
 
 The scripts read the names from a field of ``meta``, ``names:<digest>``: when it was written, in seconds, then the names
-between quotes, as they stand in a call: ``1764372000"shop.mail"shop.bill"``. Processes of one application share it. Who
-finds that it is gone, because Redis lost it or it was cleared away as old, writes it again.
+between quotes, as they stand in a call: ``1764372000"shop.mail"shop.bill"``. Processes of one application share the
+field. A process that finds it gone (Redis lost it, or it was cleared away as old) writes it again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..schema.wakeups import push_wakeups
 NEWER = '"newer"'
 """Stands for the name of a record that a newer dueq wrote: no name has quotes in it."""
 NOWHERE = "?"
-"""Stands for the queue of such a record, where only the record says it: no queue is called so."""
+"""Stands for the queue of such a record where only the record itself has the queue: no queue has this name."""
 
 _FIELD = b"names:"
 _OLD_S = 86_400
@@ -48,11 +48,11 @@ class KnownNames:
         )
 
     def __contains__(self, name: str) -> bool:
-        """Whether a task that is called so can be run. ``name`` is as it stands in a call (see ``record.task_of``)."""
+        """Whether a task of this name can be run. ``name`` is as it stands in a call (see ``record.task_of``)."""
         return name != NEWER and (self._names is None or name in self._names)
 
     def publish(self) -> list[Command]:
-        """The command that tells others which names are known."""
+        """The command that publishes the names that this process knows."""
         return [("HSET", self._keys.plain("meta"), self.field, f"{int(time.time())}{self._text}")] if self.field else []
 
     def wakeup_keys(self) -> list[str]:
@@ -72,7 +72,7 @@ def wake_knowing(keys: Keys, meta: dict[bytes, bytes], names: Iterable[str]) -> 
 
 
 def outdated(keys: Keys, meta: dict[bytes, bytes]) -> list[Command]:
-    """Commands that clear away names written more than a day ago: who needs them still writes them again."""
+    """Commands that clear away names written more than a day ago: a process that still needs them writes them again."""
     latest, commands = time.time() - _OLD_S, list[Command]()
     for field, text in meta.items():
         written = text.partition(b'"')[0]

@@ -1,6 +1,6 @@
-"""Every command that dueq sends, by what needs it: what doctor tries, and what the smallest ACL rule allows.
+"""Every command that dueq sends, by what needs it: ``dueq doctor`` tries these, and the smallest ACL rule allows them.
 
-A strategy names those of its own in ``needs``. What the tests' servers are really sent is held against this.
+A strategy names its own commands in ``needs``. Tests compare this with the commands that their servers received.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _WORDS = """
     PEXPIREAT k 1 | HKEYS k | ZCOUNT k 0 0 | RENAME k k | EXPIRE k 1
 """
 EXAMPLES = {line.split()[0]: line.split()[1:] for line in _WORDS.replace("\n", "|").split("|") if line.strip()}
-"""The words that each command is tried with; ``k`` is a key. What is missing here is tried in ways of its own."""
+"""The words that each command is tried with; ``k`` is a key. Commands missing here are tried elsewhere."""
 
 
 def needed(strategy: type[Strategy], store: StoreKind) -> frozenset[str]:
-    """The commands that the processes and the command line send to a namespace that ``strategy`` keeps with ``store``.
+    """The commands that processes and the command line send to a namespace that ``strategy`` owns with ``store``.
 
     A subcommand is written as Redis does, SCRIPT|LOAD.
     """
@@ -43,15 +43,15 @@ def needed(strategy: type[Strategy], store: StoreKind) -> frozenset[str]:
 
 
 def refused(client: redis.Redis, key: str, commands: frozenset[str]) -> dict[str, str]:
-    """Those of ``commands`` that the server does not know or this user may not give, and what it says; changes nothing.
+    """Those of ``commands`` that the server does not know or this user may not send, each with the server's error.
 
-    They are queued behind MULTI, where the server looks at permissions at once, and then discarded. ``key`` is one of
-    the namespace's that is not there.
+    Nothing changes: the commands are queued behind MULTI, where the server checks permissions at once, and then
+    discarded. ``key`` is a key of the namespace that does not exist.
     """
     connection: Any = client.connection_pool.get_connection()
     try:
         if refusal := _replies(connection, [("MULTI",)])[0]:
-            return {"MULTI": refusal}  # without it the others would be done
+            return {"MULTI": refusal}  # without MULTI the others would be executed
         tried = sorted(commands & EXAMPLES.keys())
         queued = [(name, *(key if word == "k" else word for word in EXAMPLES[name])) for name in tried]
         found = dict(zip([*tried, "DISCARD"], _replies(connection, [*queued, ("DISCARD",)]), strict=True))
@@ -59,12 +59,12 @@ def refused(client: redis.Redis, key: str, commands: frozenset[str]) -> dict[str
             found["EXEC"] = _replies(connection, [("EXEC",)])[0]
         return {name: said for name, said in found.items() if said}
     finally:
-        connection.disconnect()  # and with it, whatever was queued and could not be discarded
+        connection.disconnect()  # this also drops commands that were queued and could not be discarded
         client.connection_pool.release(connection)
 
 
 def _replies(connection: Any, commands: Sequence[Sequence[str]]) -> list[str]:
-    """How the server refuses each command, empty if it would do it, or fail it for another reason than who asks."""
+    """How the server refuses each command; empty if it allows it, also if the command fails for another reason."""
     connection.send_packed_command(connection.pack_commands(commands))
     return [_refusal(connection) for _ in commands]
 
@@ -73,7 +73,7 @@ def _refusal(connection: Any) -> str:
     try:
         connection.read_response()
     except ResponseError as error:
-        said = str(error).lower()  # of EXEC it is the reason that it gives for having been aborted
+        said = str(error).lower()  # EXEC quotes the reason why it was aborted
         forbidden = isinstance(error, NoPermissionError) or "no permissions" in said
         return str(error) if forbidden or said.startswith("unknown command") else ""
     return ""

@@ -1,4 +1,4 @@
-"""What both stores read, and put right, in the same way: the layout is one, and these commands are old."""
+"""Reads and repairs that both stores do in the same way: they share one layout, and Redis 2.4 has these commands."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .unclaimed import list_of, pairs
 from .values import DeadLetter, Depth, NewTask
 
 _TRIP = 100  # commands in one round trip
-_COUNTS = 1000  # of those that only tell how long a key is
+_COUNTS = 1000  # the same for commands that only return the length of a key
 
 
 _COUNTED = ("scheduled", "cancelled")  # what producers do
 
 
 class KeyedStore(Store):
-    """The half of ``Store`` that needs no step of its own, with commands of Redis 2.4."""
+    """The half of ``Store`` that is the same in both stores, by plain commands of Redis 2.4."""
 
     def __init__(self, client: redis.Redis, keys: Keys, clock: Clock) -> None:
         self._trips = Transactions(client, repair(keys))
@@ -119,7 +119,7 @@ class KeyedStore(Store):
         waiting, dead, oldest = pipe.execute()
         record = None
         if oldest is not None:
-            # one that this version cannot read must not keep anybody from counting
+            # a record that this version cannot read must not stop the count
             record = readable_record(
                 oldest.decode(errors=LENIENT),
                 self._client.hget(self._keys.record(oldest.decode(errors=LENIENT)), oldest),

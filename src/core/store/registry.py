@@ -1,7 +1,7 @@
 """The strategies by name: those that come with dueq, and those that others register.
 
 A third party adds one through the entry-point group ``dueq.strategies``: the name is the flag's value, the object a
-subclass of ``Strategy``. The names of dueq's own cannot be taken.
+subclass of ``Strategy``. It cannot take the name of one of dueq's own.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ def find(name: str) -> type[Strategy]:
         found = entry.load()
         if isinstance(found, type) and issubclass(found, Strategy):
             return found
-        raise ConfigurationError(f"strategy {name!r} ({entry.value}) is no subclass of dueq.strategies.base.Strategy")
+        raise ConfigurationError(
+            f"strategy {name!r} ({entry.value}) is not a subclass of dueq.strategies.base.Strategy"
+        )
     raise ConfigurationError(f"there is no strategy {name!r}: choose one of {', '.join(names())}")
 
 
 def _registered(*name: str) -> list[EntryPoint]:
-    from importlib.metadata import entry_points  # takes longer to import than a short command has
+    from importlib.metadata import entry_points  # imported here: it would slow down every short command
 
     return [entry for entry in entry_points(group=GROUP) if not name or entry.name in name]

@@ -31,7 +31,7 @@ def obstacles(
 ) -> list[Obstacle]:
     """Why the server cannot run ``strategy`` on the namespace of ``keys``; empty if it can. Changes nothing.
 
-    ``store`` is the one that the namespace uses; without it, that which the server allows.
+    ``store`` is the one that the namespace uses; None: the one that the server allows.
     """
     store = store or store_for(client, strategy, None)
     needs = strategy.needs

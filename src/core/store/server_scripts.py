@@ -15,8 +15,8 @@ from .strategy import Strategy
 
 
 def store_for(client: redis.Redis, strategy: type[Strategy], recorded: str | None) -> StoreKind:
-    """The store that ``strategy`` is to have: what the namespace has ``recorded``, if that can be; else what the server
-    allows. It is asked only if there is a choice."""
+    """The store that ``strategy`` is to have: the one ``recorded`` in the namespace, if the strategy can have it; else
+    the one that the server allows. The server is asked only if there is a choice."""
     possible = strategy.stores()
     for kind in possible:
         if kind == recorded:
@@ -25,13 +25,13 @@ def store_for(client: redis.Redis, strategy: type[Strategy], recorded: str | Non
 
 
 _CODE = re.compile(r"[A-Z]{3,} ")
-"""How Redis begins to say that it refuses a command for now: it is busy, say, or loads its data."""
+"""How an error begins if Redis refuses a command for now: it is busy, for example, or loads its data."""
 
 
 def script_refusal(client: redis.Redis) -> str:
-    """Which of the commands that scripts are run by is refused to this user, and how; empty if none is.
+    """The first command for running scripts that is refused to this user, and how; empty if none is.
 
-    A server that says it is too old is not asked. Raises redis-py's errors if it refuses for another reason.
+    A server whose version is too old is not asked. Raises redis-py's errors if it refuses for another reason.
     """
     version = server_version(client)
     if version is not None and version < (2, 6):

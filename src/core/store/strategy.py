@@ -4,9 +4,9 @@ A strategy owns one arrow of a task's life, SCHEDULED → READY: how due tasks a
 what wakes it. The record of a task belongs to the store; what a strategy keeps beside it is an index that can be
 rebuilt from the records. A strategy knows nothing of processes or metrics: it returns what happened.
 
-Its index is written by the store, together with the record: by Lua where the server runs scripts, by commands inside
-MULTI where it does not. To add one, subclass ``ScriptedStrategy`` (by Lua only) or ``TransactionalStrategy`` (by
-commands, and by Lua, too, if it has ``timers``), and name the class in the entry-point group ``dueq.strategies``.
+The store writes the index together with the record: by Lua where the server runs scripts, by commands inside MULTI
+where it does not. To add a strategy, subclass ``ScriptedStrategy`` (Lua only) or ``TransactionalStrategy`` (commands,
+and Lua, too, if it has ``timers``), and name the class in the entry-point group ``dueq.strategies``.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ from ..schema.script import Value
 from ..schema.scripts import Scripts
 
 WakeReason = Literal["due", "earlier", "event", "safety_net"]
-"""Why a dispatcher woke: its timer ran out, an earlier task was scheduled, an event came, or just to be sure."""
+"""Why a dispatcher woke: its timer ran out, an earlier task was scheduled, an event came, or the safety-net interval
+passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a server must offer for a strategy to run on it.
 
-    ``scripts`` says that it cannot run without. ``notifications`` are the flags of notify-keyspace-events that must be
-    set, or can be added, and ``events`` is the family of keys (keys.py) whose events are listened to. ``commands`` are
-    those that the strategy sends, in its scripts too, beside what dueq needs anyway (permissions.py).
+    ``scripts`` says that it cannot run without them. ``notifications`` are the flags of notify-keyspace-events that
+    must be set, or that dueq can add, and ``events`` is the family of keys (keys.py) whose events it listens to.
+    ``commands`` are those that the strategy sends, in its scripts too, beside those that dueq sends anyway
+    (permissions.py).
     """
 
     version: tuple[int, int]
@@ -71,7 +73,7 @@ class Dispatched:
     ``moved`` has every task moved; ``next_in`` is the exact number of seconds until the next is due (0: more are due
     already; None: none is scheduled). ``conflicts`` counts the attempts that came to nothing because another
     dispatcher, or a cancel, was faster. ``now_us`` is the moment that ``next_in`` counts from, in epoch microseconds by
-    the clock that the strategy goes by; 0: not known, which costs punctuality.
+    the strategy's clock; 0: not known, which costs punctuality.
     """
 
     moved: list[Moved] = field(default_factory=list)
@@ -97,16 +99,15 @@ class Strategy(ABC):
     resolution: ClassVar[float] = 0.0
     """Due times are rounded up to a multiple of this many seconds; 0: they stay exact to the microsecond."""
     lazy: ClassVar[bool] = False
-    """Whether what is taken out of the index leaves its entry where it is: the store counts that void, like one in a
-    ready list, and the step that meets it drops it."""
+    """Whether a task that is taken out of the index leaves its entry there. The store counts that entry as void, like
+    one in a ready list, and the step that finds it drops it."""
     store: StoreKind
     """The store that writes its index; ``Namespace`` puts both together."""
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
-        """Keep what is needed; send nothing yet.
+        """Keep the arguments; send nothing yet.
 
-        ``owner`` names this process, uniquely. ``clock`` is the time to go by instead of the strategy's own choice,
-        which is Redis's clock where its oldest server has TIME, else the host's.
+        ``owner`` names this process, uniquely. ``clock`` is the clock to use; None: Redis's.
         """
         self.client, self.keys, self.owner = client, keys, owner
         self._listener: Listener | None = None
@@ -118,33 +119,33 @@ class Strategy(ABC):
 
     @property
     def ownership(self) -> Ownership:
-        """How a namespace is kept that this strategy, with its store, may work on."""
+        """The ownership of a namespace that this strategy, with its store, may work on."""
         return Ownership(self.name, self.store)
 
     @abstractmethod
     def dispatch(self, limit: int) -> Dispatched:
         """Move up to about ``limit`` due tasks from the index to the ready lists, waking their workers.
 
-        A task is eligible when its due time is not after the clock. Whoever is killed at whichever instant, a task
-        stays in the index, or is in its ready list, or is found by ``recover``. Any number of dispatchers may call
+        A task is eligible when its due time is not after the clock. Whichever process is killed at whichever instant, a
+        task stays in the index, or is in its ready list, or ``recover`` finds it. Any number of dispatchers may call
         this at once. Raises StrategyMismatch, and moves nothing, if another strategy owns the namespace by now, and
-        NamespaceMigrating while its tasks are being moved to this one.
+        NamespaceMigrating while its tasks are being moved to this strategy.
         """
 
     def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
         """Sleep until woken, at most ``seconds`` and precise to well under 10 ms; None if that time passed.
 
-        Must not poll. A task scheduled before all others, by whomever, ends the sleep at once. ``wakeup_fd``, once
+        Must not poll. A task scheduled before all others, by any process, ends the sleep at once. ``wakeup_fd``, once
         readable, ends it too.
         """
         return "earlier" if self.listener(wakeup_fd).wait(seconds) else None
 
     @abstractmethod
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
-        """Put back what a dispatcher that is dead had taken out of the index and not made ready yet; returns how many.
+        """Put back tasks that a dead dispatcher had taken out of the index and not made ready yet; returns how many.
 
-        It is the one called ``dispatcher`` (its ``owner``), else every one whose work has stood still for
-        ``silent_for`` seconds. Such a one may wake up again: it must then find its work gone. Repeating is safe.
+        ``dispatcher`` is its name (its ``owner``); if empty, every dispatcher counts whose work has stood still for
+        ``silent_for`` seconds. Such a dispatcher may wake up again: it must then find its work gone. Repeating is safe.
         """
 
     @abstractmethod
@@ -154,15 +155,15 @@ class Strategy(ABC):
     def first_due(self, queues: Sequence[str]) -> list[int | None]:
         """When the first scheduled task of each queue is due (epoch microseconds; None: none is scheduled).
 
-        Asked all the time by processes that have nothing else to do, so where it can be had for less than a census, it
-        should. It may tell of a task that was just moved or cancelled.
+        Idle processes ask this all the time, so it should cost less than a census where possible. It may report a task
+        that was just moved or cancelled.
         """
         return [census.oldest_due_us for census in self.census(queues)]
 
     def earliest(self, queues: Callable[[], Sequence[str]]) -> list[int]:
-        """When the first tasks are due of the queues that have any (epoch microseconds), the earliest ten at least.
+        """When the first task of each queue that has any is due (epoch microseconds); the earliest ten at least.
 
-        ``queues`` tells the names of all, for an index that has to be asked queue by queue. Like ``first_due``.
+        ``queues`` returns the names of all queues, for an index that has to be asked queue by queue. See ``first_due``.
         """
         return [due for due in self.first_due(queues()) if due is not None]
 
@@ -170,16 +171,16 @@ class Strategy(ABC):
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those of ``entries`` that are not in the index. For migrations; no step of it is long.
 
-        They are many (ten thousand), since what a call costs may grow with what it has to look through.
+        Callers pass many entries (ten thousand) at once, since a call may have to look through the whole index.
         """
 
     @abstractmethod
     def pages(self, queue: str) -> Iterator[list[str]]:
         """The ids of all tasks of ``queue`` that the strategy has, about a thousand a page; an empty page for none.
 
-        First those in the index, then those that a dispatcher has taken out of it and not made ready yet. One that the
-        strategy has all the while is on one page at least; other ids may be on several, or on none. A page takes a few
-        round trips at most. For the auditor.
+        First come the tasks in the index, then those that a dispatcher has taken out of it and not made ready yet. A
+        task that the strategy has all the while is on one page at least; other ids may be on several pages, or on none.
+        A page takes a few round trips at most. For the auditor.
         """
 
     @abstractmethod
@@ -187,8 +188,8 @@ class Strategy(ABC):
         """Commands that index these tasks, none of which is in the index, to be sent inside MULTI."""
 
     def mend(self, queues: Sequence[str]) -> list[str]:
-        """Put right what the index keeps of ``queues``, a hundred at most, beside their tasks; names those where it was
-        wrong. For the auditor, and for an engine that meets an index written by an older dueq."""
+        """Repair what the index keeps of ``queues`` (a hundred at most) beside their tasks; returns those where it was
+        wrong. For the auditor, and for an engine that finds an index written by an older dueq."""
         return []
 
     @abstractmethod
@@ -196,7 +197,7 @@ class Strategy(ABC):
         """Forget the whole index, in bounded steps: the namespace is purged, or owned by another strategy now."""
 
     def listener(self, wakeup_fd: int = -1) -> Listener:
-        """What ``wait`` waits on. Every way to index a task wakes it, if nothing else is due before."""
+        """The listener that ``wait`` waits on. A step that indexes a task wakes it, if nothing else is due before."""
         if self._listener is None:
             self._listener = Listener(self.client, [self.keys.plain("wake")], wakeup_fd=wakeup_fd)
         return self._listener
@@ -213,7 +214,7 @@ class Strategy(ABC):
 
 
 def fitting(strategy: type[Strategy], store: StoreKind) -> Ownership:
-    """How ``strategy`` can keep a namespace: with ``store`` if that can write its index, else with the one that can."""
+    """How ``strategy`` can own a namespace: with ``store`` if that can write its index, else with the one that can."""
     possible = strategy.stores()
     return Ownership(strategy.name, store if store in possible else possible[0])
 
@@ -221,22 +222,23 @@ def fitting(strategy: type[Strategy], store: StoreKind) -> Ownership:
 class TransactionalStrategy(Strategy):
     """A strategy whose index can be changed by commands inside MULTI, together with the record.
 
-    Whatever takes a task out of the index, this strategy's ``dispatch`` included, touches the key ``guard`` in the same
-    transaction; who must know where a task is watches it. Producers, who only add, never touch it.
+    Every step that takes a task out of the index, this strategy's ``dispatch`` included, touches the key ``guard`` in
+    the same transaction. A step that must know where a task is watches the guard. Producers only add tasks, and never
+    touch it.
     """
 
     store: StoreKind = "transactional"
 
     @classmethod
     def timers(cls) -> str:
-        """The same index written by Lua, as of ``ScriptedStrategy``; empty if there is no such text. Then the strategy
+        """Lua text that writes the same index, as in ``ScriptedStrategy``. Empty if there is none: then the strategy
         has the transactional store on every server.
 
-        ``timer_remove`` must touch ``key_guard()`` if ``dispatch`` watches it. Of a lazy index it leaves the entry
-        where it is, notes in its census that it does not count, and returns false; and there is one function more,
-        ``timer_holds(queue, id, due)``: whether the entry is there; nil if that is not known at a small cost.
-        ``timer_show(queue, due)`` lets dispatchers find the place of an entry again that is there, and returns true if
-        they did not.
+        ``timer_remove`` must touch ``key_guard()`` if ``dispatch`` watches it. In a lazy index it leaves the entry
+        where it is, notes in the census that the entry does not count, and returns false. A lazy index has two more
+        functions. ``timer_holds(queue, id, due)`` returns whether the entry is there; nil if finding out would cost
+        much. ``timer_show(queue, due)`` lets dispatchers find the place of an entry again, and returns true if they did
+        not find it before.
         """
         return ""
 
@@ -257,9 +259,9 @@ class TransactionalStrategy(Strategy):
 
     @abstractmethod
     def contains(self, session: Session, entry: Entry) -> bool:
-        """Whether ``entry`` is in the index, as long as the guard, which the session watches, is not touched.
+        """Whether ``entry`` is in the index. This holds as long as nobody touches the guard, which the session watches.
 
-        Of a lazy index, a void entry counts, too.
+        In a lazy index, a void entry counts, too.
         """
 
     def counts(self, session: Session, entry: Entry) -> bool:
@@ -267,24 +269,24 @@ class TransactionalStrategy(Strategy):
         return self.contains(session, entry)
 
     def place(self, entry: Entry) -> str:
-        """The key of a list that holds this very entry, where the index has lists by due time, that others may not lead
-        to; empty: it has none."""
+        """The key of the list that holds ``entry``, in an index of lists by due time: perhaps only this task's record
+        leads to that list. Empty: the index has no such lists."""
         return ""
 
     def way_to(self, session: Session, entry: Entry) -> list[Command]:
-        """Commands that let dispatchers find ``entry``, which is in the index, again; none if they find it."""
+        """Commands that let dispatchers find ``entry`` again, which is in the index; none if they find it already."""
         return []
 
     @abstractmethod
     def head(self, entry: Entry) -> Command:
-        """A command whose reply tells ``leads`` whether a task of this queue is due before ``entry``."""
+        """A command from whose reply ``leads`` sees whether a task of this queue is due before ``entry``."""
 
     @abstractmethod
     def leads(self, reply: Any, entry: Entry) -> bool:
         """Whether nothing is due before ``entry``, so that a sleeping dispatcher must be woken for it."""
 
     def touch_guard(self) -> Command:
-        """Makes those who watch the guard look again."""
+        """The command that touches the guard: steps that watch it must look again."""
         return ("INCR", self.keys.plain("guard"))
 
 
@@ -309,16 +311,15 @@ class ScriptedStrategy(Strategy):
 
         ``timer_add(queue, id, due)`` indexes a task (harmless if it is indexed) and returns true if a sleeping
         dispatcher must be woken for it; ``timer_remove(queue, id, due)`` returns true if the task was in the index.
-        The first may be given two more, for speed: the due time as text, and true if a task of this queue that is due
-        no later was indexed just before, so that nobody must be woken for this one.
+        ``timer_add`` may get two more arguments, for speed: the due time as text, and true if a task of this queue that
+        is due no later was indexed just before, so that nobody must be woken for this one.
 
-        In scope are, and stay: ``P`` (the prefix of all keys), ``now``, ``whole(number)`` (as text),
-        ``key_timer(queue)``, ``key_ready(queue)``, ``key_alarm(name)``, ``key_queues()``; ``refused(true)``, first in a
-        dispatch;
-        ``wake_workers(queue, tasks)``, which goes with every push to a ready list, since it also says that the queue
-        has work; ``wake_dispatcher()``; and for a strategy that keeps due times in ``key_timer(queue)`` and wants to
-        look at queues that are due only: ``key_heads()``, ``leads`` and ``note_head`` (schema/records.lua).
-        Older names of these still work (schema/lua_names.py).
+        These names are in scope, and stay: ``P`` (the prefix of all keys), ``now``, ``whole(number)`` (as text),
+        ``key_timer(queue)``, ``key_ready(queue)``, ``key_alarm(name)``, ``key_queues()``; ``refused(true)``, to be
+        called first in a dispatch; ``wake_workers(queue, tasks)``, to be called with every push to a ready list, since
+        it also marks the queue busy; ``wake_dispatcher()``; and for a strategy that keeps due times in
+        ``key_timer(queue)``, and wants to look only at queues that are due: ``key_heads()``, ``leads`` and
+        ``note_head`` (schema/records.lua). Older names of these still work (schema/lua_names.py).
         """
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Tasks put aside since a worker that met them did not know their name: the commands. The scripts' own: unclaimed.lua.
+"""Commands for tasks put aside because the worker that took them does not know their name. The Lua side: unclaimed.lua.
 
-They wait, unstarted, in a zset for each queue and name, ``unclaimed:<queue>:<name>``; ``aside`` lists those that are
-not empty, and the field ``aside`` of ``meta`` says that there are any.
+The tasks wait, unstarted, in a zset for each queue and name, ``unclaimed:<queue>:<name>``. ``aside`` lists the zsets
+that are not empty, and the field ``aside`` of ``meta`` says that there are any.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def list_of(keys: Keys, queue: str, name: str) -> bytes:
 
 
 def entry_in_aside(queue: str, name: str) -> bytes:
-    """How this list stands in ``aside``."""
+    """The member of ``aside`` that stands for this list."""
     return f"{queue}:{name}".encode("utf-8", "surrogateescape")
 
 
 def legible(name: str) -> str:
-    """``name`` for people: without surrogates, and without quotes where it stands for what is newer."""
+    """``name`` for people: without surrogates, and ``?newer`` for records that a newer dueq wrote."""
     if name == NEWER:
         return "?newer"
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -48,13 +48,13 @@ def question(keys: Keys) -> Command:
 
 
 def pairs(rows: Sequence[bytes]) -> list[tuple[str, str]]:
-    """The queues and names of lists of tasks put aside, as ``aside`` has them; what is no such list is left out."""
+    """The queues and names of the lists of tasks put aside, from members of ``aside``; other members are left out."""
     texts = [raw.decode("utf-8", "surrogateescape") for raw in rows]
     return [(queue, name) for queue, colon, name in (text.partition(":") for text in texts) if colon]
 
 
 def put_aside(edit: Edit, asides: Sequence[Aside], now_us: int) -> None:
-    """Put tasks, whose records say so, into their lists."""
+    """Put tasks into their lists. The caller writes their records."""
     for one in asides:
         edit.commands += [
             ("ZADD", list_of(edit.keys, one.queue, one.name), now_us, one.id),
@@ -65,12 +65,12 @@ def put_aside(edit: Edit, asides: Sequence[Aside], now_us: int) -> None:
 
 
 def leave_aside(edit: Edit, record: Record) -> None:
-    """A task that was put aside is cancelled or given another time."""
+    """A task that was put aside leaves its list: it is cancelled or rescheduled."""
     edit.commands.append(("ZREM", list_of(edit.keys, record.queue, task_of(record.body)), record.id))
 
 
 class Unclaimed:
-    """What was put aside, for the workers of a server without scripts."""
+    """The tasks put aside, for workers on a server without scripts."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class Unclaimed:
         self._clock = clock
 
     def take_back(self, queues: Sequence[str], most: int) -> None:
-        """Make ready what was put aside in ``queues`` under names that this process knows, ``most`` tasks at most.
+        """Make tasks ready that were put aside in ``queues`` under names that this process knows, at most ``most``.
 
-        They go to the heads of the ready lists, those put aside first to the very head.
+        They go to the heads of the ready lists, the task put aside first to the very head.
         """
         aside = self._keys.plain("aside")
         [rows] = self._transactions.trip([("ZRANGE", aside, 0, _LISTS - 1)])
@@ -124,13 +124,13 @@ class Unclaimed:
             if lists <= 1:
                 edit.commands.append(("HDEL", self._keys.plain("meta"), "aside"))
         elif self._names.field:
-            edit.commands += push_wakeups(self._keys, self._names.field, 1)  # there is more, for another
+            edit.commands += push_wakeups(self._keys, self._names.field, 1)  # there is more, for another worker
         put_aside(edit, newer, now)
         session.commit([*edit.commands, *edit.wakeups()])
         return ready, len(ids) > most
 
     def tidy(self, queue: str, name: str) -> None:
-        """A list may be empty by now: then it is not listed any more."""
+        """Take a list off ``aside`` if it is empty by now."""
 
         def attempt(session: Session) -> None:
             aside, key = self._keys.plain("aside"), list_of(self._keys, queue, name)
@@ -143,7 +143,7 @@ class Unclaimed:
         self._transactions.run(attempt)
 
     def wake(self, asides: Sequence[Aside]) -> None:
-        """Wake those who know what was put aside."""
+        """Wake workers that know the names of tasks put aside."""
         names = {one.name for one in asides} - {NEWER}
         if names:
             [fields] = self._transactions.trip([("HGETALL", self._keys.plain("meta"))])

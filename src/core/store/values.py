@@ -18,8 +18,8 @@ LostHow = Literal["started", "held", "dead"]
 
 
 Settled = Literal["", "done", "repeated", "missing", "stale"]
-"""What became of an outcome: nothing was to be settled; done; this very claim was settled before; its task is gone; it
-was replaced by another claim."""
+"""What became of an outcome: there was none; it is done; this very claim was settled before; the task is gone; another
+claim has replaced this one."""
 
 Existing = Literal["", "scheduled", "leased", "dead"]
 """What has the id of a task that is to be scheduled: nothing, or a task in this state."""
@@ -59,12 +59,12 @@ class Scheduled(NamedTuple):
 
     now_us: int
     existing: Existing
-    again: bool = False  # it is kept for after the run of the task that asked
+    again: bool = False  # the task asked for its own next run: it is kept until the present run ends
 
 
 class Outcome(NamedTuple):
-    """How a started task ended: ``ack``; ``retry`` after ``delay_us``; or ``dead``. The store keeps the
-    ``reason`` of the last only."""
+    """How a started task ended: ``ack``; ``retry`` after ``delay_us``; or ``dead``, with a ``reason`` that the store
+    keeps."""
 
     claim: Record
     kind: Literal["ack", "retry", "dead"]
@@ -73,7 +73,7 @@ class Outcome(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a worker asks for by one ``Store.advance``.
+    """What a worker requests by one ``Store.advance``.
 
     Settle ``outcome``, start ``start`` if it is still held under its token, and take up to ``want`` tasks from the
     ready lists of ``queues`` in that order. A lease lasts ``lease_us`` microseconds.
@@ -88,18 +88,19 @@ class Step(NamedTuple):
 
 
 Cause = Literal["worker_lost", "lease_expired", "unstarted"]
-"""Why what a worker holds is taken back: it is gone, its life has run out, or it disowns what it never ran."""
+"""Why a worker's tasks are taken back: it is gone, its life has run out, or it disowns tasks that it never ran."""
 
 
 class Loss(NamedTuple):
-    """A worker that does not hold its tasks any more, for ``Store.give_back``.
+    """A worker whose tasks are to be taken back, for ``Store.give_back``.
 
     ``since_us`` is when it was lost, and ``how`` goes into the reason of dead letters. A task lost with ``most_losses``
-    workers becomes a dead letter; 0 says that this loss is not the task's fault, and is not held against it.
+    workers becomes a dead letter; 0 says that this loss is not the task's fault, and does not count against it.
 
-    Claims whose tokens are among ``begun`` count as started, although Redis does not know of it; with
-    ``unstarted``, as started and ended, which Redis has lost: they are run again like those whose lease ran out.
-    ``running`` is the token of the one that ran at last, 0: none did; if that is known, only it is to blame.
+    Claims whose tokens are among ``begun`` count as started, although Redis does not know of it. With ``unstarted``
+    they count as started and ended, and Redis has lost the end: they are run again like claims whose lease ran out.
+    ``running`` is the token of the claim that ran last (0: none, None: not known). If it is known, only that task is to
+    blame.
     """
 
     worker: str
@@ -112,7 +113,7 @@ class Loss(NamedTuple):
 
 
 class Aside(NamedTuple):
-    """A task that was put aside, since its worker does not know the name that it calls."""
+    """A task that was put aside, since the worker that took it does not know the name that it calls."""
 
     queue: str
     name: str
@@ -129,7 +130,7 @@ class Advance(NamedTuple):
     held: list[Record]
     holding: int  # how many tasks Redis now counts as this worker's
     forgot: bool = False  # Redis has lost data: the last token that it knew of is below one that this process has seen
-    aside: Sequence[Aside] = ()  # what was put aside
+    aside: Sequence[Aside] = ()  # tasks put aside
 
 
 @dataclass(frozen=True, slots=True)

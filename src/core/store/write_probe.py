@@ -1,4 +1,4 @@
-"""Whether a server takes writes now: one that is full, read-only or cannot save to its disk answers all the rest."""
+"""Whether a server takes writes now: a server that is full, read-only or cannot save to disk still answers reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..client.failures import is_of_cluster
 from ..schema.keys import Keys
 
 _ADVICE = {
-    "OOM": "it has reached its maxmemory: delete what is not needed or raise it (CONFIG SET maxmemory); what workers "
-    "have in hand they can settle meanwhile",
+    "OOM": "it has reached its maxmemory: delete what is not needed or raise it (CONFIG SET maxmemory); meanwhile "
+    "workers can settle the tasks that they have in hand",
     "READONLY": "a replica takes no writes: use the primary's address (with Sentinel: redis+sentinel://)",
     "MISCONF": "it cannot save to its disk and takes no writes until it can: see its log, make room there, or let it "
     "write to its directory",
@@ -31,8 +31,8 @@ class Refusal(NamedTuple):
 def refusal(client: redis.Redis, keys: Keys) -> Refusal | None:
     """Why writes to the namespace of ``keys`` are refused; None if they are taken. One command that changes nothing.
 
-    Raises NoPermissionError or ResponseError if the user may not ask, or the server does not know how, and redis-py's
-    errors of the connection.
+    Raises NoPermissionError or ResponseError if the user may not send that command, or if the server does not know it,
+    and redis-py's errors of the connection.
     """
     untyped: Any = client
     try:

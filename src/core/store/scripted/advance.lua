@@ -1,11 +1,11 @@
 -- advance: finish the task that a worker ran, start one it holds, or take and start new ones: one step, one trip.
--- Guarantee: a claim is settled by its own token only, and once; a taken task is in the worker's held list from the
---   moment it leaves the ready list; the lease runs from the start, not from the taking. Its token is higher than any before,
---   than any that the caller has seen, and not below the clock: never given twice, whatever Redis has lost. A claim is known
---   by its token and its worker.
---   A worker may begin what it holds, and say so at the same time: so only it gives up what is held while it lives,
---   and what it then settles was begun, whether or not the start got here. A task whose name the worker does not
---   know is put aside, unstarted and not counted as an attempt; what was put aside is taken first by who knows its name.
+-- Guarantee: a claim is settled once, and only by its own token and worker. A taken task is in the worker's held list from
+--   the moment it leaves the ready list. The lease runs from the start, not from the taking. A token is higher than any
+--   before, than any that the caller has seen, and not below the clock: it is never given twice, whatever Redis has lost.
+--   A worker may begin a held task while the step that starts it is still on its way. So while the worker lives, only the
+--   worker itself gives up its held tasks; and a held task that it settles was begun, whether or not its start got here.
+--   A task whose name the worker does not know is put aside, unstarted and not counted as an attempt. The next worker that
+--   knows the name takes it, before other tasks.
 -- KEYS[1] prefix
 -- ARGV    now, worker, lease (microseconds), want (how many to take, 0 for none),
 --         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
@@ -21,7 +21,7 @@
 --   claims  what was taken: {id, encoded record}
 local worker, want = ARGV[2], math.min(tonumber(ARGV[4]), bounds.MOST_TASKS)
 local held, life = key_held(worker), now + tonumber(ARGV[3])
-life = whole(life) -- until when what begins now is leased, and the worker thought alive
+life = whole(life) -- when a lease that begins now ends, and until when the worker counts as alive
 
 local any_aside, names
 local again = (ARGV[5] == 'ack' or ARGV[5] == 'dead') and redis.call('HGET', key_again(), ARGV[6])
@@ -47,7 +47,7 @@ if ARGV[5] ~= '' then
     settled = 'stale'
   else
     settled = 'done'
-    -- whether it holds anything else is seen at the end: mostly it takes the next; the oldest is at the end
+    -- -1: the oldest entry is the last. Whether the worker still holds anything is looked at below: mostly it takes the next
     redis.call('LREM', held, -1, id)
     redis.call('ZREM', key_leased(), queue .. ':' .. id)
     if ARGV[5] == 'ack' and not again then
@@ -62,7 +62,7 @@ if ARGV[5] ~= '' then
       if ARGV[5] == 'dead' then
         bury_run(id, record, ARGV[8], again, true)
         if not again then
-          record.token = token -- so that the same nack, sent again, is known
+          record.token = token -- if the same nack is sent again, it is recognised
           save(id, record)
         end
       else
@@ -74,7 +74,7 @@ if ARGV[5] ~= '' then
     end
   end
 end
-local freed = settled == 'done' -- settling frees memory first; else the first write has to, before what may take some
+local freed = settled == 'done' -- settling frees memory first; without it, another first write has to
 
 local started, claims, dropped, forgot = 0, {}, {}, 0
 if want > 0 and not names and ARGV[12] ~= '' then want, dropped = 0, { 0 } end
@@ -101,18 +101,19 @@ if want > 0 then
 
   local function aside(queue, name, id)
     local list = queue .. ':' .. name
-    asides, looked = asides or {}, looked + 1 -- it is as dear as two
+    asides, looked = asides or {}, looked + 1 -- it costs as much as two
     asides[list] = asides[list] or {}
     table.insert(asides[list], whole(now))
     table.insert(asides[list], id)
     dropped[#dropped + 1] = { queue, name, id }
   end
 
-  -- The next task of `queue` that may run, now in the worker's held list, and its record as `waiting` tells of it; nil
-  -- if there is none, and whether that is sure: it is not once the step has looked at as many entries as it may.
+  -- Move the next task of `queue` that may run into the worker's held list. Returns its id, and its record's text before and
+  -- after the token and the worker. If there is none: nil, and whether the queue is certainly empty; that is not certain
+  -- once the step has looked at as many entries as it may.
   local function take(queue)
     if not freed then
-      if not any_aside and redis.call('EXISTS', key_ready(queue)) == 0 then return nil, true end -- mostly so, of an idle one
+      if not any_aside and redis.call('EXISTS', key_ready(queue)) == 0 then return nil, true end -- mostly so for an idle queue
       allow_when_full()
       freed = true
     end
@@ -121,23 +122,23 @@ if want > 0 then
       lists = lists or lists_aside()
       local id, before, after = take_aside(queue, names, lists, held)
       if id then
-        looked = looked + 2 -- it is as dear as two
-        if names then push_wakeups(ARGV[12], 1) end -- there may be more, for another
+        looked = looked + 2 -- it costs as much as two
+        if names then push_wakeups(ARGV[12], 1) end -- there may be more, for another worker
         return id, before, after
       end
     end
     while looked < bounds.MOST_TASKS and bytes < bounds.SCRIPT_BYTES do
       local id = redis.call('RPOPLPUSH', key_ready(queue), held)
       if not id then return nil, true end
-      looked = looked + 1 -- not for a queue that is empty: those behind it must have their turn
+      looked = looked + 1 -- an empty queue is not counted: the queues behind it must have their turn
       if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
       local raw, revoked = redis.call('HGET', key_record(id), id), any_revoked and is_revoked(id)
       local due, of, before, after = waiting(raw or '')
-      local ours = of == queue -- not so if the id was used again elsewhere
+      local ours = of == queue -- not so if the id was used again in another queue
       if ours and due <= now then
-        -- after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
+        -- after a cancel or reschedule this may be the void one of two entries: then the index has the other, no longer needed
         if revoked and timer_remove(queue, id, due) then drop_revoked(id) end
-        local name = names and string.match(after, '^|%[("[^"]*")') -- what is no call at all is for the worker to bury
+        local name = names and string.match(after, '^|%[("[^"]*")') -- the worker buries a body that is not a call
         if not name or string.find(names, name, 1, true) then return id, before, after end
         redis.call('LREM', held, 1, id)
         redis.call('HSET', key_record(id), id, '1|' .. State.UNCLAIMED .. '|' .. before .. '|' .. after)
@@ -148,15 +149,15 @@ if want > 0 then
         local odd = not ours and oddity(id, raw)
         redis.call('LREM', held, 1, id)
         if ours then
-          -- not due yet (rescheduled, or this server's clock is behind): never lost. Of two entries this was the void one
-          -- only if the index has the other; else it is this one that goes back there, and the other that stays void
+          -- not due yet (rescheduled, or this server's clock is behind): never lost. If the index has another entry of this
+          -- task, this was the void one. If not, this entry goes back into the index, and the void one is still to come
           local there = false
           if revoked then
             if is_lazy() then there = timer_holds(queue, id, due) else there = timer_remove(queue, id, due) end
           end
           if there then drop_revoked(id) end
           if not (there and is_lazy()) and timer_add(queue, id, due) then wake_dispatcher() end
-        elseif revoked and not odd then -- of an odd one this was the entry that is not void
+        elseif revoked and not odd then -- an unreadable task has this entry, which is not void
           drop_revoked(id)
         elseif odd == 'newer' then
           aside(queue, '"newer"', id)
@@ -169,7 +170,7 @@ if want > 0 then
     end
   end
 
-  -- The token of the next claim. It is read once a step, and written once more if the step has given others.
+  -- The token of the next claim. The last token is read once a step, and written once more if the step gives several.
   local function next_token()
     if token then
       token = token + 1
@@ -179,7 +180,7 @@ if want > 0 then
     least = math.max(now, highest + 1)
     local text = whole(least)
     local last = redis.pcall('GETSET', key_token(), text)
-    if type(last) == 'table' then redis.call('SET', key_token(), text) end -- another type: it is made anew
+    if type(last) == 'table' then redis.call('SET', key_token(), text) end -- the key had another type: it is made anew
     last = tonumber(last) or 0
     if last < highest then forgot = 1 end
     token = last >= least and last < 2^53 - 1 and last + 1 or least
@@ -202,12 +203,12 @@ if want > 0 then
         head, started = begun(head), 1
         redis.call('ZADD', key_leased(), life, queue .. ':' .. id)
       end
-      local record = head .. after -- put together last: what is behind the head may be long
+      local record = head .. after -- put together last: the text after the head may be long
       redis.call('HSET', key_record(id), id, record)
       claims[#claims + 1] = { id, record }
       bytes = bytes + #record
     end
-    -- for every queue: the wake-up that this worker received may have been for another than it takes from
+    -- for every queue: the wake-up that this worker received may have been for another queue than it takes from
     some_left = pass_baton(queue, 1, empty) or some_left
   end
   if mark and not some_left then
@@ -228,7 +229,7 @@ if holding > 0 then
   if not freed then allow_when_full() end
   redis.call('ZADD', key_workers(), life, worker)
 elseif settled == 'done' then
-  redis.call('ZREM', key_workers(), worker) -- one that holds nothing any more is nobody whose silence matters
+  redis.call('ZREM', key_workers(), worker) -- a worker that holds nothing owes no sign of life
 end
 
 return { now, settled, dropped, started, holding, forgot, unpack(claims) }

@@ -1,9 +1,9 @@
 -- again: a task asks, while it runs, to run once more after this run. The last such call counts.
--- Guarantee: it is kept beside the record, which stays as it is, and becomes the record in the step that ends the run for
---   good (see `follow` in claims.lua). What is held may have begun already, so that counts as running.
+-- Guarantee: the call is kept beside the record, which stays as it is, and becomes the record in the step that ends the run
+--   for good (see claims.lua). A held task may be running already, so it counts as such.
 -- KEYS[1] prefix
 -- ARGV    now, id, token of the run, due ('+n' counts from now, in microseconds), queue, body
--- Returns now if it is kept, or '' if this is not the run of the task (any more): then nothing has changed
+-- Returns now if the call is kept, or '' if this is not the task's run (any more): then nothing has changed
 local refusal = refused()
 if refusal then return refusal end
 

@@ -30,9 +30,9 @@ _NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
 class ScriptedChannel(Channel):
     """One script a step, over a connection of its own, sent at once.
 
-    Asleep, the step is on its way already: the channel sends a wait for a wake-up (BLPOP) and, on the same connection,
-    a step that takes tasks. Redis does that step as soon as the wake-up is there: a task that becomes ready is leased
-    in the same moment, and the worker wakes with the task in hand instead of having to ask for it.
+    To sleep, the channel sends a wait for a wake-up (BLPOP) and, on the same connection, a step that takes tasks. Redis
+    does that step as soon as the wake-up is there: a task that becomes ready is leased in the same moment, and the
+    worker wakes with the task in hand, without another round trip.
     """
 
     ahead = 16
@@ -109,7 +109,7 @@ class ScriptedChannel(Channel):
             reply = self._script.receive(self._wire)
         except NoScriptError:
             if self._sent:
-                self.close()  # of those behind it, some may have been done: the order is lost
+                self.close()  # some of the steps behind it may have been done: the order is lost
                 raise
             reply = self._script(*arguments)
         except BaseException:
@@ -139,7 +139,7 @@ def step_arguments(step: Step, highest: int, names: KnownNames) -> tuple[Value, 
 
 
 def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Advance:
-    """What ``advance.lua`` replied; ``started`` is the held claim that was to be started, as it is if it was."""
+    """What ``advance.lua`` replied; ``started`` is the held claim that was to be started, in its started form."""
     now, settled, dropped, start, holding, forgot, *claims = reply
     found = [readable_record(task_id.decode(errors=LENIENT), raw) for task_id, raw in claims]
     if not start:

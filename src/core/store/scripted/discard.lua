@@ -1,7 +1,7 @@
 -- discard: forget dead letters for good.
 -- KEYS[1] prefix
 -- ARGV    now, ids ...
--- Returns {how many were forgotten, of how many of the ids: the others are for the next step}
+-- Returns {how many were forgotten, how many of the ids were looked at: the others are for the next step}
 local discarded, bytes, looked = 0, 0, 0
 for at = 2, math.min(#ARGV, bounds.SCRIPT_TASKS + 1) do
   if bytes >= bounds.SCRIPT_BYTES then break end

@@ -1,5 +1,5 @@
 -- extend: make the leases of running tasks, and the life of their worker, last one lease from now.
--- Guarantee: only a claim that is still this worker's is extended. One that is held has no lease of its own.
+-- Guarantee: only a claim that is still this worker's is extended. A held claim has no lease of its own.
 -- KEYS[1] prefix
 -- ARGV    now, worker, lease (microseconds), then per claim: id, token
 -- Returns per claim 1 extended or 0 lost

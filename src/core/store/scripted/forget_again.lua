@@ -1,4 +1,4 @@
--- forget_again: the call that a running task made for after its run is taken back, by that run.
+-- forget_again: a running task takes back the next run that it asked for.
 -- KEYS[1] prefix
 -- ARGV    now, id, token of the run
 -- Returns 1 if there was one, else 0

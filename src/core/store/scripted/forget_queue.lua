@@ -1,8 +1,8 @@
 -- forget_queue: take a queue that has no task in any state off the list of queues.
--- Guarantee: nothing changes if more tasks have been scheduled in it than are said, or if some entry of it is left (of
---   leases the caller has made sure).
+-- Guarantee: nothing changes if more tasks have been scheduled in it than the caller knows of, or if some entry of it is
+--   left (the caller has made sure that it has no lease).
 -- KEYS[1] prefix
--- ARGV    now, queue, how many tasks had been scheduled in it before somebody found that there is none
+-- ARGV    now, queue, how many tasks had been scheduled in it before the caller found that it has none
 -- Returns 1 or 0
 local refusal = refused(true)
 if refusal then return refusal end

@@ -1,7 +1,7 @@
--- forget_revoked: entries of ready lists that are said to be void are gone.
--- Guarantee: an id of which more or fewer are void by now is left alone.
+-- forget_revoked: forget void entries of ready lists, which are not there any more.
+-- Guarantee: an id that has more or fewer void entries by now is left alone.
 -- KEYS[1] prefix
--- ARGV    now, then per id: id, how many of its entries are said to be void
+-- ARGV    now, then per id: id, how many void entries it had when the caller looked
 -- Returns how many ids were forgotten
 local refusal = refused(true)
 if refusal then return refusal end

@@ -1,20 +1,21 @@
 -- give_back: a worker is gone, or disowns what it holds: all of it can be run again at once.
--- Guarantee: no more tasks a call than a short step can; every task leaves the held list together with its claim. A worker taken for
---   silent that has been heard of since keeps what it holds. The wake-ups that the worker took with it are pushed again. What a newer
---   dueq wrote is put aside, and what is damaged goes into quarantine.
+-- Guarantee: a call moves no more tasks than a short step can; every task leaves the held list together with its claim. A
+--   worker that was taken for silent keeps what it holds if it has given a sign of life since. The wake-ups that the worker
+--   took with it are pushed again. Records of a newer dueq are put aside, and damaged ones go into quarantine.
 -- KEYS[1] prefix
 -- ARGV    now, worker, cause ('w' worker lost, 'e' its life expired, 'u' it disowns what it never ran),
 --         most losses before a task is buried, since (microseconds; when the worker was lost),
---         how it was lost, for people, the token of what it was running ('' not known, '0' nothing: only that is to blame,
---         if it is known), then the tokens of what it is known to have begun; with cause 'u', of what it has ended: that
---         Redis has it as held shows that it lost the end, so it is run again like one whose lease ran out
+--         how it was lost (for people), the token of the task that it was running ('' not known, '0' none; if it is known,
+--         only that task is to blame), then the tokens of the tasks that it is known to have begun. With cause 'u' these are
+--         of tasks that it has ended: Redis has lost the end of those that it has as held, and they are run again like tasks
+--         whose lease ran out
 -- Returns {how many it still holds, then per task: id, queue, 'started' | 'held' | 'dead'}
 local worker, cause = ARGV[2], ARGV[3]
 local reply, begun, bytes = { 0 }, {}, 0
 for at = 8, #ARGV do begun[ARGV[at]] = true end
 if cause == 'e' then
   local life = redis.call('ZSCORE', key_workers(), worker)
-  if life and tonumber(life) > now then return reply end -- it has been heard of since
+  if life and tonumber(life) > now then return reply end -- it has given a sign of life since
 end
 for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, bounds.SCRIPT_TASKS - 1)) do
   local record = load(id)
@@ -32,13 +33,13 @@ for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, bounds.SCRIPT_TASK
     -- needs oddity, set_apart, put_aside
     redis.call('LREM', key_held(worker), 1, id)
     local odd = (not record or record.raw) and oddity(id, record and record.raw)
-    -- the store without scripts takes an entry first, and claims its task then: cut off in between, it leaves this, and
-    -- the namespace may have been moved to a strategy with scripts since
+    -- the store without scripts takes an entry first, and claims its task then. A worker killed in between leaves this
+    -- entry; the namespace may have been moved to the store with scripts since
     if record and record.state == State.SCHEDULED then
       redis.call('RPUSH', key_ready(record.queue), id)
       wake_workers(record.queue, 1)
     elseif odd == 'newer' then
-      put_aside({ ['?:"newer"'] = { whole(now), id } }) -- who can read it knows its queue
+      put_aside({ ['?:"newer"'] = { whole(now), id } }) -- only a newer dueq can read its queue
     elseif odd then
       set_apart(odd, 'held:' .. worker, id, record and record.raw)
     elseif is_revoked(id) then
@@ -49,7 +50,7 @@ end
 reply[1] = redis.call('LLEN', key_held(worker))
 if reply[1] == 0 then
   redis.call('ZREM', key_workers(), worker)
-  -- twice: Redis may not have seen the end of its connection yet, which can take one wake-up
+  -- two each: Redis may not have seen yet that the worker's connection has ended, and give one wake-up to it
   for _, queue in ipairs(redis.call('ZRANGE', key_busy(), 0, 99)) do pass_baton(queue, 2) end
 end
 return reply

@@ -1,8 +1,9 @@
--- keep_crowd: keep alive the set of the queues that some workers serve (see crowds.py), and have its wake-up list pushed to.
--- Guarantee: while a set is kept, `meta` names it. Those that nobody has kept for an hour are gone, and named no more.
+-- keep_crowd: keep the set of queues that some workers serve (see crowds.py) alive, and named in `meta`: steps that make
+--   tasks ready push to the wake-up lists of the sets named there.
+-- Guarantee: while a set is kept, `meta` names it. A set that nobody has kept for an hour is gone, and not named any more.
 -- KEYS[1] prefix
--- ARGV    now, name of the set, the key that it has been written under ('' if it should be there)
--- Returns 1, or 0 if it is not there
+-- ARGV    now, name of the set, the key under which the caller has written it ('' if it should exist)
+-- Returns 1, or 0 if it does not exist
 local name = ARGV[2]
 if ARGV[3] ~= '' then redis.call('RENAME', ARGV[3], key_serves(name)) end
 if redis.call('EXPIRE', key_serves(name), 3600) == 0 then return 0 end

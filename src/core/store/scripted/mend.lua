@@ -1,8 +1,8 @@
--- mend: put a task that was found in no place where its record says into its place.
--- Guarantee: nothing changes if the record is another by now, or if a scheduled task is in the index after all.
+-- mend: put a task into the place that its record says, since it was not found there.
+-- Guarantee: nothing changes if the record has changed, or if a scheduled task is in the index after all.
 -- KEYS[1] prefix
--- ARGV    now, id, the record as it was read; of a lazy index: what the guard was when it was looked through, '1' if the
---         task was found there
+-- ARGV    now, id, the record as it was read; for a lazy index: the guard before the index was looked through, and '1' if
+--         the task was found there
 -- Returns 1 or 0; -1 if the index has changed since
 local refusal = refused(true)
 if refusal then return refusal end

@@ -1,8 +1,8 @@
--- mend_queues: put right what is kept of queues beside their tasks: that they are busy, and leases in the layout before.
+-- mend_queues: repair what is kept of queues beside their tasks: whether they are busy, and leases in the older layout.
 -- Guarantee: at most bounds.MOST_TASKS leases are moved a call; a lease that was taken since is left as it is.
 -- KEYS[1] prefix
 -- ARGV    now, queues ...
--- Returns {1 if leases of the layout before are left, else 0, then the queues that had work and were not said to}
+-- Returns {1 if leases of the older layout are left, else 0, then the queues that had work and were not marked busy}
 local reply, room = { 0 }, bounds.MOST_TASKS
 for at = 2, #ARGV do
   local queue = ARGV[at]

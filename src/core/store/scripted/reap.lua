@@ -1,5 +1,5 @@
--- reap: take back leases that have run out, and find workers that hold tasks but are no longer heard of.
--- Guarantee: at most `limit` leases a call, and no more than a short step can; a lease is taken back together with its claim.
+-- reap: take back leases that have run out, and find workers that hold tasks but give no sign of life.
+-- Guarantee: at most `limit` leases a call, and no more than a short step can. A lease is taken back together with its claim.
 -- KEYS[1] prefix
 -- ARGV    now, limit, lease (microseconds; a lease that ran out was last confirmed one lease earlier), most losses,
 --         latest (0, or the time past which the clock must have jumped: then nothing is taken back)
@@ -25,7 +25,7 @@ for at = 1, #expired, 2 do
     bytes = bytes + #record.body
   else
     if record and record.raw and is_newer(record.raw) then
-      redis.call('ZADD', key_leased(), whole(now + lease), expired[at]) -- for one to take back who can read it
+      redis.call('ZADD', key_leased(), whole(now + lease), expired[at]) -- an engine that can read it takes it back
     else
       redis.call('ZREM', key_leased(), expired[at])
       if record and record.raw then set_apart('record', 'leased:' .. queue, id, record.raw) end

@@ -1,8 +1,8 @@
--- revive: schedule dead letters again, due now, with a clean count of retries and losses.
+-- revive: schedule dead letters again, due now, with no retries and losses so far.
 -- Guarantee: only dead letters are touched, each once.
 -- KEYS[1] prefix
 -- ARGV    now, ids ...
--- Returns {how many were scheduled, of how many of the ids: the others are for the next step}
+-- Returns {how many were scheduled, how many of the ids were looked at: the others are for the next step}
 local refusal = refused()
 if refusal then return refusal end
 

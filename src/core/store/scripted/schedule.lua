@@ -1,10 +1,10 @@
 -- schedule: write new tasks' records and index them, or report those whose id is in use.
--- Guarantee: a record and its place in the timer index appear together; an id in use is left untouched, unless it is in use
---   by a damaged record only: that goes into quarantine.
+-- Guarantee: a record and its place in the timer index appear together. A record that has the id already is left untouched,
+--   unless it is damaged: then it goes into quarantine.
 -- KEYS[1] prefix
 -- ARGV    now, then per task: id, due ('+n' counts from now, in microseconds), queue, body
--- Returns {now, then per task: 'new', or the state of the task that has the id}; of the first tasks only, where others have
---   so large ones under their ids that a short step cannot look at all: the rest is for the next step
+-- Returns {now, then per task: 'new', or the state of the task that has the id}. If the records under the ids are so large
+--   that a short step cannot look at all of them, only the first tasks are done: the rest is for the next step
 local refusal, free = refused()
 if refusal then return refusal end
 if free then
@@ -41,7 +41,7 @@ for at = 2, #ARGV, 4 do
     note('scheduled', id, '{"due_us":' .. written .. '}', noted)
     reply[#reply + 1] = 'new'
   else
-    reply[#reply + 1] = string.match(found, FIELDS) or '?' -- of a newer dueq
+    reply[#reply + 1] = string.match(found, FIELDS) or '?' -- a newer dueq wrote it
   end
   if bytes >= bounds.SCRIPT_BYTES then break end
 end

@@ -25,8 +25,8 @@ from ..values import ALIVE_S, Advance, Cause, Loss, Lost, NewTask, Reaped, Sched
 from .channel import ScriptedChannel, advanced, misses_names, publish, step_arguments
 
 _TRIP = 1000  # tasks scheduled in one round trip
-_LOOKS = 5  # at a lazy index, until one is not overtaken
-_GIVEN_BACK = 50  # claims that one step releases: each is put together anew, and its queue's workers woken
+_LOOKS = 5  # attempts to look through a lazy index while nobody changes it
+_GIVEN_BACK = 50  # claims that one step releases: each record is encoded anew, and the workers of its queue are woken
 _CAUSES: dict[Cause, str] = {"worker_lost": "w", "lease_expired": "e", "unstarted": "u"}
 
 
@@ -75,7 +75,7 @@ class ScriptedStore(KeyedStore):
                 raise
 
     def _schedule_rest(self, batch: Sequence[NewTask], reply: Any, results: list[Scheduled]) -> None:
-        """What came of ``batch``, and of those of it that one step could not look at: large tasks have their ids."""
+        """Add the results of ``batch``; send again the tasks that the step left, since large records have their ids."""
         left = batch
         while True:
             if isinstance(reply, Exception):
@@ -167,7 +167,7 @@ class ScriptedStore(KeyedStore):
         raise Contention("BUSY: other clients take tasks out of the index without end")
 
     def _looked_up(self, task_id: str, raw: bytes) -> tuple[Value, ...]:
-        """The guard, and whether a scheduled task is in the index: no step is short that looks through all of it."""
+        """The guard, and whether a scheduled task is in the index, which is too long for one step to look through."""
         guard: Any = self._client.get(self._keys.plain("guard"))
         record = readable_record(task_id, raw)
         if record is None or record.state != "S":
@@ -225,7 +225,7 @@ def _some_at_once(items: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _step_by_step(script: Script, task_ids: Sequence[str]) -> int:
-    """How many of the tasks ``script`` changed; a call does as many of them as it can in a short step."""
+    """Call ``script`` until all tasks are done, as many at once as fit a short step; returns how many it changed."""
     changed = at = 0
     while at < len(task_ids):
         done, looked = script(*task_ids[at : at + MOST_TASKS])

@@ -59,9 +59,9 @@ class Advancing:
         self._parts, self._keys, self._transactions = parts, parts.keys, parts.transactions
         self._names, self._unclaimed, self._seen = names, unclaimed, SeenTokens()
 
-    def advance(self, asked: Step) -> Advance:
+    def advance(self, request: Step) -> Advance:
         """See ``Store.advance``."""
-        worker, queues, lease_us, want, outcome, start = asked
+        worker, queues, lease_us, want, outcome, start = request
         queues = queues if want > 0 else ()
         step = _Progress(worker, queues, lease_us, min(want, MOST_TASKS), outcome, start, start is None)
         self._settle_and_take(step)
@@ -71,7 +71,7 @@ class Advancing:
             if step.claims.records or not step.taken or not left:
                 break
             step.outcome = step.start = None
-            self._settle_and_take(step)  # all that was taken was void: what is behind it may be a task
+            self._settle_and_take(step)  # all entries taken were void: there may be tasks behind them
         holding = self._look_around(step)
         held = list(step.claims.records)
         started = step.started or (held.pop(0) if held and step.starts_taken else None)
@@ -109,15 +109,16 @@ class Advancing:
             now = self._parts.clock.now_us()
             settled = settling.ack_when_full(self._transactions, edit, step.worker, step.outcome.claim, now)
             if settled is None or step.want > 0 or step.start is not None:
-                raise  # asked again, it is known to be settled; but what was to be taken must wait for memory
+                raise  # repeated, the outcome is known to be settled; but taking and starting must wait for memory
             step.settled = settled
 
     def _read(
         self, session: Session, step: _Progress, claims: Sequence[Record]
     ) -> tuple[dict[str, Any], list[int], bytes | None]:
-        """The records that are asked for, how long the ready lists are, and what the one that has ended is to do again.
+        """The records of ``claims``, the lengths of the ready lists, and the next run that the ended task asked for.
 
-        What was put aside, and this worker knows, is made ready first: it has waited longest. Raises StrategyMismatch.
+        Tasks put aside whose names this worker knows are made ready first: they have waited longest. Raises
+        StrategyMismatch.
         """
         shards = [self._keys.record(claim.id) for claim in claims]
         session.watch(*shards)
@@ -137,7 +138,7 @@ class Advancing:
             ]
         )
         again = replies.pop() if ends else None
-        if again is not None:  # seldom: only now is it known that it touches the index
+        if again is not None:  # seldom: so this step touches the index, too
             session.watch(self._keys.plain("meta"))
             [kept] = session.read([ownership.question(self._keys)])
         if touches_index or step.queues or again is not None:
@@ -175,7 +176,7 @@ class Advancing:
             left = left[self._claim_first(step, left) :]
 
     def _claim_first(self, step: _Progress, taken: Sequence[Taken]) -> int:
-        """Claim the first of what was ``taken``; returns how many of it that was."""
+        """Claim the first of the entries ``taken``; returns how many entries that were."""
 
         def attempt(session: Session) -> Claiming:
             claiming = Claiming(session, self._keys, self._parts.index, self._names, step.worker)
@@ -196,7 +197,8 @@ class Advancing:
         return claiming.decided
 
     def _look_around(self, step: _Progress) -> int:
-        """Wake another worker for what is left, clear the wake-ups of empty queues; returns how many tasks it holds."""
+        """Wake other workers for tasks that are left, and clear the wake-ups of empty queues; returns how many tasks
+        this worker holds."""
         held = self._keys.of("held", step.worker)
         replies = self._transactions.trip(
             [
@@ -219,7 +221,7 @@ class Advancing:
         return holding
 
     def _silence(self, queue: str) -> None:
-        """If nothing is ready, the queue is not busy, and no worker needs waking."""
+        """If nothing is ready in ``queue``, it is not busy any more, and its wake-ups are dropped."""
 
         def attempt(session: Session) -> None:
             ready = self._keys.of("ready", queue)
@@ -230,7 +232,7 @@ class Advancing:
         self._tidy(attempt)
 
     def _retire(self, worker: str) -> None:
-        """A worker that holds nothing is nobody whose silence matters."""
+        """Take a worker that holds nothing off ``workers``: it owes no sign of life."""
 
         def attempt(session: Session) -> None:
             held, workers = self._keys.of("held", worker), self._keys.plain("workers")
@@ -242,7 +244,7 @@ class Advancing:
         self._tidy(attempt)
 
     def _tidy(self, attempt: Callable[[Session], None]) -> None:
-        with suppress(OutOfMemoryError):  # nothing stands in MULTI then, but nothing depends on this either
+        with suppress(OutOfMemoryError):  # at maxmemory Redis refuses it in MULTI, but nothing depends on it
             self._transactions.run(attempt)
 
 

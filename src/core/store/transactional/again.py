@@ -1,4 +1,4 @@
-"""What a task asks for after its run, without scripts. How that becomes the record: ``Edit.follow``."""
+"""The next run that a running task asks for, without scripts. ``Edit.follow`` makes it the record later."""
 
 from __future__ import annotations
 

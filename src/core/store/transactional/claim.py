@@ -26,7 +26,7 @@ from .edit import Edit, entry_of
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An entry of a ready list, in a worker's hands: the queue that it stood in, and the task's id."""
+    """An entry of a ready list that a worker has taken: its queue, and the task's id."""
 
     queue: str
     id: str
@@ -34,8 +34,8 @@ class Taken:
 
 @dataclass(slots=True)
 class Claims:
-    """What came of some entries: claims, the first started if that was asked for; what was put aside; queues of those
-    dispatched twice."""
+    """What came of some entries: claims, the first one started if required; queues of entries that were dispatched
+    twice; tasks put aside."""
 
     records: list[Record] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
@@ -59,12 +59,12 @@ class Claiming:
         self._readded = False
 
     def decide(self, taken: Sequence[Taken], clock: Clock, lease_us: int, seen: SeenTokens, *, start: bool) -> bool:
-        """Read, and decide on the first: on ``decided`` of them. With ``start``, start the first claim.
+        """Read the entries, and decide on the first ``decided`` of them. With ``start``, start the first claim.
 
         False if the entries are not this worker's any more. The tokens are above all in ``seen``.
         """
         raws, last = self._read(taken)
-        # read once all is watched: what is not due now, a dispatcher by the same clock had not moved before
+        # the clock is read once all is watched: no dispatcher by the same clock has moved a task that is not due now
         self.now_us = clock.now_us()
         if not raws:
             self.decided = len(taken)
@@ -118,7 +118,8 @@ class Claiming:
 
     def _claim(self, record: Record, token: int, until_us: int, *, start: bool) -> bool:
         """Claim a task; or put it aside, if this process does not know the name that it calls: False."""
-        # after a cancel or reschedule this may be the void entry of two: then the index has the other, no longer needed
+        # after a cancel or reschedule this may be the void one of two entries: then the index has the other, no longer
+        # needed
         if self._void.get(record.id) and self._index.counts(self._session, entry_of(record)):
             self.edit.leave_index(record)
             if not self._index.lazy:  # else it stays there, and is the void one from now on
@@ -149,12 +150,13 @@ class Claiming:
         elif void and self._index.contains(self._session, entry_of(waiting)):
             self._drop_void(entry.id)
         else:
-            # not due yet, since this host's clock is behind another's: never lost; the other of two entries stays void
+            # not due yet, since this host's clock is behind another's: the task goes back into the index, so it is not
+            # lost; of two entries, the other stays void
             self.edit.add(waiting)
             self._readded = True
 
     def _set_apart(self, entry: Taken, odd: Oddity, raw: bytes | None) -> None:
-        """What a newer dueq wrote is put aside; what is damaged goes into quarantine."""
+        """Put the task aside if a newer dueq wrote it; put it into quarantine if it is damaged."""
         if odd == "newer":
             self._put_aside(entry, NEWER)
         elif odd:

@@ -38,7 +38,7 @@ def discard(parts: Parts, task_ids: Sequence[str]) -> int:
 
 
 def _each(parts: Parts, task_ids: Sequence[str], edit_one: Callable[[Edit, Record, int], Record | None]) -> int:
-    """Do it to each that is a dead letter; returns how many were."""
+    """Call ``edit_one`` for each of the tasks that is a dead letter; returns how many were."""
 
     def attempt(session: Session, ids: Sequence[str]) -> tuple[int, int]:
         now, edit = parts.clock.now_us(), parts.edit()

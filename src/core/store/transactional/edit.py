@@ -46,11 +46,11 @@ class Edit:
             self.commands.append(("HINCRBY", self.keys.plain("revoked"), record.id, 1))
 
     def leave_index(self, record: Record) -> None:
-        """The index does not count a task any more; if it is lazy, it still has the entry."""
+        """Take a task out of the index. A lazy index keeps the entry, and does not count it any more."""
         self.commands += [*self._index.remove([entry_of(record)]), self._index.touch_guard()]
 
     def one_less_revoked(self, task_id: str, revoked: int) -> None:
-        """One void entry of a ready list is dropped, of ``revoked`` that there are, which is watched."""
+        """Count one void entry less, since it was dropped. ``revoked`` is the count before, which is watched."""
         key = self.keys.plain("revoked")
         self.commands.append(("HINCRBY", key, task_id, -1) if revoked > 1 else ("HDEL", key, task_id))
 
@@ -75,7 +75,7 @@ class Edit:
         self._to_wake[record.queue] = self._to_wake.get(record.queue, 0) + 1
 
     def bury(self, record: Record, reason: str, now_us: int, *, token: int = 0) -> None:
-        """``token`` is kept for a nack, so that the same one, sent again, is known."""
+        """``token`` is kept for a nack: if the same nack is sent again, it is recognised."""
         self.save(record._replace(state=State.DEAD, token=token, worker="", since_us=0))
         self.commands += [
             ("ZADD", self.keys.of("dead", record.queue), now_us, record.id),
@@ -83,7 +83,7 @@ class Edit:
         ]
 
     def exhume(self, record: Record) -> None:
-        """A dead letter is one no more."""
+        """A dead letter leaves the dead letters of its queue."""
         self.commands += [
             ("ZREM", self.keys.of("dead", record.queue), record.id),
             ("HDEL", self.keys.plain("reasons"), record.id),
@@ -99,7 +99,7 @@ class Edit:
         self.note(now_us, "apart", record.id, id=apart.id)
 
     def follow(self, again: NewTask, token: int, now_us: int) -> Record:
-        """The call that a task made for after its run, which ended under ``token``, becomes the record.
+        """``again``, the next run that a task asked for, becomes the record: the run under ``token`` has ended.
 
         The caller puts it into the index or its ready list.
         """
@@ -122,10 +122,10 @@ class Edit:
         how: str = "",
         again: bytes | None = None,
     ) -> LostHow:
-        """The owner is gone: put back, or bury what has now taken ``most_losses`` owners with it (0: no blame).
+        """The owner is gone: put the task back, or bury it if it has now cost ``most_losses`` workers (0: no blame).
 
-        The call that ``again`` kept for it goes into its ready list; the worker that takes it there puts it into the
-        index.
+        The next run of a buried task, ``again``, goes into its ready list; the worker that takes it there puts it into
+        the index.
         """
         if record.state == State.HELD or cause == "unstarted":
             # never ran under this claim, so this delivery does not count

@@ -22,12 +22,12 @@ class Forgetting:
         self._transactions, self._keys, self._ours = transactions, keys, ours
 
     def queue(self, queue: str, scheduled: int) -> bool:
-        # undone while somebody schedules, in whatever queue
+        # aborted whenever a producer schedules meanwhile, in any queue
         done, _ = self._transactions.tried(lambda session: self._forget_queue(session, queue, scheduled), _ATTEMPTS)
         return bool(done)
 
     def _forget_queue(self, session: Session, queue: str, scheduled: int) -> bool:
-        """Every task that is scheduled changes the counters, which are watched."""
+        """Forget ``queue``. Every task that is scheduled changes the counters, which are watched."""
         stats = self._keys.plain("stats")
         places = [self._keys.of(family, queue) for family in ("ready", "dead", "seconds")]
         places.append(self._keys.timer(self._ours.strategy, queue))

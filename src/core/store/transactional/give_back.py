@@ -27,7 +27,7 @@ def give_back(parts: Parts, loss: Loss) -> list[Lost]:
 
 
 def _batch(parts: Parts, session: Session, loss: Loss) -> list[Lost] | None:
-    """A batch of what the worker holds; None once that is all, or if it turns out to be alive."""
+    """Take back a batch of what the worker holds; None once nothing is left, or if the worker turns out to be alive."""
     held, workers = parts.keys.of("held", loss.worker), parts.keys.plain("workers")
     session.watch(held)
     ids, life = session.read([("LRANGE", held, 0, MOST_TASKS - 1), ("ZSCORE", workers, loss.worker)])
@@ -47,7 +47,7 @@ def _batch(parts: Parts, session: Session, loss: Loss) -> list[Lost] | None:
 
 
 def _take_back(parts: Parts, session: Session, loss: Loss, rows: Sequence[Any]) -> list[Lost]:
-    """Of each task that is held: its id, its record, how many of its entries are void, and what it asked for again."""
+    """Take back held tasks. A row has the id, the record, how many entries are void, and the next run asked for."""
     now, edit = parts.clock.now_us(), parts.edit()
     lost, asides = list[Lost](), list[Aside]()
     for name, raw, revoked, again in rows:
@@ -56,14 +56,14 @@ def _take_back(parts: Parts, session: Session, loss: Loss, rows: Sequence[Any]) 
             if record.state == State.HELD and record.token in loss.begun:
                 record = record.started()  # its start was lost with the worker
             most = loss.most_losses if loss.running in (None, record.token) else 0
-            forgotten = loss.cause == "unstarted" and record.token in loss.begun  # Redis has lost that it ended
+            forgotten = loss.cause == "unstarted" and record.token in loss.begun  # Redis has lost its end
             cause = "lease_expired" if forgotten else loss.cause
             how = edit.lose(record, cause, loss.since_us, most, now, loss.how, again)
             lost.append(Lost(name, record.queue, how))
             continue
         edit.commands.append(("LREM", parts.keys.of("held", loss.worker), 1, name))
         if record is not None and record.state == State.SCHEDULED:
-            edit.make_ready(record)  # taken, but the worker did not come to claim it
+            edit.make_ready(record)  # taken, but the worker ended before it claimed it
         elif (odd := oddity(name, raw)) == "newer":
             asides.append(Aside(NOWHERE, NEWER, name))
         elif odd:
@@ -76,9 +76,9 @@ def _take_back(parts: Parts, session: Session, loss: Loss, rows: Sequence[Any]) 
 
 
 def _forget(parts: Parts, session: Session, worker: str) -> None:
-    """A worker holds nothing any more: nobody whose silence matters. The wake-ups that it took are pushed again."""
+    """Take a worker that holds nothing any more off ``workers``, and push the wake-ups again that it took."""
     busy = session.read([("ZRANGE", parts.keys.plain("busy"), 0, MOST_TASKS - 1)])[0]
     queues = [queue.decode(errors=LENIENT) for queue in busy]
-    # Redis may think it connected still: that takes one
+    # two each: Redis may not have seen yet that the worker's connection has ended, and give one wake-up to it
     wakeups = [command for queue in queues for command in wake_workers(parts.keys, queue, 2)]
     session.commit([("ZREM", parts.keys.plain("workers"), worker), *wakeups, *wake_dispatcher(parts.keys)])

@@ -1,4 +1,4 @@
-"""A task that was found in no place where its record says goes into its place, without scripts."""
+"""A task goes into the place that its record says, since it was not found there, without scripts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mend(parts: Parts, task_id: str, raw: bytes) -> bool:
 
 
 def _index(parts: Parts, session: Session, record: Record) -> bool:
-    """See that a scheduled task is in the index, and that dispatchers find it there; False if that is so."""
+    """Put a scheduled task into the index, where dispatchers find it; False if it is there already."""
     indexed = parts.index.contains(session, entry_of(record))
     lost_way = parts.index.way_to(session, entry_of(record)) if indexed else []
     if indexed and not lost_way:

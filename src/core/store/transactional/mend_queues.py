@@ -1,4 +1,4 @@
-"""``Store.mend_queues`` and ``Store.ring_on`` without scripts."""
+"""``Store.mend_queues`` and ``Store.wake_again`` without scripts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LEASES = 100  # moved in one transaction
 
 
 class Mending:
-    """What is kept of queues beside their tasks, with WATCH/MULTI."""
+    """Repairs what is kept of queues beside their tasks, with WATCH/MULTI."""
 
     def __init__(self, transactions: Transactions, keys: Keys) -> None:
         self._transactions, self._keys = transactions, keys
 
     def queues(self, queues: Sequence[str]) -> list[str]:
-        """Those that had work and were not said to."""
+        """Repair ``queues``; returns those that had work and were not marked busy."""
         ready, marks = self._ready(queues)
         before = self._transactions.trip([("EXISTS", self._keys.of("leased_before", queue)) for queue in queues])
         for queue, leases in zip(queues, before, strict=True):
@@ -53,7 +53,7 @@ class Mending:
         return replies[: len(queues)], replies[len(queues) :]
 
     def _mark(self, session: Session, queue: str) -> bool:
-        """Say whether ``queue`` has work; True if it has, and was not said to."""
+        """Mark ``queue`` as busy, or not, by whether it has work; True if it has, and was not marked."""
         ready, busy = self._keys.of("ready", queue), self._keys.plain("busy")
         session.watch(ready)
         waiting, mark = session.read([("LLEN", ready), ("ZSCORE", busy, queue)])
@@ -65,7 +65,7 @@ class Mending:
         return False
 
     def _move(self, session: Session, queue: str) -> bool:
-        """Move leases of the layout before into the index; True if there may be more."""
+        """Move leases from the older layout to the present one; True if there may be more."""
         before, leased = self._keys.of("leased_before", queue), self._keys.plain("leased")
         session.watch(before, leased)
         [rows] = session.read([("ZRANGE", before, 0, _LEASES - 1, "WITHSCORES")])

@@ -1,4 +1,4 @@
-"""What every transition without scripts is made of: one value that goes to each of them."""
+"""The parts of every transition without scripts, in one value that each of them gets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Parts:
     def load_to_index(self, session: Session, ids: Sequence[str], *, settled: bool = False) -> tuple[list[Any], bool]:
         """The same for a step that touches the index, and whether nobody owns the namespace yet.
 
-        Raises StrategyMismatch if another strategy does. Who keeps it is watched, too.
+        Raises StrategyMismatch if another strategy does. The owner (``meta``) is watched, too.
         """
         session.watch(self.keys.plain("meta"))
         *raws, kept = self.load(session, ids, [ownership.question(self.keys)])
@@ -53,8 +53,8 @@ class Parts:
         entries = [entry_of(record) for record in first.values()]
         heads = [self.index.head(entry) for entry in entries]
         replies, _ = session.commit([*edit.commands, *edit.wakeups(), *heads])
-        told = replies[len(replies) - len(entries) :]
-        if any(self.index.leads(head, entry) for head, entry in zip(told, entries, strict=True)):
+        head_replies = replies[len(replies) - len(entries) :]
+        if any(self.index.leads(reply, entry) for reply, entry in zip(head_replies, entries, strict=True)):
             session.read(wake_dispatcher(self.keys))
 
 
@@ -64,5 +64,5 @@ def length(raw: bytes | None) -> int:
 
 
 def is_of(record: Record, token: int, worker: str) -> bool:
-    """Whether it was claimed last under ``token`` by ``worker``."""
+    """Whether the last claim of ``record`` was by ``worker``, under ``token``."""
     return (record.token, record.worker) == (token, worker)

@@ -36,18 +36,18 @@ def reap(parts: Parts, limit: int, lease_us: int, most_losses: int, latest_us: i
 def _take_back(
     parts: Parts, session: Session, leases: Sequence[bytes], lease_us: int, most_losses: int, now: int
 ) -> list[Lost]:
-    """Of leases, as they stand in the index, those that have run out, and those of which there is no claim."""
+    """Take back those of ``leases`` (members of ``leased``) that have run out, and drop those that have no claim."""
     leased = parts.keys.plain("leased")
     names = [lease.decode(errors=LENIENT).partition(":") for lease in leases]
     raws = parts.load(session, [task_id for _, _, task_id in names])
     # read again, now that the records are watched: an owner that extends its lease writes its record
     ends = session.read([("ZSCORE", leased, lease) for lease in leases])
     edit, lost = parts.edit(), list[Lost]()
-    now_too = first_step(map(length, raws))  # the others are expired still when the caller comes back
+    now_too = first_step(map(length, raws))  # the others will still be expired at the next call
     for lease, (queue, _, task_id), raw, end in [*zip(leases, names, raws, ends, strict=True)][:now_too]:
         record = readable_record(task_id, raw)
         if record is None and raw is not None and is_newer(raw):
-            edit.commands.append(("ZADD", leased, now + lease_us, lease))  # for one to take back who can read it
+            edit.commands.append(("ZADD", leased, now + lease_us, lease))  # an engine that can read it takes it back
         elif record is None or record.state != State.LEASED or record.queue != queue:
             edit.commands.append(("ZREM", leased, lease))
             if record is None and raw is not None:
@@ -74,5 +74,5 @@ def _holds(parts: Parts, worker: str) -> bool:
 
 
 def _first_end(heads: Sequence[Any]) -> int | None:
-    """The first of the ends that stand first in some zsets; None if all are empty."""
+    """The earliest end among the first entries of some zsets; None if all are empty."""
     return min((int(float(head[1])) for head in heads if head), default=None)

@@ -21,17 +21,17 @@ def schedule(parts: Parts, tasks: Sequence[NewTask], results: list[Scheduled]) -
 
 
 def _schedule(parts: Parts, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
-    """In one transaction; in two halves if others keep changing one of its many hashes."""
+    """Schedule ``tasks`` in one transaction; in two halves if others keep changing one of its many hashes."""
 
     def attempt(session: Session) -> tuple[int, list[str]]:
         return _attempt(parts, session, tasks)
 
     if len(tasks) == 1:
-        results += _told(*parts.transactions.run(attempt))
+        results += _results(*parts.transactions.run(attempt))
         return
     for _ in range(2):
         try:
-            results += _told(*parts.transactions.once(attempt))
+            results += _results(*parts.transactions.once(attempt))
             return
         except Aborted:
             continue
@@ -40,7 +40,7 @@ def _schedule(parts: Parts, tasks: Sequence[NewTask], results: list[Scheduled]) 
     _schedule(parts, tasks[middle:], results)
 
 
-def _told(now: int, states: list[str]) -> Iterator[Scheduled]:
+def _results(now: int, states: list[str]) -> Iterator[Scheduled]:
     return (Scheduled(now, existing(state) if state else "") for state in states)
 
 

@@ -15,16 +15,16 @@ _SAFE_LEASE_US = 1_000_000
 def settle(
     edit: Edit, worker: str, outcome: Outcome, raw: bytes | None, again: bytes | None, now_us: int
 ) -> tuple[Settled, Record | None]:
-    """What becomes of the ``outcome`` that ``worker`` tells; and the task, if it is scheduled again.
+    """Settle ``outcome``, of a claim of ``worker``; returns what became of it, and the task if it is scheduled again.
 
-    ``raw`` is its record, which is watched, and ``again`` what it asked for after this run.
+    ``raw`` is the task's record, which is watched, and ``again`` the next run that it asked for.
     """
     record = readable_record(outcome.claim.id, raw)
     refused = refusal(raw, record, outcome.claim, worker)
     if record is None or refused:
         return refused, None
     if record.state == State.HELD:
-        record = record.started()  # it had begun, if it is to be settled; its start did not get here
+        record = record.started()  # its worker began it, since it settles it; the start did not get here
     edit.let_go(record)
     following = None if outcome.kind == "retry" else decode_again(record.id, again)
     if outcome.kind == "ack" and following is None:
@@ -76,10 +76,10 @@ def start(edit: Edit, worker: str, claim: Record, raw: bytes | None, until_us: i
 
 
 def ack_when_full(transactions: Transactions, edit: Edit, worker: str, claim: Record, now_us: int) -> Settled | None:
-    """An ack at maxmemory, where Redis refuses whatever stands in MULTI, but not commands that only free memory.
+    """An ack at maxmemory, where Redis refuses all commands in MULTI, but not plain commands that only free memory.
 
-    Nobody else touches a claim while its lease lasts, so without a transaction this is safe for as long. None if that
-    is not long enough: then there is no ack before there is memory.
+    Nobody else touches a claim while its lease lasts, so until then no transaction is needed. None if the lease ends
+    too soon for that: then the ack has to wait for memory.
     """
     key, lease = edit.keys.record(claim.id), edit.keys.lease(claim.queue, claim.id)
     raw, end, again = transactions.trip(
@@ -95,7 +95,7 @@ def ack_when_full(transactions: Transactions, edit: Edit, worker: str, claim: Re
         return refused
     if again or end is None or float(end) < now_us + _SAFE_LEASE_US:
         return None
-    edit.erase(record)  # first: whatever else is left if we die here is cleared away by the step that meets it
+    edit.erase(record)  # first: if this process dies here, the steps that find the rest clear it away
     edit.let_go(record)
     transactions.trip(edit.commands)
     return "done"

@@ -1,10 +1,11 @@
 """The store for servers without scripts: WATCH, read, decide, MULTI/EXEC. Commands of Redis 2.4 only.
 
-A task's record decides what may become of it, so the hash that holds it is watched, and every step that changes what
-may become of a task writes its record. Two things a record does not say. Whether a waiting task is in the index or
-beyond: a step that must know watches the guard (see ``TransactionalStrategy``). And which worker has an entry of a
-ready list: it takes one by RPOPLPUSH into its held list, and only then writes the claim (see ``advance``). So a task in
-a held list may be unclaimed; giving back what the worker held puts it back, too.
+A task's record decides what may be done with the task. So each step watches the hash that holds the record, and each
+step that changes what may be done with a task writes its record. There are two things that a record does not say.
+First, whether a waiting task is in the index or already in its ready list: a step that must know watches the guard (see
+``TransactionalStrategy``). Second, which worker has taken an entry of a ready list: a worker moves the entry into its
+held list by RPOPLPUSH, and only then writes the claim (see ``advance``). So a task in a held list may not be claimed
+yet; giving back what the worker held puts such a task back, too.
 """
 
 from __future__ import annotations

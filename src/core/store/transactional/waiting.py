@@ -14,7 +14,7 @@ from .parts import Parts
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Such a task, and whether it is in the index."""
+    """A task that no worker has, and whether it is in the index."""
 
     record: Record
     indexed: bool
@@ -27,7 +27,7 @@ class Waiting:
             edit.withdraw(self.record, self.indexed)
 
     def tidy(self, unclaimed: Unclaimed) -> None:
-        """When that is done: the place may be empty by now."""
+        """After ``withdraw`` is committed: the list of a task put aside may be empty by now."""
         if self.record.state == State.UNCLAIMED:
             unclaimed.tidy(self.record.queue, task_of(self.record.body))
 
