@@ -104,7 +104,7 @@ def test_what_comes_back_wakes_a_worker(world: World, how: str) -> None:
         step = world.take(want=2, lease_us=1)
         with listening(world, "q") as listener:
             assert not listener.wait(0.02)
-        wait_until(lambda: int(world.redis.info()["blocked_clients"]) == 0)  # else the wake-up goes to one that has left
+        wait_until(lambda: int(world.redis.info()["blocked_clients"]) == 0)  # else one that has left gets the wake-up
         if how == "give_back":
             world.store.give_back(Loss("w1", "worker_lost", 9))
         elif how == "release":

@@ -38,7 +38,7 @@ def in_generator_end(act: Callable[[], object]) -> None:
 
 
 def in_gc_callback(act: Callable[[], object]) -> None:
-    here, acted = threading.get_ident(), []
+    here, acted = threading.get_ident(), list[bool]()
 
     def called(phase: str, info: dict[str, int]) -> None:
         if phase == "start" and threading.get_ident() == here and not acted:
