@@ -16,8 +16,8 @@ _SECRETS = re.compile(
 def title(arguments: Sequence[str]) -> str:
     """What ps shows for ``dueq`` with these arguments: the same words, without credentials.
 
-    Stricter than ``redaction.redact``, which it does not import: a wrong address may hide a password anywhere before
-    its last ``@``, and the sooner the title changes the better.
+    This is stricter than ``redaction.redact``, since a malformed address may have a password anywhere before its last
+    ``@``. It does not import ``redact``, so that the title changes as early as possible.
     """
     shown = (_SECRETS.sub(lambda found: "***@" if found[0].endswith("@") else "***", word) for word in arguments)
     return " ".join(("dueq", *shown))
@@ -39,7 +39,7 @@ def main() -> None:
         from .cli.commands import built, wanted
 
         built(wanted(sys.argv[1:]))(prog_name="dueq")
-    except KeyboardInterrupt:  # while all of that is imported; later the commands see to it
+    except KeyboardInterrupt:  # during the imports; once a command runs, the command handles it
         sys.exit(130)
     except OSError as error:  # a full disk, no directory for temporary files, no working directory, ...
         from .cli.exits import Exit, refusal_of_the_system
@@ -48,11 +48,14 @@ def main() -> None:
         complain(refusal_of_the_system(error))
         sys.exit(Exit.USAGE)
     finally:
-        _give_up_what_cannot_be_written()
+        _discard_unwritable_output()
 
 
-def _give_up_what_cannot_be_written() -> None:
-    """A full disk was complained of already: the interpreter would do so again, and change the exit status."""
+def _discard_unwritable_output() -> None:
+    """Discard output that cannot be written, on a full disk for example.
+
+    The error was reported already. The interpreter would report it again at exit, and change the exit status.
+    """
     for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             if stream is not None:

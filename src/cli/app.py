@@ -1,4 +1,4 @@
-"""The whole command line, for those who look at every command."""
+"""The command line with every command, for tests and tools that inspect all of them."""
 
 from __future__ import annotations
 

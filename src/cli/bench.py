@@ -18,10 +18,10 @@ def bench(
         str, typer.Option("--strategy", metavar="NAME|all", help="How due tasks are found (see dueq doctor).")
     ] = "all",
     suite: Annotated[
-        str, typer.Option("--suite", metavar="NAME|all", help="What to measure, or several, A,B; --list lists them.")
+        str, typer.Option("--suite", metavar="NAME|all", help="What to measure: one suite, several (A,B), or all.")
     ] = "all",
     quick: Annotated[
-        bool, typer.Option("--quick", help="A tenth of everything or less: for a first look, too few for a verdict.")
+        bool, typer.Option("--quick", help="A tenth of the work or less: for a first look, too little for a verdict.")
     ] = False,
     plot: Annotated[
         Path | None,
@@ -30,7 +30,7 @@ def bench(
             metavar="DIR",
             file_okay=False,
             show_default=False,
-            help="Draw what was measured there, as SVG (needs matplotlib: the extra plots).",
+            help="Draw the figures into this directory, as SVG files (needs matplotlib: the extra plots).",
         ),
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the suites and what each measures.")] = False,
@@ -42,12 +42,13 @@ def bench(
     Every figure is shown beside its floor, which is measured in the same run:
     the wake-up of a blocked client, redis-py's own round trips, the rate of
     redis-benchmark. Compare these ratios, since machines differ and drift.
-    All of it takes about 5 minutes a strategy, --quick one.
+    A full run takes about 5 minutes for each strategy, --quick about 1 minute.
 
-    Without an address, a server is started for each suite alone; with one, a
-    namespace is made there and purged, and nothing else is touched. Exit code
-    1 if a task was lost or early, or a duplicate has no cause, or if nothing
-    could be measured; a target that was missed is said, and no error.
+    Without an address, dueq starts a server of its own for each suite. With
+    one, it makes a namespace on that server and purges it at the end; it
+    touches nothing else. The exit code is 1 if a task was lost or early, if a
+    duplicate has no cause, or if nothing could be measured. A missed target is
+    reported, and is not an error.
 
     \b
     Examples:
@@ -72,7 +73,7 @@ def bench(
         plots.require()
     sizes = QUICK if quick else FULL
     if redis_url:
-        note("on your Redis, in namespaces bench-…, each purged afterwards; what others do there is in some figures")
+        note("on your Redis, in namespaces bench-…, each purged afterwards; some figures include other clients' work")
         if any(one.name == "scale" for one in suites):
             note(f"scale puts {sizes.pending[-1]:,} tasks there for a while: about {sizes.pending[-1] / 2000:,.0f} MB")
     reports = []

@@ -37,13 +37,14 @@ def chaos(
     ] = None,
     duration: Annotated[
         float,
-        typer.Option("--duration", min=0.5, metavar="SECONDS", help="Over how long they are due, and faults occur."),
+        typer.Option("--duration", min=0.5, metavar="SECONDS", help="Time over which tasks come due and faults occur."),
     ] = 10.0,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="K", help="Makes the same due times, durations and choices of victims.")
+        int,
+        typer.Option("--seed", metavar="K", help="The same seed gives the same due times, durations and victims."),
     ] = 1,
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, metavar="N", help="How many runs at once; more make lateness worse.")
+        int, typer.Option("--jobs", min=1, metavar="N", help="How many runs at once; more runs make lateness worse.")
     ] = 1,
     report: Annotated[
         Path | None,
@@ -52,12 +53,14 @@ def chaos(
             metavar="DIR",
             file_okay=False,
             show_default=False,
-            help="Write a page there, index.html: lateness over time, the faults, the verdict.",
+            help="Write index.html into this directory: lateness over time, the faults, the verdict.",
         ),
     ] = None,
     app: Annotated[
         str | None,
-        typer.Option("--app", metavar="MODULE:APP", show_default=False, help="Run this app's tasks in worker-kill."),
+        typer.Option(
+            "--app", metavar="MODULE:APP", show_default=False, help="Run this app's tasks, and kill their workers."
+        ),
     ] = None,
     calls: Annotated[
         Path | None,
@@ -67,8 +70,8 @@ def chaos(
             exists=True,
             dir_okay=False,
             show_default=False,
-            help="With --app: which tasks, as JSON lines like those of dueq schedule --file; by default those that "
-            "need no argument.",
+            help="With --app: the tasks to run, as JSON lines like those of dueq schedule --file; by default the tasks "
+            "that need no arguments.",
         ),
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the scenarios and what is expected of each.")] = False,
@@ -76,16 +79,17 @@ def chaos(
 ) -> None:
     """Run dueq under injected faults, on a Redis of its own, and see whether its promises hold.
 
-    Real processes, real signals. An outside ledger, written by the tasks
-    themselves, decides. Exit code 1 if an expectation was not met.
+    Processes and signals are real. The verdict comes from an outside ledger,
+    which the tasks themselves write. The exit code is 1 if an expectation was
+    not met.
 
-    With --app the tasks of your own application are run and their workers
-    killed in the middle of them, to see whether they survive it. They run for
-    real. Every Dueq object of the application uses a Redis started for this,
-    whatever address the code gives it, while the module is imported, too; all
-    else that the code touches is the real thing: databases, mail, files, other
-    services, a Redis that it reaches with a client of its own, and programs
-    that it starts.
+    With --app, dueq runs the tasks of your own application and kills their
+    workers in the middle of them, to see whether the tasks survive it. The
+    tasks run for real. Every Dueq object of the application uses a Redis
+    started for this run, whatever address the code gives it, also while the
+    module is imported. Everything else that the code touches is the real
+    thing: databases, mail, files, other services, a Redis that it reaches with
+    another client, and programs that it starts.
 
     \b
     Examples:
@@ -111,12 +115,12 @@ def _list_scenarios() -> None:
 
 
 def _played(chosen: list[Wanted], jobs: int, as_json: bool) -> list[Run]:
-    """The runs that were chosen, in that order; says what became of each as soon as it is over."""
+    """Play the chosen runs, and print the verdict of each as soon as it ends. Returns them in the order chosen."""
     from ..chaos.report import troubles
     from ..chaos.runner import play_all
 
     runs = []
-    with contextlib.closing(play_all(chosen, jobs)) as playing:  # a Ctrl-C may come in here, too
+    with contextlib.closing(play_all(chosen, jobs)) as playing:  # so that Ctrl+C in this loop ends the runs
         for run in playing:
             runs.append(run)
             found = run.report
@@ -131,7 +135,7 @@ def _played(chosen: list[Wanted], jobs: int, as_json: bool) -> list[Run]:
 
 
 def _judge(runs: list[Run], page: Path | None, as_json: bool) -> None:
-    """Show the runs together; ends with exit code 1 if an expectation was not met."""
+    """Show all runs in one table. Ends with exit code 1 if an expectation was not met."""
     from ..chaos.report import COLUMNS, rows
     from ..chaos.runner import write_page
 

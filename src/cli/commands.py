@@ -1,6 +1,6 @@
 """The command line put together, and the one place where errors become messages and exit codes.
 
-Each command's module is imported only if that command is wanted: what the others need takes longer than most of them.
+Only the module of the command that is called is imported: importing all of them takes longer than most commands run.
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ _PLACES = {
     "purge": ("purge", _LOOK),
     "redis": ("embedded", _LOOK),
 }
-"""Each command's module here, which has it under its own name, or as ``commands`` if it is several; and its heading."""
+"""The module and the help heading of each command.
+
+The module has a function of the command's name or, for a group of commands, a Typer app named ``commands``.
+"""
 
 
 class Commands(TyperGroup):
-    """The top of the command line: what its commands raise ends in one line on stderr and an exit code."""
+    """The top of the command line: an error of a command becomes one line on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -52,14 +55,14 @@ class Commands(TyperGroup):
             if is_expected(error):
                 complain(complaint(error))
                 raise typer.Exit(exit_code(error)) from None
-            # A usage error quotes what it does not understand, and that may be an address in the wrong place.
+            # A usage error quotes the argument that it rejects, which may be an address with a password.
             if isinstance(message := getattr(error, "message", None), str):
                 error.message = harmless(redact(message))  # type: ignore[attr-defined]
             raise
 
 
 def wanted(arguments: Sequence[str]) -> Iterable[str]:
-    """The commands that may be meant by ``arguments``: one, unless it is help or a mistake."""
+    """The commands to build for ``arguments``: the one that is named, or all for help and for mistakes."""
     if arguments[:1] == ["--version"]:
         return ()
     return arguments[:1] if arguments and arguments[0] in _PLACES else _PLACES
@@ -107,6 +110,6 @@ def dueq(
     First steps:
       dueq doctor                              can dueq run on this server?
       dueq run shop:app                        run the tasks of "app" in shop.py
-      dueq schedule '{"user": 42}' --in 10m    schedule one for its handler
-      dueq status --watch                      look on
+      dueq schedule '{"user": 42}' --in 10m    call its handler in 10 minutes
+      dueq status --watch                      watch the queues
     """

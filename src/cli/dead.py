@@ -22,7 +22,9 @@ from .exits import Exit
 from .options import All, Json, NamespaceName, OneQueue, RedisUrl, SomeTaskIds, Yes, opened
 from .output import complain, draw, note, progress, say, say_json, table
 
-commands = typer.Typer(no_args_is_help=True, help="Dead letters: tasks given up after their retries, or after losses.")
+commands = typer.Typer(
+    no_args_is_help=True, help="Dead letters: tasks that used up their retries, or lost too many workers."
+)
 
 _REASON_WIDTH = 80
 
@@ -30,7 +32,7 @@ _REASON_WIDTH = 80
 @commands.command("list")
 def list_(
     queue: OneQueue = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most letters to show.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 100,
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
     as_json: Json = False,
@@ -73,7 +75,7 @@ def retry(
 ) -> None:
     """Schedule dead letters again: due now, with all their retries.
 
-    Exit code 1 if any of the ids named is no dead letter.
+    The exit code is 1 if any of the ids is not that of a dead letter.
 
     \b
     Examples:
@@ -100,8 +102,8 @@ def purge(
 ) -> None:
     """Forget dead letters for good.
 
-    With --all it asks first on a terminal, and needs --yes elsewhere. Exit
-    code 1 if any of the ids named is no dead letter.
+    With --all, dueq asks for confirmation on a terminal, and needs --yes
+    elsewhere. The exit code is 1 if any of the ids is not that of a dead letter.
 
     \b
     Examples:
@@ -118,7 +120,7 @@ def purge(
 
 
 def agreed(question: str, yes: bool, *, because: str = "this cannot be undone") -> None:
-    """Return if the person agrees, or has with ``yes``; end the command otherwise. ``because`` is why it is asked."""
+    """Ask for confirmation, unless ``yes``; end the command if it is declined. ``because`` is the reason for asking."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -137,7 +139,7 @@ def _select(ids: Sequence[str] | None, everything: bool, queue: str | None) -> N
     if bool(ids) == everything:
         raise typer.BadParameter("name the ids of dead letters, or give --all" + (", not both" if ids else ""))
     if ids and queue is not None:
-        raise typer.BadParameter("--queue goes with --all: an id needs none")
+        raise typer.BadParameter("--queue goes with --all: an id needs no queue")
     for task_id in ids or ():
         check_id(task_id)
 

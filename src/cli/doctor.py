@@ -20,7 +20,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "bad": "red", "unknown": "dim"}
 def doctor(
     strategy: StrategyName = None,
     acl: Annotated[
-        bool, typer.Option("--acl", help="Print the smallest ACL rule that namespace and strategy can do with.")
+        bool, typer.Option("--acl", help="Print the smallest ACL rule that the namespace and strategy need.")
     ] = False,
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
@@ -28,14 +28,15 @@ def doctor(
 ) -> None:
     """Say what the Redis server is, and whether dueq can run on it; if not, what to change.
 
-    What a server does not tell (managed ones often refuse CONFIG) is called
-    unknown, and is no fault. Exit code 1 if the strategy cannot run here: the
-    one given, else the one that owns the namespace. Each command that is
-    needed is tried, and so is a write; nothing is changed.
+    A property that the server does not report is shown as unknown, which is no
+    fault: managed servers often refuse CONFIG. dueq tries each command that it
+    needs, and a write; it changes nothing. The exit code is 1 if the strategy
+    cannot run here: the one given by --strategy, else the one that owns the
+    namespace.
 
-    With --acl it prints one line for ACL SETUSER (without its first word) or
-    for a file of users instead: the smallest permission for everything that
-    runs on the namespace. Give the user a password of yours.
+    With --acl, doctor prints one line of an ACL file instead (without its first
+    word, it is the argument of ACL SETUSER): the smallest permissions for the
+    engines, producers and commands of the namespace. Replace the password in it.
 
     \b
     Examples:

@@ -15,14 +15,14 @@ from .output import say, say_json
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="The Redis server that dueq starts by itself, shared by all that use its directory. It starts when first "
-    "needed, and runs until it is stopped here.",
+    help="The Redis server that dueq starts by itself. All programs that use its directory share it. It starts when "
+    "first needed, and runs until dueq redis stop.",
 )
 
 
 @commands.command()
 def start(directory: Directory = None, as_json: Json = False) -> None:
-    """Start the server unless it runs, and print its address.
+    """Start the server if it does not run, and print its address.
 
     \b
     Examples:
@@ -36,15 +36,15 @@ def start(directory: Directory = None, as_json: Json = False) -> None:
 
 @commands.command()
 def stop(directory: Directory = None, yes: Yes = False, as_json: Json = False) -> None:
-    """Stop the server, its data safe on disk; fine too if it does not run.
+    """Stop the server; its data stays on disk. It is no error if it does not run.
 
-    While programs are connected to it, it asks first on a terminal, and needs
-    --yes elsewhere: they would stand still until it is started again.
+    If programs are connected to it, dueq asks for confirmation on a terminal,
+    and needs --yes elsewhere: those programs wait until the server runs again.
     """
     server = _server(directory)
     if server.lives() and (others := server.connections()):
         question = f"{others} connections to the Redis server in {server.directory} are open (dueq run, producers)"
-        agreed(f"{question}: stop it all the same?", yes, because=question)
+        agreed(f"{question}: stop it anyway?", yes, because=question)
     stopped = server.stop()
     if as_json:
         say_json({"directory": str(server.directory), "stopped": stopped})
@@ -66,7 +66,7 @@ def url(directory: Directory = None, as_json: Json = False) -> None:
 
 @commands.command()
 def status(directory: Directory = None, as_json: Json = False) -> None:
-    """Say whether the server runs; exit code 1 if not."""
+    """Say whether the server runs; the exit code is 1 if not."""
     server = _server(directory)
     running = server.running()
     _report(server, as_json, f"running, pid {server.pid() or 'unknown'}, {server.url}" if running else "not running")

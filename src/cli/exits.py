@@ -48,17 +48,17 @@ _KINDS: list[tuple[type[DueqError], Exit]] = [
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether it ends a command in one line and an exit code: it is dueq's or Redis's."""
+    """Whether the error is dueq's or Redis's: such an error ends a command with one line and an exit code."""
     return isinstance(error, DueqError) or _is_of_redis(error)
 
 
 def _is_of_redis(error: Exception) -> bool:
-    redis = sys.modules.get("redis")  # not imported by commands that need none: then it raised nothing, either
+    redis = sys.modules.get("redis")  # if no command imported redis, the error is not one of its errors
     return redis is not None and isinstance(error, redis.RedisError)
 
 
 def exit_code(error: Exception) -> Exit:
-    """The exit code for an error: by its kind; what is not about Redis or restarts is about how dueq was used."""
+    """The exit code for an error, by its kind. An error that is not about Redis or restarts is one of usage."""
     if _is_of_redis(error):
         return Exit.REDIS
     return next((code for kind, code in _KINDS if isinstance(error, kind)), Exit.USAGE)
@@ -71,7 +71,7 @@ def complaint(error: Exception) -> str:
 
 
 def refusal_of_the_system(error: OSError) -> str:
-    """What to tell the user when a file, a directory or a disk is not as a command needs it."""
+    """What to tell the user when the operating system refuses something: a missing file, a full disk, no permission."""
     said = error.strerror or str(error)
     where = "" if error.filename is None else f": {error.filename}"
     if said == os.strerror(errno.ENOENT) and not where:

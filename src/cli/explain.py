@@ -22,11 +22,12 @@ def explain(
     namespace: NamespaceName = None,
     as_json: Json = False,
 ) -> None:
-    """Tell a task's story: scheduled, made ready, started by whom under which token, ended how; why late or again.
+    """Show what happened to a task, and when: scheduled, made ready, started, ended; why late, why again.
 
-    Also of tasks that are done or cancelled, as long as the journal has them:
-    it keeps the latest 16,000 steps of a namespace. A process that is killed
-    takes the last second of its notes with it. Exit code 1 if nothing is known.
+    Each start is shown with its worker and token. Tasks that are done or
+    cancelled are shown, too, as long as the journal has them: it keeps the
+    latest 16,000 events of a namespace. A process that is killed loses its
+    events of the last second. The exit code is 1 if nothing is known.
 
     \b
     Examples:
@@ -62,5 +63,5 @@ def explain(
         for finding in found.findings:
             say(finding)
     if record is None and not found.events:
-        complain(f"nothing is known of a task {task_id} in namespace {name}: it never was, or is long gone")
+        complain(f"nothing is known of a task {task_id} in namespace {name}: it never existed, or is long gone")
         raise typer.Exit(Exit.NO)

@@ -1,4 +1,4 @@
-"""Which tasks there are: by the application, where it is given, else by the supervisors that serve the namespace."""
+"""Which tasks exist: those of the application if it is given, else those that the supervisors registered."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _NEAREST = 3
 
 @dataclass(frozen=True, slots=True)
 class KnownTasks:
-    """The tasks that ``source`` knows, each with its queue. None: it is not known, so every name is taken as it is."""
+    """The tasks that ``source`` knows. ``queues`` has the queue of each, or is None: then any name is accepted."""
 
     source: str = ""
     queues: Mapping[str, str] | None = None
     signatures: Mapping[str, Signature] = field(default_factory=dict)
 
     def check(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raises InvalidTask if ``task`` is not known, or known not to take these arguments."""
+        """Raises InvalidTask if ``task`` is unknown, or does not take these arguments."""
         if self.queues is not None and task not in self.queues:
             if task == HANDLER:
                 raise InvalidTask(
                     f"{self.source} has no handler (@app.handler) for plain data: name a task, "
-                    'with --task or as "task" in its line of a file'
+                    'by --task or by "task" in the line of the file'
                 )
             raise InvalidTask(f"{self.source} knows no task {task}{_nearest(task, self.queues)}")
         if (signature := self.signatures.get(task)) is not None:
@@ -53,11 +53,14 @@ def of_app(app: Dueq, target: str) -> KnownTasks:
 
 
 def of_namespace(redis_url: str | None, namespace: str | None) -> KnownTasks:
-    """What the supervisors of a namespace serve; nothing if none is registered, or if the user may not read that."""
+    """The tasks that the supervisors of a namespace serve.
+
+    Nothing is known if no supervisor is registered, or if the Redis user may not read the registry.
+    """
     try:
         with opened(redis_url, namespace) as space:
             queues = engines.task_queues(space)
-            source = f"what serves namespace {space.keys.namespace} (for newer code give --app MODULE:APP)"
+            source = f"the engine of namespace {space.keys.namespace} (for newer code give --app MODULE:APP)"
     except ServerRefused:
         return KnownTasks()
     return KnownTasks(source, queues or None)

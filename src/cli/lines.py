@@ -1,4 +1,4 @@
-"""What ``dueq schedule`` is given, on the command line or line by line in a file, made into calls; nothing is sent."""
+"""Calls, made from the arguments of ``dueq schedule`` or from the lines of its file. Nothing is sent to Redis here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def call(
 ) -> Call:
     """The call that ``entry`` describes. Raises a DueqError.
 
-    One that names no queue goes to ``queue``, if that is given, else to the queue that its task names.
+    An entry without a queue goes to ``queue`` if that is given, else to the queue that its task names.
     """
     if unknown := sorted(entry.keys() - _FIELDS):
         raise InvalidTask(f"unknown field {', '.join(unknown)}: known are {', '.join(sorted(_FIELDS))}")
@@ -53,9 +53,10 @@ def calls(
     limit: int = Settings().max_payload,
     known: KnownTasks = KnownTasks(),  # noqa: B008  # frozen
 ) -> list[Call]:
-    """The calls that JSON lines describe, empty lines skipped; unless ``timed``, those without a time are due now.
+    """The calls that JSON lines describe. Empty lines are skipped.
 
-    Raises InvalidTask, naming the lines, if any of them is wrong.
+    If ``timed`` is False, a line needs no time: its task is then due now. Raises InvalidTask, which names the wrong
+    lines.
     """
     found: list[Call] = []
     complaints: list[str] = []
@@ -70,7 +71,7 @@ def calls(
         except DueqError as error:
             complaints.append(f"line {number}: {error}")
             if len(complaints) == _MOST_COMPLAINTS:
-                complaints.append("(further lines were not looked at)")
+                complaints.append("(the lines after this one were not checked)")
                 break
     if complaints:
         raise InvalidTask("nothing was scheduled:\n  " + "\n  ".join(complaints))
@@ -78,7 +79,10 @@ def calls(
 
 
 def parsed(text: str) -> Any:
-    """The value of some JSON. Raises ValueError also for what would be dropped without a word, RecursionError."""
+    """The value of a JSON text. Raises RecursionError, or ValueError, also for a name that occurs twice in an object.
+
+    json.loads alone would keep the last value of such a name and drop the others without an error.
+    """
     return json.loads(text, object_pairs_hook=_members)
 
 
@@ -86,7 +90,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} occurs twice in one object")
     return members
 
 
@@ -94,7 +98,7 @@ def _object(line: str) -> dict[str, Any]:
     try:
         entry = parsed(line)
     except (ValueError, RecursionError) as error:
-        raise InvalidTask(f"no JSON: {error}") from None
+        raise InvalidTask(f"not valid JSON: {error}") from None
     if not isinstance(entry, dict):
         raise InvalidTask('expected a JSON object, like {"data": 42, "in": "10m"}')
     return entry
@@ -119,6 +123,6 @@ def _what(entry: dict[str, Any]) -> tuple[str, list[Any], dict[str, Any]]:
 
 def _expect(entry: dict[str, Any], names: tuple[str, ...], types: tuple[type, ...], expected: str) -> None:
     for name in names:
-        # a bool is an int to Python, but no time to anybody
+        # Python counts a bool as an int, but a bool is not a time
         if name in entry and (not isinstance(entry[name], types) or isinstance(entry[name], bool)):
             raise InvalidTask(f"{name} must be {expected}, not {json.dumps(entry[name])[:40]}")

@@ -1,4 +1,4 @@
-"""``dueq migrate``: let another strategy keep a namespace, or keep it with another store, with all its tasks."""
+"""``dueq migrate``: move a namespace, with all its tasks, to another strategy or store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def migrate(
     ] = None,
     store: Annotated[
         Store | None,
-        typer.Option("--store", help="The store to move to; as it is, if not given. transactional needs no scripts."),
+        typer.Option("--store", help="The store to move to; by default it stays. transactional needs no scripts."),
     ] = None,
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
@@ -40,16 +40,16 @@ def migrate(
 ) -> None:
     """Move a namespace, with all its tasks, to another strategy or store.
 
-    Nothing is lost, started early or started twice, whatever is cut off
-    when: run it again, and it goes on where it was. Producers may go on
-    scheduling. Until it is over, due tasks wait, cancel and reschedule are
-    refused, and no dueq run can start. One that runs lets its running tasks
-    finish and then ends with exit code 4: start it again, without the old
-    --strategy.
+    No task is lost, started early or started twice, even if the migration is
+    interrupted: run the command again, and it continues where it stopped.
+    Producers may go on scheduling. Until the migration is complete, due tasks
+    wait, cancel and reschedule are refused, and no dueq run can start. A dueq
+    run that is running lets its tasks finish and then ends with exit code 4:
+    start it again, without the old --strategy.
 
-    With --store alone nothing is moved, since both stores leave the same
-    layout: it is one step, and a dueq run that runs ends as above. Without
-    it, a namespace keeps its store if the strategy can have it.
+    With --store alone no task is moved, since both stores use the same keys:
+    the change is one step, and a running dueq run ends as above. Without
+    --store, a namespace keeps its store if the new strategy can use it.
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def migrate(
       dueq migrate --store transactional
     """
     if to is None and store is None:
-        raise typer.BadParameter("say where to: --to for another strategy, --store for another store")
+        raise typer.BadParameter("name the target: --to for another strategy, --store for another store")
     with opened(redis_url, namespace) as space:
         if to is None and ownership.owner_of(ownership.look(space.client, space.keys)) is None:
             raise ConfigurationError(
@@ -83,16 +83,16 @@ def migrate(
 
 
 def _finished(space: Namespace, begun: Migration) -> int:
-    """Do all of a migration that has begun; returns how many tasks were moved."""
+    """Complete a migration that has begun. Returns how many tasks were moved."""
     if held := housekeeping.holders(space):
-        note(f"{len(held)} workers hold {sum(held.values()):,} tasks: they can finish them; then start dueq run again")
+        note(f"{len(held)} workers may finish the {sum(held.values()):,} tasks they hold; then start dueq run again")
     try:
         with progress() as bar:
             moving = bar.add_task(f"From {begun.source} to {begun.target}", total=begun.steps)
             moved = begun.run(lambda more: bar.advance(moving, more))
     except BaseException:
-        note(f"this is not over: run dueq migrate --to {begun.target} again, and it goes on where it was")
+        note(f"not complete: run dueq migrate --to {begun.target} again, and it continues where it stopped")
         raise
     if begun.unreadable:
-        note(f"{begun.unreadable:,} records cannot be read (a newer dueq's?) and are left as they are, in no index")
+        note(f"{begun.unreadable:,} records cannot be read (written by a newer dueq?): they stay, but in no index")
     return moved

@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once; and the way from them to a namespace."""
+"""Options that several commands share, and ``opened``, which opens the namespace that they name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, from_environme
 from ..core.namespace import Namespace
 
 REDIS_TIMEOUT_S = 5.0
-"""How long a command that a person waits for waits for an answer of Redis. The first that is missing ends it."""
+"""How long a command of the terminal waits for each reply of Redis. The first missing reply ends the command."""
 
 _WHERE = "Where"
 
@@ -26,9 +26,9 @@ RedisUrl = Annotated[
         metavar="URL",
         show_default=False,
         rich_help_panel=_WHERE,
-        help="redis://, rediss:// or unix:// address; without one, the server that dueq starts by itself. "
-        f"If it holds a password, prefer the variable {REDIS_URL_VARIABLE}: arguments can be seen by other users for a "
-        "moment, and stay in the shell's history.",
+        help="redis://, rediss:// or unix:// address; by default the server that dueq starts by itself. "
+        f"If it holds a password, prefer the variable {REDIS_URL_VARIABLE}: other users can see arguments for a "
+        "moment, and the shell's history keeps them.",
     ),
 ]
 NamespaceName = Annotated[
@@ -39,7 +39,7 @@ NamespaceName = Annotated[
         metavar="NAME",
         show_default=False,
         rich_help_panel=_WHERE,
-        help="Which set of tasks on that server; 'default' if not given.",
+        help="Name of a set of tasks on that server; 'default' if not given.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -53,11 +53,14 @@ StrategyName = Annotated[
     ),
 ]
 OneQueue = Annotated[
-    str | None, typer.Option("--queue", metavar="NAME", show_default=False, help="Only this queue; else every queue.")
+    str | None,
+    typer.Option("--queue", metavar="NAME", show_default=False, help="Only this queue; by default every queue."),
 ]
 TaskIds = Annotated[
     list[str],
-    typer.Argument(metavar="ID", help="Ids of tasks, as printed by dueq schedule; -- before one that begins with -."),
+    typer.Argument(
+        metavar="ID", help="Ids of tasks, as printed by dueq schedule; put -- before an id that begins with -."
+    ),
 ]
 SomeTaskIds = Annotated[
     list[str] | None, typer.Argument(metavar="ID", show_default=False, help="Ids of dead letters (dueq dead list).")
@@ -71,7 +74,7 @@ Directory = Annotated[
         metavar="DIR",
         envvar="DUEQ_DIR",
         show_default=False,
-        help="Where the server keeps its data; by default dueq's folder among this user's data.",
+        help="Directory of the server's data; by default dueq in $XDG_DATA_HOME or ~/.local/share.",
     ),
 ]
 

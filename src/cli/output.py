@@ -17,8 +17,8 @@ from rich.text import Text
 from ..core.client.safe_text import harmless, harmless_lines
 from ..core.telemetry import log_output
 
-_FOLDED_WIDTH = 8  # at least, of a column that is folded
-_PIPED_WIDTH = 250  # into a pipe, rich would fold every table at 80 columns
+_FOLDED_WIDTH = 8  # the least width of a folded column
+_PIPED_WIDTH = 250  # by default rich folds every table in a pipe at 80 columns
 
 
 def console() -> Console:
@@ -27,7 +27,7 @@ def console() -> Console:
 
 
 def draw(made: Table) -> None:
-    """Print a ``table``, wider than the terminal if what stays on one line leaves no room: so nothing is cut off."""
+    """Print a ``table``. It may be wider than the terminal, if its one-line columns are, so that nothing is cut off."""
     target = console()
     target.size = ConsoleDimensions(max(target.width, made.min_width or 0), target.height)
     target.print(made)
@@ -44,12 +44,11 @@ def note(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Say what went wrong, if stderr takes it; it must not hold up the end of an engine whose log nobody reads."""
+    """Print an error on stderr if it can be written. An engine whose stderr nobody reads must still be able to end."""
     line = harmless_lines(f"dueq: {text}")
     with suppress(OSError):
-        if sys.stderr is not sys.__stderr__ or not log_output.say(
-            text, line
-        ):  # as lines of the log go, if there is one
+        # a running engine writes it as it writes the lines of its log
+        if sys.stderr is not sys.__stderr__ or not log_output.say(text, line):
             typer.echo(line, err=True)
 
 
@@ -77,8 +76,8 @@ def table(
 ) -> Table:
     """A table; the columns named in ``numbers`` (space-separated) are aligned right. Cells are taken literally.
 
-    Numbers, and the columns named in ``whole``, ids and times, stay on one line: they are copied, and read at a glance.
-    The others are folded to the width of the terminal.
+    The columns in ``numbers`` and in ``whole`` (ids, times) stay on one line, so that they can be copied and read at a
+    glance. The others are folded to the width of the terminal.
     """
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     right = numbers.split()

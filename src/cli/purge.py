@@ -17,7 +17,7 @@ from .output import complain, progress, say, say_json
 def purge(
     yes: Yes = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Even while workers hold tasks: what they run then is not counted anywhere.")
+        bool, typer.Option("--force", help="Purge even while workers hold tasks; nothing counts what they run then.")
     ] = False,
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
@@ -25,8 +25,8 @@ def purge(
 ) -> None:
     """Forget a whole namespace: every task in every state, its dead letters, counters and choice of strategy.
 
-    This cannot be undone. It asks first on a terminal, and needs --yes
-    elsewhere. While workers hold tasks it refuses, with exit code 1: stop
+    This cannot be undone. dueq asks for confirmation on a terminal, and needs
+    --yes elsewhere. While workers hold tasks, it refuses with exit code 1: stop
     them first. Other namespaces, and other data on the server, are not
     touched.
 
@@ -40,7 +40,7 @@ def purge(
         if not force and (held := housekeeping.holders(space)):
             complain(
                 f"{len(held)} workers hold {sum(held.values()):,} tasks of namespace {name}: stop dueq run first "
-                f"(if they are dead, the reaper of a running dueq takes the tasks back), or give --force"
+                f"(if the workers are dead, the reaper of a running dueq takes their tasks back), or give --force"
             )
             raise typer.Exit(Exit.NO)
         agreed(f"Forget every task of namespace {name} on {where}, for good?", yes)

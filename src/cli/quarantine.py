@@ -1,4 +1,4 @@
-"""``dueq quarantine``: what could not be read and was put out of the way."""
+"""``dueq quarantine``: data that could not be read and was put into quarantine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .output import draw, note, say, say_json, table
 
 
 def quarantine(
-    limit: Annotated[int, typer.Option(min=1, help="Most things to show.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 100,
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
     as_json: Json = False,
 ) -> None:
-    """List what could not be read and was put out of the way: when, where it was found, and its bytes.
+    """List data that could not be read and is in quarantine: when and where it was found, and its bytes.
 
-    record: a damaged record of a task. entry: something in a list of tasks
-    that is no id. key: a key that held another type than dueq's; its
-    bytes are the name that it has now. field: what stood in meta, where
-    no dueq writes such a thing. With --json the bytes are whole,
-    in base64, so that what is in them can be scheduled again.
+    record: the damaged record of a task. entry: an element of a list of tasks
+    that is not an id. key: a key of another type than dueq uses there; its
+    bytes are the name that the key has now. field: a value in the hash meta
+    that no dueq writes there. --json prints all bytes, in base64, so that a
+    task in them can be scheduled again.
 
     \b
     Examples:

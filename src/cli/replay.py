@@ -20,7 +20,7 @@ Strategy = Annotated[str, typer.Option("--strategy", metavar="NAME", help="How d
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that run tasks.")]
 Dispatchers = Annotated[int, typer.Option("--dispatchers", min=1, help="Processes that wait for due times.")]
 Cap = Annotated[
-    float, typer.Option("--cap", min=0, metavar="SECONDS", help="Longest that a job may sleep, after compression.")
+    float, typer.Option("--cap", min=0, metavar="SECONDS", help="Longest time that a job sleeps, after compression.")
 ]
 Limit = Annotated[
     int | None,
@@ -28,7 +28,7 @@ Limit = Annotated[
 ]
 MetricsPort = Annotated[
     int,
-    # there is always a page: the report compares what it says with what the jobs say
+    # the page is always on, since the report compares its counters with the jobs' own ledger
     typer.Option("--metrics-port", min=0, max=65535, metavar="PORT", help="Port of the metrics page; 0: any."),
 ]
 
@@ -37,7 +37,7 @@ def replay(
     trace: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", exists=True, dir_okay=False, readable=True, help="The trace; .gz, .bz2 and .xz are fine."
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="The trace; may be .gz, .bz2 or .xz."
         ),
     ],
     speed: Annotated[float, _SPEED] = 1.0,
@@ -53,9 +53,9 @@ def replay(
     """Replay a recorded workload: schedule every job at its own time, run it, and report.
 
     FILE is in Standard Workload Format, or CSV lines "due_s,duration_s". Each
-    job sleeps as long as it once ran, compressed by --speed and capped. What
-    was lost, early or run twice is counted by the jobs themselves, outside of
-    dueq. Exit code 1 if anything was lost or early, or a duplicate has no
+    job sleeps as long as it once ran, compressed by --speed and capped. The
+    jobs themselves record, outside of dueq, what was lost, early or run twice.
+    The exit code is 1 if a job was lost or early, or if a duplicate has no
     cause.
 
     \b

@@ -12,12 +12,12 @@ import typer
 from ..core.config import Flag, RunOptions, run_flags
 from .options import NamespaceName, RedisUrl, StrategyName, given
 
-_NO_METRICS = typer.Option("--no-metrics", rich_help_panel=run_flags()["metrics_port"][1].group, help="No such page.")
+_NO_METRICS = typer.Option("--no-metrics", rich_help_panel=run_flags()["metrics_port"][1].group, help="Serve no page.")
 
 
 def run(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the Dueq object is, as for uvicorn.")],
+    target: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Module and name of the Dueq object.")],
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
     strategy: StrategyName = None,
@@ -27,8 +27,9 @@ def run(
 
     Starts a supervisor over worker and dispatcher processes, in the
     foreground. SIGTERM or Ctrl+C drains: running tasks may finish. A second
-    one stops at once. SIGHUP replaces the processes one by one, with new code;
-    SIGUSR1 logs what every thread is doing. What dies or hangs is replaced.
+    signal stops at once. SIGHUP replaces the processes one by one, with new
+    code; SIGUSR1 logs what every thread is doing. A process that dies or hangs
+    is replaced.
 
     An address or namespace given as a flag outranks what the code says; one
     from the environment does not, so that workers and producers of the same
@@ -51,7 +52,7 @@ def run(
 
 
 def _read(*, queues: str | None, metrics_port: int, no_metrics: bool, **same: Any) -> dict[str, Any]:
-    """The options as ``RunOptions`` has them, from what the command line says."""
+    """The arguments of ``RunOptions``, from those of the command line."""
     return {
         **same,
         "queues": tuple(name.strip() for name in (queues or "").split(",") if name.strip()),
@@ -60,13 +61,13 @@ def _read(*, queues: str | None, metrics_port: int, no_metrics: bool, **same: An
 
 
 def _parameters() -> Iterator[inspect.Parameter]:
-    """Those of ``run``, and one for each flag of ``RunOptions``."""
+    """The parameters of ``run`` itself, and one for each flag of ``RunOptions``."""
     *own, _ = inspect.signature(run, eval_str=True).parameters.values()
     yield from own
     defaults = {field.name: field.default for field in fields(RunOptions)}
     for name, (kind, flag) in run_flags().items():
         if name == "queues":
-            kind, defaults[name] = str | None, None  # one text
+            kind, defaults[name] = str | None, None  # one text, with commas between the names
         elif name == "metrics_port":
             kind = int
         yield _parameter(name, Annotated[kind, _option(flag)], defaults[name])

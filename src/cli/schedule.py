@@ -43,7 +43,7 @@ def schedule(
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", metavar="NAME", show_default=False, help="A named task, as MODULE.FUNCTION, not the handler."
+            "--task", metavar="NAME", show_default=False, help="A named task (MODULE.FUNCTION) instead of the handler."
         ),
     ] = None,
     kwargs: Annotated[
@@ -58,7 +58,7 @@ def schedule(
             "--queue",
             metavar="NAME",
             show_default=False,
-            help="Queue to run it from; by default the task's own, where that is known, else 'default'.",
+            help="Queue of the task; by default the one that the task names, if that is known, else 'default'.",
         ),
     ] = None,
     id_: Annotated[
@@ -67,13 +67,13 @@ def schedule(
             "--id",
             metavar="ID",
             show_default=False,
-            help="An id of your own: while it is in use, scheduling it again changes nothing, and says so.",
+            help="An id of your own. While it is in use, scheduling it again changes nothing, and a note says so.",
         ),
     ] = None,
     file: Annotated[
         str | None,
         typer.Option(
-            "--file", "-f", metavar="FILE", show_default=False, help="JSON lines instead, one task each; - is stdin."
+            "--file", "-f", metavar="FILE", show_default=False, help="A file of JSON lines, one task each; - is stdin."
         ),
     ] = None,
     app: Annotated[
@@ -82,7 +82,7 @@ def schedule(
             "--app",
             metavar="MODULE:APP",
             show_default=False,
-            help="The application: its tasks' names, arguments and queues count, and its namespace and address.",
+            help="Check names and arguments against this application; use its queues, namespace and address.",
         ),
     ] = None,
     redis_url: RedisUrl = None,
@@ -94,10 +94,11 @@ def schedule(
     Arguments are JSON: text needs its own quotes inside the shell's, as in
     '"hello"'.
 
-    A task goes to its own queue, and a name that is not known is refused: by
-    the application, if --app gives it, else by what the supervisors of the
-    namespace serve, or served until they ended without a word today. With
-    neither, any name is taken, and a note says so.
+    dueq refuses a task name that it does not know, and sends a task to the
+    queue that the task names. It knows the tasks of --app, or else those that
+    the supervisors of the namespace registered; a supervisor that crashed
+    stays registered for a day. If dueq knows no tasks at all, it takes any
+    name, and a note says so.
 
     \b
     Examples:
@@ -112,16 +113,16 @@ def schedule(
       {"task": "shop.remind", "args": [42], "kwargs": {"text": "hi"}, "at": 1900000000, "queue": "mail", "id": "r-42"}
 
     All lines are checked before the first is sent. If Redis fails half-way,
-    scheduling the same file again is safe for lines with an id. With --json a
-    file's answer is JSON lines, in the same order.
+    scheduling the same file again is safe for lines with an id. With --json,
+    the answer to a file is JSON lines, in the order of the file.
     """
     if file is not None:
         if any(value is not None for value in (data, at, in_, task, kwargs, id_)):
-            raise typer.BadParameter("with --file, everything but --queue and --app stands in the file")
+            raise typer.BadParameter("only --queue and --app go with --file: the rest is in the file")
         entry = {}
     else:
         entry = _entry(data, at, in_, task, kwargs, id_)
-        call(entry, queue=queue)  # what is wrong in itself is refused before Redis is involved
+        call(entry, queue=queue)  # so that a malformed call is refused before dueq connects to Redis
     producer, known = _producer(context, app, redis_url, namespace)
     limit = producer.settings.max_payload
     if file is not None:
@@ -130,14 +131,14 @@ def schedule(
         wanted = [call(entry, queue=queue, limit=limit, known=known)]
     if wanted:
         _doubt_names(wanted, known, queue)
-        logging.getLogger("dueq.producer").setLevel(logging.ERROR)  # what it warns of is said here, by _report
+        logging.getLogger("dueq.producer").setLevel(logging.ERROR)  # _report prints what the producer warns of
         _report(_send(producer, wanted, as_json), wanted, as_json)
 
 
 def _producer(
     context: typer.Context, target: str | None, redis_url: str | None, namespace: str | None
 ) -> tuple[Dueq, KnownTasks]:
-    """Who schedules, and which tasks are known. An application's own address and namespace yield to flags only."""
+    """The producer, and the tasks that are known. Only flags outrank the application's own address and namespace."""
     if target is None:
         return Dueq(redis_url, namespace=namespace), of_namespace(redis_url, namespace)
     app = load(target)
@@ -148,17 +149,17 @@ def _producer(
 
 
 def _doubt_names(wanted: list[Call], known: KnownTasks, queue: str | None) -> None:
-    """Say which names could not be checked, and which queue was guessed."""
+    """Print a note of the names that could not be checked, and of the queue that was assumed."""
     if known.queues is None and (names := {one.task for one in wanted} - {HANDLER}):
         shown = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
         guessed = "" if queue else f"; queue {DEFAULT_QUEUE!r} where none is given"
-        note(f"not checked, since no supervisor is registered: {shown}{guessed} (--app MODULE:APP checks them)")
+        note(f"names not checked, since no supervisor is registered: {shown}{guessed} (--app MODULE:APP checks them)")
 
 
 def _entry(
     data: str | None, at: str | None, in_: str | None, task: str | None, kwargs: str | None, id_: str | None
 ) -> dict[str, Any]:
-    """The same as a line of a file says."""
+    """The arguments as an entry like one line of the file."""
     entry: dict[str, Any] = {"at": at, "in": in_, "id": id_}
     if task is not None:
         entry |= {"task": task, "args": [] if data is None else _json("DATA", data)}
@@ -180,7 +181,7 @@ def _json(what: str, text: str) -> Any:
         return parsed(text)
     except (ValueError, RecursionError) as error:
         quoted = shlex.quote(json.dumps(text, ensure_ascii=False))
-        raise InvalidTask(f"{what} is no JSON ({error}): if it is meant as text, write {quoted}") from None
+        raise InvalidTask(f"{what} is not valid JSON ({error}): if it is meant as text, write {quoted}") from None
 
 
 def _from_file(file: str, queue: str | None, limit: int, known: KnownTasks) -> list[Call]:
@@ -213,7 +214,7 @@ def _send(app: Dueq, wanted: list[Call], as_json: bool) -> list[Handle]:
 def _report(handles: list[Handle], wanted: list[Call], as_json: bool) -> None:
     for handle, item in zip(handles, wanted, strict=True):
         if as_json:
-            # a task that has the id already keeps its own due time and queue, which are not asked for here
+            # an older task with this id keeps its own due time and queue, which this command does not read
             mine = {"queue": item.queue, "due_at": timestamp(handle.due_us)} if handle.created else {}
             say_json({"id": handle.id, "created": handle.created, "state": handle.state, **mine})
         else:

@@ -1,4 +1,4 @@
-"""``dueq status``: queues and workers, once or again and again."""
+"""``dueq status``: queues and workers, once or every second."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST = 20  # queues named without --all
 def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every second, until Ctrl+C.")] = False,
     every: Annotated[
-        bool, typer.Option("--all", help="Name every queue; without it, of more than 20 those that have most tasks.")
+        bool, typer.Option("--all", help="Show every queue; by default the 20 most overdue or with the most tasks.")
     ] = False,
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
@@ -35,15 +35,16 @@ def status(
 ) -> None:
     """Show who serves a namespace, and how many tasks are in which state.
 
-    Each supervisor (dueq run) is named with its host, its processes, its
-    queues, and its last sign of life. What keeps tasks from being run is said
-    first.
+    Warnings come first: they say what keeps tasks from being run. Each
+    supervisor (dueq run) is listed with its host, its processes, its queues,
+    and its last sign of life.
 
     scheduled: not due yet. ready: due, waiting for a worker. leased: running.
-    unclaimed: due, but no worker that met it knows its task's name: put aside,
-    not started. dead: given up after its retries (dueq dead list). overdue: how late the
-    oldest task is that is due and has not started. What could not be read, and
-    tasks that a newer dueq wrote, are said below, with what to do next.
+    unclaimed: due, but put aside and not started, since no worker that met it
+    knows its task's name. dead: given up after its retries (dueq dead list).
+    overdue: how late the oldest due task is that has not started. Data that
+    could not be read, and tasks that a newer dueq wrote, are listed below the
+    queues, with what to do about them.
 
     \b
     Examples:
@@ -67,10 +68,10 @@ def status(
 
 
 def _drawn(view: Overview, every: bool) -> Group:
-    kept = f"namespace {view.namespace}, strategy {view.strategy}, {view.store} store"
-    head = words(f"{view.server} at {view.redis_url}, {kept}")
+    about = f"namespace {view.namespace}, strategy {view.strategy}, {view.store} store"
+    head = words(f"{view.server} at {view.redis_url}, {about}")
     rows = [_row(queue, view.now_us) for queue in (view.queues if every else _deepest(view.queues))]
-    nothing = "no task is here now" if view.ever else "no task was ever scheduled here"
+    nothing = "there are no tasks now" if view.ever else "no task was ever scheduled here"
     columns = ("queue", "scheduled", "ready", "leased", "unclaimed", "dead", "next due in", "overdue")
     queues = table(None, columns, rows, numbers=" ".join(columns[1:6])) if rows else Text(nothing)
     warnings = [words(f"warning: {text}", "yellow") for text in view.warnings]
@@ -83,7 +84,7 @@ def _drawn(view: Overview, every: bool) -> Group:
         for name, count in view.workers.items()
     ]
     aside = [
-        words(f"{tasks:,} of queue {queue} call {legible(name)}: put aside, until a worker comes that knows it")
+        words(f"queue {queue}: {tasks:,} put aside, until a worker knows their task {legible(name)}")
         for (queue, name), tasks in view.unclaimed.items()
         if name != NEWER
     ]
@@ -100,13 +101,13 @@ def _unreadable(view: Overview) -> list[Text]:
         lines.append(words(f"{tasks} set aside, written by a newer dueq: upgrade dueq here to run them", "yellow"))
     if any(view.quarantined.values()):
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in view.quarantined.items() if count)
-        text = f"in quarantine, since nothing could read it: {kinds}; dueq quarantine shows what, and where it was"
+        text = f"in quarantine, since it could not be read: {kinds}; dueq quarantine lists it"
         lines.append(words(text, "yellow"))
     return lines
 
 
 def _deepest(queues: Sequence[QueueView]) -> list[QueueView]:
-    """The queues to show: all, or those that have most tasks and one line for the others."""
+    """The queues to show: all if they are few, else the most overdue and deepest, and one line for the others."""
     if len(queues) <= _MOST:
         return list(queues)
     ranked = sorted(queues, key=lambda queue: (-queue.overdue_s, -queue.depth, queue.name))

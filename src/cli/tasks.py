@@ -23,9 +23,9 @@ def show(
 
     The states: scheduled (not due yet), due (its time has come: waiting for a
     dispatcher or a worker), held (taken by a worker, not started), leased
-    (running), unclaimed (due, but no worker that met it knows its task's name:
-    put aside, not started), dead (given up). A task that is done, or was
-    cancelled, is forgotten: then the exit code is 1.
+    (running), unclaimed (due, but put aside and not started, since no worker
+    that met it knows its task's name), dead (given up). A task that is done, or
+    was cancelled, is forgotten: then the exit code is 1.
 
     \b
     Examples:
@@ -40,7 +40,8 @@ def show(
         if as_json:
             say_json({"id": task_id, "state": None})
         complain(
-            f"there is no task {task_id} in namespace {space.keys.namespace}: it is done, was cancelled, or never was"
+            f"there is no task {task_id} in namespace {space.keys.namespace}: "
+            "it is done, was cancelled, or never existed"
         )
         raise typer.Exit(Exit.NO)
     if as_json:
@@ -55,11 +56,11 @@ def show(
 def cancel(
     task_ids: TaskIds, redis_url: RedisUrl = None, namespace: NamespaceName = None, as_json: Json = False
 ) -> None:
-    """Forget tasks that no worker has.
+    """Cancel tasks that no worker has taken.
 
-    The answer is per task, and it is the truth: cancelled means that it will
-    not run. Exit code 1 if it was too late for any of them: a worker has it,
-    it has ended, or never was.
+    dueq answers for each task: cancelled means that it will not run. The exit
+    code is 1 if any task was not cancelled: a worker has it, it has ended, or
+    it never existed.
 
     \b
     Examples:
@@ -78,7 +79,7 @@ def cancel(
             else:
                 say(
                     f"{task_id} "
-                    + ("cancelled" if cancelled else "not cancelled: it has started, has ended, or never was")
+                    + ("cancelled" if cancelled else "not cancelled: a worker has it, it has ended, or never existed")
                 )
     if late:
         raise typer.Exit(Exit.NO)

@@ -28,7 +28,7 @@ def at_us(text: str | float) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidTask(f"{text!r} is no time: write {AT_HELP}") from None
+        raise InvalidTask(f"{text!r} is not a time: write {AT_HELP}") from None
     if when.tzinfo is None:
         raise NaiveDatetime(
             f"{text!r} has no time zone, so it names no instant: write {text}Z for UTC, or {text}+01:00"
@@ -47,12 +47,12 @@ def in_us(text: str | float) -> int:
         seconds += float(found[1]) * _PARTS[found[2]]
         at = found.end()
     if not parts or at != len(parts):
-        raise InvalidTask(f"{text!r} is no delay: write {IN_HELP}")
+        raise InvalidTask(f"{text!r} is not a delay: write {IN_HELP}")
     return delay_us(seconds)
 
 
 def due(at: str | float | None, in_: str | float | None) -> tuple[int, bool]:
-    """Microseconds, and whether they count from now, from the one of the two that is given. Raises InvalidTask."""
+    """The due time in microseconds, and whether it counts from now. Raises InvalidTask unless just one is given."""
     if at is not None and in_ is None:
         return at_us(at), False
     if in_ is not None and at is None:

@@ -66,7 +66,7 @@ def test_an_id_in_use_is_told(cli: Cli, world: World) -> None:
         (("1", "--in", "1m", "--id", "a b"), "task id"),
         (("1", "--at", "2030-01-01T00:00"), "time zone"),
         (("NaN", "--in", "1m"), "data is nan"),
-        (("1", "--file", "-"), "stands in the file"),
+        (("1", "--file", "-"), "only --queue and --app"),
     ],
 )
 def test_wrong_usage(cli: Cli, world: World, arguments: tuple[str, ...], said: str) -> None:
@@ -130,13 +130,13 @@ def test_a_file_that_cannot_be_read(cli: Cli, tmp_path: Path) -> None:
 
 def test_what_json_would_drop_or_change_is_refused(cli: Cli) -> None:
     for data, says in (
-        ('{"a": 1, "a": 2}', "stands twice"),
-        ('[{"b": {"a": 1, "c": 0, "a": 2}}]', "stands twice"),
+        ('{"a": 1, "a": 2}', "occurs twice"),
+        ('[{"b": {"a": 1, "c": 0, "a": 2}}]', "occurs twice"),
         ("[NaN]", "nan"),
         ("1e999", "inf"),
         ("[" * 150 + "]" * 150, "deep"),
-        ("[" * 90_000 + "]" * 90_000, "no JSON"),
-        ("9" * 4400, "no JSON"),
+        ("[" * 90_000 + "]" * 90_000, "not valid JSON"),
+        ("9" * 4400, "not valid JSON"),
         (r'"\ud800"', "surrogate"),
     ):
         answer = cli("schedule", data, "--in", "1h")
@@ -190,7 +190,7 @@ def test_the_app_says_queue_and_arguments(cli: Cli, world: World, shop: None) ->
         answer = cli("schedule", *arguments, *where)
         assert (answer.code, says in answer.err) == (2, True), answer.err
     answer = cli("schedule", "--file", "-", *where, stdin='{"data": 1, "in": 3600}')
-    assert (answer.code, "line 1" in answer.err, '"task" in its line' in answer.err) == (2, True, True), answer.err
+    assert (answer.code, "line 1" in answer.err, '"task" in the line' in answer.err) == (2, True, True), answer.err
     world.redis.delete(*world.redis.keys("dueq:{of-the-app}:*") or ["none"])
 
 

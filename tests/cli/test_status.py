@@ -72,7 +72,7 @@ def test_what_nobody_could_read(cli: Cli, world: World) -> None:
     assert (found["newer"], found["quarantined"]) == (1, {"record": 2, "entry": 1, "key": 0, "field": 0})
     said = " ".join(cli("status").out.split())
     assert "1 task set aside, written by a newer dueq: upgrade dueq here to run them" in said
-    assert "in quarantine, since nothing could read it: record 2, entry 1; dueq quarantine shows what" in said
+    assert "in quarantine, since it could not be read: record 2, entry 1; dueq quarantine lists it" in said
 
 
 @pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="needs to know the boot")
@@ -124,7 +124,7 @@ def test_after_thousands_it_does_not_say_never(cli: Cli, world: World) -> None:
     world.drain()
     assert world.store.forget_queue("q", 1)
     said = cli("status").out
-    assert "no task is here now" in said
+    assert "there are no tasks now" in said
     assert "ever" not in said
 
 
