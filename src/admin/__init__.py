@@ -1,1 +1,1 @@
-"""What people ask of a namespace, whichever way they ask."""
+"""What people look up or change in a namespace, behind the commands of ``dueq``."""

@@ -1,6 +1,6 @@
-"""What a server is, and what dueq makes of it: the facts behind ``dueq doctor``.
+"""The properties of a Redis server, and what they mean for dueq: the facts behind ``dueq doctor``.
 
-A managed server may refuse any question (CONFIG above all): then the answer is None, shown as unknown, never an error.
+A managed server may refuse any command (CONFIG above all). The property is then None, shown as unknown, never an error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SKEW_S = 1.0
 _PINGS = 8
 _SLOW_MS = 10.0
 _STILL_MS = 100.0
-_SLOWEST = 128  # of the server's log, which has as many
+_SLOWEST = 128  # entries read from the server's slow log: its default length
 _RECENT_S = 3600.0
 _COMMAND_CHARACTERS = 60
 _WITHOUT_SCRIPTS = "strategies that need scripts cannot run; the others need several round trips for each task"
@@ -40,7 +40,7 @@ _WITHOUT_SCRIPTS = "strategies that need scripts cannot run; the others need sev
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One property of the server: its value, what dueq makes of it, and what to do if that is not ok."""
+    """One property of the server: its value, dueq's verdict, and what to do if the verdict is not ok."""
 
     name: str
     value: str | None
@@ -50,7 +50,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class StrategyView:
-    """One strategy: whether it can run on this server, and if not, what stands in the way."""
+    """One strategy: whether it can run on this server, and if not, what it lacks."""
 
     name: str
     summary: str
@@ -63,7 +63,7 @@ class StrategyView:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All that ``dueq doctor`` says. ``strategy`` is the one that it was asked about."""
+    """All that ``dueq doctor`` shows. ``strategy`` is the one whose ability to run decides the exit code."""
 
     redis_url: str
     namespace: str
@@ -88,7 +88,7 @@ class Diagnosis:
 
 
 def diagnose(namespace: Namespace) -> Diagnosis:
-    """Ask the server everything. Changes nothing on it. Raises redis-py's errors if it cannot be reached."""
+    """Collect all properties of the server; changes nothing. Raises redis-py's errors if it cannot be reached."""
     client = namespace.client
     round_trip = _round_trip(client)
     info: dict[str, Any] = _reply(client.info) or {}
@@ -116,14 +116,14 @@ def diagnose(namespace: Namespace) -> Diagnosis:
 
 
 def _settled(finding: Finding) -> Finding:
-    """What has no value is unknown, whatever was made of it."""
+    """The finding, with the verdict unknown if it has no value."""
     return Finding(finding.name, None, "unknown") if finding.value is None else finding
 
 
-def _reply(question: Callable[[], Any]) -> Any:
-    """The answer, or None if the server refuses the question."""
+def _reply(send: Callable[[], Any]) -> Any:
+    """The reply to a command, or None if the server refuses the command."""
     try:
-        return question()
+        return send()
     except AuthenticationError:
         raise
     except ResponseError:
@@ -131,7 +131,7 @@ def _reply(question: Callable[[], Any]) -> Any:
 
 
 def _setting(client: redis.Redis, info: dict[str, Any], name: str) -> str | None:
-    """A setting of the server: from INFO, which is seldom refused, else from CONFIG GET. None if it does not tell."""
+    """A setting of the server: from INFO, which is seldom refused, else from CONFIG GET. None if neither has it."""
     reply = info.get(name.replace("-", "_"))
     if reply is None:
         reply = (_reply(lambda: client.config_get(name)) or {}).get(name)
@@ -150,7 +150,7 @@ def _mode(info: dict[str, Any]) -> Finding:
     match mode:
         case "cluster":
             advice = (
-                "dueq does not support Redis Cluster yet: it works as long as this very node has the namespace's slot; "
+                "dueq does not support Redis Cluster yet: it works only while this node has the namespace's slot; "
                 "use a Redis that is not in cluster mode (cluster-enabled no)"
             )
             return Finding("mode", mode, "warning", advice)
@@ -184,7 +184,7 @@ def _append_only(client: redis.Redis, info: dict[str, Any]) -> Finding:
 def _eviction(client: redis.Redis, info: dict[str, Any]) -> Finding:
     policy = _setting(client, info, "maxmemory-policy")
     if policy not in (None, "noeviction"):
-        advice = "a server that runs full deletes tasks without a word: maxmemory-policy noeviction"
+        advice = "a server whose memory is full deletes tasks without an error: maxmemory-policy noeviction"
         return Finding("maxmemory-policy", policy, "warning", advice)
     return Finding("maxmemory-policy", policy)
 
@@ -198,7 +198,7 @@ def _saves(info: dict[str, Any]) -> Finding:
 
 
 def _writes(namespace: Namespace) -> Finding:
-    """Tried, whatever the server says of itself."""
+    """Whether the server accepts writes. One is tried, since its own status may not show a refusal."""
     try:
         refused = write_probe.refusal(namespace.client, namespace.keys)
     except AuthenticationError:
@@ -211,20 +211,20 @@ def _writes(namespace: Namespace) -> Finding:
 
 
 def _round_trip(client: redis.Redis) -> Finding:
-    """How long an answer takes, by several of them. Raises redis-py's errors if there is none."""
+    """How long several PINGs take. Raises redis-py's errors if there is no reply."""
     times = []
     for _ in range(_PINGS):
         began = time.perf_counter()
-        _reply(client.ping)  # refused is answered, too
+        _reply(client.ping)  # a refusal is a reply, too
         times.append((time.perf_counter() - began) * 1000)
     # the first also connects
     median, worst = statistics.median(times[1:]), max(times[1:])
     value = f"{median:.2f} ms, the slowest of {len(times) - 1} {worst:.2f} ms"
     if median > _SLOW_MS:
-        advice = "each task takes at least one: run dueq nearer to Redis, let workers take several tasks (--prefetch)"
+        advice = "each task needs at least one: run dueq nearer to Redis, let workers take several tasks (--prefetch)"
         return Finding("round trip", value, "warning", advice)
     if worst > _STILL_MS:
-        advice = "something holds the server up: see slow commands, its host's CPU, swap and disk"
+        advice = "something delays the server: look at slow commands, and at its host's CPU, swap and disk"
         return Finding("round trip", value, "warning", advice)
     return Finding("round trip", value)
 
@@ -241,12 +241,12 @@ def _slow_commands(client: redis.Redis) -> Finding:
     command = bounded(worst["command"].decode("utf-8", "replace"), _COMMAND_CHARACTERS)
     value = f"{len(recent)} in the last hour, the longest {worst['duration'] / 1000:.0f} ms: {command}"
     return Finding(
-        name, value, "warning", "while one runs, everything else waits, due tasks too: find out who sends it"
+        name, value, "warning", "while one runs, everything else waits, also due tasks: find the client that sends it"
     )
 
 
 def _is_since_2_6(info: dict[str, Any]) -> bool:
-    """Whether the server may know TIME and EVAL; what does not tell its version is asked."""
+    """Whether the server may know TIME and EVAL; also True if it does not tell its version."""
     numbers = re.findall(r"\d+", str(info.get("redis_version", "")))[:2]
     return not numbers or [int(number) for number in numbers] >= [2, 6]
 
@@ -262,7 +262,7 @@ def _skew(client: redis.Redis, since_2_6: bool) -> Finding:
     skew = reply[0] + reply[1] / US - (before + after) / 2
     value = f"{skew * 1000:+.1f} ms"
     if abs(skew) > _SKEW_S:
-        advice = "due times given as instants count by Redis's clock: let NTP set both"
+        advice = "due times given as instants are compared with Redis's clock: synchronise both hosts by NTP"
         return Finding("clock skew", value, "warning", advice)
     return Finding("clock skew", value)
 
@@ -285,7 +285,9 @@ def _store(namespace: Namespace, scripts: bool) -> Finding:
     if store == "scripted" and not scripts:
         advice = "this user may not run scripts, so nothing can run: allow EVAL, EVALSHA, SCRIPT LOAD (ACL +@scripting)"
         if "transactional" in namespace.strategy.stores():
-            advice += f", or move it: dueq migrate --store transactional --namespace {namespace.keys.namespace}"
+            advice += (
+                f", or change the store: dueq migrate --store transactional --namespace {namespace.keys.namespace}"
+            )
         return Finding("store", store, "bad", advice)
     if store == "transactional" and scripts and "scripted" in namespace.strategy.stores():
         advice = (
@@ -296,8 +298,7 @@ def _store(namespace: Namespace, scripts: bool) -> Finding:
 
 
 def _strategy(namespace: Namespace, name: str, recorded: str | None) -> StrategyView:
-    """``recorded`` is the store that the namespace has, if it has one; a strategy that cannot have it is moved to one
-    that it can have."""
+    """``recorded`` is the namespace's store, if it has one. A strategy that cannot use it is checked with its own."""
     strategy = strategies.find(name)
     store = next((kind for kind in strategy.stores() if kind == recorded), None)
     try:
@@ -305,5 +306,5 @@ def _strategy(namespace: Namespace, name: str, recorded: str | None) -> Strategy
     except AuthenticationError:
         raise
     except ResponseError as error:
-        found = [Obstacle(f"an answer to INFO ({redact(str(error))})", "allow the user INFO (ACL +info)")]
+        found = [Obstacle(f"a reply to INFO ({redact(str(error))})", "allow the user INFO (ACL +info)")]
     return StrategyView(name, strategy.summary, found)

@@ -14,7 +14,7 @@ _NAMED = 5  # queues in one line
 
 
 class Waiting(Protocol):
-    """What matters here of a queue."""
+    """The properties of a queue that warnings need."""
 
     @property
     def name(self) -> str: ...
@@ -76,13 +76,13 @@ def warnings(supervisors: Sequence[Supervisor], queues: Sequence[Waiting], sched
     alive = [one for one in supervisors if one.alive(now_us)]
     waiting = [queue.name for queue in queues if queue.ready or queue.overdue_s > 0]
     if not alive:
-        return ["no supervisor is alive: nobody runs tasks (dueq run MODULE:APP)"] if waiting or scheduled else []
+        return ["no supervisor is alive: no task is run (dueq run MODULE:APP)"] if waiting or scheduled else []
     said = []
     if not any(_ready(one.roles["dispatcher"].processes) for one in alive if "dispatcher" in one.roles):
-        said.append("no dispatcher is alive: nothing that is due is made ready (dueq run with --dispatchers 1 or more)")
+        said.append("no dispatcher is alive: no due task is made ready (dueq run with --dispatchers 1 or more)")
     served = {queue for one in alive if "worker" in one.roles for queue in one.served.queues}
     if unserved := [name for name in waiting if name not in served]:
-        said.append(f"no worker that is alive serves {_some(unserved)}, where tasks are due (dueq run --queues)")
+        said.append(f"no live worker serves {_some(unserved)}, where tasks are due (dueq run --queues)")
     return said
 
 

@@ -1,7 +1,6 @@
-"""What people do to a whole namespace: forget it, or deal with its dead letters. Functions over Namespace.
+"""Functions that purge a namespace, or list, retry and discard its dead letters.
 
-Everything here uses commands of Redis 2.4 only, or the store and the strategy; no command touches more than one bounded
-batch.
+They use only commands of Redis 2.4, the store and the strategy. No command touches more than one bounded batch.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ def holders(namespace: Namespace) -> dict[str, int]:
 
 
 def key_count(namespace: Namespace) -> int:
-    """How many keys ``purge`` will look at: the measure of its progress."""
+    """How many keys ``purge`` will look at: the total of its progress."""
     return sum(len(names) for names in _key_names(namespace))
 
 
 def purge(namespace: Namespace, progress: Progress = lambda _: None) -> int:
     """Forget the whole namespace: every task in every state, its counters, its strategy. Returns how many tasks.
 
-    The names from which the others are derived go last, so that a purge cut short can be run again. A task scheduled
-    meanwhile may survive, or leave entries without a record, which are harmless.
+    The keys from which the names of the others are derived go last, so that an interrupted purge can be run again. A
+    task that is scheduled meanwhile may survive, or leave entries without a record, which are harmless.
     """
     for index in _indexes(namespace):
         index.clear(namespace.store.queues())  # before the ready lists: it may add to them
@@ -60,7 +59,7 @@ def purge(namespace: Namespace, progress: Progress = lambda _: None) -> int:
 
 
 def dead_letters(namespace: Namespace, queue: str | None, limit: int | None = None) -> Iterator[DeadLetter]:
-    """Dead letters, oldest first within a queue: of one queue, or of every one; at most ``limit``."""
+    """At most ``limit`` dead letters of one queue or of all, oldest first within a queue."""
     left = limit
     for name in _queues(namespace, queue):
         offset = 0
@@ -93,7 +92,7 @@ def discard_dead(namespace: Namespace, queue: str | None, progress: Progress = l
 def _each_dead(namespace: Namespace, queue: str | None, act: Callable[[Sequence[str]], int], progress: Progress) -> int:
     done = 0
     for name, depth in namespace.store.depths(_queues(namespace, queue)).items():
-        # Only as many as there are now: one that is retried, and dies again at once, must not keep this going for ever.
+        # Only as many as there are now: a task that is retried, and dies again at once, must not make this endless.
         left, offset = depth.dead, 0
         while left > 0:
             letters = namespace.store.dead(name, offset, min(_LETTERS, left))
@@ -112,7 +111,7 @@ def _queues(namespace: Namespace, queue: str | None) -> list[str]:
 
 
 def _indexes(namespace: Namespace) -> list[Strategy]:
-    """The strategies in whose index there may be tasks: two of them if a migration is not over, which ends here."""
+    """The strategies whose index may have tasks: two during a migration, which this function ends."""
     meta = namespace.keys.plain("meta")
     source: Any = namespace.client.hget(meta, "from")
     if source is None:
@@ -123,7 +122,7 @@ def _indexes(namespace: Namespace) -> list[Strategy]:
 
 
 def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Keys of the queues, of records, of workers, and single ones: all can be derived, none is searched for."""
+    """The keys of queues, of records, of workers, and single ones. All names are derived, so no key is searched for."""
     keys = namespace.keys
     return (
         [
@@ -139,7 +138,10 @@ def _key_names(namespace: Namespace) -> tuple[list[str], list[str], list[str], l
 
 
 def _keys_of_names(namespace: Namespace) -> list[Any]:
-    """The lists of tasks put aside, as bytes since a name may be no text; the wake-up lists of those who know names."""
+    """The lists of unclaimed tasks, the wake-up lists of sets of task names, and the quarantine lists.
+
+    Some are bytes, since a task's name in Redis may not be valid text.
+    """
     keys, client = namespace.keys, namespace.client
     fields: Any = client.hkeys(keys.plain("meta"))
     wakeups = [keys.of("wakeup", field.decode("utf-8", "replace")) for field in fields if field.startswith(b"names:")]
@@ -169,7 +171,7 @@ def _drain(namespace: Namespace, key: str) -> None:
 
 
 def _forget_records(namespace: Namespace, names: Sequence[str], progress: Progress) -> int:
-    """Empty hashes of records; returns how many there were."""
+    """Empty the hashes of records; returns how many records there were."""
     count, transactions = 0, Transactions(namespace.client)
     for some in _chunks(names):
         count += shards.erase(transactions, some)

@@ -39,7 +39,7 @@ class QueueView:
     dead: int
     next_due_us: int | None
     overdue_s: float
-    """How late the oldest task is that is due and has not started; 0 if there is none."""
+    """How late the oldest due task is that has not started; 0 if there is none."""
 
     @property
     def depth(self) -> int:
@@ -63,7 +63,7 @@ class Overview:
     supervisors: list[Supervisor]
     workers: dict[str, int]
     unclaimed: dict[tuple[str, str], int]
-    """How many tasks were put aside, by queue and by the name that they call."""
+    """How many tasks are put aside, by queue and by the name of their task."""
     quarantined: dict[Kind, int]
     """How many things of each kind could not be read and are in quarantine."""
 
@@ -113,7 +113,7 @@ class Overview:
 
 
 def overview(namespace: Namespace) -> Overview:
-    """Look at everything once; counts of different keys are moments apart."""
+    """Read everything once. The counts are not one snapshot: they are read a moment apart."""
     names, now = namespace.store.queues(), namespace.store.time_us()
     queues, aside, depths = [], namespace.store.unclaimed(), namespace.store.depths(names)
     put_aside: Counter[str] = Counter()
@@ -144,7 +144,7 @@ def overview(namespace: Namespace) -> Overview:
 
 
 def _info(namespace: Namespace) -> dict[str, Any]:
-    """What the server says of itself, which it need not: INFO is often forbidden."""
+    """The reply to INFO; empty if the server refuses INFO, which is common."""
     try:
         return dict(namespace.client.info())
     except AuthenticationError:
@@ -188,6 +188,6 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
         reason: Any = client.hget(keys.plain("reasons"), record.id)
         view |= {
             "died_at": None if died is None else timestamp(int(died)),
-            "reason": redact((reason or b"").decode("utf-8", "replace")),  # kept by a dueq that did not redact it
+            "reason": redact((reason or b"").decode("utf-8", "replace")),  # an older dueq stored it unredacted
         }
     return view

@@ -1,4 +1,4 @@
-"""A task's story, from its record and its journal: what happened, and what follows from it."""
+"""A task's story, from its record and its journal: its events, and findings about them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..core.schema.states import State
 from ..core.store.unclaimed import legible
 
 _LATE_S = 0.1
-"""From this lateness on a finding says where the time went."""
+"""From this lateness on, a finding says where the time went."""
 
 _ENDS = {"done": "it is done", "cancelled": "it was cancelled", "discarded": "it was a dead letter, and discarded"}
 _AGAIN = {
-    "retry": "it had failed, and its retry policy, or somebody by hand, asked for it",
+    "retry": "it had failed, and its retry policy or a person asked for another start",
     "worker_lost": "the worker that ran it had died",
     "lease_expired": "the lease of the worker that ran it had run out",
 }
@@ -24,7 +24,7 @@ _AGAIN = {
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """``events`` in their order; ``findings`` are sentences."""
+    """``events`` are in the order of their times; ``findings`` are sentences."""
 
     id: str
     events: list[Event]
@@ -32,16 +32,16 @@ class Story:
 
 
 def story(task_id: str, record: Record | None, events: Sequence[Event], reason: str = "") -> Story:
-    """What is known of a task. ``reason`` is why it is a dead letter, if it is."""
+    """The story of a task. ``reason`` says why it is a dead letter, if it is one."""
     in_order = sorted(events, key=lambda event: event.at_us)
     findings = [*_lateness(in_order), *_repeats(in_order), *_end(record, in_order, reason)]
     if not in_order and record is not None:
-        findings.append("what happened to it is not known any more: the journal keeps the latest tasks only")
+        findings.append("what happened to it is not known any more: the journal keeps only the latest events")
     return Story(task_id, in_order, findings)
 
 
 def _lateness(events: Sequence[Event]) -> list[str]:
-    """Where the time went until the first start, if it was late."""
+    """How late the first start was and, if it was notably late, where the time went."""
     first = next((event for event in events if event.kind == "started"), None)
     if first is None:
         return []
@@ -51,9 +51,9 @@ def _lateness(events: Sequence[Event]) -> list[str]:
         return [f"its first start was {_span(late_s)} after its due time"]
     ready = next((event for event in events if event.kind == "ready" and event.at_us <= first.at_us), None)
     if ready is None:
-        return [f"its first start was {_span(late_s)} late; when it was made ready is not known any more"]
+        return [f"its first start was {_span(late_s)} late; the journal no longer has when it was made ready"]
     dispatch_s, wait_s = (ready.at_us - due_us) / US, (first.at_us - ready.at_us) / US
-    where = "no dispatcher looked sooner" if dispatch_s > wait_s else "no worker was free, or none served its queue"
+    where = "no dispatcher found it sooner" if dispatch_s > wait_s else "no worker was free, or none served its queue"
     return [
         f"its first start was {_span(late_s)} late: made ready {_span(dispatch_s)} after its due time, then waiting "
         f"{_span(wait_s)} for a worker ({where})"
@@ -64,12 +64,10 @@ def _repeats(events: Sequence[Event]) -> list[str]:
     findings = []
     for event in events:
         if event.kind == "started" and (cause := event.facts.get("cause")):
-            findings.append(
-                f"start {event.facts.get('attempt', '?')} was not its first because {_AGAIN.get(cause, cause)}"
-            )
+            findings.append(f"start {event.facts.get('attempt', '?')} happened because {_AGAIN.get(cause, cause)}")
         elif event.kind == "refused":
             findings.append(
-                f"the result of token {event.token} came too late and was refused: another worker had it by then"
+                f"the result of token {event.token} came too late and was refused: another worker had the task by then"
             )
     return findings
 
@@ -80,8 +78,8 @@ def _end(record: Record | None, events: Sequence[Event], reason: str) -> list[st
             return [f"it is a dead letter: {reason or 'the reason is not known'}"]
         if record.state == State.UNCLAIMED:
             return [
-                f"no worker that met it knows {legible(task_of(record.body))}: it was put aside, not started, until "
-                f"one comes that does"
+                f"no worker that met it knows its task {legible(task_of(record.body))}: it is put aside, not started, "
+                f"until a worker knows that task"
             ]
         return [f"it runs now, on {record.worker}, under token {record.token}"] if record.state == State.LEASED else []
     ends = (event.kind for event in reversed(events) if event.kind in _ENDS and not event.facts.get("again"))
@@ -117,14 +115,14 @@ def words(event: Event) -> str:
             how = f": {facts['worker']} {facts.get('how', '')}" if "worker" in facts else ""
             return f"its owner was lost ({facts.get('cause', '?')}){how}" + (", buried" if facts.get("buried") else "")
         case "revived":
-            return "a dead letter no more: scheduled again"
+            return "dead letter retried: scheduled again"
         case "again":
-            return "asked, while it ran, to run again after this run"
+            return "scheduled, while it ran, to run again after this run"
         case "apart":
             return f"this run is a dead letter under the id {facts.get('id', '?')}, since the task runs again"
         case "cancelled" if facts.get("again"):
-            return "took back what it had asked for after this run"
+            return "the next run, scheduled while this one ran, was cancelled"
         case "scheduled" if "after" in facts:
-            return "scheduled again, as it had asked while it ran"
+            return "scheduled again, as requested while it ran"
         case _:
             return event.kind

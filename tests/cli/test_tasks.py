@@ -249,7 +249,7 @@ def test_a_task_that_is_to_run_again_after_its_run(cli: Cli, world: World) -> No
     assert (shown["state"], shown["task"], "after_this_run" in shown) == ("scheduled", "next", False)
     story = cli("explain", "a").out
     apart = f"a~{claim.token}"
-    for said in ("to run again after this run", f"under the id {apart}", "scheduled again, as it had asked"):
+    for said in ("to run again after this run", f"under the id {apart}", "scheduled again, as requested"):
         assert said in story
     assert cli("show", apart, "--json").json["reason"] == "why"
     assert cli("dead", "retry", apart).code == 0
@@ -264,5 +264,5 @@ def test_what_it_took_back_is_no_cancelled_task(cli: Cli, world: World) -> None:
     assert world.store.forget_again("a", claim.token)
     assert world.settle("w1", Outcome(claim, "ack")) == "done"
     story = cli("explain", "a").out
-    assert "took back what it had asked for" in story
+    assert "the next run, scheduled while this one ran, was cancelled" in story
     assert "it was cancelled" not in story
