@@ -1,4 +1,4 @@
-"""Five ways to wait for a due time, each a module of its own; and the names of all that can be chosen."""
+"""Five ways to wait for a due time, each a module of its own; and the registry of strategies by name."""
 
 from __future__ import annotations
 

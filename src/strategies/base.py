@@ -1,4 +1,4 @@
-"""The interface of a strategy, under the name by which third parties import it."""
+"""The interface of a strategy, under the module name that third parties import."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
--- dispatch: move due tasks from the timer zsets (see zset_index.py) to their ready lists, and tell when to come back.
--- Guarantee: a task is in the timer index or in a ready list, never in both or neither; at most `limit` (and 1000) a
---   call, shared out over the queues that have any, of which it takes others each time, so that a backlog of some does
---   not hold up the others. Its cost does not grow with the queues of which nothing is due.
+-- dispatch: move due tasks from the timer zsets (see zset_index.py) to their ready lists, and return when to come back.
+-- Guarantee: a task is in the timer index or in a ready list, never in both or neither. One call moves at most `limit`
+--   tasks (and at most 1000), shared out over the queues that have due tasks. Each call begins with other queues, so
+--   that a backlog of some does not delay the others. The cost does not grow with queues that have no due tasks.
 -- KEYS[1] prefix
 -- ARGV    now, limit
--- Returns {microseconds until the next task is due (0 if some are due still, -1 if there is none),
---          what timer_moved returned in a list, now, then per task moved: queue, lateness in microseconds, id}
+-- Returns {microseconds until the next task is due (0 if more are due, -1 if there is none),
+--          a list of what timer_moved returned, now, then for each task moved: queue, lateness in microseconds, id}
 local refusal = refused(true)
 if refusal then return refusal end
 
@@ -15,11 +15,11 @@ if #queues > most then
   queues = some_of(key_heads(), redis.call('ZCOUNT', key_heads(), '-inf', whole(now)), most)
 end
 
-local noted, gone = {}, {} -- when the first of what is left is due, and queues of which nothing is left
+local noted, gone = {}, {} -- the first due time of each queue that has tasks left, and the queues that have none
 for turn = 1, #queues do
   local queue = queues[(now + turn) % #queues + 1]
   local key = key_timer(queue)
-  local share = math.ceil(left / (#queues - turn + 1)) -- what one queue does not need goes to those after it
+  local share = math.ceil(left / (#queues - turn + 1)) -- what one queue does not need goes to the queues after it
   if share == 0 then break end
   local due = redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, share)
   if #due > 0 then

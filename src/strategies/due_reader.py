@@ -1,4 +1,4 @@
-"""What is due in the timer zsets, read by commands of Redis 2.4; for strategies that decide in the dispatcher."""
+"""Reads the due tasks of the timer zsets by commands of Redis 2.4, for strategies that decide in the dispatcher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..core.store.strategy import Entry, Strategy
 
 @dataclass(slots=True)
 class Due:
-    """Tasks that are due at ``now_us``, the first due first within a queue."""
+    """Tasks that are due at ``now_us``, in the order of their due times within a queue."""
 
     now_us: int
     entries: list[Entry] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Due:
     """When the first task is due that is not among ``entries``; None if there is none."""
 
     def by_queue(self) -> dict[str, list[Entry]]:
-        """The same, sorted out."""
+        """The entries by queue."""
         queues: dict[str, list[Entry]] = {}
         for entry in self.entries:
             queues.setdefault(entry.queue, []).append(entry)
@@ -38,9 +38,10 @@ class Due:
         return {queue: len(entries) for queue, entries in self.by_queue().items()}
 
     def note_heads(self, heads: Sequence[Any]) -> None:
-        """What is first in some queues, with its due time, since the ``entries`` were taken out.
+        """Lower ``nearest_us`` to the first tasks of some queues, read after ``entries`` were taken out.
 
-        It may have been scheduled after they were read, by somebody who rang nobody, since one of them was due before.
+        Such a task may have been scheduled after the entries were read. Its producer then woke no dispatcher, since one
+        of these entries was due before it.
         """
         firsts = [int(float(head[1])) for head in heads if head]
         if self.nearest_us is not None:
@@ -53,16 +54,16 @@ class Due:
 
 
 class Turns:
-    """Shares a batch out over queues: what one does not need goes to those after it.
+    """Shares a batch out over queues. What one queue does not need goes to the queues after it.
 
-    The next batch begins with those that had nothing of the one before, or else with another queue.
+    The next batch begins with the queues that got nothing of the batch before, or else with another queue.
     """
 
     def __init__(self) -> None:
         self._last = ""
 
     def shares(self, limit: int, waiting: dict[str, int]) -> dict[str, int]:
-        """How many of its ``waiting`` tasks each queue may have, about ``limit`` in all."""
+        """How many of its ``waiting`` tasks each queue may move, about ``limit`` in all."""
         names = sorted(waiting)
         at = bisect_right(names, self._last)
         left, shares = limit, {}
@@ -92,7 +93,7 @@ class DueReader:
     def read(self, session: Session, now_us: int, limit: int) -> Due:
         """About ``limit`` due tasks at most. Raises StrategyMismatch."""
         replies = self._look(session, now_us, limit)
-        while replies is None:  # there are queues that it did not know of
+        while replies is None:  # there are new queues
             replies = self._look(session, now_us, limit)
         limit, _ = bounded(limit, len(self._queues))
         crowds, *replies = replies
@@ -110,7 +111,10 @@ class DueReader:
         return due
 
     def _look(self, session: Session, now_us: int, limit: int) -> list[Any] | None:
-        """The sets of queues that workers serve; per queue, what is due of it and what comes next."""
+        """The sets of queues that workers serve; then for each queue its due tasks, and the first that is not due.
+
+        None if there are queues that this reader did not know.
+        """
         _, most = bounded(limit, len(self._queues))
         questions: list[Command] = [ownership.question(self._keys, "crowds"), ("SMEMBERS", self._keys.plain("queues"))]
         for queue in self._queues:

@@ -1,6 +1,6 @@
 -- The timer index of the `lua` strategy: a zset per queue, id -> due_at in microseconds.
 
--- Index a task; true if nothing of this queue is due before it.
+-- Index a task; true if no task of this queue is due before it.
 local function timer_add(queue, id, due, written, behind)
   written = written or whole(due)
   redis.call('ZADD', key_timer(queue), written, id)
@@ -14,5 +14,5 @@ local function timer_remove(queue, id, due)
   return removed
 end
 
--- Told of tasks that were moved to READY.
+-- Called with the tasks that were moved to READY.
 local function timer_moved(queue, ids) return {} end

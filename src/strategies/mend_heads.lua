@@ -1,7 +1,7 @@
--- mend_heads: put right when the first task of some queues is due.
+-- mend_heads: correct the noted first due times of some queues.
 -- KEYS[1] prefix
 -- ARGV    now, queues ...
--- Returns the queues of which it was not known, or known too late: a dispatcher would not have come in time
+-- Returns the queues whose first due time was missing, or too late: no dispatcher would have come in time
 local late = {}
 for at = 2, #ARGV do
   local queue = ARGV[at]

@@ -1,13 +1,13 @@
 """``tmpset``: a zset per queue; due tasks are popped, a batch in one step, into a tmp set of the dispatcher's own.
 
-The old sketch of it reads and removes by MULTI, and writes to the tmp set afterwards: who dies in between loses what it
-popped. Here the pop is one MULTI that aborts nobody: the dispatcher names the tasks that it would like, ZINTERSTORE
-keeps those of them that are still in the zset as its tmp set, and ZREM takes them out. ZINTERSTORE goes through the
-smaller of its sets, so this costs what the batch costs, however many tasks wait. Two dispatchers that would like the
-same tasks never both get one, and never undo each other.
+The usual way is to read and remove by MULTI, and to write to the tmp set afterwards: a dispatcher that dies in between
+loses what it popped. Here the pop is one MULTI, which aborts no other process: the dispatcher names the tasks that it
+wants, ZINTERSTORE makes a tmp set of those that are still in the zset, and ZREM takes them out. ZINTERSTORE goes
+through the smaller of its sets, so its cost depends on the batch, and not on how many tasks wait. Two dispatchers that
+want the same tasks never get one twice, and never undo each other.
 
-From the tmp set the tasks go to READY in a second MULTI, which happens only if the tmp set is still there: a
-process that recovers it, because its dispatcher is dead or stands still, takes it away in the same step.
+From the tmp set the tasks go to READY in a second MULTI, which happens only if the tmp set is still there: a process
+that recovers the set, because its dispatcher is dead or hangs, removes it in the same step.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TmpsetStrategy(TransactionalTimers):
         super().__init__(client, keys, owner, clock)
         self._reader = DueReader(self)
         self._popped = 0
-        self._unsure = False  # the last dispatch was cut short: there may be tmp sets of ours
+        self._unsure = False  # whether the last dispatch failed half-way, and may have left tmp sets
 
     def dispatch(self, limit: int) -> Dispatched:
         if self._unsure:
@@ -59,7 +59,7 @@ class TmpsetStrategy(TransactionalTimers):
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         [rows] = self.transactions.trip([("ZRANGE", self.keys.plain("tmps"), 0, _SETS - 1, "WITHSCORES")])
         filled = {raw.decode(errors=LENIENT): int(float(at)) for raw, at in zip(rows[::2], rows[1::2], strict=True)}
-        if filled and silent_for and not dispatcher:  # else those of hosts whose clocks are ahead of ours, too
+        if filled and silent_for and not dispatcher:  # otherwise all, also those of hosts whose clocks are ahead
             latest = self.clock.now_us() - int(silent_for * US)
             filled = {name: at for name, at in filled.items() if at <= latest}
         return sum(len(self._deliver(name)) for name in filled if not dispatcher or name.startswith(f"{dispatcher}:"))
@@ -77,7 +77,7 @@ class TmpsetStrategy(TransactionalTimers):
         super().clear(queues)
 
     def _pop(self, session: Session, limit: int) -> Due:
-        """Take due tasks out of the index into tmp sets. Undone only if another strategy takes the namespace over."""
+        """Move due tasks from the index into tmp sets. Aborted only if another strategy takes the namespace over."""
         session.watch(self.keys.plain("meta"))
         due = self._reader.read(session, self.clock.now_us(), limit)
         commands: list[Command] = []
@@ -100,7 +100,7 @@ class TmpsetStrategy(TransactionalTimers):
         return due
 
     def _deliver(self, name: str) -> list[Entry]:
-        """Move what is in a tmp set to READY; what is not there any more, somebody else has moved."""
+        """Move the tasks of a tmp set to READY. Tasks that are not there any more were moved by another process."""
         queue, tmp = name.rpartition(":")[2], self.keys.of("tmp", name)
 
         def attempt(session: Session) -> list[Entry]:

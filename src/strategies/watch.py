@@ -1,9 +1,9 @@
 """``watch``: a zset per queue; a dispatcher watches, reads what is due, and moves it in one MULTI/EXEC.
 
-The oldest way to do it, with two changes. Every ZADD of a producer touches the zset, so watching that starves the
-dispatcher: here it watches a guard key, which changes only when tasks are taken out of the index, so producers do not
-disturb it. And dispatchers that collide pause for a random, growing time, so that none starves; the winner of a
-collision has moved a whole batch.
+This is the oldest way, with two changes. Every ZADD of a producer touches the zset, so a dispatcher that watches the
+zset starves. Here it watches a guard key, which changes only when tasks are taken out of the index, so producers do not
+disturb it. And dispatchers that collide pause for a random, growing time, so that none starves; the winner of each
+collision moves a whole batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ATTEMPTS = 8
 
 
 class WatchStrategy(TransactionalTimers):
-    """Dispatchers may collide; each collision is one attempt undone, and is counted."""
+    """Dispatchers may collide. Each collision aborts one attempt, and is counted."""
 
     name = removal = "watch"
     summary = "zset and WATCH/MULTI; exact, runs on Redis 2.4; dispatchers collide under load, so run few"
@@ -36,7 +36,7 @@ class WatchStrategy(TransactionalTimers):
     def dispatch(self, limit: int) -> Dispatched:
         due, conflicts = self.transactions.tried(lambda session: self._move(session, limit), _ATTEMPTS)
         if due is None:
-            return Dispatched([], 0.0, conflicts)  # others move what is due; come back soon
+            return Dispatched([], 0.0, conflicts)  # other dispatchers move the due tasks; look again soon
         moved = [Moved(entry.queue, (due.now_us - entry.due_us) / US, entry.id) for entry in due.entries]
         return Dispatched(moved, due.next_in(), conflicts, due.now_us)
 

@@ -18,7 +18,7 @@ from ..core.store.strategy import Census, Dispatched, Entry, Moved, ScriptedStra
 
 _COUNTS = 1000  # commands in one round trip that only look at a key's head or length
 _ENTRIES = 500  # of a long zset, read or removed by one command
-_HEADS = 10  # queues of which something is due first: where these are not late, nothing is
+_HEADS = 10  # queues with the earliest due times: if no task of these is late, none is
 
 
 def first_scores(client: redis.Redis, keys: Sequence[str]) -> list[int | None]:
@@ -30,7 +30,7 @@ def first_scores(client: redis.Redis, keys: Sequence[str]) -> list[int | None]:
 
 
 class TimerZsets(Strategy):
-    """What can be read from these zsets, whichever store writes them."""
+    """What can be read from the zsets, whichever store writes them."""
 
     def timer(self, queue: str) -> str:
         """The key of a queue's zset."""
@@ -72,11 +72,11 @@ class TimerZsets(Strategy):
 
 
 class ScriptedTimers(TimerZsets, ScriptedStrategy):
-    """The same zsets, written and emptied by scripts, and one more: when the first task of each queue is due.
+    """The same zsets, written and emptied by scripts, and one more zset: when the first task of each queue is due.
 
-    So a dispatcher looks at no queue of which nothing is due. What is noted there may be too early, but never too late.
-    ``timers`` writes it by ``leads`` and ``note_head`` (records.lua), and must define ``timer_moved(queue, ids)``, too:
-    it returns a list for ``step``, which may be empty.
+    With it a dispatcher reads only queues that have due tasks. A time in it may be too early, but never too late. The
+    Lua text of ``timers`` writes it by ``leads`` and ``note_head`` (records.lua). It must also define
+    ``timer_moved(queue, ids)``, which returns a list for ``step``, possibly empty.
     """
 
     def __init__(self, client: redis.Redis, keys: Keys, owner: str, clock: Clock | None = None) -> None:
@@ -100,11 +100,11 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
             self.mend([queue])
 
     def clear_zset(self, queue: str) -> None:
-        """Forget what is in a queue's zset, and what belongs to it."""
+        """Remove all entries of a queue's zset, and the keys that belong to them."""
         super().clear([queue])
 
     def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
-        """What ``dispatch`` does, and what ``timer_moved`` had to tell about it."""
+        """Dispatch once. Returns the result, and the list that ``timer_moved`` returned."""
         next_us, noted, now_us, *rows = self._dispatch(min(limit, MOST_TASKS))
         moved = [
             Moved(rows[at].decode(errors=LENIENT), rows[at + 1] / US, rows[at + 2].decode(errors=LENIENT))
@@ -114,10 +114,10 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
 
 
 class TransactionalTimers(TimerZsets, TransactionalStrategy):
-    """The same zsets, and nothing beside them, written by commands inside MULTI or by the store's scripts."""
+    """The zsets alone, written by commands inside MULTI or by the store's scripts."""
 
     removal: ClassVar[str]
-    """The Lua text, of this package, that takes a task out of the index."""
+    """The name of the Lua file of this package that takes a task out of the index."""
 
     @classmethod
     def timers(cls) -> str:
@@ -137,7 +137,7 @@ class TransactionalTimers(TimerZsets, TransactionalStrategy):
         return ("ZRANGE", self.timer(entry.queue), 0, 0)
 
     def heads(self, queues: Iterable[str]) -> list[Command]:
-        """Commands whose replies tell what is first in each of these queues, with its due time."""
+        """Commands that read the first task of each of these queues, with its due time."""
         return [("ZRANGE", self.timer(queue), 0, 0, "WITHSCORES") for queue in queues]
 
     def leads(self, reply: Any, entry: Entry) -> bool:

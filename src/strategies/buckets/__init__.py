@@ -1,20 +1,20 @@
-"""``buckets``: a list per queue and second, and a zset of the seconds that have one.
+"""``buckets``: a list per queue and second (a bucket), and a zset of the seconds that have a bucket.
 
-A task goes into the bucket of its due time rounded up to the second, so it is never early. Due buckets are drained by
-RPOPLPUSH straight into the ready list: each is one step, so dispatchers never collide and a task is never in nobody's
-hands. The pops of a batch stand in one MULTI that watches nothing of theirs, only so that the guard is touched with
-them.
+A task goes into the bucket of its due time rounded up to the second, so it is never early. Dispatchers drain due
+buckets by RPOPLPUSH straight into the ready list. Each pop is one step, so dispatchers never collide, and a task is
+always in one of the two lists. The pops of a batch stand in one MULTI, so that the guard is touched with them; the
+MULTI watches no bucket.
 
-A bucket that is empty stays in the zset of seconds for a moment, since clocks differ and a producer may still push into
-it. It is removed only if it is empty and stays so: it is watched, and a push adds the second to the zset again.
+An empty bucket stays in the zset of seconds for a moment, since clocks differ and a producer may still push into it. It
+is removed only if it is empty and stays so: it is watched, and a push adds the second to the zset again.
 
-Nothing is searched for in a bucket, however many tasks are due in that second: what is cancelled or gets another time
-stays there as a void entry (the store's ``revoked`` counts them by id). A dispatcher that comes to it drops it, a
-bounded number a step; one that it did not see is dropped by the step that claims.
+A bucket is never searched, however many tasks are due in that second. A task that is cancelled or gets another time
+leaves a void entry there (the store's ``revoked`` counts them by id). A dispatcher that comes to a void entry drops it,
+a bounded number of them a step. An entry that it took for a live one is dropped by the step that claims it.
 
-How many tasks a queue has is kept in a hash: ``sizes`` has how many were put into each bucket and not withdrawn, their
-sum, and how many void entries each bucket has. A bucket that is being drained still counts whole there, so what has
-left it is taken off when the sum is read.
+The hash ``sizes`` counts the tasks of a queue. It has how many were put into each bucket and not withdrawn, their sum,
+and how many void entries each bucket has. A bucket that is being drained still counts whole there, so a reader of the
+sum subtracts what has left it.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from .bucket import Bucket, Pop, void_field
 from .index import BucketIndex
 
 _LINGER_S = 2
-_JUDGED = 4  # attempts that look at what is void
+_JUDGED = 4  # attempts that look for void entries
 _SECONDS = 20  # due buckets of a queue that one step looks at
-_LATER = 10  # buckets of a queue, not due yet, of which the first that is not empty is the next
+_LATER = 10  # buckets of a queue, not due yet, that one step looks at to find the next that is not empty
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a dispatcher sees: due buckets, the next ones, whether there may be others that must not wait, whether any
-    entry is void, and the sets of queues that workers serve (store/crowds.py)."""
+    """What a dispatcher sees: the due buckets, the next buckets, whether there may be more that it must look at soon,
+    whether any entry is void, and the sets of queues that workers serve (store/crowds.py)."""
 
     due: list[Bucket]
     later: list[Bucket]
@@ -57,7 +57,7 @@ class Look:
 
 
 class BucketsStrategy(BucketIndex):
-    """Dispatchers do not collide, but for void entries; due times are rounded up to the second."""
+    """Dispatchers do not collide, except over void entries. Due times are rounded up to the second."""
 
     name = "buckets"
     summary = "a list per second; up to a second late, runs on Redis 2.4, any number of dispatchers"
@@ -71,7 +71,7 @@ class BucketsStrategy(BucketIndex):
     def dispatch(self, limit: int) -> Dispatched:
         now = self.clock.now_us()
         look, popped, moved, conflicts = self._moved(now, limit)
-        # an empty bucket may have hidden an earlier task from its producer, who then woke nobody: look once more
+        # a producer that sees a bucket before its own wakes no dispatcher, even if that bucket is empty: look once more
         hiding = not self._clean(look, now) or any(not bucket.length for bucket in look.later)
         left = hiding or look.more or sum(bucket.length for bucket in look.due) > popped
         nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
@@ -79,10 +79,10 @@ class BucketsStrategy(BucketIndex):
         return Dispatched(self._lateness(moved, now), next_in, conflicts, now)
 
     def _moved(self, now_us: int, limit: int) -> tuple[Look, int, list[tuple[str, str]], int]:
-        """What ``_move`` did, and how many attempts were undone.
+        """The result of ``_move``, and how many attempts were aborted.
 
-        A cancel in any queue undoes one that judges what is void. So after some it is not judged: void entries become
-        ready, too, and the step that claims drops them.
+        A cancel in any queue aborts an attempt that looks for void entries. So after some attempts dispatch does not
+        look for them: void entries become ready, too, and the step that claims drops them.
         """
         done, conflicts = self.transactions.tried(lambda session: self._move(session, now_us, limit), _JUDGED)
         if done is None:
@@ -95,7 +95,7 @@ class BucketsStrategy(BucketIndex):
     def _move(
         self, session: Session, now_us: int, limit: int, *, judge: bool = True
     ) -> tuple[Look, int, list[tuple[str, str]]]:
-        """Move up to about ``limit`` tasks to READY; returns what was seen, how many entries were taken out of buckets,
+        """Move up to about ``limit`` tasks to READY. Returns what was seen, how many entries were taken out of buckets,
         and the queue and id of each task moved."""
         session.watch(self.keys.plain("meta"))
         look = self._look(session, now_us // US)
@@ -120,8 +120,8 @@ class BucketsStrategy(BucketIndex):
         return look, len(moved) + len(pops) - len(live), moved
 
     def _judged(self, session: Session, pops: Sequence[Pop]) -> list[Pop]:
-        """``pops`` by what is there now: those of void entries come to nothing but that. If there are any, nobody else
-        may take from these buckets, nor change what is void, until they are done."""
+        """``pops``, with the void entries among them marked. If there are any, the attempt is aborted when another
+        process takes from these buckets or changes what is void."""
         found = self._void_among(session, pops)
         if any(pop.void for pop in found):
             session.watch(self.keys.plain("revoked"), *{self._key(pop.bucket) for pop in pops})
@@ -130,7 +130,7 @@ class BucketsStrategy(BucketIndex):
 
     def _look(self, session: Session, second: int) -> Look:
         reads = self._replies(session, second)
-        while reads is None:  # there are queues that it did not know of
+        while reads is None:  # there are new queues
             reads = self._replies(session, second)
         void, crowds, *replies = reads
         names = [queue for queue in self._queues for _ in range(2)]
@@ -138,15 +138,15 @@ class BucketsStrategy(BucketIndex):
         lengths = session.read([("LLEN", self._key(bucket)) for bucket in found])
         buckets = [replace(bucket, length=length) for bucket, length in zip(found, lengths, strict=True)]
         due, later = [one for one in buckets if one.second <= second], [one for one in buckets if one.second > second]
-        # where all that was looked at is empty, what comes after it is not known yet
+        # if all later buckets that were read are empty, the next task of that queue is not known yet
         full = {queue for queue, rows in zip(names[::2], replies[1::2], strict=True) if len(rows) == _LATER}
         hidden = full - {bucket.queue for bucket in later if bucket.length}
         more = bool(hidden) or any(len(rows) == _SECONDS for rows in replies[::2])
         return Look(due, later, more, bool(void), crowds)
 
     def _replies(self, session: Session, second: int) -> list[Any] | None:
-        """Whether any entry is void; the sets of queues that workers serve; per queue, its due seconds and its next
-        ones. Raises StrategyMismatch."""
+        """Whether any entry is void; the sets of queues that workers serve; for each queue its due seconds and its next
+        seconds. None if there are new queues. Raises StrategyMismatch."""
         questions: list[Command] = [ownership.question(self.keys, "crowds"), ("SMEMBERS", self.keys.plain("queues"))]
         questions.append(("EXISTS", self.keys.plain("revoked")))
         for queue in self._queues:
@@ -173,7 +173,7 @@ class BucketsStrategy(BucketIndex):
         return pops
 
     def _lateness(self, moved: Sequence[tuple[str, str]], now_us: int) -> list[Moved]:
-        """A bucket knows the second only: the records know when exactly each task was due."""
+        """The tasks moved, with their lateness. The exact due times come from the records: a bucket has the second."""
         raws = self.transactions.trip([("HGET", self.keys.record(task_id), task_id) for _, task_id in moved])
         records = [readable_record(task_id, raw) for (_, task_id), raw in zip(moved, raws, strict=True)]
         return [
@@ -182,9 +182,9 @@ class BucketsStrategy(BucketIndex):
         ]
 
     def _clean(self, look: Look, now_us: int) -> bool:
-        """Remove buckets that are empty: not those that were due just now, into which somebody may be pushing.
+        """Remove empty buckets, except those that were due just now: a producer may still push into them.
 
-        False if somebody pushes into one, or cleans, too: then it is to be looked at again.
+        False if a producer pushes into one, or another dispatcher cleans, too: then dispatch looks again soon.
         """
         old = [bucket for bucket in look.due if bucket.second <= now_us // US - _LINGER_S]
         stale = [bucket for bucket in (*old, *look.later) if not bucket.length]
@@ -209,7 +209,7 @@ class BucketsStrategy(BucketIndex):
         *counts, total = [number(size) for size in put]
         commands: list[Command] = [("ZREM", seconds, *empty), ("HDEL", sizes, *empty, *map(void_field, empty))]
         if total == sum(counts):
-            session.watch(sizes)  # the last of this queue: nothing may be left, and nobody may be adding
+            session.watch(sizes)  # these are the last buckets of the queue: a task added now must abort this
             [all_] = session.read([("HGET", sizes, "all")])
             commands.append(("HDEL", sizes, "all") if number(all_) == total else ("HINCRBY", sizes, "all", -total))
         else:

@@ -1,4 +1,4 @@
-"""A bucket, and an entry that is to leave it."""
+"""A bucket, and an entry to take out of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...core.clock import US
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket that exists, or did: its queue, its second, and how many tasks are in it."""
+    """A bucket, which may be gone by now: its queue, its second, and how many tasks are in it."""
 
     queue: str
     second: int
@@ -18,8 +18,8 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Pop:
-    """An entry to take out of a bucket, from its right end: its id, and how many entries of that id are void, if it is
-    known that any is."""
+    """An entry to take out of the right end of a bucket: its id if it was read, and how many entries of that id are
+    void (0 if none is known to be)."""
 
     bucket: Bucket
     id: str = ""

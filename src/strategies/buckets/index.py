@@ -1,4 +1,4 @@
-"""The index of ``buckets``: lists of ids, the seconds that have one, and how many tasks are in them."""
+"""The index of ``buckets``: lists of ids, the seconds that have a list, and how many tasks are in them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READ = 100  # buckets read in one round trip
 
 
 class BucketIndex(TransactionalStrategy):
-    """What can be asked of these lists, and how a store writes them; who moves what is due builds upon it."""
+    """How these lists are read and written. ``BucketsStrategy`` adds the dispatch."""
 
     resolution = 1.0
     lazy = True
@@ -61,7 +61,7 @@ class BucketIndex(TransactionalStrategy):
 
     def counts(self, session: Session, entry: Entry) -> bool:
         if second_of(entry.due_us) > self.clock.now_us() // US + _SKEW_S:
-            return True  # nobody has come to it
+            return True  # its bucket is not due yet, so no dispatcher has taken it
         key = self._key(Bucket(entry.queue, second_of(entry.due_us)))
         page, rest = session.read([("LRANGE", key, 0, PAGE - 1), ("LINDEX", key, PAGE)])
         return rest is not None or entry.id.encode() in page
@@ -81,8 +81,9 @@ class BucketIndex(TransactionalStrategy):
         return [("ZADD", seconds, second, second)] if listed is None else []
 
     def head(self, entry: Entry) -> Command:
-        # what is due already keeps a dispatcher awake; empty buckets that linger must not keep it asleep; and one that
-        # is due in a moment here may have been emptied there, by a dispatcher that sleeps again
+        # Due buckets do not count: a full one keeps a dispatcher awake, and a lingering empty one must not hide this
+        # task. Nor does a bucket that is due in a moment by this clock: a dispatcher whose clock is ahead may have
+        # emptied it already, and sleep again.
         soon, second = self.clock.now_us() // US + _SKEW_S, second_of(entry.due_us)
         return ("ZRANGEBYSCORE", self.keys.of("seconds", entry.queue), f"({soon}", f"({second}", "LIMIT", 0, 1)
 
@@ -93,14 +94,14 @@ class BucketIndex(TransactionalStrategy):
         firsts = first_scores(self.client, [self.keys.of("seconds", queue) for queue in queues])
         first = min((second * US for second in firsts if second is not None), default=None)
         if first is not None and not is_far(first) and first <= self.clock.now_us():
-            return super().first_due(queues)  # the first bucket may be empty, and those after it not
+            return super().first_due(queues)  # the first bucket may be empty, so the census looks at more of them
         return [None if second is None else second * US for second in firsts]
 
     def census(self, queues: Sequence[str]) -> list[Census]:
         return [one for at in range(0, len(queues), _COUNTED) for one in self._census(queues[at : at + _COUNTED])]
 
     def _census(self, queues: Sequence[str]) -> list[Census]:
-        """Of some queues, in two round trips."""
+        """The census of some queues, in a few round trips."""
         now = self.clock.now_us() // US
         questions: list[Command] = []
         for queue in queues:
@@ -155,9 +156,9 @@ class BucketIndex(TransactionalStrategy):
                     yield from list_pages(self.client, key)
 
     def _groups(self, queue: str) -> Iterator[list[Bucket]]:
-        """All buckets of a queue, at a time as many as have about a page of tasks."""
+        """All buckets of a queue, in groups of about a page of tasks."""
         seconds, sizes = self.keys.of("seconds", queue), self.keys.of("sizes", queue)
-        after, group = "-inf", list[Bucket]()  # by their times: the removal of one must not hide another
+        after, group = "-inf", list[Bucket]()  # read by score: with ranks, a removal would hide another bucket
         while rows := self.transactions.trip([("ZRANGEBYSCORE", seconds, after, "+inf", "LIMIT", 0, _READ)])[0]:
             voids = [void_field(number(raw)) for raw in rows]
             put, void = self.transactions.trip([("HMGET", sizes, *rows), ("HMGET", sizes, *voids)])
@@ -179,16 +180,16 @@ class BucketIndex(TransactionalStrategy):
                 voids = [void_field(number(raw)) for raw in rows]
                 for raw, void in zip(rows, self.transactions.trip([("HMGET", sizes, *voids)])[0], strict=True):
                     if number(void) > 0:
-                        self._forgetvoid_field(Bucket(queue, number(raw)))
+                        self._empty_void(Bucket(queue, number(raw)))
                 self._shorten(keys)
                 self.transactions.trip(
                     [*(("DEL", key) for key in keys), ("ZREM", seconds, *rows), ("HDEL", sizes, *rows, *voids)]
                 )
-            # with the guard: a step that is about to take an empty bucket's count off the sum must look again
+            # the guard aborts a dispatcher that is about to subtract an empty bucket's count from the sum
             self.transactions.run(lambda session, sizes=sizes: session.commit([("DEL", sizes), self.touch_guard()]))  # type: ignore[misc]
 
-    def _forgetvoid_field(self, bucket: Bucket) -> None:
-        """Empty a bucket that has void entries: they are noted no more."""
+    def _empty_void(self, bucket: Bucket) -> None:
+        """Empty a bucket that has void entries, and forget their counts in ``revoked``."""
 
         def attempt(session: Session) -> bool:
             session.watch(self.keys.plain("revoked"))
@@ -203,7 +204,7 @@ class BucketIndex(TransactionalStrategy):
             pass
 
     def _shorten(self, keys: Sequence[str]) -> None:
-        """Cut lists down to what can be deleted at once."""
+        """Shorten lists step by step, until one DEL of each is cheap."""
         lengths = self.transactions.trip([("LLEN", key) for key in keys])
         for key, length in zip(keys, lengths, strict=True):
             for _ in range(0, length - PAGE, PAGE):
@@ -240,7 +241,7 @@ class BucketIndex(TransactionalStrategy):
                 and record.state == State.SCHEDULED
                 and (record.queue, second_of(record.due_us)) == place_of(pop.bucket)
             ):
-                records[pop.id] = None  # this is the entry that is not void; of several here, all others are
+                records[pop.id] = None  # this entry is the live one; all others of this id here are void
                 judged.append(pop)
                 continue
             judged.append(replace(pop, void=left.get(pop.id, 0)))
@@ -248,7 +249,7 @@ class BucketIndex(TransactionalStrategy):
         return judged
 
     def _dropped(self, pop: Pop) -> list[Command]:
-        """Drop a void entry: it is the last of its bucket that is neither moved nor dropped yet."""
+        """Drop a void entry. It must be the last entry of its bucket that is neither moved nor dropped yet."""
         revoked, sizes = self.keys.plain("revoked"), self.keys.of("sizes", pop.bucket.queue)
         return [
             ("LREM", self._key(pop.bucket), -1, pop.id),
@@ -258,8 +259,8 @@ class BucketIndex(TransactionalStrategy):
 
 
 def _summed(put: int, seconds: Mapping[int, tuple[int, int]]) -> Census:
-    """From how many tasks are in a queue's buckets, or were moved from there, and how many of those of some seconds are
-    there still."""
+    """The census of a queue into whose buckets ``put`` tasks were put. ``seconds`` has, for each bucket that may have
+    been drained, how many live entries are left and how many were put there."""
     gone = sum(max(0, size - length) for length, size in seconds.values())
     waiting = [second * US for second, (length, _) in seconds.items() if length]
     return Census(max(0, put - gone), min(waiting, default=None))

@@ -1,10 +1,10 @@
 """``keyspace``: a key per task that expires when the task is due; the ``expired`` event starts a race of dispatchers.
 
-Three things make a promise out of mere notifications. Beside the keys there is a zset with every due time: it is
-the truth, and what is due there is moved whatever the events say, at least once every safety net. Redis expires keys
-when it gets to them, so a dispatcher that knows of a due time sleeps until then and pokes the keys that are due: they
-expire at once, and the event goes to every dispatcher. The winner of the race is the one that moves the task out of
-the zset, by script, in one step; the others find nothing.
+Events alone promise nothing: Redis does not store them. Three things make up for that. Beside the keys there is a zset
+with every due time. It is the truth: dispatchers move what is due there whatever the events say, at least once every
+safety net. Redis expires a key only when it gets to it, so a dispatcher that knows a due time sleeps until then and
+reads the keys that are due (it pokes them): they expire at once, and the event goes to every dispatcher. The winner of
+the race is the dispatcher that moves the task out of the zset, by script, in one step; the others find nothing.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ..zset_index import ScriptedTimers
 from .events import FLAGS, Events
 
 _POKED = 100  # keys looked at in one step
-_EXPIRY_S = 0.001  # keys expire in whole milliseconds, in the one after their time
-_EVENT_S = 0.01  # after this the event of a poked key is not expected any more
-_CLOSE_S = 0.005  # a due time so close to the end of a sleep is what the sleep is for
-_PAGE = 250  # tasks forgotten in one step
+_EXPIRY_S = 0.001  # a key expires up to this much after its due time, in the next whole millisecond
+_EVENT_S = 0.01  # how long the event of a poked key is waited for
+_CLOSE_S = 0.005  # a sleep that ends this close to a due time is a sleep until that due time
+_PAGE = 250  # tasks removed in one step
 
 
 class KeyspaceStrategy(ScriptedTimers):
-    """Every dispatcher receives every event; one that was woken and finds nothing has lost a race: a conflict."""
+    """Every dispatcher receives every event. One that is woken and finds nothing has lost a race: a conflict."""
 
     name = "keyspace"
     summary = "expiring keys and their events, an index for what they miss; needs notify-keyspace-events"
@@ -59,11 +59,11 @@ class KeyspaceStrategy(ScriptedTimers):
 
     def dispatch(self, limit: int) -> Dispatched:
         raced, self._raced = self._raced, False
-        self._events.received()  # whatever they speak of is looked at now
+        self._events.received()  # the step below looks at the tasks of these events
         sent_ns = time.monotonic_ns()
         result, echoes = self.step(limit)
         self._events.expect_echoes(echoes)
-        # counted from the question: an answer that stalls makes nobody late
+        # measured from the request, so that a reply that stalls delays no task
         self._server_clock.observe(result.now_us, sent_ns, time.monotonic_ns())
         if result.next_in is None:
             self._next_at = math.inf
@@ -86,7 +86,7 @@ class KeyspaceStrategy(ScriptedTimers):
         timer = self.timer(queue)
         while ids := self._first(timer):
             pipe: Any = self.client.pipeline(transaction=False)
-            # the alarms first: killed in between, the zset still tells of them
+            # the alarms first: after a kill in between, the zset still has their ids
             pipe.delete(*(self.keys.of("alarm", f"{queue}:{task}") for task in ids))
             pipe.zrem(timer, *ids)
             pipe.execute()
@@ -118,7 +118,7 @@ class KeyspaceStrategy(ScriptedTimers):
         return [task.decode(errors=LENIENT) for task in ids]
 
     def _poked(self, wakeup_fd: int) -> bool:
-        """Make the keys expire that are due; True if there is an event now, by whichever process."""
+        """Make the due keys expire. True if an event has come, whichever process caused it."""
         self._next_at = math.inf
         if self._poke(_POKED):
             return self._events.awaited(_EVENT_S, wakeup_fd)

@@ -1,7 +1,7 @@
-"""What a dispatcher of ``keyspace`` hears, and how it makes sure that it hears at all.
+"""The events that a dispatcher of ``keyspace`` receives, and the checks that events come at all.
 
-Nothing here is needed for a task to be dispatched, only for the others to be woken: so trouble with the events never
-stops a dispatcher. It is logged once, and looked into again.
+Events only wake dispatchers: no task needs them in order to be dispatched. So trouble with the events never stops a
+dispatcher: it logs the trouble once, and tries again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ log = logging.getLogger("dueq.dispatcher")
 
 FLAGS = "Kx"
 
-_CHECK_UP_S = 30.0  # so often the flags and the connection are looked at
-_AGAIN_S = 1.0  # soonest after the last time; if that is in vain it takes twice as long, up to the above
-_MOST_ECHOES = 10_000  # more are kept only if no events come
+_CHECK_UP_S = 30.0  # how often the flags and the connection are checked
+_AGAIN_S = 1.0  # the first pause after a failed check; it doubles up to _CHECK_UP_S
+_MOST_ECHOES = 10_000  # there are more only if no events come
 
 
 class Events:
-    """The ``expired`` events of one namespace's alarms, without those that this dispatcher itself has caused."""
+    """The ``expired`` events of one namespace's alarms, without those that this dispatcher itself caused (echoes)."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client = client
@@ -40,16 +40,16 @@ class Events:
         self._checked_at = float("-inf")
         self._troubled = False
         self.check_up_at = float("-inf")
-        """When the next ``check_up`` is to be (monotonic seconds)."""
+        """When the next ``check_up`` is due (monotonic seconds)."""
         self.reliable = True
-        """Whether the last event that had to come did."""
+        """Whether the last event that had to come did come."""
 
     def descriptors(self) -> list[int]:
-        """Readable when there may be something to ``heard``."""
+        """Descriptors that are readable when there may be something for ``received``."""
         return [self._subscription.fileno()] if self._subscription.open else []
 
     def check_up(self) -> None:
-        """If it is time: see that the flags are set and that the connection lives. A lost one is replaced."""
+        """If a check is due: set missing flags, check the connection, and replace a lost one."""
         now = time.monotonic()
         if now < self.check_up_at:
             return
@@ -63,13 +63,13 @@ class Events:
             self.check_up_at = now + self._patience.failed()
 
     def received(self) -> bool:
-        """Whether an event has come, since the last time, of which this dispatcher does not know yet. Never waits."""
+        """Whether an event that is no echo has come since the last call. Never waits."""
         return self._subscription.open and self._news(0.0)
 
     def awaited(self, seconds: float, wakeup_fd: int = -1) -> bool:
-        """The same when one must come now: wait for it, unless the last did not come either.
+        """Like ``received``, but waits for the event, unless the last awaited event did not come either.
 
-        At most ``seconds``, or until ``wakeup_fd`` is readable.
+        It waits at most ``seconds``, or until ``wakeup_fd`` is readable.
         """
         deadline = time.monotonic() + seconds
         while self._subscription.open and self.reliable:
@@ -83,19 +83,19 @@ class Events:
         return self.received()
 
     def expect_echoes(self, tasks: Iterable[bytes]) -> None:
-        """This dispatcher has moved these tasks, and the events that will come of it are no news."""
+        """Ignore the coming events of these tasks, since this dispatcher itself has moved them."""
         if len(self._echoes) > _MOST_ECHOES:
             self._echoes.clear()
         self._echoes.update(task.decode(errors=LENIENT) for task in tasks)
 
     def close(self) -> None:
-        """Hang up; the next ``check_up`` subscribes again."""
+        """Close the connection; the next ``check_up`` subscribes again."""
         self._subscription.close()
         self.check_up_at = float("-inf")
 
     def _see_to_connection(self) -> None:
         if self._subscription.open and not self._subscription.confirmed:
-            self._subscription.close()  # dead since the last check-up, though it was never closed
+            self._subscription.close()  # no reply since the last check-up: it is dead, though it was not closed
         if self._subscription.open:
             self._subscription.probe()
         else:
@@ -125,9 +125,9 @@ class Events:
 
     def _note(self, added: str | None) -> None:
         if added:
-            log.info("%s had to be given the flags %s", SETTING, added)
+            log.info("%s lacked the flags %s: dueq has added them", SETTING, added)
         elif added is None and not self.reliable:
-            self._complain(f"none comes of keys that expire, and {SETTING} cannot be changed here: set it to {FLAGS}")
+            self._complain(f"expired keys send no event, and dueq may not change {SETTING}: set it to {FLAGS}")
 
     def _lost(self, error: Exception) -> None:
         self._complain(described(error))
@@ -139,5 +139,5 @@ class Events:
 
     def _complain(self, trouble: str) -> None:
         if not self._troubled:
-            log.warning("no keyspace events for now, tasks are found by their index alone: %s", redact(trouble))
+            log.warning("no keyspace events for now, the index alone finds due tasks: %s", redact(trouble))
         self._troubled = True

@@ -1,17 +1,17 @@
--- The index of the `keyspace` strategy: a zset per queue, id -> due_at in microseconds, which is the truth; and for each
--- task a key that expires when the task is due, whose event wakes a dispatcher.
+-- The index of the `keyspace` strategy: a zset per queue, id -> due_at in microseconds, which is the truth; and for
+-- each task an alarm: a key that expires when the task is due, and whose event wakes the dispatchers.
 
 local function alarm(queue, id) return key_alarm(queue .. ':' .. id) end
 
--- Do `what` (EXISTS or DEL) to an alarm; true if Redis noticed only by this that it had expired, so that its event is on
--- its way. Replies do not tell that from a key which was not there. The number of keys does: it counts expired ones
--- until Redis comes to them.
+-- Do `what` (EXISTS or DEL) to an alarm; true if only this made Redis notice that the alarm had expired, so that its
+-- event is on its way. The reply is the same for a key that did not exist. The number of keys tells them apart: it
+-- counts an expired key until Redis notices it.
 local function notices(what, queue, id)
   local before = redis.call('DBSIZE')
   return redis.call(what, alarm(queue, id)) == 0 and redis.call('DBSIZE') < before
 end
 
--- Index a task; true if nothing of this queue is due before it.
+-- Index a task; true if no task of this queue is due before it.
 local function timer_add(queue, id, due, written, behind)
   written = written or whole(due)
   redis.call('ZADD', key_timer(queue), written, id)
@@ -21,7 +21,7 @@ local function timer_add(queue, id, due, written, behind)
     redis.call('SET', alarm(queue, id), '')
     redis.call('PEXPIREAT', alarm(queue, id), whole(expires))
   else
-    redis.call('DEL', alarm(queue, id)) -- past: some servers would tell of it at once, some never
+    redis.call('DEL', alarm(queue, id)) -- for a past time some servers send the event at once, some never
   end
   return not behind and leads(queue, id, written)
 end
@@ -34,7 +34,7 @@ local function timer_remove(queue, id, due)
   return removed
 end
 
--- Told of tasks that were moved to READY; returns those whose events this made Redis send.
+-- Called with the tasks that were moved to READY; returns those whose events this made Redis send.
 local function timer_moved(queue, ids)
   local echoes = {}
   for _, id in ipairs(ids) do

@@ -1,8 +1,8 @@
--- poke: look at the alarms of tasks that are due. Redis expires a key when it gets to it, which may be minutes late; but
--- one that is looked at expires at once, and that is the event which the dispatchers wait for.
+-- poke: read the alarms of due tasks. Redis expires a key when it gets to it, which may be minutes late. A key that is
+-- read expires at once, and sends the event that the dispatchers wait for.
 -- KEYS[1] prefix
 -- ARGV    now, limit
--- Returns how many events that made (0: nothing is due, or the alarms of what is due were gone)
+-- Returns how many events this caused (0: no task is due, or the alarms of due tasks were gone)
 local left, events = tonumber(ARGV[2]), 0
 for _, queue in ipairs(redis.call('ZRANGEBYSCORE', key_heads(), '-inf', whole(now), 'LIMIT', 0, left)) do
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key_timer(queue), '-inf', whole(now), 'LIMIT', 0, left)) do
