@@ -1,1 +1,1 @@
-"""Measuring the strategies on this machine and this Redis, so that the choice of one is a measurement."""
+"""Measures the strategies on this machine and this Redis, so that people can choose one by its figures."""

@@ -1,4 +1,4 @@
-"""A figure: what was measured, beside what nothing can beat on this machine, and what is aimed at."""
+"""A figure: a measured value, its floor (the best that this machine allows), and its target."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a figure should be at most, or at least: in its own unit, or in multiples of its floor."""
+    """The most, or the least, that a figure should be: in its own unit, or in multiples of its floor."""
 
     relation: Literal["≤", "≥"]
     limit: float
@@ -22,7 +22,7 @@ class Target:
         )
 
     def met(self, value: float, floor: float | None) -> bool | None:
-        """None if it is in multiples of a floor that is not known."""
+        """Whether ``value`` meets the target; None if that needs a floor that is not known."""
         if self.of_floor and floor is None:
             return None
         limit = self.limit * floor if self.of_floor and floor is not None else self.limit
@@ -52,9 +52,10 @@ TARGETS: dict[tuple[str, str], Target] = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number. ``floor`` is in the same unit; ``floor_name`` says what it is. None: not known.
+    """One number. ``floor`` is in the same unit; ``floor_name`` says what it is. A value of None is not known.
 
-    ``at`` is a number of ``at_what``, where the same is measured beside several: ``1,000 pending``, ``2 dispatchers``.
+    Where the same figure is measured in several situations, ``at`` and ``at_what`` name the situation: ``1,000
+    pending``, ``2 dispatchers``.
     """
 
     suite: str
@@ -77,13 +78,13 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is; None if there is none, or it is not known."""
+        """Whether the target is met; None if there is no target, or if that is not known."""
         if self.target is None or self.value is None:
             return None
         return self.target.met(self.value, self.floor)
 
     def as_json(self) -> dict[str, Any]:
-        """All that is known of it; numbers to six digits."""
+        """The figure as JSON values; numbers to six digits."""
         return {
             "suite": self.suite,
             "name": self.name,
@@ -100,7 +101,7 @@ class Figure:
 
 
 def label(figure: Mapping[str, Any]) -> str:
-    """What a figure, as JSON has it, is called: ``started p99, 1,000 pending``."""
+    """The label of a figure of the JSON report: ``started p99, 1,000 pending``."""
     beside = "" if figure["at"] is None else f", {figure['at']:,} {figure['at_what']}"
     return f"{figure['name']}{beside}"
 

@@ -1,7 +1,7 @@
-"""What nothing can beat on this machine and this Redis, measured right before what is held against it.
+"""Floors: the best that this machine and this Redis allow, measured right before the figures compared with them.
 
-Each floor is measured when a suite first asks for it, and once: machines drift, so a floor is of the same minute as the
-figures beside it. What is written lies in the bench's own namespace, and is removed.
+Each floor is measured once, when a suite first needs it: machines drift, so a floor must be of the same minute as the
+figures beside it. The keys that it writes are in the bench's own namespace, and are removed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..harness import floor
 from .redis_cost import cpu_us
 
 PAYLOAD = 100
-"""Bytes that a task carries, about, and that a floor writes."""
+"""About how many bytes the arguments of a task have, and how many a floor writes."""
 
 WAKE_UP, ROUND_TRIPS = "wake-up of a blocked client", "redis-py's round trips"
 BARE = "eight bare commands in four trips"
@@ -34,7 +34,7 @@ _PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What redis-benchmark does a second, and by what name it goes; None if it could not be run."""
+    """The rate of redis-benchmark, None if it could not be run; and the name of this floor."""
 
     per_second: float | None
     name: str
@@ -82,7 +82,7 @@ class Floors:
             client.connection_pool.disconnect()
 
     def benchmark(self, clients: int, pipeline: int = 1) -> Rate:
-        """redis-benchmark's rate of SETs of ``PAYLOAD`` bytes, with ``pipeline`` of each client on their way."""
+        """redis-benchmark's rate of SETs of ``PAYLOAD`` bytes; each client sends ``pipeline`` of them at once."""
         name = f"redis-benchmark, {clients} client{'s' * (clients > 1)}" + (f" × {pipeline}" if pipeline > 1 else "")
         try:
             return Rate(_benchmark(self._url, self._key, clients, pipeline, self._requests), name)
@@ -103,7 +103,7 @@ class _Absent(Exception):
 
 def _round_trips(client: redis.Redis, key: str, rounds: int) -> float:
     value = b"x" * PAYLOAD
-    client.set(key, value)  # it has connected
+    client.set(key, value)  # not counted: it connects
     began = time.perf_counter()
     for _ in range(rounds):
         client.set(key, value)
@@ -124,7 +124,7 @@ def _benchmark(redis_url: str, key: str, clients: int, pipeline: int, requests: 
     program = next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
     if program is None:
         raise _Absent(f"there is no {' or '.join(_PROGRAMS)} on the PATH")
-    # a command of our own: the built-in ones write to keys that may be somebody's
+    # not a built-in test of redis-benchmark, which would write to keys that another user may have
     command = [program, *_where(redis_url), "--csv", "-n", str(requests), "-c", str(clients), "-P", str(pipeline)]
     command += ["SET", key, "x" * PAYLOAD]
     try:
@@ -141,7 +141,7 @@ def _benchmark(redis_url: str, key: str, clients: int, pipeline: int, requests: 
 
 
 def _where(redis_url: str) -> list[str]:
-    """The arguments that say where the server is. Raises _Absent for what cannot be said, or should not."""
+    """The arguments that name the server. Raises _Absent if redis-benchmark cannot use it, or would show a password."""
     if not redis_url.startswith(("redis://", "unix://")):
         raise _Absent(f"it cannot use {redis_url.partition('://')[0]}:// addresses")
     options: dict[str, Any] = dict(parse_url(redis_url))  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""Put what the bench found into a page: ``python -m dueq.bench.markdown RUNS.jsonl PAGE.md [PLOTS]``.
+"""Put the results of the bench into a page: ``python -m dueq.bench.markdown RUNS.jsonl PAGE.md [PLOTS]``.
 
-The runs are what ``dueq bench --json`` printed; the tables take the place of what stands between two markers. PLOTS is
-a directory for the pictures.
+RUNS is the output of ``dueq bench --json``. The tables replace the text between two markers of the page. PLOTS is a
+directory for the pictures.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ WEAKNESS = {
 
 
 def summary(reports: Sequence[Report]) -> str:
-    """A row for each strategy: what matters when one is chosen."""
+    """A row for each strategy: the figures that matter for the choice of one."""
     found = [number for report in reports for number in _dispatchers(report)]
-    several = sorted(set(found))[1:]  # one alone has nobody to be in conflict with
+    several = sorted(set(found))[1:]  # a single dispatcher has no conflicts
     head = [
         "", "late p50 / p99", "burst of two workers", "throughput of two workers", "commands a task",
         f"conflicts of {' / '.join(map(str, several))} dispatchers", "idle, a process", "Redis a pending task",
@@ -62,7 +62,7 @@ def summary(reports: Sequence[Report]) -> str:
 
 
 def everything(reports: Sequence[Report]) -> str:
-    """Every figure, a column for each strategy, and what is to be known of it."""
+    """A table of every figure, with a column for each strategy, and the notes."""
     lines = [_line(columns(reports)), _line(["---"] * len(columns(reports)))]
     lines += [_line(row) for row in rows(reports)]
     notes = [f"- {report['strategy']}: NOT CLEAN: {trouble}" for report in reports for trouble in troubles(report)]
@@ -72,7 +72,7 @@ def everything(reports: Sequence[Report]) -> str:
 
 
 def text(reports: Sequence[Report], pictures: Sequence[str]) -> str:
-    """All that stands between the markers; ``pictures`` are links, as the page needs them."""
+    """The text between the markers. ``pictures`` are links relative to the page."""
     servers = ", ".join(sorted({report["server"] for report in reports if report["server"]}))
     quick = " With `--quick`: too few for a verdict." if any(report["quick"] for report in reports) else ""
     parts = [

@@ -1,13 +1,13 @@
 """The outside ledger of the bench: which task started when, and how often it started and finished.
 
-A line in a file (``replay.ledger``) costs a task some 10 µs, a tenth of what dueq itself should take, so in a suite
-that measures rates it would be a part of what is measured. This costs less than one: each worker writes numbers into a
-file of its own that is mapped into its memory, a row a task. It lies as little: the pages belong to the kernel, so a
-SIGKILL takes nothing back; no other process writes there; and the row of each task, not a sum, says whether it was
-lost, early or run twice. A power cut would lose it, but there are no figures after one.
+A line in a file (``harness.ledger``) costs a task some 10 µs, a tenth of what dueq itself should take, so it would
+distort a suite that measures rates. Marks cost less than 1 µs: each worker writes numbers into a file of its own that
+is mapped into its memory, a row for each task. Marks are as reliable as the ledger: the pages belong to the kernel, so
+a SIGKILL takes nothing back; no other process writes there; and there is a row for each task, not a sum, which shows
+whether the task was lost, early or run twice. A power cut would lose marks, but it also ends the measurement.
 
-A file is int64 cells: how many starts and finishes there were in all, then for each task the time of its first start
-(epoch microseconds by the worker's clock), starts, finishes.
+A file has int64 cells: the number of all starts and of all finishes, then for each task the time of its first start
+(epoch microseconds by the worker's clock), its starts, and its finishes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CAPACITY = 1 << 16
-"""Most tasks of one run. The files are sparse: what is not written takes no room."""
+"""Most tasks of one run. The files are sparse: unwritten rows take no room."""
 
 _STARTS, _FINISHES, _HEAD = 0, 1, 2
 _ROW = 3
@@ -30,13 +30,13 @@ _PREFIX = "marks-"
 
 
 class Marks:
-    """The writing end, in a worker."""
+    """The writer of marks, in a worker."""
 
     def __init__(self, directory: Path) -> None:
         """Raises OSError if the file cannot be made."""
         file = os.open(directory / f"{_PREFIX}{os.getpid()}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(file, _SIZE)  # keeps what a process before us under the same pid has written
+            os.ftruncate(file, _SIZE)  # keeps the marks of an earlier process with the same pid
             self._cells = memoryview(mmap.mmap(file, _SIZE)).cast("q")
         finally:
             os.close(file)
@@ -50,7 +50,7 @@ class Marks:
         cells[_STARTS] += 1
 
     def finish(self, number: int) -> None:
-        """Task ``number`` has come to its end."""
+        """Task ``number`` has finished."""
         cells = self._cells
         cells[_HEAD + _ROW * number + 2] += 1
         cells[_FINISHES] += 1
@@ -58,7 +58,7 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became of a task, over all workers: epoch microseconds of its earliest start (0: none), and counts."""
+    """The marks of a task, over all workers: epoch microseconds of its earliest start (0: none), and counts."""
 
     first_us: int
     starts: int
@@ -66,18 +66,18 @@ class Seen:
 
 
 class MarksReader:
-    """The reading end. Reads while workers write: a count may then be one behind."""
+    """The reader of marks. It may read while workers write: a count may then be one behind."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._files: dict[str, memoryview] = {}
 
     def finishes(self) -> int:
-        """How many finishes there were, of whatever task; costs next to nothing, so that a run can be watched."""
+        """How many finishes there were, of all tasks. It is cheap, so that a run can be watched."""
         return sum(cells[_FINISHES] for cells in self._all())
 
     def of(self, numbers: Iterable[int]) -> dict[int, Seen]:
-        """What became of each of these tasks."""
+        """The marks of each of these tasks."""
         every = list(self._all())
         return {number: _merged(every, _HEAD + _ROW * number) for number in numbers}
 

@@ -1,4 +1,4 @@
-"""Where a suite plays: a Redis of its own, or a namespace of its own on somebody's; and a real ``dueq run`` there."""
+"""The place of a suite: a Redis of its own, or a namespace on the user's Redis; and a real ``dueq run`` there."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .sizes import Sizes
 from .tasks import QUEUE, TARGET
 
 PURPOSE = "bench"
-"""How the name of every namespace begins that is made, and purged, on a Redis that is not ours."""
+"""The beginning of the name of every namespace that the bench makes, and purges, on the user's Redis."""
 
 Progress = Callable[[str, int, int], None]
-"""The progress callback: what is going on, how much of it is done, and of how much."""
+"""The progress callback: the name of the current step, how much of it is done, and of how much."""
 
 
 class Place:
@@ -40,17 +40,17 @@ class Place:
         settings = space.settings
         self.producer = Dueq(settings.redis_url, namespace=settings.namespace, strategy=self.strategy)
         self.floors = Floors(settings.redis_url or "", settings.namespace, sizes.floor_rounds, sizes.benchmark_requests)
-        # a namespace that goes by this host's clock may be on a server that cannot tell the time
+        # where the namespace goes by this host's clock, the server may lack TIME
         self.offset_us = clock_offset_us(space.client) if space.clock.of_server else 0
-        """What to add to this host's clock to get that which due times are held against."""
+        """What to add to this host's clock to get the clock that due times go by."""
         self._engines = 0
 
     def now_us(self) -> int:
-        """The clock that due times are held against."""
+        """The time by the clock that due times go by."""
         return now_us() + self.offset_us
 
     def full_second_in(self, seconds: float) -> int:
-        """The next full second (microseconds) at least so far away: an instant that no strategy rounds."""
+        """The first full second (microseconds) at least ``seconds`` away: an instant that no strategy rounds."""
         return -(-(self.now_us() + round(seconds * US)) // US) * US
 
     def ready(self) -> int:
@@ -61,9 +61,9 @@ class Place:
     def engine(
         self, *flags: str | int | float, workers: int = 2, dispatchers: int = 1, target: str = TARGET
     ) -> Iterator[Host]:
-        """A real ``dueq run``, ready, with the defaults of a user who gives no flags but these.
+        """A real ``dueq run`` that is ready, with these flags and otherwise the defaults.
 
-        Its page is read before it is stopped. Raises BootFailure.
+        Its metrics page is read before it is stopped. Raises BootFailure.
         """
         name = f"engine{self._engines}"
         self._engines += 1
@@ -78,16 +78,16 @@ class Place:
             host.exit_status = host.stop()
 
     def info(self) -> dict[str, Any]:
-        """What the server says of itself."""
-        info: Any = self.client.info()  # without a section: Redis 2.4 knows none
+        """The reply to INFO."""
+        info: Any = self.client.info()  # Redis 2.4 knows no sections
         return dict(info)
 
 
 @contextlib.contextmanager
 def place(redis_url: str | None, strategy: str, sizes: Sizes, progress: Progress) -> Iterator[Place]:
-    """A place on a server started for it alone, or on that at ``redis_url``, where it is purged at the end.
+    """A place on a server started for it alone, or on the one at ``redis_url``, where it is purged at the end.
 
-    Raises StrategyUnavailable if the server cannot carry the strategy, ServerUnavailable, ServerRefused,
+    Raises StrategyUnavailable if the strategy cannot run on the server; ServerUnavailable, ServerRefused,
     EmbeddedServerError.
     """
     strategies.find(strategy)

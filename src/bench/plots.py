@@ -1,4 +1,4 @@
-"""Pictures of what was measured. matplotlib is imported when something is drawn, and not before: it is an extra."""
+"""Plots of the figures. matplotlib is an optional extra, so it is imported only when something is drawn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..core.errors import ConfigurationError
 from .report import Report, find
 
-# told apart with any colour vision (Okabe and Ito), and by their dashes in print
+# colours for every kind of colour vision (Okabe and Ito), and dashes for print
 _STYLES = (
     ("#0072B2", "-"),
     ("#D55E00", "--"),
@@ -23,7 +23,7 @@ _LEAST_MS = 0.05  # a logarithm has no zero
 
 
 def require() -> None:
-    """Raise ConfigurationError, saying what to install, if nothing can be drawn."""
+    """Raise ConfigurationError, which names what to install, if matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigurationError(
             "plots need matplotlib: install dueq with its extra, pip install 'dueq[plots]' (in a clone: '.[plots]')"
@@ -31,12 +31,12 @@ def require() -> None:
 
 
 def draw(reports: Sequence[Report], directory: Path) -> list[Path]:
-    """Draw what the reports have the figures for into ``directory``, which is made if need be; returns the files.
+    """Draw each plot that the reports have figures for into ``directory``, which is made if need be; returns the files.
 
-    The same reports give the same bytes. Raises OSError if they cannot be written.
+    The same reports give the same bytes. Raises OSError if a file cannot be written.
     """
     import matplotlib
-    from matplotlib.figure import Figure as Canvas  # without pyplot there is no window, and nothing global to clean up
+    from matplotlib.figure import Figure as Canvas  # not pyplot, which opens windows and keeps global state
 
     directory.mkdir(parents=True, exist_ok=True)
     drawn = []
@@ -51,7 +51,7 @@ def draw(reports: Sequence[Report], directory: Path) -> list[Path]:
 
 
 def _lateness(canvas: Any, reports: Sequence[Report]) -> bool:
-    """The share of tasks that started so late or less."""
+    """The share of tasks against their lateness."""
     axes, any_drawn = canvas.subplots(), False
     for report, style in _styled(reports):
         if curve := report["lateness_curve_ms"]:
@@ -122,7 +122,7 @@ def _styled(reports: Sequence[Report]) -> list[tuple[Report, dict[str, Any]]]:
 
 
 def _floor(line: Callable[..., Any], reports: Sequence[Report], suite: str, name: str) -> None:
-    """A line at the least floor that was measured under any strategy."""
+    """Draw a line at the lowest floor that was measured under any strategy."""
     floors = [
         one["floor"] for report in reports for one in report["figures"] if (one["suite"], one["name"]) == (suite, name)
     ]

@@ -1,6 +1,7 @@
 """Progress on stderr: bars on a terminal, a line for each suite elsewhere.
 
-Drawn by hand, at most a few times a second: a thread that draws at its own pace would take time from what is measured.
+The bars are refreshed by hand, a few times a second at most: a drawing thread would take processor time from what is
+measured.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Bars:
     """What a person sees while the bench runs."""
 
     def __init__(self, plays: int, console: Console | None = None) -> None:
-        """``plays``: suites to be played, over all strategies."""
+        """``plays``: how many suites are played, over all strategies."""
         self._console = console or Console(stderr=True, highlight=False)
         self._bars = Progress(
             TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -50,7 +51,7 @@ class Bars:
         self._bars.refresh()
 
     def moved(self, what: str, done: int, total: int) -> None:
-        """Within the suite: so much of what it does now."""
+        """The suite has done ``done`` of the ``total`` of its current step ``what``."""
         if time.monotonic() - self._drawn_at >= _EVERY_S:
             self._drawn_at = time.monotonic()
             self._bars.update(self._now, description=f"{self._what}: {what}", completed=done, total=total)

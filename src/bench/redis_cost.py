@@ -1,10 +1,9 @@
 """The commands that Redis runs, and the time that it spends.
 
-A command that a script calls, or that waits in MULTI, stands in ``commandstats`` twice: by itself, and as a part of
-EVALSHA or EXEC. So *commands* are counted with what scripts call, but *time* is not the sum of ``usec``: it would be
-nearly double. Redis 7.2 and later, and Valkey, keep the sum of outermost commands alone
-(``eventloop_duration_cmd_sum``). Where that is missing, it is the server's CPU time, reading and writing sockets
-included; a ratio of two such times says the same.
+``commandstats`` counts a command inside a script or a MULTI twice: by itself, and as a part of EVALSHA or EXEC. So
+*commands* include those that scripts call, but *time* is not the sum of ``usec``, which would be nearly double. Redis
+7.2 and later, and Valkey, have the sum over outermost commands alone (``eventloop_duration_cmd_sum``). Where that is
+missing, the time is the server's CPU time, with reading and writing sockets; it serves as well for ratios.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ COMMAND_TIME, CPU_TIME = "its commands", "its CPU, since it does not add up its 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Counters of a server, or the difference between two readings: commands run, microseconds, and of what."""
+    """Counters of a server, or the difference of two readings: commands run, microseconds, and which time that is."""
 
     commands: int
     time_us: float
     time_of: str
 
     def since(self, before: Spent) -> Spent:
-        """What was spent since an earlier reading, without that reading itself."""
+        """The difference to an earlier reading, without the command of that reading."""
         return Spent(self.commands - before.commands - 1, self.time_us - before.time_us, self.time_of)
 
 
@@ -38,8 +37,8 @@ def cpu_us(client: redis.Redis) -> float:
 
 
 def spent(client: redis.Redis) -> Spent:
-    """Read the counters. They are the server's: on one that others use, they hold others' commands, too."""
-    info: Any = client.info()  # without a section: Redis 2.4 knows none
+    """Read the counters. They are of the whole server, so they include the commands of its other clients."""
+    info: Any = client.info()  # Redis 2.4 knows no sections
     commands = int(info["total_commands_processed"])
     if _OUTERMOST in info:
         return Spent(commands, float(info[_OUTERMOST]), COMMAND_TIME)

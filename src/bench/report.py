@@ -1,4 +1,4 @@
-"""The report on one strategy: what was measured, whether the promises held meanwhile, and how people see it."""
+"""The report on one strategy: its figures, whether the promises held, and its tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CURVE_POINTS = 200
 
 @dataclass
 class Setting:
-    """What was measured, and where: ``redis_url`` None means a server started for it."""
+    """What was measured, and where. If ``redis_url`` is None, a server was started for it."""
 
     strategy: str
     sizes: Sizes
@@ -66,7 +66,10 @@ def make(
 
 
 def curve_ms(ordered_us: Sequence[int]) -> list[list[float]]:
-    """Pairs of a share and the lateness in milliseconds that it does not exceed: 199, the last thousandth, and all."""
+    """Pairs of a share of the tasks, and the lateness in milliseconds that this share does not exceed.
+
+    There are 199 even shares, then 0.999 and 1.
+    """
     if not ordered_us:
         return []
     shares = [*(step / _CURVE_POINTS for step in range(1, _CURVE_POINTS)), 0.999, 1.0]
@@ -74,7 +77,7 @@ def curve_ms(ordered_us: Sequence[int]) -> list[list[float]]:
 
 
 def is_clean(report: Report) -> bool:
-    """Whether the promises held. That a target of speed was missed is no matter here."""
+    """Whether the promises held. Missed targets of speed do not count."""
     return not troubles(report)
 
 
@@ -88,13 +91,13 @@ def troubles(report: Report) -> list[str]:
     if unexplained := report["duplicates"][UNEXPLAINED]:
         found.append(f"{unexplained} duplicate starts without a cause")
     found += report["troubles"]
-    found += [f"{suite} did not come to its end: {reason}" for suite, reason in report["failed"].items()]
+    found += [f"{suite} did not complete: {reason}" for suite, reason in report["failed"].items()]
     return found
 
 
 def asides(reports: Sequence[Report], *, missed: bool = True) -> list[str]:
-    """What else a person should know, with the strategies that it is about: what was left out, how figures are to be
-    read and, unless it is not wanted, what target was ``missed``."""
+    """Notes for people, each with the strategies that it is about: what was left out, how to read figures and, if
+    ``missed``, which targets were missed."""
     about: dict[str, list[str]] = {}
     for report in reports:
         for aside in _asides(report, missed):
@@ -118,7 +121,7 @@ def _asides(report: Report, missed: bool) -> Iterator[str]:
 
 
 def find(report: Report, suite: str, name: str, at: int | None = None) -> Mapping[str, Any] | None:
-    """One figure as the report has it; None if it has it not."""
+    """One figure of the report; None if the report does not have it."""
     wanted = (suite, name, at)
     return next((one for one in report["figures"] if (one["suite"], one["name"], one["at"]) == wanted), None)
 

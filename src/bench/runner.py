@@ -1,4 +1,4 @@
-"""Plays suites, strategy by strategy, each suite on a place of its own; one at a time, since they measure."""
+"""Plays suites one at a time, strategy by strategy, each suite on a place of its own."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ALL = "all"
 
 
 def wanted_strategies(strategy: str) -> list[str]:
-    """The strategies that a name stands for. Raises ConfigurationError if there is none such."""
+    """The strategies for ``strategy``: the one of that name, or all. Raises ConfigurationError if there is none."""
     return list(strategies.names()) if strategy == ALL else [strategies.find(strategy).name]
 
 
 def wanted_suites(suite: str) -> list[Suite]:
-    """The suites that names, with commas between, stand for, each once. Raises ConfigurationError."""
+    """The suites for ``suite``: those of the names between commas, each once, or all. Raises ConfigurationError."""
     names = list(SUITES) if suite == ALL else [name.strip() for name in suite.split(",")]
     if unknown := [name for name in names if name not in SUITES]:
         known = ", ".join(SUITES)
@@ -35,11 +35,12 @@ def wanted_suites(suite: str) -> list[Suite]:
 def play_all(
     names: Sequence[str], suites: Sequence[Suite], sizes: Sizes, redis_url: str | None, bars: Bars
 ) -> Generator[Report, None, None]:
-    """Play the suites under each strategy; a report comes when a strategy is done with all. Close it, if it is not
-    used to its end.
+    """Play the suites under each strategy, and yield a report after each strategy. Close it, if it is not used to its
+    end.
 
-    Everything that was started is ended and removed, whichever way this ends. What a server cannot run, or what did not
-    come to its end, is in the report with its reason. Raises ServerUnavailable, ServerRefused, EmbeddedServerError.
+    All that was started is ended and removed, also after an error or a signal. A suite that the server cannot run, or
+    that did not complete, is in the report with the reason. Raises ServerUnavailable, ServerRefused,
+    EmbeddedServerError.
     """
     with terminable():
         for name in names:

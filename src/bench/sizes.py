@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Counts are tasks, unless they say otherwise; what ends in ``_s`` is seconds."""
+    """Numbers are numbers of tasks, unless their names or docstrings say otherwise; names in ``_s`` are seconds."""
 
     floor_rounds: int
-    """Round trips, and wake-ups, that a floor is taken from."""
+    """How many wake-ups a floor is measured from; of round trips it is five times as many."""
     benchmark_requests: int
     """Requests of one run of redis-benchmark."""
     lateness: int
@@ -23,9 +23,9 @@ class Sizes:
     pending: tuple[int, ...]
     """The numbers of pending tasks that ``scale`` compares, the fewest first."""
     probes: int
-    """Tasks that ``scale`` runs at each of them."""
+    """How many tasks ``scale`` runs beside each number of pending tasks."""
     fill_s: float
-    """Longest that ``scale`` may take to schedule all of them; then it goes on with fewer, and says so."""
+    """How long ``scale`` may take to schedule pending tasks; after that it goes on with fewer, and says so."""
     dispatched: int
     dispatchers: tuple[int, ...]
     """The numbers of dispatchers that are compared."""

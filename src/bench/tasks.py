@@ -20,7 +20,7 @@ app = Dueq()
 
 @app.task(queue=QUEUE, retries=0, name="mark")
 def mark(number: int, padding: str = "") -> None:
-    """Note that task ``number`` started and finished, and do nothing else. ``padding`` is payload."""
+    """Mark that task ``number`` started and finished, and do nothing else. ``padding`` is payload."""
     marks = _marks()
     marks.start(number)
     marks.finish(number)
@@ -28,7 +28,7 @@ def mark(number: int, padding: str = "") -> None:
 
 @app.task(queue=QUEUE, retries=0, name="gate")
 def gate(door: str) -> None:
-    """Keep this worker busy until there is a file ``door``; make ``door.in`` once it is."""
+    """Make a file ``door.in``, then keep this worker busy until there is a file ``door``."""
     Path(f"{door}.in").touch()
     while not Path(door).exists():
         time.sleep(_POLL_S)

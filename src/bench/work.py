@@ -1,4 +1,4 @@
-"""Tasks that are planned, scheduled, waited for, and judged by their marks; and what a suite found out."""
+"""The tasks of a suite, which are scheduled, waited for and judged by their marks; and the results of a suite."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .place import Place
 from .tasks import mark
 
 CHUNK = 1000
-"""Tasks scheduled between two movements of the bar."""
+"""How many tasks are scheduled between two updates of the bar."""
 
 CAUSES = ("worker_lost", "lease_expired", "dispatch", "stale_ack")
 _TICK_S = 0.05
-STALLED_S = 20.0  # after so long without a finish, what is missing is lost
+STALLED_S = 20.0  # after so long without a finish, the missing tasks count as lost
 
 
 @dataclass
 class Found:
-    """What a suite found out. Counts are of tasks that were meant to run."""
+    """The results of a suite. Counts are of tasks that were meant to run."""
 
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -37,17 +37,17 @@ class Found:
     duplicates: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
     lateness_us: list[int] = field(default_factory=list)
-    """Of each task of the suite ``lateness``."""
+    """The lateness of each task of the suite ``lateness``."""
     commands_per_task: float | None = None
     troubles: list[str] = field(default_factory=list)
-    """What must not be, beside lost, early and unexplained: a supervisor that ends badly."""
+    """Failures other than lost, early and unexplained starts: a supervisor that ended with an error."""
 
     @property
     def lost(self) -> int:
         return self.scheduled - self.finished
 
     def note_end(self, host: Host) -> None:
-        """Enter the figures of an engine that has ended."""
+        """Add the counters of an engine that has ended."""
         self.restarts += host.page.restarts
         self.duplicates.update({cause: host.page.duplicates[cause] for cause in CAUSES})
         if host.exit_status:
@@ -75,7 +75,7 @@ class Work:
         return range(first, len(self.due_us))
 
     def wait(self, what: str = "running") -> None:
-        """Return when every task has finished, or when none has for 20 s although it should have."""
+        """Return when every task has finished, or when none has finished for 20 s after all were due."""
         count, moved_at = self._marks.finishes(), time.monotonic()
         while count < len(self.due_us) or any(not seen.finishes for seen in self.seen().values()):
             time.sleep(_TICK_S)
@@ -87,15 +87,15 @@ class Work:
                 return
 
     def seen(self, numbers: Iterable[int] | None = None) -> dict[int, Seen]:
-        """What became of these tasks, or of all."""
+        """The marks of these tasks, or of all."""
         return self._marks.of(range(len(self.due_us)) if numbers is None else numbers)
 
     def starts_us(self, numbers: Iterable[int] | None = None) -> list[int]:
-        """When each of them started that did, by the clock that due times are held against, in order."""
+        """The first start of each task that started, by the clock that due times go by, in order."""
         return sorted(seen.first_us + self._place.offset_us for seen in self.seen(numbers).values() if seen.starts)
 
     def lateness_us(self, numbers: Iterable[int] | None = None) -> list[int]:
-        """Of each that started: its start minus its due time; negative if early."""
+        """For each task that started: its first start minus its due time; negative if early."""
         offset_us = self._place.offset_us
         return [
             seen.first_us + offset_us - self.due_us[number]
@@ -104,7 +104,7 @@ class Work:
         ]
 
     def judge(self, host: Host) -> Found:
-        """What became of all of them, when ``host`` has ended."""
+        """The results of all tasks, once ``host`` has ended."""
         found, seen = Found(), list(self.seen().values())
         found.scheduled, found.finished = len(seen), sum(one.finishes > 0 for one in seen)
         found.early = sum(late < 0 for late in self.lateness_us())
@@ -120,11 +120,11 @@ def task_id(number: int) -> str:
 
 
 def rate(starts_us: Sequence[int]) -> float | None:
-    """Starts a second from the first to the last of these, which are in order; None of fewer than two."""
+    """Starts a second, from the first to the last of these ordered starts; None if there are fewer than two."""
     span_us = starts_us[-1] - starts_us[0] if len(starts_us) > 1 else 0
     return (len(starts_us) - 1) / span_us * US if span_us else None
 
 
 def cpu_s_of(processes: Iterable[psutil.Process]) -> float:
-    """Seconds of CPU that these have used so far."""
+    """Seconds of CPU that these processes have used so far."""
     return sum(sum(process.cpu_times()[:2]) for process in processes)

@@ -1,4 +1,4 @@
-"""What became of every job, by the ledger: started, finished, lost, early, started twice, and how late."""
+"""Counts what happened to every job, by the ledger: started, finished, lost, early, started twice, and how late."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .ledger import Entry, Finish, Start
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What was asked of one job: epoch microseconds by Redis's clock, and microseconds."""
+    """The plan of one job: due time in epoch microseconds by Redis's clock, and duration in microseconds."""
 
     due_us: int
     duration_us: int
@@ -27,9 +27,9 @@ class _Seen:
 
 
 class Account:
-    """Entries of the ledger held against the plan.
+    """Compares the entries of the ledger with the plan.
 
-    The plan's own due times count, not those that a task was given: with a wrong one it would look punctual.
+    Due times are those of the plan, not those that tasks received: a task with a wrong one would look punctual.
     ``offset_us`` is added to every time in the ledger, to compare it with Redis's clock.
     """
 
@@ -49,7 +49,7 @@ class Account:
         """Jobs that started at least once."""
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Enter what was read."""
+        """Count these entries."""
         for entry in entries:
             self.entries += 1
             if isinstance(entry, Start):
@@ -72,12 +72,12 @@ class Account:
         return [task_id for task_id in self._plan if not self._finishes(task_id)]
 
     def finishes(self) -> Iterator[str]:
-        """The id of each job that finished, once for each time it did."""
+        """The id of each job that finished, once for each of its finishes."""
         for task_id, seen in self._seen.items():
             yield from [task_id] * seen.finishes
 
     def lateness_us(self) -> list[int]:
-        """Of each job that started: its earliest start minus its due time; negative if early."""
+        """For each job that started: its earliest start minus its due time; negative if early."""
         return [seen.first_us - self._plan[task_id].due_us for task_id, seen in self._seen.items() if seen.starts]
 
     def overdue(self, now_us: int) -> int:
@@ -89,9 +89,9 @@ class Account:
         return max((seen.last_finish_us for seen in self._seen.values()), default=0)
 
     def lateness_with_free_worker_us(self, workers: int) -> list[int]:
-        """Lateness of jobs that no queue held up: when they came due, fewer jobs than workers were due or running.
+        """Lateness of the jobs that found a free worker: as they came due, fewer jobs than workers were due or running.
 
-        A worker counts as free from its task's last line on, though it has yet to settle the task.
+        A worker counts as free from its task's last line on, though it has not settled the task yet.
         """
         free: list[int] = []
         unfinished: list[float] = []  # when each job that was due earlier finished
@@ -105,9 +105,9 @@ class Account:
         return free
 
     def quiet_since_us(self) -> int:
-        """Since when (Redis's clock) nothing happens although it should; in the future if nothing should yet.
+        """When the next thing should have happened, by Redis's clock; in the future if it is not due yet.
 
-        That is when the last running job should have ended or the first waiting one should have started.
+        That is the end of the last running job, or the start of the first waiting job, whichever is later.
         """
         running = [
             seen.first_us + planned.duration_us

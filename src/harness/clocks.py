@@ -1,4 +1,4 @@
-"""How far Redis's clock is from this host's: the ledger is written under one, due times are kept by the other."""
+"""How far Redis's clock is from this host's: the ledger has times of the host, and due times go by Redis."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ _ROUNDS = 20
 def clock_offset_us(client: redis.Redis) -> int:
     """What to add to this host's clock to get Redis's, in microseconds; 0 if both may be the same clock.
 
-    A reply has the time of some instant between request and reply, so each round gives bounds. Where they
-    exclude 0 the upper one is taken: lateness is never flattered, and an early start is one beyond doubt.
+    The server reads its clock at some instant between request and reply, so each round gives bounds. If the bounds
+    exclude 0, the result is the upper one: lateness never looks better than it is, and a start that counts as early
+    is early beyond doubt.
     """
     lowest, highest = -(1 << 62), 1 << 62
     for _ in range(_ROUNDS):

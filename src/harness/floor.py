@@ -1,7 +1,7 @@
 """The floor under every lateness: how long after a push a blocked client in another process is awake.
 
 No task that waits in Redis for an idle worker can start sooner than this after its due time. It depends on the machine
-and on what else it does, so it is measured in the same run as the lateness that is held against it.
+and on its load, so it is measured in the same run as the lateness that is compared with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..core.schema.keys import Keys
 from .stats import quantile
 
 ROUNDS = 300
-_URL, _PREFIX = "DUEQ_FLOOR_URL", "DUEQ_FLOOR_PREFIX"  # in the environment: an address may hold a password
+_URL, _PREFIX = "DUEQ_FLOOR_URL", "DUEQ_FLOOR_PREFIX"  # passed by the environment: an address may hold a password
 _REPLY_S = 10
 _SETTLE_S = 0.002  # for the other side to be blocked again
 
@@ -36,7 +36,7 @@ class Floor:
 
 
 def measure(redis_url: str, namespace: str, rounds: int = ROUNDS) -> Floor:
-    """Measure it against the server at ``redis_url``, between this process and one that it starts.
+    """Measure the wake-up between this process and one that it starts, by the server at ``redis_url``.
 
     Takes about 3 ms a round. Leaves no key behind. Raises BootFailure if the other process does not answer, and
     redis-py's errors.
@@ -46,7 +46,7 @@ def measure(redis_url: str, namespace: str, rounds: int = ROUNDS) -> Floor:
     other = subprocess.Popen([sys.executable, "-m", __name__], env=environment, stdin=subprocess.DEVNULL)
     client = connect(redis_url)
     try:
-        _round(client, prefix)  # it has connected, and each side has run its code once
+        _round(client, prefix)  # not counted: both sides connect, and run their code for the first time
         times_ms = sorted(_round(client, prefix) for _ in range(rounds))
     finally:
         other.kill()
@@ -61,7 +61,7 @@ def measure(redis_url: str, namespace: str, rounds: int = ROUNDS) -> Floor:
 
 def _round(client: redis.Redis, prefix: str) -> float:
     """Milliseconds of one round."""
-    # not in step with any timer of the server or the kernel
+    # a random part, so that the rounds are not in step with a timer of the server or the kernel
     time.sleep(_SETTLE_S + random.uniform(0, 0.001))
     pushed_ns = time.monotonic_ns()
     client.lpush(_ping(prefix), "1")
@@ -77,7 +77,7 @@ def _serve_for_ever(redis_url: str, prefix: str) -> None:
         if client.blpop([_ping(prefix)], _REPLY_S) is not None:
             client.lpush(_pong(prefix), time.monotonic_ns())
         elif os.getppid() == 1:
-            return  # the other process was killed
+            return  # the parent process was killed
 
 
 def _ping(prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""The ledger's account of a chaos run: what became of each task, and why each extra start was made."""
+"""The ledger's account of a chaos run: what happened to each task, and the cause of each extra start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNEXPLAINED = "unexplained"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One start of a task, as the ledger outside of dueq has it."""
+    """One start of a task, by the ledger."""
 
     at_s: float
     """Seconds since the first task was due."""
@@ -25,7 +25,7 @@ class Point:
 
 
 class Book(Account):
-    """An account that also keeps every start, and who runs what. Tasks that are not planned are kept apart."""
+    """An account that also keeps every start, and which worker runs which task. Unplanned tasks go to ``apart``."""
 
     def __init__(self, plan: Mapping[str, Planned], *, offset_us: int = 0) -> None:
         super().__init__(plan, offset_us=offset_us)
@@ -67,25 +67,25 @@ class Book(Account):
         return found
 
     def unexplained(self) -> set[str]:
-        """The tasks with a start beyond their first that had no cause to read."""
+        """The tasks with a start beyond their first for which dueq gave no cause."""
         return {task_id for task_id, starts in self.by_task.items() if _causes(starts)[1]}
 
     def tokens_given_twice(self) -> list[int]:
-        """Tokens under which more than one start was made, of whatever tasks."""
+        """Tokens under which more than one start was made, of the same task or of different tasks."""
         return sorted(token for token, starts in self._tokens.items() if starts > 1)
 
     def unaccounted(self, killed: Iterable[tuple[str, int]]) -> list[str]:
-        """Tasks with a start beyond their first that no kill explains; a kill explains one start after it.
+        """Tasks with a start beyond their first that no kill explains. Each kill explains one later start.
 
-        ``killed`` are the tasks that were killed in the middle, and when.
+        ``killed`` has each task that was killed in the middle, and when.
         """
         kills = defaultdict[str, list[int]](list)
         for task_id, at_us in killed:
             kills[task_id].append(at_us)
         found = []
         for task_id, starts in self.by_task.items():
-            again, of_it = sorted(start.at_us for start in starts)[1:], sorted(kills[task_id])
-            if len(again) > len(of_it) or any(start <= kill for start, kill in zip(again, of_it, strict=False)):
+            again, its_kills = sorted(start.at_us for start in starts)[1:], sorted(kills[task_id])
+            if len(again) > len(its_kills) or any(start <= kill for start, kill in zip(again, its_kills, strict=False)):
                 found.append(task_id)
         return found
 
@@ -95,7 +95,7 @@ class Book(Account):
         return min(later) - at_us if later else None
 
     def points(self, base_us: int) -> list[Point]:
-        """Every start, for the plot: seconds since ``base_us``, and how late."""
+        """Every start, for the plot. ``base_us`` is when the first task was due."""
         found = []
         for task_id, starts in self.by_task.items():
             due_us = self._planned[task_id].due_us
@@ -107,6 +107,6 @@ class Book(Account):
 def _causes(starts: Sequence[Start]) -> tuple[list[str], int]:
     """The causes that a task read at its starts beyond its first, and how many starts had none."""
     extra = len(starts) - 1
-    # the start that was counted as first may have been killed before its line, or be written last
+    # the start that dueq counts as the first may be missing (killed before it wrote its line) or written last
     causes = [start.cause for start in starts if start.cause][:extra]
     return causes, max(0, extra - len(causes))

@@ -39,13 +39,13 @@ class Host(SupervisedRun):
         )
         self.name = name
         self.page = Page()
-        """Its metrics page when it was last read."""
+        """The metrics page, as last read."""
         self.gone = False
         """Whether it was killed on purpose, so that its exit status says nothing."""
         self.exit_status: int | None = None
-        """How it ended, once it was stopped."""
+        """Its exit status, once it was stopped."""
         self.seen: dict[int, psutil.Process] = {}
-        """Every process of it that was ever looked at, by pid."""
+        """Every process of this host that was ever seen, by pid."""
 
     def children(self, role: str = "") -> list[psutil.Process]:
         """Its child processes, of one role or of all."""
@@ -59,7 +59,7 @@ class Host(SupervisedRun):
         return found
 
     def read_page(self) -> None:
-        """Scrape the metrics page; the last one stays if it cannot be read now."""
+        """Scrape the metrics page; if it cannot be read now, the last one stays."""
         if self.metrics_url and self.alive():
             self.page = scrape(self.metrics_url) or self.page
 
@@ -88,7 +88,7 @@ class Host(SupervisedRun):
 
 
 def alive(processes: Iterable[psutil.Process], within: float = 2.0) -> list[psutil.Process]:
-    """Those that are still there after ``within`` seconds; a zombie is not."""
+    """The processes that are still alive after ``within`` seconds; a zombie is not."""
     left = list(processes)
     deadline = time.monotonic() + within
     while (left := [each for each in left if _lives(each)]) and time.monotonic() < deadline:

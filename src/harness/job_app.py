@@ -16,8 +16,8 @@ app = Dueq()
 def job(due_us: int, duration_us: int, ledger: str | None = None) -> None:
     """Write the start into the ledger, sleep ``duration_us`` microseconds, write the finish.
 
-    ``due_us`` is what the replay asked for; ``ledger`` a directory, by default ``$DUEQ_REPLAY_LEDGER``.
-    No retries: a job that cannot write its lines must show as lost, not as a second start.
+    ``due_us`` is the due time of the plan; ``ledger`` a directory, by default ``$DUEQ_REPLAY_LEDGER``. There are no
+    retries: a job that cannot write its lines must show as lost, not as a second start.
     """
     started_us = time.time_ns() // 1000
     me = current()

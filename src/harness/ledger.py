@@ -1,14 +1,14 @@
-"""The outside ledger: what tasks did, written by the tasks themselves, read without asking dueq or Redis.
+"""The outside ledger: what tasks did, written by the tasks themselves, and independent of dueq and Redis.
 
 A task appends one line when it starts and one when it has finished. Each line is a single write to a file opened for
-appending: the kernel puts it whole behind the others whichever processes write at once, and keeps it whatever
-kills the writer the next instant. (A power cut may lose lines; a replay does not survive one either.)
+appending. The kernel appends it whole, however many processes write at once, and keeps it even if the writer is killed
+the next instant. (A power cut may lose lines; a replay does not survive one either.)
 
     S id start_us due_us token attempt pid cause
     F id finish_us token pid
     X id raised_us token pid
 
-The cause is why the task starts again (``Context.cause``); ``-`` if it is the first start.
+The cause says why the task starts again (``Context.cause``); it is ``-`` at the first start.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A task came to its end, under the same clock."""
+    """A task finished. The time is by the same clock."""
 
     id: str
     at_us: int
@@ -52,7 +52,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A task raised an exception, under the same clock."""
+    """A task raised an exception. The time is by the same clock."""
 
     id: str
     at_us: int
@@ -64,7 +64,7 @@ Entry = Start | Finish | Failure
 
 
 class Ledger:
-    """The writing end, in a task's process."""
+    """The writer of the ledger, in a task's process."""
 
     def __init__(self, directory: Path) -> None:
         """Raises OSError if the file cannot be opened."""
@@ -102,7 +102,7 @@ def ledger_of(directory: str) -> Ledger:
 
 
 class LedgerReader:
-    """The reading end: each ``read`` gives what was appended since the last one."""
+    """The reader of the ledger: each ``read`` returns what was appended since the last one."""
 
     def __init__(self, directory: Path) -> None:
         """The file need not be there yet."""
@@ -110,7 +110,7 @@ class LedgerReader:
         self._position = 0
         self._tail = b""
         self.garbled = 0
-        """Whole lines that are no entries: none, unless a disk was full."""
+        """How many whole lines are not entries: 0, unless a disk was full."""
 
     @property
     def torn(self) -> bool:
@@ -118,7 +118,7 @@ class LedgerReader:
         return bool(self._tail)
 
     def read(self) -> Iterator[Entry]:
-        """The entries that are new, in the order they were written; a line not yet whole is left for later."""
+        """The new entries, in the order they were written. An incomplete line is left for the next read."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
@@ -135,7 +135,7 @@ class LedgerReader:
 
 
 def parse(line: bytes) -> Entry | None:
-    """The entry of one line; None if it is none."""
+    """The entry of one line; None if the line is not an entry."""
     try:
         kind, task_id, *words = line.decode().split(" ")
         if kind == "S":

@@ -1,4 +1,4 @@
-"""Text that is put into a page of the docs, between two markers."""
+"""Puts text into a page of the docs, between two markers."""
 
 from __future__ import annotations
 

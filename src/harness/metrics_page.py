@@ -15,10 +15,10 @@ _TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Page:
-    """Sums over all other labels."""
+    """The sums of a metrics page over the labels that are not named here."""
 
     duplicates: Counter[str] = field(default_factory=Counter)
-    """By cause; every cause that the page has, also at 0."""
+    """Duplicates by cause, also the causes whose count is 0."""
     restarts: int = 0
     early: int = 0
     commands: Counter[str] = field(default_factory=Counter)
@@ -32,13 +32,13 @@ class Page:
 
     @property
     def explained_starts(self) -> int:
-        """Starts beyond the first that dueq counted. The other causes are of tasks that were not started again:
-        a task dispatched twice is dropped before it runs, and a stale ack is the end of a start counted already."""
+        """The starts beyond a task's first that dueq counted. The other causes are not starts: a task dispatched twice
+        is dropped before it runs, and a stale ack is the end of a start that is counted already."""
         return self.duplicates["worker_lost"] + self.duplicates["lease_expired"]
 
 
 def scrape(url: str) -> Page | None:
-    """The page at ``url``; None if it does not answer within 5 seconds, or not as it should."""
+    """The page at ``url``; None if there is no valid reply within 5 seconds."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
             return read_page(response.read().decode())

@@ -1,4 +1,4 @@
-"""Where a replay happens: a server and namespace of its own, and a directory, all gone afterwards."""
+"""The surroundings of a run: a server, a namespace and a directory of its own, all removed at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..core.namespace import Namespace
 from ..core.process.insistence import Insistence
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AGAIN_S = 0.001  # after a finalizer in which the end was ignored, and until it is heard
+_AGAIN_S = 0.001  # between repeated signals, while the exception was swallowed in a finalizer
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def temporary_directory() -> Iterator[Path]:
         yield Path(name)
     finally:
         with undisturbed():
-            # a server or child that had to be killed may write while this goes: not worth an error
+            # a process that had to be killed may still write: not worth an error
             shutil.rmtree(name, ignore_errors=True)
 
 
@@ -40,12 +40,12 @@ def temporary_directory() -> Iterator[Path]:
 def namespace(redis_url: str | None, strategy: str, directory: Path, purpose: str = "replay") -> Iterator[Namespace]:
     """A fresh namespace: on a server started for it in ``directory``, or on that at ``redis_url``, purged at the end.
 
-    Its name is ``purpose`` and something random. Raises ServerUnavailable, ServerRefused or EmbeddedServerError.
+    Its name is ``purpose`` and a random part. Raises ServerUnavailable, ServerRefused or EmbeddedServerError.
     """
     name = f"{purpose}-{secrets.token_hex(6)}"
     server = None if redis_url else EmbeddedServer(directory / "redis")
     try:
-        with undisturbed():  # a server that is just starting cannot be stopped
+        with undisturbed():  # a server that is still starting cannot be stopped
             url = redis_url or (server.start() if server else "")
         opened = Namespace.open(Settings(url, name, strategy))
         try:
@@ -63,10 +63,10 @@ def namespace(redis_url: str | None, strategy: str, directory: Path, purpose: st
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, the first SIGINT, SIGTERM or SIGHUP ends the program as an exception does: with everything cleaned up.
+    """Inside, the first SIGINT, SIGTERM or SIGHUP ends the program by an exception, so that everything is cleaned up.
 
-    Those that follow it are ignored: an impatient second Ctrl-C must not cut the cleaning up short. What was ignored
-    already (``nohup``) still is.
+    Later signals are ignored: an impatient second Ctrl+C must not cut the clean-up short. A signal that was ignored
+    before (``nohup``) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -105,13 +105,13 @@ def terminable() -> Iterator[None]:
             with insistence:
                 yield
         finally:
-            with ringing:  # no ring comes when the signal means something else again
+            with ringing:  # no repeated signal may arrive after the old handlers are back
                 over = True
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Inside, SIGINT, SIGTERM and SIGHUP wait until the end: for what must not be left half done."""
+    """Inside, SIGINT, SIGTERM and SIGHUP wait until the end: for steps that must not be left half done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -126,7 +126,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Inside, ``handler`` gets those of the signals that are not ignored."""
+    """Inside, ``handler`` handles those of the three signals that are not ignored."""
     wanted = [number for number in _ENDING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     before = {number: signal.signal(number, handler) for number in wanted}
     try:

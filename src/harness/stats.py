@@ -1,4 +1,4 @@
-"""Percentiles, by nearest rank: each is a value that really occurred."""
+"""Percentiles by nearest rank: each is a value that occurred."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 def quantile(ordered: Sequence[float], q: float) -> float | None:
-    """The smallest of the ``ordered`` values that at least the share ``q`` of them does not exceed; None of none."""
+    """The smallest of the ``ordered`` values that at least the share ``q`` of them does not exceed; None if empty."""
     return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else None
 
 

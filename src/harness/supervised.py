@@ -1,4 +1,4 @@
-"""A real ``dueq run`` of the replay's application, as a process of its own."""
+"""A real ``dueq run``, as a process of its own."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class SupervisedRun:
         name: str = "supervisor",
         environment: Mapping[str, str] = NOTHING,
     ) -> None:
-        """Files (state, log, the ledger) go into ``directory``, the first two under a ``name``, of which each run has
-        its own. ``flags`` are those of ``dueq run``; ``environment`` is added to ours."""
+        """State file, log and ledger go into ``directory``; runs that share it need different names. ``flags`` are for
+        ``dueq run``; ``environment`` is added to the variables of this process."""
         self._state_file, self._log_file = directory / f"{name}.json", directory / f"{name}.log"
         self.metrics_url = ""
-        # not the address: it may hold a password, and arguments can be seen by other users
+        # the address is no argument: it may hold a password, and other users can see arguments
         variables = {
             REDIS_URL_VARIABLE: settings.redis_url or "",
             NAMESPACE_VARIABLE: settings.namespace,
@@ -57,7 +57,7 @@ class SupervisedRun:
                 stdout=log,
                 stderr=log,
                 preexec_fn=stop_with_parent,
-                start_new_session=True,  # a Ctrl-C is for the replay, which then stops this in its own order
+                start_new_session=True,  # Ctrl+C reaches the parent alone, which then stops this process in order
             )
 
     @property
@@ -65,9 +65,9 @@ class SupervisedRun:
         return self._process.pid
 
     def wait_ready(self) -> None:
-        """Return once every process runs. Raises BootFailure, with the end of the log, if that does not come about."""
+        """Return once every process runs. Raises BootFailure, with the end of the log, if that takes over a minute."""
         deadline = time.monotonic() + _BOOT_S
-        while not self._state_file.exists():  # it is moved into place, so it is whole
+        while not self._state_file.exists():  # it is moved into place, so it is complete once it exists
             if not self.alive():
                 raise BootFailure(
                     f"dueq run ended with status {self._process.returncode}; its log ends:\n{self.log_end()}"
@@ -99,11 +99,11 @@ class SupervisedRun:
             except subprocess.TimeoutExpired:
                 continue
             except BaseException:
-                self._process.kill()  # a Ctrl-C while it drains: now
+                self._process.kill()  # Ctrl+C while it drains: kill it now
                 raise
         raise AssertionError("a process outlived SIGKILL")
 
     def log_end(self) -> str:
-        """The last lines that it wrote."""
+        """The last lines of its log."""
         lines = self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
         return "\n".join(lines) or "(nothing)"

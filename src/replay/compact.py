@@ -1,7 +1,7 @@
 """Make the compact form of a log: ``python -m dueq.replay.compact IN OUT [NOTE...]``.
 
-Of each job only the two numbers that a replay needs are kept; of the log's own comments, everything, since they say
-who is to be thanked. The same input always gives the same bytes (with the same zlib).
+The compact form keeps the two numbers of each job that a replay needs, and all comments of the log, since they say
+whom to thank. The same input always gives the same bytes (with the same zlib).
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from ..core.config import Settings
 from ..core.namespace import Namespace
 from ..harness.job_app import job
 
-_SAMPLE_S, _LEAST_SAMPLE = 1.0, 5000  # long enough for a moment in which others have the processor
+_SAMPLE_S, _LEAST_SAMPLE = 1.0, 5000  # long enough to include moments in which other processes have the processor
 _CHUNK = 1000
 _FAR_US = 86_400 * US
 _LEAST_S = 1.0
-_FEW, _SURE_RATE = 2000, 2000.0  # of so few it takes no measurement: anything that can run this does as many a second
-_SLOWER = 2.0  # than the sample: the first moments of a machine that is about to be busy are its best
+_FEW, _SURE_RATE = 2000, 2000.0  # so few jobs need no measurement: every machine schedules this many a second
+_SLOWER = 2.0  # how much slower than the sample it may get: the sample is taken while the machine is still idle
 
 
 def seconds(settings: Settings, jobs: int) -> float:
@@ -36,7 +36,7 @@ def _rate(settings: Settings) -> float:
         producer = Dueq(beside.redis_url, namespace=beside.namespace, strategy=beside.strategy)
         due_us = now_us() + _FAR_US
         calls = [job.call_at(due_us / US)(due_us, 0) for _ in range(_CHUNK)]
-        producer.schedule_many(calls)  # the first connects, claims the namespace, and shows Redis its scripts
+        producer.schedule_many(calls)  # not counted: it connects, claims the namespace, and loads the scripts
         done, began = 0, time.perf_counter()
         while (took := time.perf_counter() - began) < _SAMPLE_S or done < _LEAST_SAMPLE:
             producer.schedule_many([job.call_at(due_us / US)(due_us, 0) for _ in range(_CHUNK)])

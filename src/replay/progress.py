@@ -30,7 +30,7 @@ class Display:
         )  # fmt: skip
         self._facts = Text()
         self._tasks: dict[str, TaskID] = {}
-        # moved on by hand: a thread that draws at its own pace would take time from what is measured
+        # refreshed by hand: a drawing thread would take processor time from what is measured
         shown = Group(self._bars, self._facts)
         self._live = Live(shown, console=self._console, auto_refresh=False) if self._console.is_terminal else None
 

@@ -94,7 +94,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     if report["resolution_s"]:
         rows.append(("due times", f"rounded up to {report['resolution_s']:g} s by the strategy: jobs are late by that"))
     if report["capped_jobs"]:
-        rows.append(("capped", f"{report['capped_jobs']} jobs ran for {report['cap_s']:g} s instead of longer"))
+        rows.append(("capped", f"{report['capped_jobs']} jobs were cut to {report['cap_s']:g} s"))
     if skipped := report.get("skipped_records", 0):
         rows.append(("skipped", f"{skipped} records of the log, whose submit time is unknown"))
     if scheduling["late_jobs"]:

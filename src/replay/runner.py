@@ -1,4 +1,4 @@
-"""The main job: a real log, scheduled at its own times, run by real processes, judged by the ledger."""
+"""The replay: a real log, scheduled at its own times, run by real processes, judged by the ledger."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from .report import UNEXPLAINED, Report
 from .traces import Job, read_trace
 
 DEFAULT_CAP_S = 0.25
-_CHUNK = 1000  # jobs scheduled between two movements of the bar
+_CHUNK = 1000  # jobs scheduled between two updates of the bar
 _TICK_S = 0.25
 _STALLED_S = 60.0
-_EXPLAIN_S = 2.0  # for counters of dueq to catch up with the ledger
+_EXPLAIN_S = 2.0  # how long dueq's counters may take to catch up with the ledger
 _LOST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A log made ready: each job by the id that it will have. Times are microseconds from the first job's due time."""
+    """A prepared log: its jobs by their ids. Times are microseconds from the first job's due time."""
 
     jobs: dict[str, Planned]
     capped: int
@@ -70,11 +70,11 @@ def run_replay(
 ) -> Report:
     """Replay the log at ``trace``, ``speed`` times as fast, and return the report (docs/replay.md explains its keys).
 
-    Each job sleeps its own run time divided by ``speed``, at most ``cap`` seconds. ``limit``: only that many jobs, the
-    first. Without ``redis_url`` a server is started for this replay alone; with it, a namespace is made and purged.
-    ``metrics_port`` 0 is any free one. With ``json`` nothing but progress is written, to stderr.
+    Each job sleeps its own run time divided by ``speed``, at most ``cap`` seconds. ``limit``: only the first jobs, that
+    many. Without ``redis_url`` a server is started for this replay alone; with it, a namespace is made and purged.
+    ``metrics_port`` 0 is any free port. With ``json`` only progress is written, to stderr.
 
-    Everything that was started is ended and removed, whichever way this ends. Raises ConfigurationError for a bad
+    All that was started is ended and removed, also after an error or a signal. Raises ConfigurationError for a bad
     log or argument, StrategyUnavailable, BootFailure if dueq does not start, ServerUnavailable, ServerRefused or
     EmbeddedServerError.
     """
@@ -133,7 +133,7 @@ class _Replay:
         self._producer = Dueq(
             space.settings.redis_url, namespace=space.settings.namespace, strategy=space.strategy.name
         )
-        # a namespace that goes by this host's clock may be on a server that cannot tell the time
+        # where the namespace goes by this host's clock, the server may lack TIME
         self._offset_us = clock_offset_us(space.client) if space.clock.of_server else 0
         lead_s = head_start.seconds(space.settings, len(work.jobs))
         self._base_us = self._now_us() + round(lead_s * US)
@@ -146,7 +146,7 @@ class _Replay:
         self._sent = 0
 
     def run(self) -> None:
-        """Schedule everything, watch until all has finished or nothing moves any more, and ask dueq what it counted."""
+        """Schedule all jobs, watch until all have finished or nothing moves any more, and read dueq's counters."""
         before, sent = _commands_processed(self._client), COMMANDS.sent
         self._schedule()
         self._sent = COMMANDS.sent - sent
@@ -157,11 +157,11 @@ class _Replay:
             self._compare_counts()
 
     def read_to_the_end(self) -> None:
-        """Read what the ledger got last. To be called when no task runs any more."""
+        """Read the last entries of the ledger. To be called when no task runs any more."""
         self._account.add(self._reader.read())
 
     def report(self, workers: int, exit_status: int) -> dict[str, Any]:
-        """What is known of this replay, but for its settings."""
+        """The report of this replay, without its settings."""
         account, page = self._account, self._page or Page()
         unexplained = max(account.extra_starts - page.explained_starts, account.same_token) + account.strangers
         duration_s = max(0.0, (account.last_finish_us() - self._base_us) / US)
@@ -209,7 +209,7 @@ class _Replay:
         moved_us = self._now_us()
         while True:
             time.sleep(_TICK_S)
-            alive = self._supervised.alive()  # asked before the ledger is read: what it wrote last is then seen
+            alive = self._supervised.alive()  # checked before the ledger is read, so that its last lines are read
             entries = self._account.entries
             self._account.add(self._reader.read())
             if self._account.entries > entries:
@@ -233,13 +233,13 @@ class _Replay:
             time.sleep(_TICK_S)
 
     def _now_us(self) -> int:
-        """The clock that due times are held against."""
+        """The time by the clock that due times go by."""
         return now_us() + self._offset_us
 
 
 def _check(speed: float, workers: int, dispatchers: int, cap: float, limit: int | None) -> None:
     if not (math.isfinite(speed) and speed > 0):
-        raise ConfigurationError(f"speed is {speed}, but must be above 0: 1 is as it was, 60 makes a minute a second")
+        raise ConfigurationError(f"speed is {speed}, but must be above 0: 1 is as recorded, 60 makes a minute a second")
     if workers < 1 or dispatchers < 1:
         raise ConfigurationError("a replay needs at least one worker and one dispatcher")
     if not (math.isfinite(cap) and cap >= 0):
@@ -269,11 +269,11 @@ def _chunks(plan: dict[str, Planned]) -> Iterator[list[Call]]:
 
 
 def _commands_processed(client: redis.Redis) -> int | None:
-    """How many commands the server has run, for any client, those that scripts call included where it counts them.
+    """How many commands the server has run for all clients, with those inside scripts if it counts them.
 
-    None if this user may not ask.
+    None if this user may not give INFO.
     """
     try:
-        return int(client.info()["total_commands_processed"])  # without a section: Redis 2.4 knows none
+        return int(client.info()["total_commands_processed"])  # Redis 2.4 knows no sections
     except ResponseError:
         return None

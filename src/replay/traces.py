@@ -1,7 +1,7 @@
 """Job logs: what was due when, and for how long it ran.
 
-Two formats are read, told apart by their content, each plain or packed by gzip, bzip2 or xz: the Standard Workload
-Format of the Parallel Workloads Archive, and CSV lines ``due_s,duration_s``.
+There are two formats: the Standard Workload Format of the Parallel Workloads Archive, and CSV lines
+``due_s,duration_s``. Each may be plain or packed by gzip, bzip2 or xz. The content of the file decides which it is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\xfd7zXZ\x00": lzma.decompress,
 }
 _NOT_UNPACKED = {b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd"}
-# str.splitlines() also ends a line at a form feed and at a dozen other characters, which stand inside records
+# not str.splitlines(), which also ends a line at a form feed and other characters that occur inside records
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _COMMENT = re.compile(r"[#;].*")
 _SWF_SUBMIT, _SWF_RUN = 1, 3  # fields 2 and 4, counted from 1 as the format's definition does
@@ -37,7 +37,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Job:
-    """One job of a log. Both are seconds; ``due_s`` counts from whatever moment the log begins at."""
+    """One job of a log. Both times are seconds; ``due_s`` counts from the beginning of the log."""
 
     due_s: float
     duration_s: float
@@ -94,12 +94,12 @@ def _unpacked(path: Path, content: bytes) -> bytes:
 def _text(content: bytes) -> str:
     if content.startswith(_UTF_16):  # what spreadsheets call Unicode text
         return content.decode("utf-16", errors="replace")
-    # a byte-order mark is no part of the first line; comments of old logs come in any encoding, what counts is ASCII
+    # without the byte-order mark; comments of old logs may be in any encoding, and the records are ASCII
     return content.decode("utf-8-sig", errors="replace")
 
 
 def _parser(path: Path, lines: list[str]) -> Callable[[str, str], Iterator[Job | None]]:
-    """How to read a line: by the first that is not blank, a comment or a record."""
+    """The parser of the lines, chosen by the first line that is neither blank nor a comment."""
     for number, line in enumerate(lines, 1):
         text = _bare(line)
         if "," in text:
@@ -118,7 +118,7 @@ def _parser(path: Path, lines: list[str]) -> Callable[[str, str], Iterator[Job |
 
 
 def _bare(line: str) -> str:
-    """A line without its comment. Logs in the wild have both kinds of comment in either format."""
+    """A line without its comment. Logs of either format have both kinds of comment."""
     return _COMMENT.sub("", line).strip()
 
 

@@ -7,7 +7,7 @@ from ..floors import WAKE_UP
 from ..place import Place
 from ..work import Found, Work, rate
 
-_LEAD_S, _LEAD_RATE = 1.0, 3000.0  # until they are due; a second longer for this many more
+_LEAD_S, _LEAD_RATE = 1.0, 3000.0  # seconds from now until they are due, and one more for each 3,000 tasks
 
 
 def play(place: Place) -> Found:
@@ -23,7 +23,7 @@ def play(place: Place) -> Found:
         work.wait()
     found = work.judge(host)
     if not in_time:
-        found.notes.append("burst: scheduling went on past the instant, so it was not one")
+        found.notes.append("burst: scheduling lasted past the due time, so the tasks did not come due at one instant")
     starts = work.starts_us()
     if starts:
         found.figures += [

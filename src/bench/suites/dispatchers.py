@@ -14,17 +14,17 @@ from ..place import Place
 from ..tasks import QUEUE, mark
 from ..work import CHUNK, STALLED_S, Found, task_id
 
-# tasks are scheduled this long before they are due, a second longer for this many more, and longer for each process;
-# a dispatcher that is not up by then has not been measured
+# tasks are scheduled this many seconds before they are due, one more for each 3,000 tasks, and more for each process;
+# a dispatcher that is not ready by then is not measured
 _LEAD_S, _LEAD_RATE, _BOOT_S = 5.0, 3000.0, 0.8
 _POLL_S = 0.002
-_SETTLE_S = 0.3  # for a second copy of anything to show up
+_SETTLE_S = 0.3  # time for a second copy of a task to show up
 _PIPELINE = 16
 _AT = "dispatchers"
 
 
 def play(place: Place) -> Found:
-    """No worker: what is made ready stays so, and counts as finished. What is ready twice is a duplicate."""
+    """There is no worker, so a task stays ready, and counts as finished. A task that is ready twice is a duplicate."""
     found = Found()
     piped = place.floors.benchmark(1, _PIPELINE)
     for number in place.sizes.dispatchers:
@@ -36,7 +36,7 @@ def play(place: Place) -> Found:
 def _dispatched(place: Place, dispatchers: int, piped: Rate, found: Found) -> None:
     count = place.sizes.dispatched
     due_us = place.full_second_in(_LEAD_S + count / _LEAD_RATE + dispatchers * _BOOT_S)
-    # first of all: a new task wakes one dispatcher, so the others would not know when it is due, and sleep on
+    # before the dispatchers start: a new task wakes only one dispatcher, and the others would not know its due time
     for at in range(0, count, CHUNK):
         some = range(at, min(at + CHUNK, count))
         place.producer.schedule_many(mark.call_at(due_us / US, id=task_id(n))(n) for n in some)
@@ -62,7 +62,7 @@ def _dispatched(place: Place, dispatchers: int, piped: Rate, found: Found) -> No
 
 
 def _until_ready(place: Place, count: int, due_us: int, what: str) -> float | None:
-    """Seconds from the due time until all were ready; None if nothing moved for 20 s before that."""
+    """Seconds from the due time until all tasks were ready; None if none was made ready for 20 s before that."""
     last, moved_at = 0, time.monotonic()
     while (ready := place.ready()) < count:
         if ready > last or place.now_us() < due_us:

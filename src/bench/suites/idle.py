@@ -1,4 +1,4 @@
-"""What waiting costs: one task an hour away, nothing else."""
+"""The cost of waiting: one task an hour away, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..tasks import mark
 from ..work import Found, cpu_s_of
 
 _HOUR_S = 3600
-_SETTLE_S = 2.0  # until what the start itself costs is over
+_SETTLE_S = 2.0  # time for the costs of the start to end
 _TICK_S = 1.0
 
 
@@ -41,7 +41,7 @@ def play(place: Place) -> Found:
         Figure("idle", "CPU of all", 1000 * cpu_s / passed, "ms/s"),
     ]
     if not place.own:
-        found.notes.append("idle: commands of others on this Redis are counted, too")
+        found.notes.append("idle: the commands of other clients of this Redis are counted, too")
     return found
 
 

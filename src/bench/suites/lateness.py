@@ -1,7 +1,7 @@
-"""How late a task starts when workers are free: a hundred a second, by stage.
+"""How late tasks are made ready, leased and started when workers are free, at a hundred tasks a second.
 
-*Started* is written by the tasks themselves, from outside of dueq. *Ready* (a dispatcher moved it) and *leased* (a
-worker took it) happen inside, so they are dueq's: from its journal, to the microsecond.
+The tasks themselves record *started*, outside of dueq. *Ready* (a dispatcher moved the task) and *leased* (a worker
+took it) happen inside dueq, so they come from its journal, to the microsecond.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def play(place: Place) -> Found:
     stages = stages_us(place, work)
     for stage, late in stages.items():
         if len(late) < count:
-            found.notes.append(f"lateness: the journal knows of {len(late)} of {count} tasks when they were {stage}")
+            found.notes.append(f"lateness: the journal knows when {len(late)} of {count} tasks were {stage}")
     for stage, late in {**stages, "started": found.lateness_us}.items():
         found.figures += spread("lateness", stage, late, place)
     found.commands_per_task = round(cost.commands / count, 3)
@@ -51,24 +51,24 @@ def play(place: Place) -> Found:
 
 
 def even_times(first_us: int, count: int) -> list[int]:
-    """Due times ``RATE`` a second, each moved by up to half of the distance, so that they keep step with nothing."""
+    """Due times, ``RATE`` a second, each moved by up to half of the distance, so that no timer is in step with them."""
     chance = random.Random(1)
     return [first_us + round((number + chance.uniform(0, 0.5)) / RATE * US) for number in range(count)]
 
 
 def stages_us(place: Place, work: Work) -> dict[str, list[int]]:
-    """Lateness of each task when it was made ready and when it was leased, in order. For when dueq has ended."""
+    """Lateness of each task when it was made ready and when it was leased, in order. To be called after dueq ended."""
     due_us = {task_id(number): due for number, due in enumerate(work.due_us)}
     late: dict[str, dict[str, int]] = {"ready": {}, "leased": {}}
     for event in all_events(place.client, place.space.keys):
         if event.id not in due_us:
             continue
         if event.kind == "ready":
-            # by the strategy's clock; due times that it rounds up count from what was asked for, as everywhere
+            # by the strategy's clock; lateness counts from the due time before any rounding, as everywhere
             late["ready"][event.id] = event.facts.get("late_us", 0)
         elif event.kind == "started":
             late["leased"][event.id] = event.at_us - due_us[event.id]
-    return {stage: sorted(of.values()) for stage, of in late.items()}
+    return {stage: sorted(by_task.values()) for stage, by_task in late.items()}
 
 
 def spread(suite: str, what: str, ordered_us: Sequence[int], place: Place, pending: int | None = None) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""What a pending task takes: in Redis, and in dueq's processes, which should keep none of it."""
+"""The memory of a pending task: in Redis, and in dueq's processes, which should need none for it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..tasks import mark
 from ..work import CHUNK, Found
 
 PADDING = "x" * (PAYLOAD - 10)
-"""Makes the arguments of a task about ``PAYLOAD`` bytes long, with the task's number and JSON's own signs."""
+"""Makes the arguments of a task about ``PAYLOAD`` bytes long, with the task's number and the JSON around them."""
 
 _HOUR_S = 3600
 _SETTLE_S = 1.5
-_NOT_TASKS = ("mem_clients_normal", "mem_aof_buffer")  # part of used_memory, where the server reports it
+_NOT_TASKS = ("mem_clients_normal", "mem_aof_buffer")  # parts of used_memory that are not tasks, if reported
 
 
 def play(place: Place) -> Found:
-    """Tasks due over an hour, an hour away; ids are dueq's own."""
+    """The tasks come due within an hour, in an hour. Their ids are dueq's own."""
     count = place.sizes.memory
     with place.engine() as host:
-        fill(place, 1)  # what a namespace takes by itself is not a task's
+        fill(place, 1)  # so that the memory of the namespace itself is not counted
         time.sleep(_SETTLE_S)
         before, ours = _redis_bytes(place), _process_bytes(host)
         fill(place, count)
@@ -41,12 +41,12 @@ def play(place: Place) -> Found:
         Figure("memory", "processes in all", (ours + kept) / 1e6, "MB"),
     ]
     if not place.own:
-        found.notes.append("memory: what others on this Redis stored or removed meanwhile is in the figure, too")
+        found.notes.append("memory: data that other clients of this Redis stored or removed is in the figure, too")
     return found
 
 
 def fill(place: Place, count: int, *, within_s: float = float("inf")) -> int:
-    """Schedule ``count`` tasks, due over an hour, an hour away; returns how many there was time for."""
+    """Schedule ``count`` tasks that come due within an hour, in an hour. Returns how many there was time for."""
     first_us, began = place.now_us() + _HOUR_S * US, time.monotonic()
     for at in range(0, count, CHUNK):
         some = range(at, min(at + CHUNK, count))
@@ -61,11 +61,11 @@ def fill(place: Place, count: int, *, within_s: float = float("inf")) -> int:
 
 def _redis_bytes(place: Place) -> int:
     info: Any = place.info()
-    if "mem_clients_normal" not in info:  # not in the default sections of every server
+    if "mem_clients_normal" not in info:  # not every server has it in the default sections
         return int(info["used_memory"])
     return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in _NOT_TASKS)
 
 
 def _process_bytes(host: Host) -> int:
-    """Memory of the whole tree that would be free without it: what processes share counts for none."""
+    """The memory that would be free without these processes: memory that they share with others does not count."""
     return sum(process.memory_full_info().uss for process in (psutil.Process(host.pid), *host.children()))

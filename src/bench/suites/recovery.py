@@ -1,4 +1,4 @@
-"""A worker is killed in the middle of a task, its host lives: how soon the task runs again."""
+"""How soon a task runs again after its worker was killed in the middle of it, while its supervisor lives."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _POLL_S = 0.002
 
 
 def play(place: Place) -> Found:
-    """One kill after the other. The ledger says who ran what; a start with another cause than a kill is unexplained."""
+    """Kill one worker at a time. The ledger says which worker runs what. A start with another cause is unexplained."""
     kills = place.sizes.kills
     wake = place.floors.wake_up
     recovery = _Recovery(place)
-    # the limits of restarts and losses are for accidents, not for kills on purpose
+    # raised, since these kills are on purpose
     limits = ("--max-restarts", 100_000, "--max-losses", 1000)
     with place.engine(*limits, workers=_WORKERS, target=TARGET) as host:
         for number in range(kills):
@@ -62,8 +62,8 @@ class _Recovery:
         self.took_us: list[int] = []
 
     def kill_one(self, host: Host, task_id: str) -> None:
-        """Run a task, kill its worker in the middle, and wait for its end."""
-        # what takes over is an idle worker, not one that boots
+        """Run a task, kill its worker in the middle, and wait for the end of the task."""
+        # so that an idle worker takes over, and not one that still starts
         self._until(lambda: len(host.children("worker")) >= _WORKERS // 2)
         planned = Planned(self._place.now_us(), round(_TASK_S * US))
         self.plan[task_id] = planned
@@ -84,7 +84,7 @@ class _Recovery:
         self._until(lambda: not self.book.lost)
 
     def unexplained(self) -> dict[str, int]:
-        """Starts that neither dueq nor a kill explains; dueq's own counts are from its page."""
+        """Starts that neither dueq nor a kill explains. (dueq's own counts come from its page.)"""
         strange = len(self.book.unaccounted(self._killed))
         return {UNEXPLAINED: max(strange, self.book.duplicates()[UNEXPLAINED])}
 

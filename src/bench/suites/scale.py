@@ -1,4 +1,4 @@
-"""Whether many pending tasks make the due ones late, or dear: the same probes beside ever more that wait."""
+"""Whether many pending tasks make due tasks late or expensive: the same probes beside more and more pending tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """How late the probes were beside ``pending`` pending tasks, in order, and what one cost Redis (microseconds)."""
+    """The lateness of the probes beside ``pending`` pending tasks, in order, and the cost of one (``redis_us``: µs)."""
 
     pending: int
     late_us: list[int]
@@ -30,7 +30,7 @@ class Probed:
 
 
 def play(place: Place) -> Found:
-    """The same namespace all along: to some that wait, more are added."""
+    """All probes run in one namespace, to which pending tasks are added between them."""
     sizes = place.sizes
     work = Work(place)
     probed: list[Probed] = []
@@ -75,8 +75,8 @@ def _compared(fewest: Probed, most: Probed) -> list[Figure]:
 
 
 def _wait_for_quiet(place: Place) -> None:
-    """Until the server has written its append-only file anew, as it does while that grows: that is no probe's cost."""
+    """Wait until the server has rewritten its append-only file, so that no probe pays for that."""
     deadline = time.monotonic() + _QUIET_S
     while place.info().get("aof_rewrite_in_progress") and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-    time.sleep(1.0)  # the journal's thread, the processors' caches
+    time.sleep(1.0)  # for the journal's thread, and the processors' caches

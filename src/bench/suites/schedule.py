@@ -1,4 +1,4 @@
-"""How fast one client schedules: one by one, each answered before the next is sent, and in bulk."""
+"""How fast one client schedules: one by one, waiting for each reply, and in bulk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIPELINE = 16
 
 
 def play(place: Place) -> Found:
-    """No engine runs: this is what a producer costs and waits for, encoding included."""
+    """No engine runs: this measures the producer alone, with its encoding."""
     found = Found()
     one = place.floors.round_trips
     piped = place.floors.benchmark(1, _PIPELINE)
@@ -29,7 +29,7 @@ def play(place: Place) -> Found:
 
 def _one_by_one(place: Place) -> float:
     producer, count = place.producer, place.sizes.one_by_one
-    producer.schedule_many([mark.call_after(_HOUR_S)(0, PADDING)])  # it has connected
+    producer.schedule_many([mark.call_after(_HOUR_S)(0, PADDING)])  # not counted: it connects
     began = time.perf_counter()
     for number in range(count):
         producer.schedule_many([mark.call_after(_HOUR_S)(number, PADDING)])

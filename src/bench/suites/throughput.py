@@ -1,7 +1,7 @@
-"""What two workers do when there is always more: tasks that do nothing, all in the ready list already.
+"""How many tasks two workers do a second if there is always a next one: tasks that do nothing, all ready already.
 
-The workers are held at a gate until every task is ready, so that dispatching, scheduling and the workers' own start are
-no part of the rate. What a task costs Redis is from its scheduling to its ack.
+The workers are held at a gate until every task is ready, so that dispatching, scheduling and the start of the workers
+are not part of the rate. The cost of a task to Redis is measured from its scheduling to its ack.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def play(place: Place) -> Found:
 
 
 def _hold_a_worker(place: Place, door: Path) -> None:
-    # one after the other: a worker that takes several tasks at once would otherwise hold both gates
+    # one after the other: otherwise a worker that takes several tasks at once could take both gate tasks
     place.producer.schedule_many([gate.call_after(0)(str(door))])
     _until(Path(f"{door}.in").exists, "had a worker at the gate")
 
