@@ -85,7 +85,7 @@ def migrate(
 def _finished(space: Namespace, begun: Migration) -> int:
     """Complete a migration that has begun. Returns how many tasks were moved."""
     if held := housekeeping.holders(space):
-        note(f"{len(held)} workers may finish the {sum(held.values()):,} tasks they hold; then start dueq run again")
+        note(f"{len(held)} workers hold {sum(held.values()):,} tasks, and may finish them; then start dueq run again")
     try:
         with progress() as bar:
             moving = bar.add_task(f"From {begun.source} to {begun.target}", total=begun.steps)

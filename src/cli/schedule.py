@@ -94,11 +94,11 @@ def schedule(
     Arguments are JSON: text needs its own quotes inside the shell's, as in
     '"hello"'.
 
-    dueq refuses a task name that it does not know, and sends a task to the
-    queue that the task names. It knows the tasks of --app, or else those that
-    the supervisors of the namespace registered; a supervisor that crashed
-    stays registered for a day. If dueq knows no tasks at all, it takes any
-    name, and a note says so.
+    A task goes to the queue that the task names, and a name that dueq does not
+    know is refused. It knows the tasks of --app, or else those that the
+    supervisors of the namespace registered; a supervisor that crashed stays
+    registered for a day. If dueq knows no tasks at all, it takes any name, and
+    a note says so.
 
     \b
     Examples:

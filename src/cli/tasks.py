@@ -58,9 +58,9 @@ def cancel(
 ) -> None:
     """Cancel tasks that no worker has taken.
 
-    dueq answers for each task: cancelled means that it will not run. The exit
-    code is 1 if any task was not cancelled: a worker has it, it has ended, or
-    it never existed.
+    There is an answer for each task: cancelled means that it will not run. The
+    exit code is 1 if any task was not cancelled: a worker has it, it has ended,
+    or it never existed.
 
     \b
     Examples:

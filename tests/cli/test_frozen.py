@@ -92,4 +92,4 @@ def test_nor_does_one_whose_redis_freezes_meanwhile(look: Callable[[Namespace], 
 def test_the_time_is_the_documented_one() -> None:
     assert options.REDIS_TIMEOUT_S <= 5
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-    assert f"A command waits {options.REDIS_TIMEOUT_S:g} s for an answer of Redis" in page
+    assert f"A command waits {options.REDIS_TIMEOUT_S:g} s for each reply of Redis" in page

@@ -205,7 +205,7 @@ def test_the_app_s_own_namespace_yields_to_flags_only(cli: Cli, world: World, sh
 def test_the_namespace_says_queue_and_name(cli: Cli, world: World) -> None:
     unchecked = cli("schedule", "[]", "--task", "any.name", "--in", "1h")  # nobody knows
     assert unchecked.code == 0
-    assert unchecked.err.startswith("not checked, since no supervisor is registered: any.name; queue 'default'")
+    assert unchecked.err.startswith("names not checked, since no supervisor is registered: any.name; queue 'default'")
     assert "--app MODULE:APP" in unchecked.err
     assert "queue" not in cli("schedule", "[]", "--task", "any.name", "--in", "1h", "--queue", "mail").err
     served = engines.Served(("mail",), {"shop.remind": "mail", HANDLER: "default"})
