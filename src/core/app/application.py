@@ -1,4 +1,4 @@
-"""The face that applications use: ``Dueq``, its tasks, and handles of what was scheduled."""
+"""The interface for applications: ``Dueq``, its tasks, and handles of scheduled tasks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _check_function(function: object) -> None:
 
 
 def _applied(define: Callable[[Any], Any], functions: Sequence[Any]) -> Any:
-    """What a decorator stands for: without brackets it is given the function, else it returns what is."""
+    """The result of a decorator: without brackets it gets the function itself; with them it returns ``define``."""
     if not functions:
         return define
     if len(functions) > 1:
@@ -87,7 +87,8 @@ class Dueq:
         """``soft_timeout`` and ``hard_timeout`` (seconds) are those of tasks that have none of their own: see ``task``.
 
         ``redis_timeout`` is how many seconds a call may wait for Redis, for each thousand tasks that it schedules; each
-        call can have its own. Once they are over it raises ServerUnavailable, whose ``ids`` make asking again safe.
+        call can have its own. After that time it raises ServerUnavailable; repeating it with the error's ``ids`` is
+        safe.
         """
         self._settings = from_environment(redis_url, namespace, strategy, max_payload)
         self.redis_timeout = check_seconds("redis_timeout", redis_timeout)
@@ -131,7 +132,8 @@ class Dueq:
 
         After ``soft_timeout`` seconds, TaskTimeout is raised inside the task. After ``hard_timeout``, its worker is
         killed (and the task is run again, as after any loss of a worker, at most ``--max-losses`` times); if only the
-        soft one is given, that is 10 seconds later. Without either the app's count; by default a task may run for ever.
+        soft one is given, that is 10 seconds later. Without either, the app's time-outs count; by default a task may
+        run for ever.
 
         Raises ConfigurationError, which says what to write instead, for any value that could not work later; for a
         function that only makes something to be run (``async def``, or with ``yield``); and for one that no worker
@@ -231,8 +233,9 @@ class Dueq:
         """Schedule many calls (see ``Task.call_at``), in one round trip per thousand; handles in the same order.
 
         Each thousand has ``redis_timeout`` seconds, the app's if none are given. If Redis fails, or they are over, the
-        error (ServerUnavailable or another DueqError) says what it knows: ``error.handles`` of what was scheduled
-        before, and ``error.ids`` of all; those sent stay scheduled, and scheduling all again by these ids is safe.
+        error (ServerUnavailable or another DueqError) says what is known: ``error.handles`` are of the tasks scheduled
+        before, ``error.ids`` of all tasks. Tasks that were sent stay scheduled, and scheduling all again with these ids
+        is safe.
         With ``replicas``, return only when that many have the tasks, too, so that a failover does not lose them; raises
         NotReplicated if they do not confirm that ``replicas_within`` that many seconds. Needs Redis 3.0.
         """
@@ -272,9 +275,9 @@ class Dueq:
     def cancel(self, task_id: str, *, redis_timeout: float | None = None) -> bool:
         """Forget a task. True only if it will not run: False if a worker has it, it has ended, or never was.
 
-        A task that asks so of itself takes back what it has scheduled for after its run.
+        A task that cancels itself while it runs takes back the next run that it has asked for.
         Raises NamespaceMigrating while the namespace is being moved to another strategy; so does ``reschedule``.
-        If Redis fails or does not answer in ``redis_timeout`` seconds, nobody knows: asking again is safe.
+        If Redis fails or does not reply in ``redis_timeout`` seconds, the outcome is not known: repeating is safe.
         """
         check_id(task_id)
         with self._of_one(task_id):
@@ -298,7 +301,7 @@ class Dueq:
 
     @contextlib.contextmanager
     def _of_one(self, task_id: str) -> Iterator[None]:
-        """What is done here is about ``task_id``, and its errors say so."""
+        """Errors raised inside carry ``task_id`` in their ``ids``."""
         try:
             yield
         except DueqError as error:
@@ -308,9 +311,9 @@ class Dueq:
     # -- connection
 
     def bind(self, settings: Settings) -> None:
-        """Use ``settings`` from now on (a command's flags outrank what the code says), but for the strategy.
+        """Use ``settings`` from now on, except their strategy: a command's flags outrank what the code says.
 
-        That is read from Redis: tasks that schedule tasks can do so, too, when the namespace is moved to another one.
+        The strategy is read from Redis, so that tasks can still schedule tasks after the namespace was migrated.
         """
         with self._lock:
             self._settings = replace(settings, strategy=None, max_payload=self.settings.max_payload)
@@ -344,7 +347,7 @@ def _warn_of(handles: Sequence[Handle]) -> None:
 
 
 def _with_ids(error: DueqError, wanted: Sequence[Call], handles: Sequence[Handle]) -> DueqError:
-    """``error``, which ended the scheduling of ``wanted``, with what is known: ``handles`` are of the first of them."""
+    """Add what is known to ``error``, which ended the scheduling of ``wanted``; ``handles`` are of the first tasks."""
     error.ids, error.handles = tuple(call.id for call in wanted), tuple(handles)
     if len(handles) == len(wanted):
         return error  # all are scheduled: it says what is wrong with that

@@ -20,10 +20,10 @@ from typing import Any
 from ..errors import InvalidTask
 
 MOST_LEVELS = 100
-"""Lists and dicts may lie in each other so deep: far deeper, JSON can be written but not read."""
+"""The deepest nesting of lists and dicts: JSON that is nested far deeper can be written but not read."""
 
 MOST_DIGITS = 4300
-"""Of a whole number: Python reads no longer ones."""
+"""Digits of a whole number: Python reads no longer ones."""
 
 _TOO_LARGE = 10**MOST_DIGITS
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -36,9 +36,9 @@ class Signature:
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
         self._task = task
         try:
-            # what is called is asked, not what it wraps: a wrapper may add arguments of its own
+            # the signature of the wrapper itself, not of what it wraps: it may add arguments of its own
             self._signature = inspect.signature(function, follow_wrapped=False)
-        except (ValueError, TypeError):  # some that are written in C do not say
+        except (ValueError, TypeError):  # some functions written in C have none
             self._signature = inspect.Signature(
                 [
                     inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
@@ -72,7 +72,7 @@ class Signature:
 
 
 def are_plain(values: Iterable[Any], levels: int = MOST_LEVELS) -> bool:
-    """Whether JSON carries ``values`` unchanged, as far as that goes by types: quick, since every call asks it."""
+    """Whether JSON carries ``values`` unchanged, judged by their types only: fast, since every call needs it."""
     for value in values:
         kind = type(value)
         if kind in _PLAIN:
@@ -96,7 +96,7 @@ def are_plain(values: Iterable[Any], levels: int = MOST_LEVELS) -> bool:
 def complaint(
     task: str, args: Sequence[Any], kwargs: Mapping[str, Any], name: Callable[[int], str]
 ) -> InvalidTask | None:
-    """What is wrong with the arguments of a call, of which ``name`` tells what the positional ones are called."""
+    """What is wrong with the arguments of a call; ``name`` returns the name of a positional argument."""
     named = [(name(position), value) for position, value in enumerate(args)]
     for label, value in [*named, *kwargs.items()]:
         for found in _wrong(label, value, MOST_LEVELS):

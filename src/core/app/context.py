@@ -36,16 +36,16 @@ class Context:
 
 
 rescheduled_itself: set[int] = set()
-"""Tokens of runs of this process that have asked to run once more after themselves, until their end is settled."""
+"""Tokens of runs in this process whose tasks have asked for a next run, until the end of the run is settled."""
 
 running: ContextVar[Context] = ContextVar("dueq_running")
 
 
 class Stage:
-    """The main thread of a worker, on which one task at a time runs, and the threads that are not of that task.
+    """The task that runs on the main thread of a worker, and the threads that do not belong to it.
 
-    A thread that a task starts has no context variables of it. It is known as the task's by not having been there
-    before; those of earlier tasks would be given the token of another.
+    A thread that a task starts does not have the task's context variables. It is recognised because it was not there
+    before the task. Threads of earlier tasks do not belong to it: they would get the token of another task.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What may be a task: checked when it is defined, by types and values, so that nothing turns out when it fails."""
+"""Checks of a task when it is defined, by types and values, so that a mistake does not show only when it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_function(function: object) -> None:
     """Raises ConfigurationError unless calling ``function`` runs it to its end."""
     if isinstance(function, (str, bytes)) or not callable(function):
         raise ConfigurationError(
-            f"{function!r} is no function: write @app.task(queue=…, name=…) above a def, or app.task()(function)"
+            f"{function!r} is not a function: write @app.task(queue=…, name=…) above a def, or app.task()(function)"
         )
     if kind := _unfinished(function):
         raise ConfigurationError(
@@ -42,7 +42,7 @@ def _unfinished(function: Any) -> str:
 
 
 def _layers(function: Any) -> list[Any]:
-    """``function``, and what it hands its calls to as they are. Not what a wrapper in Python wraps: it may run that."""
+    """``function``, and those that get its calls unchanged; not what a wrapper in Python wraps, which may run that."""
     layers: list[Any] = []
     while function is not None and len(layers) < 100:
         layers.append(function)
@@ -60,7 +60,7 @@ def _layers(function: Any) -> list[Any]:
 
 
 def name_of(function: Any, given: object) -> str:
-    """What the task is called: what is ``given``, else the function's module and qualified name."""
+    """The name of the task: the ``given`` one, else the function's module and qualified name."""
     if given is not None:
         return check_task_name(given)
     qualified = getattr(function, "__qualname__", None)
@@ -76,7 +76,7 @@ def _globals(function: Any, module: str | None) -> Mapping[str, Any]:
 
 
 def check_task_name(name: object) -> str:
-    """Return ``name`` if a task may be called so. Raises ConfigurationError."""
+    """Return ``name`` if a task may have it. Raises ConfigurationError."""
     good = isinstance(name, str) and 0 < len(name) <= _MOST_CHARACTERS and name.isprintable() and not {*'"\\'} & {*name}
     if not isinstance(name, str) or not good:
         raise ConfigurationError(
@@ -87,7 +87,7 @@ def check_task_name(name: object) -> str:
 
 
 def check_policy(retries: object, backoff: object) -> None:
-    """Raises ConfigurationError if ``retries`` is no count, or ``backoff`` no Backoff."""
+    """Raises ConfigurationError if ``retries`` is not a count, or ``backoff`` is not a Backoff."""
     if isinstance(retries, bool) or not isinstance(retries, int):
         raise ConfigurationError(f"retries is {retries!r}, but must be a whole number, such as retries=3")
     if not 0 <= retries <= _MOST_RETRIES:

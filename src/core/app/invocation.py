@@ -1,4 +1,4 @@
-"""Whether a task's function was run at all: calls that do not fit it, and what is returned in place of being run."""
+"""Whether a task's function ran at all: calls that do not fit it, and results that have yet to be run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import NothingRan, WrongArguments
 
 
 def unfinished(task: str, result: object) -> NothingRan | None:
-    """The error that ``result`` is, if it is something that has yet to be run; else None."""
+    """The error for a ``result`` that has yet to be run; else None."""
     kind = type(result)
     if issubclass(kind, CoroutineType):
         what, remedy = "a coroutine", "asyncio.run(…)"
@@ -34,7 +34,7 @@ def unfinished(task: str, result: object) -> NothingRan | None:
 def misfit(
     task: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], error: TypeError
 ) -> WrongArguments | None:
-    """What to say of ``error`` if it means that ``function`` does not take these arguments; None if it came later."""
+    """The error to report if ``function`` does not take these arguments; None if ``error`` came from inside of it."""
     try:
         signature = inspect.signature(function)
         if _fits(signature, args, kwargs) or not _refused(function, error):
@@ -45,7 +45,7 @@ def misfit(
             f"{task} was made for {_name(function)}{_bare(signature)}, got ({', '.join(shape)}): is the code of "
             f"producer and worker the same?"
         )
-    except Exception:  # noqa: BLE001  # of a function whose signature cannot be had, nothing more is known
+    except Exception:  # noqa: BLE001  # without a signature, nothing more is known
         return None
 
 

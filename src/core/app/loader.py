@@ -41,7 +41,7 @@ def load(target: str) -> Dueq:
         where = next((frame for frame in reversed(frames) if frame.filename.startswith(here)), frames[-1])
         raise ConfigurationError(
             f"importing {module_name} ended the program (sys.exit({error.code!r}), {where.filename}, line "
-            f"{where.lineno}): what is to run only when the file is the program belongs under "
+            f"{where.lineno}): code that is to run only when the file is the program belongs under "
             f'if __name__ == "__main__":'
         ) from None
     except Exception as error:  # the module is the user's: anything may go wrong in it
@@ -56,7 +56,7 @@ def load(target: str) -> Dueq:
 
 
 def _dotted(module_name: str) -> str:
-    """The name of the module that somebody calls by its path."""
+    """``module_name`` as the name of a module, if it is the path of a file."""
     path = module_name.replace(os.sep, "/").removesuffix(".py")
     return ".".join(part for part in path.replace("/", ".").split(".") if part)
 

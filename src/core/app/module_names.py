@@ -1,7 +1,7 @@
-"""The name by which workers import the module that a function stands in, also where that is run as a program.
+"""The name by which workers import the module of a function, also where that module is run as a program.
 
-``python shop.py`` calls its module ``__main__``, as children of multiprocessing call it ``__mp_main__``; workers import
-``shop``. A task that was named after the former would be known to nobody.
+``python shop.py`` calls its module ``__main__``, and children of multiprocessing call it ``__mp_main__``; workers
+import ``shop``. No worker would know a task that was named after ``__main__``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ADVICE = "or give the task a name of its own: @app.task(name=…)"
 
 
 def module_name(module: str | None, names: Mapping[str, Any]) -> str:
-    """What workers call ``module``, whose global ``names`` are given. Raises ConfigurationError if nobody knows."""
+    """The name by which workers import ``module``, of the globals ``names``. Raises ConfigurationError if none can."""
     if module and module not in _PROGRAMS and not module.startswith("<"):
         return module
     spec = getattr(names.get("__spec__"), "name", None)
@@ -51,7 +51,7 @@ def _of_program(file: Path) -> str:
         return name
     longer = ".".join((*root.relative_to(here).parts, name))
     raise ConfigurationError(
-        f"workers may know the tasks of {file} as those of {name} or of {longer}, by where dueq run is started: "
+        f"workers know the tasks of {file} as those of {name} or of {longer}, depending on where dueq run is started: "
         f"run it as python -m {longer} from {here}, or start it in {root}, {_ADVICE}"
     )
 

@@ -1,4 +1,4 @@
-"""The call of a task to bytes and back: its name and its arguments, as JSON."""
+"""Encodes and decodes the call of a task: its name and its arguments, as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def encode_body(
     """
     try:
         if not are_plain(args) or not are_plain(kwargs.values()):
-            raise _unfit(task, args, kwargs, name, "a value changes while it is looked at")
+            raise _unfit(task, args, kwargs, name, "a value changed while it was checked")
         call = [task, list(args), dict(kwargs)] if kwargs else [task, list(args)]
         body = encode_json(call).encode()
     except RecursionError:
@@ -42,14 +42,14 @@ def encode_body(
             "the data elsewhere and pass its id, or raise max_payload"
         )
     if len(body) > MOST_DIGITS and _LONG_NUMBER.search(body) and (wrong := complaint(task, args, kwargs, name)):
-        raise wrong  # read by a Python with other limits than this one's
+        raise wrong  # the Python that reads it may have other limits than this one
     return body
 
 
 def _unfit(
     task: str, args: Sequence[Any], kwargs: Mapping[str, Any], name: Callable[[int], str], why: str
 ) -> InvalidTask:
-    return complaint(task, args, kwargs, name) or InvalidTask(f"the arguments of {task} are no JSON: {why}")
+    return complaint(task, args, kwargs, name) or InvalidTask(f"the arguments of {task} are not JSON: {why}")
 
 
 def decode_body(body: bytes) -> tuple[str, list[Any], dict[str, Any]]:

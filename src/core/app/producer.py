@@ -1,4 +1,4 @@
-"""What an application asks of Redis. All that speaks to Redis is imported by it, so the application imports it late."""
+"""An application's requests to Redis. It imports all code that speaks to Redis, so the application imports it late."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ R = TypeVar("R")
 
 
 class Producer:
-    """The namespace of an application, which the first question opens. Safe to use from several threads.
+    """The namespace of an application, which the first request opens. Safe to use from several threads.
 
-    Each question may wait ``seconds`` for Redis. It raises the errors that ``Dueq`` documents.
+    Each request may wait ``seconds`` for Redis. It raises the errors that ``Dueq`` documents.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,7 +44,7 @@ class Producer:
             try:
                 _schedule_all(namespace, tasks[len(done) :], done)
             except Exception as error:
-                done.extend(partly.scheduled(error))  # or they would look like others' tasks, asked again
+                done.extend(partly.scheduled(error))  # or, if repeated, they would look like tasks of others
                 raise
 
         self.call(rest, seconds)
@@ -65,13 +65,13 @@ class Producer:
         """See ``replication.confirm``."""
         self.call(lambda space: confirm(space.client, space.keys, replicas, replicas_within, written_to), seconds)
 
-    def call(self, question: Callable[[Namespace], R], seconds: float) -> R:
-        """The answer to ``question``, asked again if the namespace was moved to another strategy meanwhile."""
+    def call(self, request: Callable[[Namespace], R], seconds: float) -> R:
+        """The result of ``request``, repeated if the namespace was moved to another strategy meanwhile."""
         with within(seconds):
             namespace = self.reached()
             try:
                 with explained(namespace.settings.redis_url or ""):
-                    return with_room(question, namespace)
+                    return with_room(request, namespace)
             except NamespaceMigrating:
                 raise
             except StoreMismatch:
@@ -84,7 +84,7 @@ class Producer:
                     self._namespace = None
             namespace = self.reached()
             with explained(namespace.settings.redis_url or ""):
-                return with_room(question, namespace)
+                return with_room(request, namespace)
 
     def reached(self) -> Namespace:
         """The namespace, opened now if it is not."""
@@ -105,7 +105,7 @@ def _own_run(namespace: Namespace) -> Context | None:
 
 
 def _schedule_all(namespace: Namespace, tasks: Sequence[NewTask], done: list[Scheduled]) -> None:
-    """Schedule ``tasks`` and append what came of them; the one that is running here, for after its run."""
+    """Schedule ``tasks`` and append what came of them; a call of the task that runs here becomes its next run."""
     own = _own_run(namespace)
     if own is None or all(task.id != own.id for task in tasks):
         done.extend(scheduled(namespace, tasks))

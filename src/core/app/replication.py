@@ -1,4 +1,4 @@
-"""Waiting until replicas have what was written: what a failover must not lose."""
+"""Waiting until replicas have the tasks that were written, so that a failover does not lose them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..schema.keys import Keys
 
 
 def primary(client: redis.Redis) -> str:
-    """Which run of which server answers. To be asked before what is to be confirmed is written."""
+    """The run id of the server that answers. Call it before the writes that are to be confirmed."""
     info: Any = client.info()
     return str(info["run_id"])
 

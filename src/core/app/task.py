@@ -35,7 +35,7 @@ def new_id() -> str:
 class Handle:
     """A scheduled task. ``created`` is False if the id was in use: then ``state`` says by what, and nothing changed.
 
-    A task that schedules its own id while it runs means after this run: ``state`` is then ``after this run``.
+    A task that schedules its own id while it runs asks for its next run: ``state`` is then ``after this run``.
     """
 
     app: Dueq = field(repr=False)
@@ -50,7 +50,7 @@ class Handle:
 
     @property
     def due_at(self) -> datetime:
-        """When the task was asked to be due (UTC); for a relative time, by Redis's clock."""
+        """The due time that was requested (UTC); for a delay, by Redis's clock."""
         return datetime_of(self.due_us)
 
     def cancel(self, *, redis_timeout: float | None = None) -> bool:

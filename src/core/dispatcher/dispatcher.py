@@ -68,17 +68,17 @@ class Dispatcher:
             self._stop.sleep(self._loop.pause)
 
     def _wake_another(self) -> None:
-        # the wake-up that this one received was for a dispatcher of the other strategy; or others of this one need it
-        self._strategy.close()  # or it might go to the request that is open here
+        # this dispatcher may have received a wake-up that another one needs, of the other strategy or of this one
+        self._strategy.close()  # first: the new wake-up must not go to the request that is open here
         try:
             self._store.wake_dispatcher()
         except TRANSIENT as error:
             log.warning("could not wake another dispatcher while stopping: %s", described(error))
 
     def _left(self, result: Dispatched, sent_ns: int, received_ns: int) -> float | None:
-        """Seconds until the request that arrives when the next task is due; None: none is scheduled.
+        """Seconds until a request must be sent to arrive when the next task is due; None: no task is scheduled.
 
-        Counted from when a request was sent, never from its reply: a reply that stalls makes no task late.
+        They count from the sending of the last request, never from its reply: a reply that stalls makes no task late.
         """
         if result.next_in is None:
             return None

@@ -1,12 +1,13 @@
-"""One audit: is each record in a place where somebody will look after its task? What is in none is put back.
+"""One audit: checks that each task is in a place where a process will look after it, and puts back those that are not.
 
-Tasks are on their way from place to place all the time, so nothing is taken for lost at one look. First all places are
-read into a Bloom filter, and all records are held against it: that clears nearly all, at the cost of reading each
-once, however many there are. What is left is suspect: lost, or it has moved meanwhile. After a grace time, longer than
-anything is on its way, the suspects whose records are still the very same are looked for in all places once more. What
-is in none again is mended, one by one, each in one step that happens only if its record is the same still.
+Tasks are on their way from place to place all the time, so one look does not show that a task is lost. First the audit
+reads all places into a Bloom filter, and compares all records with it: that clears nearly all of them, at the cost of
+reading each once, however many there are. The records left are suspects: their tasks are lost, or have moved meanwhile.
+After a grace time, longer than any task is on its way, the audit looks in all places once more for the suspects whose
+records have not changed. It puts back those that are in no place again, each in one step that happens only if the
+record still has not changed.
 
-The filter's rare mistakes let one pass that is lost; the next audit's filter makes others.
+The filter's rare mistakes let a lost task pass; the next audit's filter makes other mistakes.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from .bloom import BloomFilter
 log = logging.getLogger("dueq.auditor")
 
 _SUSPECTS = 10_000
-"""Kept in memory at a time. If there are more, those are seen to first, and then it goes on behind them."""
+"""Suspects in memory at a time. If there are more, the audit deals with these first, and then goes on behind them."""
 _RECORDS, _SHARDS, _READ = 1000, 64, 200
-"""Records in one step, about, and most of their hashes; records that are read one by one."""
+"""Records in one step (about), and most hashes that they come from; records read one by one in one step."""
 _MENDED = 10
 _VOID = 5000
 """More notes of void entries than this are not looked through: Redis 2.4 can only read all of them at once."""
@@ -64,18 +65,18 @@ class Audit:
     def __init__(
         self, namespace: Namespace, telemetry: ReaperTelemetry, grace: float, *, keys_are_odd: bool = False
     ) -> None:
-        """``keys_are_odd``: first make room where keys of another type stand, of which the last audit met one."""
+        """``keys_are_odd``: the last audit met a key of a wrong type, so first put such keys out of the way."""
         self._keys_are_odd = keys_are_odd
         self._namespace, self._telemetry, self._grace = namespace, telemetry, grace
         self._store = namespace.store
         self.records = self.repairs = self.unreadable = 0
-        self._queues: set[str] = set()  # those listed
-        self._used: set[str] = set()  # those that records name
+        self._queues: set[str] = set()  # queues listed
+        self._used: set[str] = set()  # queues that records name
         self._suspects: dict[str, _Suspect] = {}
-        self._void: dict[str, int] = {}  # notes of void entries, of which none was met
+        self._void: dict[str, int] = {}  # void entries that are noted, without those found
 
     def steps(self) -> Iterator[float]:
-        """Do it; yields after each step, with the seconds to wait before the next."""
+        """Do the audit; yields after each step, with the seconds to wait before the next."""
         if self._keys_are_odd:
             yield from self._make_room()
         scheduled = self._store.producer_counts()
@@ -117,7 +118,7 @@ class Audit:
     # -- the first look
 
     def _walk(self, shards: list[str], seen: BloomFilter) -> Iterator[float]:
-        """Hold records against what was seen, until there are enough suspects. Takes their hashes off ``shards``."""
+        """Compare records with what was seen, until there are enough suspects. Takes their hashes off ``shards``."""
         count = 1
         while shards and len(self._suspects) < _SUSPECTS:
             some = [shards.pop() for _ in range(min(count, len(shards)))]
@@ -152,7 +153,7 @@ class Audit:
         queues = self._queues = set(self._store.queues())
         if self._suspects or self._void:
             unlisted = {suspect.queue for suspect in self._suspects.values()} - queues
-            self._list(unlisted)  # first: if a key of theirs is of another type, it is found by their names
+            self._list(unlisted)  # first: a key of another type is found by the names of listed queues
             marked = {mark: task_id for task_id, suspect in self._suspects.items() for mark in suspect.marks}
             for found in places.pages(self._namespace, sorted(queues | unlisted)):
                 for page in found:
@@ -164,7 +165,7 @@ class Audit:
             self._forget_notes()
 
     def _clear_changed(self) -> Iterator[float]:
-        """Whatever has happened to a record since: it was not lost."""
+        """Clear suspects whose records have changed since: their tasks were not lost."""
         for ids in _chunks(list(self._suspects), _READ):
             for task_id, raw in self._store.raws(ids).items():
                 if raw is None or hash(raw) != self._suspects[task_id].hash:
@@ -194,7 +195,7 @@ class Audit:
         return self._store.mend(task_id, raw)
 
     def _list(self, queues: Iterable[str]) -> None:
-        """Queues that have tasks, and are not on the list of queues: no dispatcher would look at them."""
+        """List queues that have tasks, and are not on the list of queues: no dispatcher would look at them."""
         for queue in queues:
             if self._store.list_queue(queue):
                 self._repaired("queue", f"queue {queue} has tasks, but was not listed: it is now")
@@ -203,7 +204,7 @@ class Audit:
     def _mend_queues(self) -> Iterator[float]:
         for busy, heads in mended(self._namespace, self._store.queues()):
             for queue in busy:
-                self._repaired("busy", f"queue {queue} has tasks ready, but was not said to: it is now")
+                self._repaired("busy", f"queue {queue} has tasks ready, but was not marked busy: it is now")
             for queue in heads:
                 self._repaired("head", f"it was not known when the first task of queue {queue} is due: it is now")
             yield 0.0
@@ -223,7 +224,8 @@ class Audit:
     # -- calls kept for after a run
 
     def _kept_for_later(self) -> Iterator[float]:
-        """Those whose task is gone become tasks. There are few: one at most for each that runs or waits for a retry."""
+        """Schedule the next runs of tasks that are gone. They are few: one at most for each task that runs or waits for
+        a retry."""
         for ids in _chunks(self._store.waiting_again(_VOID), _READ):
             for task_id, raw in self._store.raws(ids).items():
                 if raw is None and self._store.mend_again(task_id):

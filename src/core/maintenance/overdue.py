@@ -1,8 +1,8 @@
-"""The overdue check: wakes a process for work that is overdue, since the one that was woken for it may be gone.
+"""The overdue check: wakes a process for work that is overdue, since the process that was woken for it may be gone.
 
-A wake-up reaches one sleeper, which then keeps watch for all: a dispatcher sleeps until the next task is due, the
-others may sleep on. If it dies, its supervisor starts another, which looks at once. If its whole host vanishes, the
-others would sleep until their safety net: longer than it should take to take over from a host.
+A wake-up reaches one sleeping process, which then keeps watch for all: a dispatcher sleeps until the next task is due,
+and the other dispatchers may sleep on. If it dies, its supervisor starts another, which looks at once. If its whole
+host vanishes, the others would sleep until their safety net ends: longer than a take-over from a host should take.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger("dueq.reaper")
 
 _SLACK_S = 5.0  # what the contract allows on top of a lease until a host that vanished is taken over
 _MARGIN_S = 0.5  # for the look itself, and for the process that it wakes
-_LATE_S = 1.0  # so late is nothing that a dispatcher lets wait unless it is very busy
+_LATE_S = 1.0  # a dispatcher lets no task get so late, unless it is very busy
 
 
 class OverdueCheck:

@@ -24,7 +24,7 @@ class Page(NamedTuple):
 
 
 def marks(record: Record) -> tuple[str, ...]:
-    """The marks of which one must be found for this record; none for a state that is not known."""
+    """The marks of this record, of which at least one must be found; none for a state that is not known."""
     match record.state:
         case State.SCHEDULED:  # a worker without scripts takes a task before it claims it
             return (f"{_waiting(record.queue)}{record.id}", f"{_TAKEN}{record.id}")
@@ -41,7 +41,7 @@ def marks(record: Record) -> tuple[str, ...]:
 def pages(namespace: Namespace, queues: Iterable[str]) -> Iterator[list[Page]]:
     """All places of ``queues``, and all that workers hold; about a thousand ids and a round trip at a time.
 
-    In the order in which tasks go from one to the next, so that a task on its way is on one page at least.
+    The places come in the order in which tasks go through them, so that a task on its way is on one page at least.
     """
     client, keys, queues = namespace.client, namespace.keys, list(queues)
     for queue in queues:
@@ -82,7 +82,7 @@ def _in_hand(namespace: Namespace, workers: list[str]) -> list[Page]:
     return found
 
 
-# what two places cannot share: neither names nor ids hold a space
+# beginnings of marks, which no two places share: neither names nor ids hold a space
 
 _WAITING, _TAKEN, _LEASED, _UNCLAIMED = "waiting ", "taken ", "leased ", "unclaimed "
 

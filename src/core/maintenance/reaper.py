@@ -18,11 +18,11 @@ log = logging.getLogger("dueq.reaper")
 _BATCH = 100
 
 
-_SET_S = 0.1  # a clock that is set is set by more than this
+_SET_S = 0.1  # a clock that was set has jumped by more than this
 
 
 class _Reading(NamedTuple):
-    """Redis's clock in epoch microseconds, and this host's monotonic one around the question."""
+    """Redis's clock in epoch microseconds, and this host's monotonic one before the request and after the reply."""
 
     now_us: int
     sent: float
@@ -42,8 +42,8 @@ class Reaper:
     def run_once(self) -> float:
         """Take back what has run out; returns how many seconds to sleep.
 
-        A lease taken from now on runs out one lease from now at the earliest, so sleeping until then, or until the
-        first of those that are out, misses none.
+        A lease that begins from now on runs out one lease from now at the earliest. So a sleep until then, or until the
+        first present lease runs out, misses none.
         """
         with self._loop.turn():
             return self._reap()
@@ -82,7 +82,7 @@ class Reaper:
         return taken_back
 
     def _recover_dispatchers(self) -> int:
-        # a dispatcher needs moments; half a lease, since this is looked at only once a lease if nothing else happens
+        # a dispatcher's work takes moments; half a lease, since the reaper looks only once a lease if all is quiet
         if moved := self._strategy.recover(silent_for=self._lease / 2):
             log.warning("made %d tasks ready that a dispatcher, gone or standing still, had in hand", moved)
         return moved
@@ -95,7 +95,7 @@ class Reaper:
 
 
 def _what_happened(before: _Reading, now: _Reading) -> str:
-    """Why Redis's clock is so far ahead of the time that passed here until the last question was sent."""
+    """Why Redis's clock is so far ahead of the time that passed here until the last request was sent."""
     if (now.now_us - before.now_us) / US <= now.received - before.sent + _SET_S:
         return f"Redis stood still for {now.received - now.sent:.1f} s"
     return "Redis's clock jumped ahead"

@@ -1,4 +1,4 @@
-"""Gives back what dead processes had in hand, at once, or as soon as Redis lets us."""
+"""Gives back what dead processes had in hand, at once, or as soon as Redis allows it."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Recovery:
         begun: Iterable[int] = (),
         running: int = 0,
     ) -> None:
-        """A process is gone, however it ended: one that leaves in order holds nothing.
+        """A process is gone, however it ended: a process that leaves in order holds nothing.
 
-        What a worker was ``running`` (its token; 0: nothing) is to ``blame``, unless the worker was asked to stop.
-        ``how`` is for people. ``begun`` are the tokens of the tasks that it began last: that may never have
-        reached Redis.
+        ``running`` is the token of the task that a worker was running (0: none). That task is to ``blame``, unless the
+        worker was asked to stop. ``how`` is for people. ``begun`` are the tokens of the tasks that it began last: Redis
+        may never have heard of these starts.
         """
         if role in ("worker", "dispatcher") or blame:
             self._dead.append(_Dead(role, name, blame, how, tuple(begun), running, now_us()))

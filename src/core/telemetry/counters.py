@@ -172,15 +172,15 @@ class Counters:
     # --- counting: the one writer -----------------------------------------------------------------------------------
 
     def counter(self, name: str, /, **labels: str) -> CounterHandle:
-        """The handle that counts this series. Keep it where it is hot.
+        """The handle that counts this series. Keep it where it is used often.
 
-        Raises KeyError for a metric that does not exist, TypeError if it is no counter or has other labels.
+        Raises KeyError for a metric that does not exist, TypeError if it is not a counter or has other labels.
         """
         found = self._counters.get((name, *labels, *labels.values()))
         return found if found is not None else self._add_counter(name, labels)
 
     def histogram(self, name: str, /, **labels: str) -> HistogramHandle:
-        """The handle that counts this series. Keep it where it is hot. Raises like ``counter``."""
+        """The handle that counts this series. Keep it where it is used often. Raises like ``counter``."""
         found = self._histograms.get((name, *labels, *labels.values()))
         return found if found is not None else self._add_histogram(name, labels)
 
@@ -339,8 +339,8 @@ class Counters:
 
     @property
     def deadline(self) -> float:
-        """Until when that task may run, in ``time.monotonic()`` seconds, which all processes of a host share; 0: for
-        ever. All times here are such."""
+        """Until when that task may run; 0: for ever. All times here are ``time.monotonic()`` seconds, which all
+        processes of a host share."""
         return self._cells[_DEADLINE]
 
     @property

@@ -17,8 +17,8 @@ from .http_server import Reply, Request, Server
 
 
 def serve(collector: Collector, health: Health, host: str, port: int) -> tuple[str, Callable[[], None]]:
-    """Show both over HTTP from a daemon thread. Returns the URL of the metrics, and a function that stops the server
-    within a second.
+    """Serve metrics and health over HTTP from a daemon thread. Returns the URL of the metrics, and a function that
+    stops the server within a second.
 
     Port 0 takes any free one. Raises ConfigurationError if the address cannot be used.
     """
@@ -46,14 +46,14 @@ def serve(collector: Collector, health: Health, host: str, port: int) -> tuple[s
 
 
 def _pages(registry: CollectorRegistry, health: Health) -> Callable[[Request], Reply]:
-    questions = {"/livez": health.not_live, "/readyz": health.not_ready}
+    checks = {"/livez": health.not_live, "/readyz": health.not_ready}
 
     def respond(request: Request) -> Reply:
         path = request.path.rstrip("/")
         if path in ("/metrics", ""):
             return _metrics(registry, request)
-        if path in questions:
-            reasons = questions[path]()
+        if path in checks:
+            reasons = checks[path]()
             return _json(HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK, reasons)
         return _json(HTTPStatus.NOT_FOUND, ["there are /metrics, /livez and /readyz"])
 

@@ -27,7 +27,7 @@ MOST_CONNECTIONS = 64
 REQUEST_S = 5.0
 """How long a connection may take to send its request."""
 REPLY_S = 30.0
-"""How long it may last in all."""
+"""How long a connection may last in all."""
 
 _LOOK_S = 0.25  # between looks for connections whose time is up
 _NO_ROOM_S = 0.1  # before another try, when there is no room for a connection: it still waits
@@ -185,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         try:
             reply = self.server.respond(Request(path, query, self.headers))
-        except Exception:  # whatever is wrong with one page, the next is asked for all the same
+        except Exception:  # a fault of one page must not stop the server
             log.exception("the page %s cannot be made", path)
             reply = Reply(HTTPStatus.INTERNAL_SERVER_ERROR, [], b"see the log of dueq\n")
         self._send(reply, with_body=with_body)

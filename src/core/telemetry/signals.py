@@ -23,7 +23,7 @@ from .stacks import StackFile
 Handler = Callable[[int, Any], Any] | int | None
 
 _IGNORABLE = (signal.SIGINT, signal.SIGHUP)
-_OTHERS = (signal.SIGCHLD, signal.SIGPIPE)  # subprocess relies on the one, whatever writes to sockets on the other
+_OTHERS = (signal.SIGCHLD, signal.SIGPIPE)  # subprocess relies on the first, writers to sockets on the second
 
 
 def ignored() -> frozenset[signal.Signals]:
@@ -61,7 +61,7 @@ class Signals:
         self.renew()
 
     def renew(self) -> None:
-        """After a task: put right what it may have changed. If that is nothing, it costs about a microsecond."""
+        """After a task: restore what it may have changed. If that is nothing, it costs about a microsecond."""
         _signal.setitimer(_signal.ITIMER_REAL, 0)  # or its alarm would strike the next task, or end this process
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
         self.stop.wake_on_signals()

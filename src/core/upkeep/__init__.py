@@ -1,1 +1,1 @@
-"""What keeps a namespace in order, whichever process sees that it is not."""
+"""Keeps a namespace in order, by whichever process finds that it is not."""

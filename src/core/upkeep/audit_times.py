@@ -1,4 +1,4 @@
-"""When the last audit began, and when one was requested: for any process, a producer too, so that it imports little."""
+"""When the last audit began, and when one was requested. Any process uses it, a producer too, so it imports little."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AuditTimes(NamedTuple):
 
 
 def request_audit(namespace: Namespace) -> None:
-    """Something was recovered: what a process did as it died may have left something behind. For any process."""
+    """Something was recovered, and the process that died may have left more behind: let an audit look for it."""
     with suppress(OutOfMemoryError):  # what was recovered matters more
         namespace.client.set(namespace.keys.plain("recovered"), namespace.store.time_us() // US)
 

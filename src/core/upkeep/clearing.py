@@ -1,4 +1,4 @@
-"""Makes room while Redis refuses what a process needs, since something foreign may stand there (foreign_keys.py)."""
+"""Clears foreign keys away (foreign_keys.py) while Redis refuses what a process needs: one of them may be the cause."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Clearing:
     """A duty of the supervisor's presence: look for such keys while Redis refuses what a child needs."""
 
     def __init__(self, namespace: Namespace, refused: Callable[[], object]) -> None:
-        """``refused`` says whether it does; any thread may ask it."""
+        """``refused`` returns whether Redis refuses that; any thread may call it."""
         self._namespace, self._refused, self._next_s = namespace, refused, _LOOK_S
 
     def run_once(self) -> float:
@@ -35,5 +35,5 @@ class Clearing:
             for _ in mended(self._namespace, self._namespace.store.queues()):
                 pass
             request_audit(self._namespace)
-        self._next_s = _LOOK_S if found else min(2 * self._next_s, _LONGEST_LOOK_S)  # or it refuses something else
+        self._next_s = _LOOK_S if found else min(2 * self._next_s, _LONGEST_LOOK_S)  # else the cause is another
         return self._next_s

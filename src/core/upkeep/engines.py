@@ -1,4 +1,5 @@
-"""Which supervisors serve a namespace, and what: one registry, that ``status`` and the checks of task names read.
+"""The registry of supervisors: which of them serve a namespace, and which queues and tasks. ``dueq status`` and the
+checks of task names read it.
 
 A supervisor has a hash of its own, and a member in one zset that says until when it is taken to be alive, by the
 namespace's clock. One command now and then renews that (see presence.py). What it serves may be ten thousand names of
@@ -118,12 +119,12 @@ class Supervisor:
 
 
 def about_me(version: str, strategy: str, started_us: int) -> About:
-    """What there is to say of this process as a supervisor."""
+    """What the entry of this process, a supervisor, says about it."""
     return About(socket.gethostname(), *_place(), os.getpid(), started_us, version, strategy)
 
 
 def _place() -> tuple[str, str]:
-    """Within what a pid means the same: a boot, and a namespace of pids."""
+    """The scope in which a pid means the same process: a boot, and a namespace of pids."""
     namespace = Path("/proc/self/ns/pid")
     boot = Path("/proc/sys/kernel/random/boot_id")
     return (
@@ -137,7 +138,7 @@ def _place() -> tuple[str, str]:
 
 def enter(namespace: Namespace, name: str, about: About, roles: Mapping[str, Role], served: Served) -> None:
     """Write a supervisor's entry, and forget those that are long gone."""
-    # first what says that there is one, or a hash might be left that nobody finds
+    # first the member in the zset: without it, a hash might be left that nobody finds
     namespace.store.alive(name)
     namespace.client.hset(_key(namespace, name), "about", json.dumps(asdict(about)))
     note_roles(namespace, name, roles)
@@ -171,7 +172,7 @@ def leave(namespace: Namespace, name: str) -> None:
 
 
 def clear(namespace: Namespace, name: str) -> None:
-    """Delete what stands in the place of the registry or of this entry, and is none; others enter anew."""
+    """Delete keys of another type in the place of the registry or of this entry; other supervisors enter anew."""
     namespace.client.delete(namespace.keys.plain("supervisors"), _key(namespace, name))
 
 
@@ -234,9 +235,10 @@ def _pages(items: Iterable[Any]) -> Iterator[str]:
 
 
 def supervisors(namespace: Namespace) -> list[Supervisor]:
-    """The registered supervisors, those heard of last first, a hundred at most.
+    """The registered supervisors, the latest sign of life first, a hundred at most.
 
-    Empty if something else stands in the registry's place: each supervisor clears that away with its next sign of life.
+    Empty if a key of another type is in the registry's place: each supervisor clears it away with its next sign of
+    life.
     """
     zset = namespace.keys.plain("supervisors")
     rows: Any = []
@@ -269,7 +271,7 @@ def task_queues(namespace: Namespace) -> dict[str, str]:
 def _read(
     namespace: Namespace, name: str, until_us: int, reply: Sequence[Any] | ResponseError, alike: dict[bytes, Served]
 ) -> Supervisor | None:
-    """None for one whose entry is not whole, since it is just coming or going, or that a newer dueq wrote."""
+    """None if the entry is not whole, since its supervisor is just coming or going, or if a newer dueq wrote it."""
     if isinstance(reply, ResponseError) or reply[0] is None:
         return None
     raw_about, raw_roles, raw_served = reply

@@ -1,8 +1,8 @@
-"""Keys of this namespace that hold another type than dueq keeps there: another program's, or damage.
+"""Keys of this namespace that hold another type than dueq's: another program wrote them, or they are damaged.
 
-Redis refuses every step that needs such a key, and with it whatever else is done in that step. So it is renamed, out of
-the way and into quarantine, whole as it is; what dueq keeps there is made anew from the tasks' records. It is looked
-for when Redis refuses what some process needs, an audit among others.
+Redis refuses every step that needs such a key, with everything else that the step does. So dueq renames the key,
+unchanged, out of the way and into quarantine, and makes its own key anew from the tasks' records. It looks for such
+keys when Redis refuses what a process needs, for example an audit.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _Typed = Iterator[tuple[_Key, str]]
 
 
 def put_apart(namespace: Namespace) -> Iterator[list[str]]:
-    """Put such keys into quarantine, step by step; yields the names of those of each step, without the prefix.
+    """Put such keys into quarantine, step by step; yields the names of each step's keys, without the prefix.
 
-    Of those that stand for a name each, the first thousand are looked at. Raises NamespaceTooNew, and StrategyMismatch:
-    what others keep there is not for this dueq to judge.
+    Of families with one key per name, it looks at the first thousand. Raises NamespaceTooNew, and StrategyMismatch:
+    this dueq cannot judge the keys of others.
     """
     with suppress(ResponseError):  # `meta` may be such a key
         kept = ownership.look(namespace.client, namespace.keys)
@@ -50,7 +50,7 @@ def put_apart(namespace: Namespace) -> Iterator[list[str]]:
 
 
 def put_place_apart(namespace: Namespace, record: Record) -> list[str]:
-    """The same where the index has a key for this scheduled task that nothing leads to but its record."""
+    """The same for the key that the index has for this scheduled task, if only the task's record leads to that key."""
     index = namespace.strategy
     place = (
         index.place(Entry(record.queue, record.id, record.due_us)) if isinstance(index, TransactionalStrategy) else ""
@@ -88,7 +88,7 @@ def _of_queues(namespace: Namespace) -> _Typed:
 
 def _of_names(namespace: Namespace) -> _Typed:
     keys, client = namespace.keys, namespace.client
-    registered = {  # one that could never hold anything is not among those that do
+    registered = {  # a worker that could never hold anything is not in `workers`
         process.name
         for supervisor in engines.supervisors(namespace)
         for process in supervisor.roles.get("worker", engines.Role(0)).processes
@@ -111,7 +111,7 @@ def _of_names(namespace: Namespace) -> _Typed:
 
 
 def _buckets(namespace: Namespace) -> _Typed:
-    """The first of each queue, a thousand of all; of many queues one each."""
+    """The first buckets of each queue, a thousand in all; of many queues, one each."""
     keys, queues, trips = namespace.keys, namespace.store.queues(), Transactions(namespace.client)
     last = max(0, _MOST // max(1, len(queues)) - 1)
     for at in range(0, len(queues), _TRIP):

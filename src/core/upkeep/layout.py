@@ -1,8 +1,8 @@
-"""Brings a namespace that an older dueq wrote to today's layout: what is kept beside the tasks is made from them.
+"""Brings a namespace that an older dueq wrote to today's layout: keys kept beside the tasks are made anew from them.
 
-The first engine that meets it does so before its children start, in bounded steps that may be repeated: an engine that
-is killed in between leaves the rest to the next. The auditor does the same now and then, for what an older process
-wrote since.
+The first engine that finds such a namespace does so before its children start, in bounded steps that may be repeated:
+an engine that is killed in between leaves the rest to the next. The auditor does the same now and then, since an older
+process may have written meanwhile.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ def bring_up_to_date(namespace: Namespace) -> None:
 
 
 def mended(namespace: Namespace, queues: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
-    """Put right what is kept of ``queues``, step by step.
+    """Repair what is kept of ``queues``, step by step.
 
-    Yields, for each step, the queues that had work and were not said to, and those whose first due time was not known.
+    Yields, for each step, the queues that had work and were not marked busy, and those whose first due time was not
+    known.
     """
     for at in range(0, len(queues), _QUEUES):
         some = queues[at : at + _QUEUES]

@@ -1,4 +1,4 @@
-"""How a producer gets on where a key of a wrong type, or damage in ``meta``, stood in its way: it asks once more."""
+"""Lets a producer go on where a key of a wrong type, or damage in ``meta``, stopped it: clears it, and tries again."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ R = TypeVar("R")
 _JUST_NOW_US = 10 * US
 
 
-def with_room(question: Callable[[Namespace], R], namespace: Namespace) -> R:
-    """The answer to ``question``, which may be asked again."""
+def with_room(request: Callable[[Namespace], R], namespace: Namespace) -> R:
+    """The result of ``request``, which is repeated once if room could be made for it."""
     try:
-        return question(namespace)
+        return request(namespace)
     except (ResponseError, NamespaceDamaged) as error:
         if not _made_room(namespace, error):
             raise
-    return question(namespace)
+    return request(namespace)
 
 
 def scheduled(namespace: Namespace, tasks: Sequence[NewTask]) -> list[Scheduled]:
-    """What comes of scheduling ``tasks``. What was cut short, written but in no place, gets there."""
+    """Schedule ``tasks``. A task that an attempt cut short had written, but not put into its place, gets there."""
     try:
         return namespace.store.schedule(tasks)
     except (ResponseError, NamespaceDamaged) as error:
@@ -46,7 +46,7 @@ def scheduled(namespace: Namespace, tasks: Sequence[NewTask]) -> list[Scheduled]
     try:
         results = namespace.store.schedule(tasks)
     except Exception as error:
-        partly.note(error, (), doubtful=True)  # what the first attempt has written would be taken for others'
+        partly.note(error, (), doubtful=True)  # tasks that the first attempt has written would look like others'
         raise
     return [
         result._replace(existing="")

@@ -1,14 +1,14 @@
 """Moves a namespace from one strategy to another: every scheduled task goes into the new index, from its record.
 
 The first step writes into ``meta`` who owns the namespace now, and whose index still holds tasks (see ownership.py).
-Until the last step takes the second one away again, nothing leaves either index: the old strategy is refused
-everywhere, and whatever would take tasks out of the new index waits. New tasks go there at once. So the tasks still to
+Until the last step deletes the second of these again, nothing leaves either index: the old strategy is refused
+everywhere, and steps that would take tasks out of the new index wait. New tasks go there at once. So the tasks still to
 be moved are, at any time, those that are in the old index and not in the new one. A process that dies half-way has lost
-nothing, and has put nothing in twice; another that runs it again does the rest. The old index is forgotten as a whole,
-at the end.
+nothing, and has put nothing in twice; another process that runs the migration again does the rest. The old index is
+forgotten as a whole, at the end.
 
-``meta`` also names the process that migrates, and every step of it watches ``meta``: another one can take over from one
-that seems dead, and if that was only slow, its next step is refused.
+``meta`` also names the process that migrates, and every step of the migration watches ``meta``: another process can
+take over from one that seems dead. If that one was only slow, its next step is refused.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ Progress = Callable[[int], None]
 
 
 def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind | None = None) -> Migration | None:
-    """Let the strategy ``target`` keep ``namespace`` from now on; None if it does so already, with nothing to move.
+    """Let the strategy ``target`` own ``namespace`` from now on; None if it does so already, with nothing to move.
 
-    It keeps it with ``store``; without that, with the store that the namespace has, or else the server allows. Another
-    store alone moves nothing, since both leave the same layout.
+    ``store`` is the store to use; None: the store that the namespace has, or else the one that the server allows. A
+    change of the store alone moves nothing, since both stores have the same layout.
 
-    Goes on with a migration to ``target`` that was cut short. ``by`` is what the namespace says until it is over of who
-    chose the strategy: ``producer`` for one that yields, so that engines wait for it and go on with it (ownership.py).
+    Goes on with a migration to ``target`` that was cut short. Until the migration is over, the namespace says that
+    ``by`` chose the strategy: ``producer`` for a yield, so that engines wait for it and go on with it (ownership.py).
     Raises ConfigurationError if there is no such strategy, or if it cannot have that store; StrategyUnavailable if the
     server cannot carry it; NamespaceMigrating if a migration to another one is not over.
     """
@@ -81,7 +81,7 @@ def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind
         state: Command = ("HMSET", keys.plain("meta"), "from", source, "migrator", me)
         session.commit(
             [*fields, state, *wake_dispatcher(keys)]
-        )  # the old strategy's wake up, one another, and learn of it
+        )  # dispatchers of the old strategy wake one another, and learn of it
         return source
 
     source = Transactions(namespace.client).run(attempt)
@@ -89,12 +89,12 @@ def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind
 
 
 class Migration:
-    """A migration that has begun. ``run`` does all of it; what it raises, ``begin`` and ``run`` can go on from."""
+    """A migration that has begun. ``run`` does all of it. After an error, ``begin`` and ``run`` go on with it."""
 
     def __init__(self, namespace: Namespace, source: str, target: Ownership, me: str) -> None:
         self.source, self.target = source, target.strategy
         self.unreadable = 0
-        """Records, written by a newer dueq or damaged, that are left as they are: whatever they are, not indexed."""
+        """Records that a newer dueq wrote, or that are damaged: they are left as they are, and not indexed."""
         self._keys, self._me = namespace.keys, me
         old = fitting(registry.find(source), target.store)
         self._old, self._new = namespace.under(old), namespace.under(target)
@@ -140,18 +140,18 @@ class Migration:
     def _move(self, entries: Sequence[Entry]) -> int:
         """Add those of ``entries`` that are in the old index, and were not moved before, to the new one.
 
-        Nobody else changes what is found here, neither the records nor where they are: it need not be watched.
+        Nobody else changes these records or their places meanwhile, so they need not be watched.
         """
         elsewhere = set(self._old.strategy.missing(entries))  # ready, or scheduled since the migration began
         left = self._new.strategy.missing([entry for entry in entries if entry not in elsewhere])
         for at in range(0, len(left), _BATCH):
-            # with the wake-up Redis refuses all of it at maxmemory; the script alone it would run in part
+            # with the wake-up, Redis refuses all of it at maxmemory; without, it would run the script in part
             self._commit([*wake_dispatcher(self._keys), *self._new.strategy.add(left[at : at + _BATCH])])
         return len(left)
 
     def _end(self) -> None:
         for queue in self._new.store.queues():
-            self._commit([])  # it must not be cleared for one who keeps it again by now
+            self._commit([])  # checks: the index must not be cleared if the old strategy owns the namespace again
             self._old.strategy.clear([queue])
         meta = self._keys.plain("meta")
         over: list[Command] = [("HSET", meta, "by", "engine"), ("HDEL", meta, *_WHILE_IT_LASTS)]

@@ -1,9 +1,9 @@
-"""An engine's hold on its namespace: claimed when it starts, and again whenever Redis turns out to have lost that.
+"""An engine's ownership of its namespace: claimed when it starts, and again whenever Redis has lost that.
 
 Redis may lose everything (FLUSHALL, a restart without persistence) or only ``meta`` (eviction) under a running engine.
-Then nobody owns the namespace, and the next producer that comes along writes the default strategy. What a producer
-chose yields to an engine, by the steps of a migration: its tasks are moved to the engine's strategy. What an engine
-chose does not.
+Then nobody owns the namespace, and the next producer that comes along writes the default strategy. A producer's choice
+yields to an engine, by the steps of a migration: its tasks are moved to the engine's strategy. An engine's choice does
+not.
 
 Any supervisor may be killed in the middle of that. The others see that its migration gives no sign of life any more,
 and go on with it.
@@ -25,7 +25,7 @@ from . import migration
 log = logging.getLogger("dueq.supervisor")
 
 _LOOK_S = 7.5  # one command
-_WAIT_S = 0.5  # while another one moves the tasks
+_WAIT_S = 0.5  # while another process moves the tasks
 _STILL_S = 15.0
 """How long a migration that yields may stand still until another engine goes on with it."""
 
@@ -43,10 +43,10 @@ class Reclaim:
         self._namespace, self._on_loss, self._clock = namespace, on_loss, clock
         self._mine: Iterator[int] | None = None
         self._moved = 0
-        self._seen: Any = None  # another one's migration as it was when it moved on last, and when that was
+        self._seen: Any = None  # the sign of life of another process's migration, and when it last changed
         self._seen_at = 0.0
         self.settled = False
-        """Whether this engine kept the namespace at the last look."""
+        """Whether this engine owned the namespace at the last look."""
 
     def settle(self) -> None:
         """Return once this engine owns the namespace.
@@ -100,7 +100,7 @@ class Reclaim:
         try:
             moved = next(mine, None)
         except NamespaceMigrating as error:
-            log.info("%s", error)  # another one goes on with it, or all is lost again
+            log.info("%s", error)  # another process goes on with it, or Redis has lost all again
             self._mine = None
             return _WAIT_S
         except BaseException:
@@ -114,7 +114,7 @@ class Reclaim:
         return 0.0
 
     def _watch(self) -> float:
-        """Another one moves the tasks to this very strategy: go on with it only if that one stands still."""
+        """Another process moves the tasks to this very strategy: take over only if that process stands still."""
         space = self._namespace
         sign: Any = space.client.hmget(space.keys.plain("meta"), ["migrator", "moved"])
         if sign != self._seen:

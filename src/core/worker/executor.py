@@ -33,7 +33,7 @@ class Executor:
         prefetch: Prefetch,
         renew: Callable[[], None],
     ) -> None:
-        """``renew`` is called after each task: it puts right what the task may have changed in this process."""
+        """``renew`` is called after each task: it restores what the task may have changed in this process."""
         self._app, self._namespace, self._telemetry = app, namespace, telemetry
         self._clock, self._prefetch, self._renew = clock, prefetch, renew
         self._alarm = Alarm()
@@ -51,12 +51,12 @@ class Executor:
         except Exception as error:  # noqa: BLE001  # whatever the record says: its task has failed, not this worker
             return outcome_of(claim, name, None, error)
         began = time.perf_counter()
-        self._telemetry.runs(claim, task.timeouts.hard)  # the supervisor sees to that; to the soft one, the alarm
+        self._telemetry.runs(claim, task.timeouts.hard)  # the supervisor enforces that; the alarm, the soft one
         stage = STAGE.enter(self._context(claim, name))
         raised = self._perform(task, args, kwargs)
         seconds = time.perf_counter() - began
         self._renew()
-        # what the exception's own code does, and how long for, is still the task's account
+        # the exception's own code may run here, for any time: that still belongs to the task
         outcome = Outcome(claim, "ack") if raised is None else outcome_of(claim, name, task, raised)
         STAGE.leave(stage)
         self._prefetch.ran(name, seconds)
@@ -64,7 +64,7 @@ class Executor:
         return outcome
 
     def give_up(self) -> None:
-        """In a fork: no task runs there under a time-out of ours."""
+        """In a fork: the worker's time-out does not apply to the task there."""
         self._alarm.give_up()
 
     def _context(self, claim: Record, name: str) -> Context:

@@ -48,7 +48,7 @@ def reason_of(error: BaseException) -> str:
     """The error's class and text, for a dead letter."""
     kind = _class_name(error)
     try:
-        # its own methods may be overridden in whatever __str__ returns; those of str itself are not
+        # __str__ may return an object that overrides methods of str: call those of str itself
         text = str.encode(str(error), "utf-8", "backslashreplace").decode()
     except BaseException as broken:  # noqa: BLE001  # the task's own exception class decides what happens here
         text = f"(its text raised {_class_name(broken)})"
@@ -77,7 +77,7 @@ def delay_of(claim: Record, name: str, task: Task[..., Any] | None) -> float:
 
 
 def _class_name(error: BaseException) -> str:
-    # not type(error).__name__: a metaclass has its say in that
+    # not type(error).__name__, which a metaclass may override
     name: str = type.__dict__["__name__"].__get__(type(error))
     return name
 

@@ -27,8 +27,8 @@ class LeaseExtender:
     """Extends the lease of a task that runs long, and releases the tasks that wait behind it.
 
     It looks every sixth of the lease, and every 50 ms while anything waits behind a task; it acts on a claim that is
-    still there at the second look. So the first extension comes within a third of the lease, and a worker that falls
-    silent after that, or before, is noticed by its supervisor (after half a lease) before its lease is lost.
+    still there at the second look. So the first extension comes within a third of the lease. If the worker falls
+    silent, before or after that, its supervisor notices (after half a lease) before the lease is lost.
     """
 
     def __init__(self, namespace: Namespace, worker: str, lease: float, pipeline: ClaimPipeline) -> None:

@@ -1,11 +1,11 @@
 """What a worker has in hand: tasks that it holds, steps on their way to Redis, outcomes in doubt.
 
-A worker that holds the next task already need not wait until Redis has replied: it sends the outcome of the last one
+A worker that already holds the next task need not wait until Redis has replied: it sends the outcome of the last task
 and the start of the next, both at once, and begins. That is safe as long as Redis has heard of the worker lately (see
-standing.py), since nobody takes what a living worker holds; a cancel comes too late for it. If Redis learns of a start
+standing.py): nobody takes what a living worker holds, and a held task cannot be cancelled. If Redis learns of a start
 too late after all, the start is counted as a duplicate.
 
-The worker's main thread uses it between tasks, and the lease extender while one runs.
+The worker's main thread uses the pipeline between tasks, and the lease extender while a task runs.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ClaimPipeline:
 
     @property
     def loose_ends(self) -> bool:
-        """Whether tasks are held that have not begun, or steps not answered."""
+        """Whether tasks are held that have not begun, or replies to steps are still to come."""
         return bool(self._held or self._sent)
 
     # -- by the main thread, between tasks
@@ -108,7 +108,7 @@ class ClaimPipeline:
             self._last = outcome
             if self._standing.unsure or self._in_doubt:
                 self._doubt_last()
-                self._receive()  # or replies would bring what is given back now
+                self._receive()  # first: a later reply would bring tasks that are given back now
                 self._make_sure()
             if not self._held and self._taking:
                 self._receive()
@@ -126,7 +126,7 @@ class ClaimPipeline:
                     self._release()
                 if started is not None:
                     return start, self._clock.earliest_us()
-                # else it was taken from us
+                # else the task was taken from this worker
             self._send(queues, None, self._wanted(most))
             last = self._receive()
             return last.started, last.now_us
@@ -169,7 +169,7 @@ class ClaimPipeline:
     # -- by the lease extender, while a task runs
 
     def tidy(self, *, release: bool) -> None:
-        """Receive the replies that came meanwhile, settle what is in doubt, and ``release`` what is held to others.
+        """Receive the replies that came meanwhile, settle what is in doubt, and ``release`` held tasks to others.
 
         Raises what the store does.
         """
@@ -188,7 +188,7 @@ class ClaimPipeline:
         return self._channel.ahead > 0 and self._standing.trust() is Trust.TRUSTED
 
     def _wanted(self, most: int | None, *, starts: int = 0) -> int:
-        """How many to take with a step that starts ``starts``: none unless less than half is left in hand."""
+        """How many tasks to take with a step that starts ``starts``: none while more than half of them is in hand."""
         size, have = self._prefetch.want, len(self._held) + starts
         if self._taking or have > (size // 2 if self._channel.ahead else 0):
             return 0
@@ -235,14 +235,14 @@ class ClaimPipeline:
             self._reports.put_aside(step.aside, step.now_us)
         self._held.extend(step.held)
         if step.started is not None and not sent.begun and self._is_late(step):
-            step = step._replace(started=None)  # by now another may have it
+            step = step._replace(started=None)  # by now another worker may have it
             self._standing.doubted()
         if not self._sent and step.holding > len(self._held) + (step.started is not None):
             self._standing.doubted()  # an earlier step arrived after we had given it up, and took tasks in our name
         return step
 
     def _judge(self, sent: _Sent, step: Advance) -> None:
-        """What the reply says of this worker's standing, and of the tasks that it can have."""
+        """Learn from a reply how this worker stands with Redis, and how many tasks there are to take."""
         taken = len(step.held) + (sent.start is None and step.started is not None)
         for later in self._sent:
             later.least += taken
@@ -287,8 +287,8 @@ class ClaimPipeline:
                 self._store.release(self._worker, held)
 
     def _make_sure(self) -> None:
-        # Outcomes are settled by their tokens, so sending them again is safe; whatever else Redis counts as this
-        # worker's, it never learnt of, or never began.
+        # Outcomes are settled by their tokens, so sending them again is safe. Of the other tasks that Redis counts as
+        # this worker's, the worker never learnt, or it never began them.
         self._settle_what_is_in_doubt()
         self._held.clear()
         given_back = self._store.give_back(Loss(self._worker, "unstarted", self._max_losses, begun=self._ended))
@@ -307,9 +307,9 @@ class ClaimPipeline:
 
     def _settled(self, outcome: Outcome, step: Advance, *, sent_again: bool = False) -> None:
         how, token = step.settled, outcome.claim.token
-        # sent again, a record that is gone or claimed anew shows that the first one had arrived (an ack leaves none to
-        # claim, unless the task asked to run after itself); but not if the reply to the start was lost, too, and others
-        # may have been given the task by now
+        # If an outcome is sent again, a record that is gone or claimed anew shows that the first one had arrived (an
+        # ack leaves no record to claim, unless the task asked for a next run). It does not show that if the reply to
+        # the start was lost, too, and another worker may have the task by now.
         others = token in self._unconfirmed and self._standing.may_be_anothers()
         runs_on = outcome.kind == "retry" or token in context.rescheduled_itself
         context.rescheduled_itself.discard(token)

@@ -10,7 +10,7 @@ _FORGETS = 0.9
 
 
 class Prefetch:
-    """A fixed number; or 0: as many as a worker runs within 5 ms, judged by the last ones.
+    """A fixed number; or 0: as many as a worker runs within 5 ms, judged by its last tasks.
 
     That is one, unless there is a backlog of short tasks: the number doubles with each step that finds all it wanted.
     So a task never waits long behind others in one worker while another is free.
@@ -28,11 +28,11 @@ class Prefetch:
         return max(1, min(self._size, int(_AHEAD_S / self._seconds) if self._seconds else _MOST))
 
     def is_short(self, task: str) -> bool:
-        """Whether others may wait behind this task: not if it is not known to be short, unless the number is fixed."""
+        """Whether others may wait behind this task: only if it is known to be short, or if the number is fixed."""
         return bool(self._fixed) or self._of.get(task, math.inf) <= _AHEAD_S
 
     def ran(self, task: str, seconds: float) -> None:
-        """A task took ``seconds``: a longer one counts at once, shorter ones as they become many."""
+        """A task took ``seconds``: a longer time counts at once, shorter times little by little."""
         self._seconds = max(seconds, self._seconds * _FORGETS)
         self._of[task] = max(seconds, self._of.get(task, 0.0) * _FORGETS)
 

@@ -28,6 +28,6 @@ NO_RECYCLING = Recycling()
 
 def resident_bytes() -> int:
     """The memory that this process has in RAM."""
-    import psutil  # only where it is asked for: every worker pays for what is imported here
+    import psutil  # imported only where there is a limit: it costs every worker memory
 
     return int(psutil.Process().memory_info().rss)

@@ -15,16 +15,16 @@ from ..telemetry.recorder import WorkerTelemetry
 
 log = logging.getLogger("dueq.worker")
 
-_LOSS_S = 60.0  # a loss of data is said once: what is found so soon after it belongs to it
-_MOST_NAMES = 1000  # that are remembered
+_LOSS_S = 60.0  # a loss of data is logged once: signs of a loss within this time belong to it
+_MOST_NAMES = 1000  # names remembered
 
 
 class Reports:
-    """The reports of one worker; what would be said again and again is said once."""
+    """The reports of one worker; a report that would come again and again is logged once."""
 
     def __init__(self, telemetry: WorkerTelemetry) -> None:
         self._telemetry = telemetry
-        self._names: set[str] = set()  # of which it was said that they are not known here
+        self._names: set[str] = set()  # names reported as unknown here
         self._loss_at = -_LOSS_S
 
     def stale(self, outcome: Outcome, now_us: int) -> None:
@@ -38,10 +38,10 @@ class Reports:
         )
 
     def begun_too_late(self, claim: Record, now_us: int) -> None:
-        """The task had begun when it turned out, not later than ``now_us``, that another worker had it."""
+        """The task had begun here before it turned out, not later than ``now_us``, that another worker has it."""
         self._telemetry.begun_too_late(claim, now_us)
         log.warning(
-            "task %s, token %s: when it began it had been taken from this worker, which Redis had not heard of lately",
+            "task %s, token %s: it began here after it was taken from this worker, which Redis had not heard of lately",
             claim.id,
             claim.token,
             extra=about(claim),
@@ -66,8 +66,8 @@ class Reports:
                 self._names.add(one.name)
                 newer = one.name == NEWER
                 log.warning(
-                    "task %s of queue %s %s: put aside, not started, until a worker comes that knows it (said once for "
-                    "each name)",
+                    "task %s of queue %s %s: put aside, not started, until a worker comes that knows it (logged once "
+                    "for each name)",
                     one.id,
                     one.queue,
                     "was written by a newer dueq" if newer else f"calls {legible(one.name)!r}, not defined here",

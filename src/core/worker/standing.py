@@ -1,4 +1,4 @@
-"""How sure it is that what a worker holds is its own: the states that docs/architecture.md draws.
+"""How sure a worker can be that the tasks it holds are its own: the states that docs/architecture.md draws.
 
 ``TRUSTED``: Redis has heard of the worker within half a lease, so nobody can have taken what it holds; a held task
 begins before Redis has replied. ``WAITING``: that time is over; a held task begins when the reply is there. ``UNSURE``:
@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 
 class Trust(Enum):
-    """Whether a held task may begin before Redis has replied, then, or not at all."""
+    """Whether a held task may begin before Redis has replied, only after that, or not at all."""
 
     TRUSTED = auto()
     WAITING = auto()
@@ -55,7 +55,7 @@ class Standing:
 
     @contextmanager
     def unsure_until_done(self) -> Iterator[None]:
-        """Unsure while a change is made: if it fails, it is not known whether Redis did it."""
+        """Be unsure while a change is made: if it fails, Redis may have done it or not."""
         before, self.unsure = self.unsure, True
         yield
         self.unsure = before

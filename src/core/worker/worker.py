@@ -50,7 +50,7 @@ class Worker:
         stop: Stop,
         renew: Callable[[], None] = lambda: None,
     ) -> None:
-        """``renew`` is called after each task: it puts right what the task may have changed in this process."""
+        """``renew`` is called after each task: it restores what the task may have changed in this process."""
         self.app, self.namespace, self.name = app, namespace, name
         self.queues = served(queues, in_turns=rotate_queues)
         self.telemetry = telemetry
@@ -60,7 +60,7 @@ class Worker:
         self._loop = RetryLoop(log, telemetry)
         self._stop = stop
         self._outcome: Outcome | None = None  # of the last task
-        self._looked = False  # the last sleep ended with a look at what is ready, and nothing was
+        self._looked = False  # the last sleep ended with a look for ready tasks, and found none
         self._known = 0  # how many tasks the application had when their names were published
         self._pipeline = ClaimPipeline(
             namespace.store,
@@ -81,7 +81,7 @@ class Worker:
     def run(self) -> int:
         """Work until stopped or at a limit; then settle, give back what is held, close, and return the exit status.
 
-        Does so, too, before it raises StrategyMismatch, because another strategy owns the namespace by now, or
+        Does the same before it raises StrategyMismatch, because another strategy owns the namespace by now, or
         NamespaceTooNew, because a newer dueq does.
         """
         forks.on_fork(self._executor.give_up)
@@ -139,7 +139,7 @@ class Worker:
             self._stop.request()
 
     def _publish_names(self) -> None:
-        """The store takes tasks only that this application defines: some are defined while it runs."""
+        """Let the store take only tasks that this application defines. It may define some while it runs."""
         names = self.app.tasks
         self._pipeline.know(names)
         self._known = len(names)
