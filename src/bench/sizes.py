@@ -31,11 +31,11 @@ class Sizes:
     """The numbers of dispatchers that are compared."""
     kills: int
     starts: int
-    """Starts of an engine, for the time to its first task."""
+    """How many times an engine is started, for the time to its first task."""
     outages: int
-    """Kills of a whole engine."""
+    """How many times a whole engine is killed."""
     cut_short: int
-    """Tasks in the middle of which it is killed."""
+    """How many tasks each such engine has."""
 
 
 FULL = Sizes(

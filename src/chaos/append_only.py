@@ -1,4 +1,4 @@
-"""The append-only file of a server, and what a power cut takes of it: its tail of the last seconds."""
+"""The append-only file of a server, and what a power cut takes of it: the writes of the last seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLES = 1000
 
 @dataclass(slots=True)
 class Cut:
-    """What was cut off: how many writes, the tasks whose records they touched, and those whose scheduling they were."""
+    """What was cut off: how many writes, the tasks whose records they touched, and those whose scheduling is gone."""
 
     writes: int = 0
     touched: set[str] = field(default_factory=set)
@@ -45,18 +45,18 @@ class AppendOnly:
         self._watch.join()
 
     def cut(self, seconds: float) -> Cut:
-        """Cut off what was written in the last ``seconds``; the server must be dead by now."""
+        """Cut off what was written in the last ``seconds``. The server must be dead by now."""
         file, size = self._file(), 0
         since = time.monotonic() - seconds
-        for at, of, bytes_then in list(self._sizes):
-            if of == file and at <= since:
-                size = bytes_then
+        for at, sampled, size_then in list(self._sizes):
+            if sampled == file and at <= since:
+                size = size_then
         lost = difference(file.read_bytes(), size)
         os.truncate(file, size)
         return lost
 
     def _file(self) -> Path:
-        """What the server writes to: the last increment, or before Redis 7 the one file."""
+        """The file that the server writes to: the last increment, or before Redis 7 the only file."""
         increments = self._directory.glob("appendonlydir/*.incr.aof")
         return max(
             increments, key=lambda path: int(path.name.split(".")[-3]), default=self._directory / "appendonly.aof"
@@ -70,7 +70,7 @@ class AppendOnly:
 
 
 def difference(data: bytes, size: int) -> Cut:
-    """What a server that finds only the first ``size`` bytes does not know."""
+    """What a server loses that loads only the first ``size`` bytes of ``data``."""
     there, lost = set[str](), Cut()
     for end, command in _steps(data):
         saved, erased = _saved(command), _erased(command)
@@ -84,7 +84,7 @@ def difference(data: bytes, size: int) -> Cut:
 
 
 def _steps(data: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Every command, and where the step that it is part of ends: of a transaction all is kept, or nothing."""
+    """Every command, and where its step ends. A transaction is one step: the server loads all of it, or nothing."""
     waiting: list[list[bytes]] = []
     inside = False
     for end, command in _commands(data):

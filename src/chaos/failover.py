@@ -27,7 +27,7 @@ _WITHIN_S = 30.0
 
 
 class Cluster:
-    """Three servers; ``url`` is the address that finds the primary of the moment. A context manager."""
+    """The three servers. ``url`` is an address that leads to the current primary. A context manager."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -41,7 +41,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         try:
             for server in (self._primary, self._replica):
-                with undisturbed():  # a server that is just starting cannot be stopped
+                with undisturbed():  # a server that is still starting cannot be stopped
                     server.start()
             self._wait(lambda: self._info(self._ports[1])["master_link_status"] == "up", "the replica has caught up")
             with undisturbed():
@@ -58,13 +58,13 @@ class Cluster:
         self._stop()
 
     def hold_replica(self) -> None:
-        """Freeze the replica, and cut its connection: what is written now, it will never see."""
+        """Freeze the replica, and cut its connection: it will never receive what is written from now on."""
         os.kill(self._pid(self._replica), signal.SIGSTOP)
         with self._client(self._ports[0]) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "replica")
 
     def free_replica(self) -> None:
-        """Let it go on, if it is there."""
+        """Let the replica go on, if it is alive."""
         if (pid := self._replica.pid()) is not None:
             os.kill(pid, signal.SIGCONT)
 
@@ -73,7 +73,7 @@ class Cluster:
         os.kill(self._pid(self._primary), signal.SIGKILL)
 
     def wait_promoted(self) -> float:
-        """Return once the replica is the primary; how many seconds that took."""
+        """Return once the replica is the primary. Returns how many seconds that took."""
         return self._wait(lambda: self._info(self._ports[1])["role"] == "master", "the replica is promoted")
 
     def _server(self, name: str, port: int, **options: str) -> EmbeddedServer:
@@ -128,7 +128,7 @@ class Cluster:
         return pid
 
     def _stop(self) -> None:
-        """End all three, also if that fails for one."""
+        """Stop all three servers. If one fails to stop, the others are stopped all the same."""
         with undisturbed(), contextlib.ExitStack() as ends:
             ends.callback(self._primary.stop)
             ends.callback(self._replica.stop)

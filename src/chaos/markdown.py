@@ -1,6 +1,6 @@
 """Put the table of a chaos matrix into a page: ``python -m dueq.chaos.markdown RUNS.jsonl PAGE.md``.
 
-The runs are what ``dueq chaos --json`` printed; the table takes the place of what stands between two markers.
+RUNS is the output of ``dueq chaos --json``. The table replaces the text between two markers of the page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BEGIN, END = "<!-- matrix: made by make chaos -->", "<!-- end of matrix -->"
 
 
 def table(reports: Sequence[Report]) -> str:
-    """A row for each scenario, a column for each strategy: what became of it, and lateness."""
+    """A row for each scenario, and a column for each strategy, with verdict, counts and lateness."""
     found = {(report["scenario"], report["strategy"]): report for report in reports}
     scenarios = [name for name in SCENARIOS if any(name == scenario for scenario, _ in found)]
     strategies = list(dict.fromkeys(strategy for _, strategy in found))

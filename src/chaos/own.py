@@ -1,4 +1,4 @@
-"""Kill-testing a user's own application: do its tasks survive when their worker is killed in the middle of them?"""
+"""Tests whether the tasks of a user's own application survive when their worker is killed in the middle of them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from .stage import Size, Stage, p99_ms
 
 _TARGET = "dueq.chaos.watched:app"
 _RATE = 4.0  # tasks a second, by default
-_OPTIONS = RunOptions(_TARGET)  # as the application has them without flags
-_LONGEST_S = 600.0  # that tasks may still run, or wait for another try, after the last was due
+_OPTIONS = RunOptions(_TARGET)  # the defaults of dueq run
+_LONGEST_S = 600.0  # how long tasks may still run, or wait for a retry, after the last was due
 
 Report = dict[str, Any]
 
@@ -40,8 +40,8 @@ def kill_test(
 ) -> Report:
     """Run the application's tasks over ``duration`` seconds while their workers are killed, one a second.
 
-    ``calls`` says which tasks with which arguments, in turns; without any, those that need no arguments are called.
-    Raises ConfigurationError if there is nothing to call, and what ``Stage`` raises.
+    The calls take turns; if there are none, the tasks that need no arguments are called. Raises ConfigurationError if
+    there is no task to call, and what ``Stage`` raises.
     """
     strategies.find(strategy)  # before anything starts
     size = Size(tasks or max(1, round(_RATE * duration)), duration, seed)
@@ -57,7 +57,7 @@ def kill_test(
 
 
 def _tested(stage: Stage, target: str, chosen: Sequence[Call]) -> Report:
-    # the application's own address and namespace outrank the environment: only flags outrank those
+    # only flags outrank the application's own address and namespace
     url, namespace = stage.settings.redis_url or "", stage.settings.namespace
     where = ("--redis-url", url, "--namespace", namespace, "--max-losses", _OPTIONS.max_losses)
     host = stage.host(*where, lease=_OPTIONS.lease, target=_TARGET, environment={OWN_APP_VARIABLE: target})
@@ -74,21 +74,21 @@ def _tested(stage: Stage, target: str, chosen: Sequence[Call]) -> Report:
         stage.app.schedule_many(made)
 
     stage.begin(schedule)
-    # a task that was killed too often would become a dead letter, by our doing alone
+    # a task that is killed more often would become a dead letter, which would not be the application's fault
     killed = kill_workers(stage, host, most=_OPTIONS.max_losses - 1)
     _finish(stage)
     return _report(stage, names, killed, target)
 
 
 def _finish(stage: Stage) -> None:
-    """Wait for as long as anything of what was scheduled runs, or waits for its turn or another try."""
+    """Wait as long as a scheduled task runs, or waits for its turn or a retry, up to a limit."""
     space = Namespace.open(stage.settings)
     deadline = time.monotonic() + stage.size.duration + _LONGEST_S
 
     def goes_on() -> bool:
         records = (space.store.record(task_id) for task_id in stage.book.lost_ids())
-        waits = stage.hosts[0].alive() and time.monotonic() < deadline
-        return waits and any(record is not None and record.state != State.DEAD for record in records)
+        patient = stage.hosts[0].alive() and time.monotonic() < deadline
+        return patient and any(record is not None and record.state != State.DEAD for record in records)
 
     try:
         stage.finish(goes_on=goes_on)
@@ -101,7 +101,7 @@ def _report(stage: Stage, names: dict[str, str], kills: list[tuple[str, int]], t
     killed = [task_id for task_id, _ in kills]
     stage.check("workers killed in the middle of a task", "some", len(killed), bool(killed))
     lost, duplicates = set(book.lost_ids()), book.duplicates()
-    stage.check("tasks that never came to their end", "0", len(lost), not lost)
+    stage.check("tasks that never finished", "0", len(lost), not lost)
     stage.check("extra starts without a cause", "0", duplicates[UNEXPLAINED], not duplicates[UNEXPLAINED])
     stage.check("starts before the due time", "0", book.early, not book.early)
     hit = set(killed)
@@ -149,11 +149,11 @@ def print_report(report: Report, say: Callable[[str], None]) -> None:
         for line in report["log"]:
             say(f"  {line}")
     if report["ok"]:
-        say("every task came to its end; whether it did its work once and whole, only your own data can tell")
+        say("every task finished; only your own data can tell whether each did its work once and completely")
 
 
 def _fitted(app: Dueq, call: Call) -> Call:
-    """``call`` for the queue that its task is of. Raises ConfigurationError if there is no such task."""
+    """``call`` with the queue of its task. Raises ConfigurationError if there is no such task."""
     task = app.tasks.get(call.task)
     if task is None:
         known = ", ".join(sorted(app.tasks)) or "none"
@@ -166,7 +166,7 @@ def _without_arguments(app: Dueq) -> list[Call]:
     if not found:
         names = ", ".join(sorted(app.tasks)) or "none"
         raise ConfigurationError(
-            f"no task of the application can be called without arguments (there are {names}): say what to call with "
+            f"no task of the application can be called without arguments (there are {names}): give calls with "
             f'--calls FILE, JSON lines such as {{"task": "…", "args": [1]}}'
         )
     return found

@@ -1,7 +1,7 @@
-"""The page that ``dueq chaos --report`` leaves: one HTML file with every run's verdict, plot and faults.
+"""The page that ``dueq chaos --report`` writes: one HTML file with every run's verdict, plot and faults.
 
-It needs nothing besides itself: no network, no script, no font; its own policy forbids the browser to load anything.
-It has no date and reads no clock, so the same runs give the same bytes.
+The page loads nothing else: no script, no font, no picture. Its content security policy forbids the browser to load
+anything. It has no date, so the same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _summary(runs: Sequence[Run]) -> str:
 
 
 def _floor_of_the_machine(runs: Sequence[Run]) -> str:
-    """What this machine needs to wake a process: on a slow or busy one all lateness is larger, and not by dueq."""
+    """How fast this machine wakes a process: a slow or busy machine makes tasks later, which is not dueq's fault."""
     floors = [floor for run in runs if (floor := run.report.get("floor_ms")) is not None]
     if not floors:
         return ""
@@ -56,7 +56,7 @@ def _floor_of_the_machine(runs: Sequence[Run]) -> str:
 
 
 def _matrix(runs: Sequence[Run]) -> str:
-    """Scenarios down, strategies across, in the order in which the runs bring them up."""
+    """A table with a row for each scenario and a column for each strategy, both in the order of the runs."""
     cells: dict[tuple[str, str], list[str]] = {}
     for number, run in enumerate(runs, 1):
         cells.setdefault((run.report["scenario"], run.report["strategy"]), []).append(_cell(number, run.report))
@@ -146,7 +146,7 @@ def _table(name: str, kind: str, columns: Sequence[str], rows: Sequence[str]) ->
 
 
 def _scroll(name: str, content: str) -> str:
-    """``content`` in a box that scrolls sideways where the screen is narrow, by keyboard too."""
+    """``content`` in a box that scrolls sideways on a narrow screen, also by keyboard."""
     return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">\n{content}</div>\n'
 
 

@@ -1,8 +1,8 @@
 """One run as an inline SVG: how late each task started, over time, and the faults that were injected.
 
-Shape and place say what a start was, colour says it again: a diamond is a repeated start, what lies below the axis came
-early. Colours come from the page's style sheet by class, so that dark mode needs no second drawing. All starts of one
-kind are one ``path``: fifty thousand elements of their own would make the page slow to open and ten times as large.
+Shape and place show the kind of a start: a diamond is a repeated start, and a start below the axis was early. Colour
+only repeats that. Colours come from the page's style sheet by class, so that dark mode needs no second drawing. All
+starts of one kind are one ``path``: with fifty thousand elements the page would open slowly and be ten times as large.
 """
 
 from __future__ import annotations
@@ -26,23 +26,21 @@ class Mark:
     what: str
     """For people, such as ``SIGKILL worker 4711``."""
     until_s: float | None = None
-    """When a fault that lasts ended (a partition, a frozen process); None for an instant."""
+    """When a fault that lasts (a partition, a frozen process) ended; None for an instantaneous one."""
 
 
 WIDTH, HEIGHT = 900, 362
 LEFT, RIGHT, TOP, FLOOR = 64, 888, 46, 270  # the frame; FLOOR is where the lateness axis begins
 EARLY = 26  # height of the band below the floor that holds the early starts
 
-LEAST_MS = 0.1  # a logarithm has no zero: what is less late is drawn here
+LEAST_MS = 0.1  # starts that are less late are drawn here, since a logarithmic axis has no zero
 TICKS = (
     (0.1, "0.1 ms"), (1, "1 ms"), (10, "10 ms"), (100, "100 ms"), (1_000, "1 s"), (10_000, "10 s"),
     (60_000, "1 min"), (600_000, "10 min"), (3_600_000, "1 h"),
 )  # fmt: skip
 
-DRAWN_WHOLE = 2_000  # up to this number of ordinary starts none is left out
-STRATA = (
-    5  # of more, each pixel column keeps its least and most late and one from each of this number of ranges of rank
-)
+DRAWN_WHOLE = 2_000  # up to this number of ordinary starts, all are drawn
+STRATA = 5  # of more starts, each pixel column shows the least late, the most late, and so many between them
 GOLDEN = 0.6180339887  # multiples of it, modulo 1, are spread evenly
 
 DOT, DIAMOND, TRIANGLE = "h0", "m0-4.5l4 4.5-4 4.5-4-4.5z", "m0-4.5l4.5 8h-9z"
@@ -50,12 +48,12 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]
 
 
 def text(value: object) -> str:
-    """``value`` for use in HTML and SVG, escaped; what neither may contain becomes U+FFFD."""
+    """``value`` escaped for HTML and SVG; characters that these may not contain become U+FFFD."""
     return escape(UNPRINTABLE.sub("\ufffd", str(value)))
 
 
 def spell_ms(value: float | None) -> str:
-    """Milliseconds for people, in the unit that suits: ``0.42 ms``, ``1.50 s``, ``2.0 min``; a dash for None."""
+    """Milliseconds for people, in a suitable unit: ``0.42 ms``, ``1.50 s``, ``2.0 min``; a dash for None."""
     if value is None:
         return "–"
     if abs(value) < 1_000:
@@ -103,7 +101,7 @@ def draw(points: Sequence[Point], marks: Sequence[Mark]) -> str:
 
 
 def thin(points: Sequence[Point], column: Callable[[Point], int]) -> list[Point]:
-    """Of many points those that show each column's spread: the least late, the most late and some ranks between."""
+    """The points to draw: all, or of many the least late, the most late and some ranks between in each column."""
     if len(points) <= DRAWN_WHOLE:
         return list(points)
     columns: defaultdict[int, list[Point]] = defaultdict(list)
@@ -114,7 +112,7 @@ def thin(points: Sequence[Point], column: Callable[[Point], int]) -> list[Point]
         if len(members) > STRATA + 2:
             members.sort(key=lambda point: (point.late_ms, point.at_s))
             between = len(members) - 2
-            # the same ranks in every column would draw bands that are not in the data
+            # different ranks in each column: the same ones would draw bands that are not in the data
             phase = number * GOLDEN % 1
             ranks = [0, *(1 + int((stratum + phase) / STRATA * between) for stratum in range(STRATA)), -1]
             members = [members[rank] for rank in ranks]
@@ -130,7 +128,7 @@ class _Axes:
         for mark in marks:
             times += [mark.at_s] if mark.until_s is None else [mark.at_s, mark.until_s]
         self.begin = min([*times, 0.0])
-        self.end = max([*times, self.begin + 1.0])  # never of no width, whatever came
+        self.end = max([*times, self.begin + 1.0])  # at least a second wide
         worst = max((point.late_ms for point in points), default=0.0)
         self.top_ms = next((tick for tick, _ in TICKS[2:] if tick >= worst), worst)
         self._across = (RIGHT - LEFT) / (self.end - self.begin)
@@ -187,7 +185,7 @@ def _faults(marks: Sequence[Mark], axes: _Axes) -> str:
         if mark.until_s is not None:
             width = max(axes.x(mark.until_s) - x, 1.0)
             parts.append(f'<rect x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{height}"/>')
-        # the wide, invisible line is what a pointer can hit
+        # the wide, invisible line makes the fault easy to point at
         parts.append(f'<path class="hit" d="M{x:.1f} {TOP}v{height}"/><path d="M{x:.1f} {TOP}v{height}"/>')
         if x >= free_from:
             parts.append(f'<text x="{x:.1f}" y="{TOP - 4}" text-anchor="middle">{number}</text>')

@@ -1,4 +1,4 @@
-"""A bad network between dueq and Redis: a proxy on a Unix socket that can delay, cut and swallow.
+"""A bad network between dueq and Redis: a proxy on a Unix socket that can delay data, cut connections, swallow replies.
 
 It knows the process at the other end of each connection (SO_PEERCRED), so a fault can hit one process alone.
 """
@@ -29,20 +29,20 @@ class _Link:
     pid: int
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
-    cut_request: bool = False  # the next request is passed on in part only
-    cut_reply: bool = False  # the next reply is; what it answers has been done
+    cut_request: bool = False  # pass on only a part of the next request
+    cut_reply: bool = False  # pass on only a part of the next reply; Redis has executed its request
     number: int = 0
-    """Which connection it is, counted as they came."""
+    """Its number in the order in which connections came."""
     trap: Trap | None = None
     trapped: bytes = b""
-    """The request that the trap waits for the reply to."""
+    """The request whose reply the trap waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """When a request that holds one of ``commands`` has been done, its reply is swallowed and ``spring`` is called.
+    """Swallows the reply to a request that has one of ``commands``, and calls ``spring``.
 
-    ``worth`` says of request and reply whether it is what the trap is for; if not, the trap waits for the next.
+    ``worth`` decides, by request and reply, whether the trap springs; if not, the trap waits for the next request.
     """
 
     commands: tuple[bytes, ...]
@@ -61,13 +61,13 @@ class Proxy:
     """Runs in a thread of its own from the constructor until ``close``."""
 
     def __init__(self, redis_url: str, directory: Path, seed: str) -> None:
-        """``seed`` is of the choices that it makes."""
+        """``seed`` decides its random choices."""
         parts = urlsplit(redis_url)
         self._path, self._server = directory / "proxy.sock", unquote(parts.path)
         self.url = f"unix://{quote(str(self._path))}?{parts.query}"
         self.cuts = 0
         """How many connections were cut."""
-        # one for each thread: the order of draws from a single one would be up to the machine
+        # one generator for each thread: with a single one, the order of draws would depend on the machine
         self._choices, self._lengths = random.Random(f"{seed} cut"), random.Random(f"{seed} length")
         self._faults, self._accepted = _Faults(), itertools.count()
         self._links: set[_Link] = set()
@@ -82,11 +82,11 @@ class Proxy:
     # -- faults, from any thread
 
     def delay(self, seconds: float) -> None:
-        """Hold up whatever passes, in each direction, for half of ``seconds``."""
+        """Delay all data by half of ``seconds`` in each direction."""
         self._faults.delay_s = seconds / 2
 
     def cut(self, *, reply: bool) -> int:
-        """Cut one open connection in the middle of its next request, or of its next reply; returns the pid it is of."""
+        """Cut one open connection in the middle of its next request or reply. Returns the pid of its process."""
         links = sorted(list(self._links), key=lambda link: link.number)  # noqa: C414 - the loop changes the set meanwhile
         if not links:
             return 0
@@ -98,7 +98,7 @@ class Proxy:
         return link.pid
 
     def partition(self, pid: int, seconds: float) -> None:
-        """Hold up all bytes to and from a process for ``seconds``, then let them pass."""
+        """Hold back all data to and from a process for ``seconds``, then let it pass."""
         self._faults.silent_until[pid] = time.monotonic() + seconds
 
     def trap(self, pid: int, trap: Trap) -> None:
@@ -106,11 +106,11 @@ class Proxy:
         self._faults.traps[pid] = trap
 
     def disarm(self) -> None:
-        """Take every trap away that has not caught anything yet."""
+        """Remove every trap that has not sprung yet."""
         self._faults.traps.clear()
 
     def close(self) -> None:
-        """End it and every connection."""
+        """End the proxy and every connection."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
         self._path.unlink(missing_ok=True)
@@ -143,12 +143,12 @@ class Proxy:
         try:
             from_server, to_server = await asyncio.open_unix_connection(self._server)
         except OSError:
-            writer.close()  # Redis is away: so is the proxy
+            writer.close()  # Redis cannot be reached, so neither can the proxy
             return
         link = _Link(_peer(writer), writer, to_server, number=number)
         self._links.add(link)
         with contextlib.suppress(OSError):
-            # either direction's end is the end of both
+            # the end of one direction ends both
             pumps = [
                 asyncio.ensure_future(self._up(reader, link)),
                 asyncio.ensure_future(self._down(from_server, link)),

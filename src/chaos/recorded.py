@@ -1,4 +1,4 @@
-"""A function of a user's application that writes into the ledger when it runs as a task."""
+"""Wraps a function of a user's application, so that it writes into the ledger when it runs as a task."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..core.app.context import running
 from ..harness.ledger import DIRECTORY_VARIABLE, Failure, Finish, Start, ledger_of
 
 _recorded_token: ContextVar[int] = ContextVar("dueq_chaos_recorded", default=0)
-"""Of the start whose function is being recorded here."""
+"""The token of the start that is being recorded in this context."""
 
 
 def recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` with a line in the ledger when the task ``name`` starts, and one when it returns.
 
-    Only where a worker runs that very task: a function that another task, or itself, calls directly just runs.
+    It writes only if a worker runs it as that task. If another task, or the function itself, calls it, it just runs.
     """
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Puts every application object of a user's code on the Redis of a chaos run, whatever address the code names."""
+"""Makes every ``Dueq`` object of a user's code use the Redis of a chaos run, whatever address the code names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..core.app.application import Dueq
 
 @contextlib.contextmanager
 def redirected(redis_url: str) -> Iterator[None]:
-    """Inside, each ``Dueq`` that is made uses ``redis_url``, from its first moment on.
+    """Inside, each new ``Dueq`` object uses ``redis_url``.
 
-    Its namespace stays as the code says, so that applications that were apart still are.
+    Its namespace stays as the code says, so that separate applications stay separate.
     """
     original = Dueq.__init__
 

@@ -1,4 +1,4 @@
-"""The report of one run: what the ledger and dueq say, and whether the expectation was met."""
+"""The report of one run: the figures of the ledger and of dueq, and whether the expectation was met."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def make(scenario: Scenario, stage: Stage) -> Report:
 
 
 def failed(scenario: Scenario, strategy: str, seed: int, error: Exception) -> Report:
-    """The report of a run that did not come to its end."""
-    said = f"{type(error).__name__}: {error}"
-    check = {"what": "the run comes to its end", "expected": "yes", "measured": said, "ok": False}
+    """The report of a run that did not complete."""
+    failure = f"{type(error).__name__}: {error}"
+    check = {"what": "the run completes", "expected": "yes", "measured": failure, "ok": False}
     nothing = dict.fromkeys(("scheduled", "finished", "lost", "early", "restarts", "faults"), 0)
     return {
         **_head(scenario, strategy, seed, False),

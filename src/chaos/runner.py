@@ -31,7 +31,7 @@ _RATE = 20.0  # tasks a second, by default
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One run that is to be made."""
+    """One run to play."""
 
     scenario: str
     strategy: str
@@ -39,7 +39,7 @@ class Wanted:
 
 
 def wanted(scenario: str, strategy: str, tasks: int | None, duration: float, seed: int) -> list[Wanted]:
-    """The runs that the names stand for; ``all`` is every one. Raises ConfigurationError."""
+    """The runs for these names; ``all`` stands for every name. Raises ConfigurationError."""
     if scenario not in (ALL, *SCENARIOS):
         raise ConfigurationError(f"there is no scenario {scenario!r}: there are {', '.join(SCENARIOS)}, and all")
     if not 0.5 <= duration <= 3600:
@@ -56,12 +56,12 @@ def wanted(scenario: str, strategy: str, tasks: int | None, duration: float, see
 
 
 def play(one: Wanted) -> Run:
-    """Play one scenario and judge it. Everything that was started is ended, whichever way this ends."""
+    """Play one scenario and judge it. All that was started is ended, also after an error or a signal."""
     scenario = SCENARIOS[one.scenario]
     with terminable(), temporary_directory() as directory:
         try:
             return _played(scenario, one, directory)
-        except Exception as error:  # noqa: BLE001 - the error is the report of this run; the others go on
+        except Exception as error:  # noqa: BLE001 - the error goes into the report of this run; the others go on
             return _failed(one, error)
 
 
@@ -78,7 +78,7 @@ def _failed(one: Wanted, error: Exception) -> Run:
 
 
 def play_all(runs: Sequence[Wanted], jobs: int = 1) -> Generator[Run, None, None]:
-    """Play them, ``jobs`` at once; each comes when it is over. Close it, if it is not used to its end."""
+    """Play the runs, ``jobs`` at once, and yield each when it is over. Close it, if it is not used to its end."""
     if jobs <= 1:
         yield from map(play, runs)
         return
@@ -95,18 +95,17 @@ def play_all(runs: Sequence[Wanted], jobs: int = 1) -> Generator[Run, None, None
                     yield _result(ours, *playing.pop(ours))
         finally:
             for _, process in playing.values():
-                process.terminate()  # it ends what it has started
+                process.terminate()  # each ends what it has started
             for _, process in playing.values():
                 process.join()
 
 
 def _start(one: Wanted) -> tuple[Any, BaseProcess]:
-    """Play in a process of its own: not in a thread, since what a run starts is tied to the thread that started it."""
+    """Play in a process of its own: not in a thread, since processes of a run end with the thread that started them."""
     ours, theirs = _spawn.Pipe(duplex=False)
     process = _spawn.Process(target=_play_for, args=(one, theirs))
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, _CTRL_C
-    )  # it is born with this mask, and ignores the signal before it lifts it
+    # the new process inherits this mask, and ignores the signal before it unblocks it
+    signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)
     try:
         process.start()
     finally:
@@ -116,7 +115,7 @@ def _start(one: Wanted) -> tuple[Any, BaseProcess]:
 
 
 def _play_for(one: Wanted, reply: Any) -> None:
-    # a Ctrl-C reaches every process of the terminal: ours decides, and ends its children once
+    # Ctrl+C reaches every process of the terminal; the parent alone handles it, and ends its children once
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
     end_with_parent(signal.SIGTERM)

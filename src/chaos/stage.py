@@ -1,4 +1,4 @@
-"""Where a scenario plays: a Redis of its own, hosts, tasks due over time, the ledger, and what is found out."""
+"""The stage of a scenario: a Redis of its own, hosts, tasks due over time, the ledger, checks and notes."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from .wording import spelled
 
 LEASE_S = 2.0
 SLACK_S = 5.0
-"""What comes on top of a lease until a host that vanished is taken over."""
+"""How much longer than a lease it may take until another host takes over from one that vanished."""
 
 _NAMESPACE = "chaos"
-_LEAD_S = 0.5  # until the first task is due, for all to be scheduled
+_LEAD_S = 0.5  # from the scheduling of the tasks until the first is due, besides the time that scheduling takes
 _RATE = 5000.0  # tasks scheduled a second, at least
 _TICK_S = 0.02
 _PAGE_S = 0.5
 _FLOOR_ROUNDS = 100
-_STALLED_S = LEASE_S + SLACK_S + 5.0  # after so long without a line in the ledger, what is missing is lost
+_STALLED_S = LEASE_S + SLACK_S + 5.0  # after so long without a line in the ledger, the missing tasks count as lost
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is to happen: tasks in all, seconds over which they are due, and the seed of every random choice."""
+    """The size of a run: its tasks, the seconds over which they come due, and the seed of every random choice."""
 
     tasks: int
     duration: float
@@ -57,7 +57,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One expectation held against what was measured."""
+    """One expectation, what was measured, and whether it was met."""
 
     what: str
     expected: str
@@ -66,17 +66,17 @@ class Check:
 
 
 class Stage:
-    """One run of one scenario under one strategy. A context manager, which ends whatever still runs."""
+    """One run of one scenario under one strategy. A context manager, which ends all that still runs."""
 
     def __init__(self, scenario: str, strategy: str, size: Size, directory: Path, options: dict[str, str]) -> None:
         """Start its Redis. Raises ConfigurationError if there is no such strategy, EmbeddedServerError."""
         kind = strategies.find(strategy)
         self.strategy, self.size, self.directory, self.options = strategy, size, directory, options
         self.seed = f"{size.seed} {scenario} {strategy}"
-        """What every random choice follows from."""
+        """The seed of every random choice."""
         self.chance = random.Random(self.seed)
         self.resolution_s = kind.resolution
-        self.server_time = "scripted" in kind.stores()  # its Redis runs scripts
+        self.server_time = "scripted" in kind.stores()  # the Redis of a stage runs scripts
         """Whether due times go by Redis's clock rather than its hosts'."""
         self.hosts: list[Host] = []
         self.plan: dict[str, Planned] = {}
@@ -109,11 +109,11 @@ class Stage:
     # -- setting up
 
     def measure_floor(self) -> None:
-        """Measure the lateness that no start can beat here now: a slow or busy machine must not count against dueq."""
+        """Measure the floor of lateness on this machine: a slow or busy machine must not count against dueq."""
         self.floor = floor.measure(self.settings.redis_url or "", _NAMESPACE, _FLOOR_ROUNDS)
 
     def start_server(self) -> str:
-        """Start its Redis; returns the address. Not to be interrupted: a server that is just starting cannot be
+        """Start its Redis; returns the address. Signals wait meanwhile: a server that is still starting cannot be
         stopped."""
         with undisturbed():
             return self.server.start()
@@ -133,9 +133,9 @@ class Stage:
         target: str = TARGET,
         environment: dict[str, str] | None = None,
     ) -> Host:
-        """Start a host, on the server or through the address ``url``; ``wait_ready`` says when it is."""
+        """Start a host that uses the server, or the address ``url``. It need not be ready yet: see ``wait_ready``."""
         settings = Settings(url or self.settings.redis_url, _NAMESPACE, self.strategy)
-        # the restart limit is for accidents, not for kills on purpose
+        # the limits are raised, since these kills are on purpose
         common = ("--strategy", self.strategy, "--lease", lease, "--max-losses", 1000, "--max-restarts", 100_000)
         counts = ("--workers", workers, "--dispatchers", dispatchers)
         name = f"host{len(self.hosts)}"
@@ -146,7 +146,7 @@ class Stage:
         return self.hosts[-1]
 
     def begin(self, schedule: Callable[[], None]) -> None:
-        """Wait for the hosts, and let ``schedule`` plan and schedule the tasks, from ``base_us`` on."""
+        """Wait for the hosts, then call ``schedule``, which plans and schedules tasks from ``base_us`` on."""
         for host in self.hosts:
             host.wait_ready()
             host.children()
@@ -155,7 +155,7 @@ class Stage:
         schedule()
 
     def begin_naps(self, *, longest_s: float = 0.06, at_once: bool = False, replicas: int = 0) -> None:
-        """The same with tasks that nap, due at random moments of the duration, or all at its start."""
+        """Like ``begin``, with tasks that nap, due at random moments of the duration, or all at its start."""
 
         def schedule() -> None:
             for number in range(self.size.tasks):
@@ -185,7 +185,7 @@ class Stage:
         return task_id
 
     def _planned(self, due_s: float, longest_s: float) -> Planned:
-        """A task due ``due_s`` after the start of the run, that naps for at most ``longest_s``."""
+        """A task that is due ``due_s`` after the start of the run, and naps for at most ``longest_s``."""
         return Planned(self.base_us + round(due_s * US), round(self.chance.uniform(longest_s / 3, longest_s) * US))
 
     def schedule(self, task_ids: list[str], *, replicas: int = 0, replicas_within: float = 1.0) -> None:
@@ -199,11 +199,11 @@ class Stage:
     # -- time
 
     def elapsed(self) -> float:
-        """Seconds since the first task could be due."""
+        """Seconds since ``base_us``, when the first task could be due."""
         return (now_us() - self.base_us) / US
 
     def look(self) -> None:
-        """Read what is new in the ledger, and now and then the pages."""
+        """Read the new lines of the ledger and, twice a second, the metrics pages."""
         self.book.add(self._reader.read())
         if time.monotonic() - self._page_at > _PAGE_S:
             self._page_at = time.monotonic()
@@ -211,7 +211,7 @@ class Stage:
                 host.read_page()
 
     def until(self, elapsed: float) -> None:
-        """Look on until ``seconds`` of the run have passed."""
+        """Keep looking until ``elapsed`` seconds of the run have passed."""
         while self.elapsed() < elapsed:
             time.sleep(min(_TICK_S, max(0.0, elapsed - self.elapsed())))
             self.look()
@@ -225,7 +225,7 @@ class Stage:
             at += seconds
 
     def wait_for(self, predicate: Callable[[], object], within: float) -> bool:
-        """Look on until ``predicate()`` holds; False if it does not ``within`` that many seconds."""
+        """Keep looking until ``predicate()`` holds; False if it does not hold ``within`` that many seconds."""
         deadline = time.monotonic() + within
         while not predicate():
             if time.monotonic() >= deadline:
@@ -237,8 +237,8 @@ class Stage:
     def finish(self, *, patience_s: float = 0.0, goes_on: Callable[[], bool] = lambda: False) -> None:
         """Wait until every task has finished, or until nothing moves any more; then stop the hosts.
 
-        ``patience_s``: how much longer than usual nothing may move. ``goes_on`` says, when nothing has moved for so
-        long, whether something still will.
+        ``patience_s``: how much longer than usual nothing may move. When nothing has moved for so long, ``goes_on``
+        decides whether to wait on.
         """
         self.until(self.size.duration)
         entries, moved_at = self.book.entries, time.monotonic()
@@ -260,15 +260,15 @@ class Stage:
                 host.children()
                 host.exit_status = host.stop()
             elif not host.gone:
-                host.exit_status = host.stop()  # it has ended by itself, which it should not have
+                host.exit_status = host.stop()  # it has ended by itself, which the checks will report
         self.look()
 
     def commands_per_task(self) -> float | None:
-        """Redis commands run from begin to finish, for each task; None if Redis was not the same all the time."""
+        """Redis commands from ``begin`` to ``finish`` divided by tasks; None if Redis was restarted or replaced."""
         return self._commands_per_task
 
     def settle(self) -> None:
-        """Read the pages until they say no less than the ledger, for a moment at most: counters follow the lines."""
+        """Read the metrics pages until they count as many extra starts as the ledger, for at most a second."""
         deadline = time.monotonic() + 1.0
         while True:
             for host in self.hosts:
@@ -285,7 +285,7 @@ class Stage:
         self.marks.append(Mark(round(self.elapsed(), 3), what, until_s))
 
     def kill(self, process: psutil.Process, what: str) -> int:
-        """SIGKILL to a process; returns when (microseconds), by the ledger's clock."""
+        """SIGKILL to a process. Returns when that was, in microseconds by the ledger's clock."""
         self.mark(f"SIGKILL {what} {process.pid}")
         at_us = now_us()
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -293,9 +293,9 @@ class Stage:
         return at_us
 
     def busy_worker(self, host: Host, spared: Collection[str] = ()) -> tuple[psutil.Process, str] | None:
-        """A worker of ``host`` that runs a task now, chosen at random, and that task; None if none does.
+        """A random worker of ``host`` that runs a task now, and that task; None if no worker does.
 
-        ``spared`` are tasks that do not count.
+        Workers that run one of the tasks ``spared`` do not count.
         """
         self.look()
         runs = self.book.running
@@ -308,9 +308,9 @@ class Stage:
     def stop_in_a_task(
         self, host: Host, spared: Collection[str] = (), *, within: float = 1.0
     ) -> tuple[psutil.Process, str] | None:
-        """The same, and the worker is stopped (SIGSTOP) in the middle of that task: nothing it does is unknown.
+        """Like ``busy_worker``, and stop the worker (SIGSTOP) in the middle of its task, so that the task is known.
 
-        None if none was caught ``within`` that many seconds: in one, ``buckets`` has tasks for certain.
+        None if no worker was caught ``within`` that many seconds; within one, ``buckets`` has due tasks for certain.
         """
         deadline = time.monotonic() + within
         while True:
@@ -319,16 +319,16 @@ class Stage:
                 if found is not None and (task_id := self._stopped(found[0])) and task_id not in spared:
                     return found[0], task_id
                 if found is not None:
-                    found[0].resume()  # it had just finished
+                    found[0].resume()  # it had just finished its task
             if time.monotonic() >= deadline:
                 return None
             time.sleep(_TICK_S)
 
     def _stopped(self, worker: psutil.Process) -> str:
-        """Stop a worker; returns the task that it is in the middle of, or nothing."""
+        """Stop a worker. Returns the task that it is in the middle of, or an empty text."""
         worker.suspend()
         while worker.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
-            time.sleep(0.001)  # a system call that it is in comes to its end first
+            time.sleep(0.001)  # its current system call ends first
         self.look()
         return self.book.running.get(worker.pid, "")
 
@@ -338,11 +338,11 @@ class Stage:
         self.checks.append(Check(what, expected, spelled(measured), ok))
 
     def total(self, metric: str, **labels: str) -> float:
-        """The sum over all hosts' pages, as they said last."""
+        """The sum over all hosts' metrics pages, as last read."""
         return sum(host.page.total(metric, **labels) for host in self.hosts)
 
     def close(self) -> None:
-        """End whatever still runs; what goes wrong with one does not keep the others running."""
+        """End all that still runs. An error with one process does not keep the others running."""
         with undisturbed(), contextlib.ExitStack() as ends:
             ends.callback(self.server.stop)
             for host in self.hosts:
@@ -351,7 +351,7 @@ class Stage:
 
 
 def _commands(redis_url: str) -> tuple[str, int]:
-    """Which run of which server it is, and how many commands that has run."""
+    """The server's run id, which each start of a server changes, and how many commands it has run."""
     client = connect(redis_url)
     info: Any = client.info()
     client.connection_pool.disconnect()

@@ -1,7 +1,7 @@
 """The application that chaos runs: ``dueq run dueq.chaos.tasks:app``.
 
-Times are read from the kernel's clock directly: a scenario may make Python's other clocks of a host go wrong, and the
-ledger must not go wrong with them.
+The tasks read the kernel's clock directly. A scenario may shift the clocks of the module ``time``, and the ledger must
+stay right.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Somebody's application with a ledger around each of its tasks: ``dueq run dueq.chaos.watched:app``."""
+"""A user's application whose tasks write into a ledger: ``dueq run dueq.chaos.watched:app``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .recorded import recorded
 from .redirect import redirected
 
 _redirection = redirected(os.environ[REDIS_URL_VARIABLE])
-_redirection.__enter__()  # for as long as the process lives: tasks may make applications, too
+_redirection.__enter__()  # until the process ends, since tasks may make Dueq objects, too
 app = load(os.environ.get(OWN_APP_VARIABLE, ""))
 for _name, _task in app.tasks.items():
     _task.function = recorded(_name, _task.function)

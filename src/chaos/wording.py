@@ -1,4 +1,4 @@
-"""What was measured, in words: no reader should have to know how Python writes its values."""
+"""Measured values in words, for readers who do not know how Python writes its values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 
 def spelled(value: object) -> str:
-    """``value`` for people: ``worker_lost 3, lease_expired 1``; ``none`` for what is empty; ``yes`` for True."""
+    """``value`` for people: ``worker_lost 3, lease_expired 1``; ``none`` for None or empty; ``yes`` for True."""
     match value:
         case str():
             return value

@@ -1,6 +1,7 @@
-"""Every process is killed in the middle of many tasks, and ``dueq run`` starts again: how soon these tasks run again.
+"""How soon tasks run again after every process was killed in the middle of them, and ``dueq run`` was started again.
 
-The time is from when the new engine is ready: its start-up has a suite of its own. A ledger says who ran what.
+The time counts from when the new engine is ready: its start-up has a suite of its own. The ledger says which task was
+running when.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _POLL_S = 0.002
 
 
 def play(place: Place) -> Found:
-    """One outage after the other, each in the middle of its own tasks."""
+    """One outage after another, each in the middle of its own tasks."""
     wake = place.floors.wake_up
     outages = _Outages(place)
     for number in range(place.sizes.outages):
@@ -57,7 +58,7 @@ class _Outages:
         self._reader = LedgerReader(place.directory)
 
     def one(self, number: int) -> None:
-        """Kill an engine when half of its tasks have run, and start another, which does the rest."""
+        """Kill an engine when half of its tasks have run, and start another, which runs the rest."""
         with self._engine() as host:
             first = len(self.plan)
             self._schedule(number)

@@ -1,4 +1,4 @@
-"""``dueq run`` from nothing: how soon the first task starts that waits for it."""
+"""How soon ``dueq run`` starts its first task, from the start of the program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FLOOR = "Python and the packages"
 
 
 def play(place: Place) -> Found:
-    """One start after the other; each has a due task to begin with."""
+    """One start after another. Each engine finds a due task."""
     floor_ms = _floor_ms(place.sizes.starts)
     work, hosts, took_ms = Work(place), list[Host](), list[float]()
     for number in range(place.sizes.starts):
@@ -40,7 +40,7 @@ def play(place: Place) -> Found:
 
 
 def _floor_ms(rounds: int) -> float:
-    """The quickest of so many starts of a Python that imports the given packages, and ends."""
+    """The quickest of ``rounds`` starts of a Python that imports dueq's packages, and ends."""
     times = []
     for _ in range(rounds):
         began = time.perf_counter()

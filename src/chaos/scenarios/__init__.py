@@ -1,4 +1,4 @@
-"""The scenarios, by name: what goes wrong, what is expected then, and the play itself."""
+"""The scenarios by name: the fault, the expectation, and the function that plays each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scenario is."""
+"""The type of a scenario."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A fault and what is expected under it. ``play`` does everything from the first host to ``Stage.finish``.
+    """A fault, and what is expected under it. ``play`` does everything from the first host to ``Stage.finish``.
 
-    ``causes`` are those that duplicates may have. Whatever the scenario, no task may be lost and every duplicate must
-    have a cause; what else is expected, ``play`` checks.
+    ``causes`` are the causes that duplicates may have. In every scenario no task may be lost, and every duplicate must
+    have a cause. ``play`` checks what else is expected.
     """
 
     name: str
@@ -24,11 +24,11 @@ class Scenario:
     options: Mapping[str, str] = field(default_factory=dict)
     """Settings of the scenario's Redis."""
     tasks: int | None = None
-    """How many tasks, if not as many as others."""
+    """How many tasks, if other than the default."""
     loses: bool = False
-    """Whether Redis itself loses data, so that some tasks may be lost: ``play`` says which may not."""
+    """Whether Redis itself loses data, so that some tasks may be lost. ``play`` then checks which may not."""
     skews_clocks: bool = False
-    """Whether the hosts' clocks are wrong, so that tasks start early where those are all that a strategy has."""
+    """Whether the hosts' clocks are wrong. Tasks may then start early if the store goes by the hosts' clocks."""
 
 
 LOST_OWNER = frozenset({"worker_lost", "lease_expired"})

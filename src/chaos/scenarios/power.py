@@ -1,4 +1,4 @@
-"""Power cuts: what Redis had written, but the disk did not have yet, is gone."""
+"""Power cuts: Redis loses what it had written and the disk did not have yet."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def _power_cut(stage: Stage) -> None:
 
 
 def _judge(stage: Stage, cuts: list[Cut], pauses: list[float | None]) -> None:
-    """Hold the ledger against what was cut off, which is known to the byte."""
+    """Compare the ledger with what was cut off, which is known to the byte."""
     writes = [cut.writes for cut in cuts]
     stage.check("writes cut off", "some each time", ", ".join(map(str, writes)), all(writes))
     unscheduled = set[str]().union(*(cut.scheduled for cut in cuts))
     touched = set[str]().union(*(cut.touched for cut in cuts))
     lost = set(stage.book.lost_ids())
-    stage.check("lost whose scheduling was not cut off", "0", len(lost - unscheduled), not lost - unscheduled)
+    stage.check("lost, but not cut off with their scheduling", "0", len(lost - unscheduled), not lost - unscheduled)
     strange = sorted(stage.book.unexplained() - touched)
     stage.check(
-        "run again without a cause, and nothing of it cut off", "none", ", ".join(strange) or "none", not strange
+        "run again without a cause, with no write of theirs cut off", "none", ", ".join(strange) or "none", not strange
     )
     slowest = max((pause for pause in pauses if pause is not None), default=None)
     ok = None not in pauses and slowest is not None and slowest <= 5.0
@@ -52,14 +52,14 @@ def _judge(stage: Stage, cuts: list[Cut], pauses: list[float | None]) -> None:
     again = len(stage.book.unexplained() & touched)
     stage.notes.append(
         f"cut off with their scheduling: {len(unscheduled)} tasks, of which {len(lost)} were lost; run again without a "
-        f"cause that could be known, since their claims and ends were cut off: {again} tasks"
+        f"known cause, since their claims and ends were cut off: {again} tasks"
     )
 
 
 POWER_CUT = Scenario(
     "power-cut",
     "SIGKILL to Redis (AOF everysec), what it wrote in the last second or less is cut off its file, and start it again",
-    "no token is given twice; lost is only what was cut off, scheduling and all; work goes on within 5 s",
+    "no token is given twice; only tasks whose scheduling was cut off are lost; work goes on within 5 s",
     _power_cut,
     LOST_OWNER,
     loses=True,

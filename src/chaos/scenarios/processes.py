@@ -18,15 +18,15 @@ from ..tasks import poison
 from .base import LOST_OWNER, Scenario
 
 _TAKES = (b"EVALSHA", b"EVAL", b"EXEC", b"RPOPLPUSH")
-"""What a dispatcher takes a batch with, whatever the strategy."""
+"""The commands with which dispatchers take a batch, of all strategies."""
 
 _POISON_LOSSES = 3
 
 
 def kill_workers(stage: Stage, host: Host, *, most: int | None = None) -> list[tuple[str, int]]:
-    """SIGKILL a worker in the middle of its task about once a second; returns the tasks and when that was.
+    """SIGKILL a worker in the middle of its task about once a second. Returns each task, and when it was killed.
 
-    ``most``: how often the same task may be killed.
+    ``most`` limits how often the same task is killed.
     """
     killed: list[tuple[str, int]] = []
     for _ in stage.every(min(1.0, stage.size.duration / 3)):
@@ -39,23 +39,23 @@ def kill_workers(stage: Stage, host: Host, *, most: int | None = None) -> list[t
 
 
 def recovery_us(stage: Stage, killed: list[tuple[str, int]]) -> list[int]:
-    """From each kill to the task's next start, where there was one."""
+    """Microseconds from each kill to the task's next start, if there was one."""
     return [again for task_id, at_us in killed if (again := stage.book.restarted_after(task_id, at_us)) is not None]
 
 
 def took_a_batch(request: bytes, reply: bytes) -> bool:
-    """Whether a request of a dispatcher, one of ``_TAKES``, moved anything."""
-    # before an EXEC's own reply there are only +OK and +QUEUED
+    """Whether a dispatcher's request with one of ``_TAKES`` moved any task."""
+    # the replies before that of EXEC are only +OK and +QUEUED
     _, _, results = reply.partition(b"*") if b"\r\nEXEC\r\n" in request else (b"", b"", reply.removeprefix(b"*"))
     first, *lines = results.split(b"\r\n")
     if b"\r\nRPOPLPUSH\r\n" in request:
         return any(line.startswith(b"$") and line != b"$-1" for line in (first, *lines))
     if b"\r\nEXEC\r\n" in request:
-        done = first not in (b"", b"-1")  # else it was aborted
+        done = first not in (b"", b"-1")  # otherwise it was aborted
         if b"\r\nZINTERSTORE\r\n" in request:
             return done and lines[1] != b":0"
-        return done and b"\r\nLPUSH\r\n" in request  # others, such as that which clears up buckets, move nothing
-    # the script's reply has three values for each task, behind three others; another script's is no list
+        return done and b"\r\nLPUSH\r\n" in request  # other transactions, such as the removal of buckets, move no task
+    # the reply of dispatch has three values, then three for each task; other scripts do not reply with such a list
     return first.isdigit() and reply.startswith(b"*") and int(first) > 3
 
 
@@ -68,9 +68,9 @@ def _worker_kill(stage: Stage) -> None:
     stage.check("workers killed in the middle of a task", "some", f"{len(killed)}, {len(took)} re-run", bool(took))
     p99 = p99_ms(took)
     stage.check("re-run after the kill, p99", "≤ 1000 ms", f"{p99} ms", p99 is not None and p99 <= 1000)
-    # what dueq says of the cause is not enough: we know what was killed, and when
+    # not only by the causes that dueq reports, but also by the kills themselves
     strange = stage.book.unaccounted(killed)
-    stage.check("extra starts that are not of a kill", "none", ", ".join(strange) or "none", not strange)
+    stage.check("extra starts that follow no kill", "none", ", ".join(strange) or "none", not strange)
     stale = stage.total("dueq_duplicates_total", cause="stale_ack")
     stage.check("late acks", "0", f"{stale:.0f}", not stale)
     # a start is counted before the task writes its line: a kill in between leaves the counter ahead, never behind
@@ -88,7 +88,7 @@ def _dispatcher_kill(stage: Stage) -> None:
         with_a_batch: list[int] = []
 
         def spring(victim: psutil.Process) -> None:
-            proxy.disarm()  # the others live on, or there would be none for a while
+            proxy.disarm()  # so that the other dispatchers live on
             with_a_batch.append(stage.kill(victim, "right after it took a batch, dispatcher"))
 
         for _ in stage.every(min(0.5, stage.size.duration / 6)):
@@ -96,7 +96,7 @@ def _dispatcher_kill(stage: Stage) -> None:
             victims = sorted(host.children("dispatcher"), key=lambda child: child.pid)
             if victims and len(at_random) <= len(with_a_batch):
                 at_random.append(stage.kill(stage.chance.choice(victims), "dispatcher"))
-            else:  # whichever is awake; again for those that were started since, until one has gone into it
+            else:  # traps for all, also for those started since the last turn, until one springs
                 for victim in victims:
                     proxy.trap(victim.pid, Trap(_TAKES, partial(spring, victim), took_a_batch))
         stage.finish()
@@ -131,7 +131,7 @@ def _host_loss(stage: Stage) -> None:
     lost, _ = stage.host(), stage.host()
     stage.begin_naps(longest_s=0.15)
     stage.until(stage.size.duration * 0.3)
-    stage.stop_in_a_task(lost)  # or what it runs might end before it is gone
+    stage.stop_in_a_task(lost)  # so that at least one task is running when the host vanishes
     workers = {child.pid for child in lost.children("worker")}
     held = {task_id for pid, task_id in stage.book.running.items() if pid in workers}
     stage.mark(f"SIGKILL to all processes of {lost.name}")
@@ -154,7 +154,7 @@ def _host_loss(stage: Stage) -> None:
 
 
 def _zombie(stage: Stage) -> None:
-    # without the watch over hung workers: that would kill the frozen one before its lease is lost
+    # no watch over hung workers: the supervisor would kill the frozen worker before its lease is lost
     host = stage.host("--hang-timeout", 0)
     stage.begin_naps(longest_s=0.15)
     zombies = 0
@@ -167,7 +167,7 @@ def _zombie(stage: Stage) -> None:
         zombies += again
         stage.mark(f"SIGCONT worker {worker.pid}, stopped in the middle of a task", since)
         worker.resume()
-    # the last one's ack follows its resumption: its host must not be stopped before that was counted
+    # the host must not stop before the late ack of the last worker was counted
     stage.wait_for(lambda: stage.total("dueq_duplicates_total", cause="stale_ack") >= zombies, 3.0)
     stage.finish()
     stale = stage.total("dueq_duplicates_total", cause="stale_ack")
@@ -176,7 +176,7 @@ def _zombie(stage: Stage) -> None:
 
 
 def _poison(stage: Stage) -> None:
-    # the default restart limit, so that it shows that poison does not count against it
+    # a low restart limit, to show that poison does not count against it
     stage.host("--max-losses", _POISON_LOSSES, "--max-restarts", 3)
     stage.begin_naps()
     doses = [f"poison-{number}" for number in range(max(2, round(stage.size.duration / 2)))]
@@ -207,8 +207,8 @@ def _storm(stage: Stage) -> None:
     host = stage.host("--prefetch", 20, workers=2)
     stage.begin_naps(longest_s=0.0, at_once=True)
     killed = 0
-    stage.until(0.0)  # the first at once: few tasks are a short storm
-    while stage.book.lost and (not killed or stage.elapsed() < stage.size.duration):  # a busy machine is late, too
+    stage.until(0.0)  # the first kill comes at once, since few tasks make a short storm
+    while stage.book.lost and (not killed or stage.elapsed() < stage.size.duration):  # at least one, on a busy machine
         workers = sorted(host.children("worker"), key=lambda child: child.pid)
         if stage.book.lost and workers:
             stage.kill(stage.chance.choice(workers), "worker")

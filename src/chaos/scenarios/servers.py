@@ -28,7 +28,7 @@ _UNEXPLAINED = "unexplained: "
 
 
 def kill_redis(stage: Stage) -> None:
-    """SIGKILL to the server; returns when it is gone."""
+    """SIGKILL to the server. Returns once it is gone."""
     pid = stage.server.pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -38,7 +38,7 @@ def kill_redis(stage: Stage) -> None:
 
 def next_start(stage: Stage, at_us: int) -> float | None:
     """Seconds from ``at_us`` until any task started; None if none did."""
-    starts = [start.at_us for of in stage.book.by_task.values() for start in of if start.at_us >= at_us]
+    starts = [start.at_us for several in stage.book.by_task.values() for start in several if start.at_us >= at_us]
     return (min(starts) - at_us) / US if starts else None
 
 
@@ -77,11 +77,11 @@ def _redis_failover(stage: Stage) -> None:
             cluster.free_replica()
         promoted_s = cluster.wait_promoted()
         promoted_us = now_us()
-        stage.mark("primary killed while its replica did not listen, replica promoted", since)
+        stage.mark("primary killed while its replica received nothing, replica promoted", since)
         stage.finish()
     lost = set(stage.book.lost_ids())
     stage.check("confirmed by WAIT and lost", "0", len(lost & safe), not lost & safe)
-    stage.check("scheduled without a replica that listens", "NotReplicated", error or "no error", _says(error))
+    stage.check("scheduled while no replica received", "NotReplicated", error or "no error", _says(error))
     pause = next_start(stage, promoted_us)
     stage.check("work goes on", "yes", "never" if pause is None else f"after {pause:.2f} s", pause is not None)
     again = stage.book.duplicates()["unexplained"]
@@ -148,9 +148,7 @@ def _full(stage: Stage) -> None:
     after.append(stage.extra())
     stage.finish()
     for what, text in said.items():
-        stage.check(
-            f"what producers are told: {what}", f"an error that says {what}", text or "no error", _says(text, what)
-        )
+        stage.check(f"what producers get: {what}", f"an error that says {what}", text or "no error", _says(text, what))
     stage.check("scheduled again after each", "3, none lost", len(after), not set(after) & set(stage.book.lost_ids()))
 
 
@@ -164,8 +162,8 @@ def _phase(stage: Stage, what: str) -> Iterator[None]:
 
 
 def _load_slowly(stage: Stage) -> str:
-    """Restart Redis so that it takes a while to load; returns the error that a producer gets meanwhile."""
-    # Redis says LOADING only where it looks up from a snapshot, now and then: so a snapshot, of keys large enough
+    """Restart Redis so that it takes a while to load. Returns the error that a producer gets meanwhile."""
+    # while it loads, Redis replies only between parts of a snapshot: so it needs a snapshot, with large enough keys
     padding = [f"padding{number}" for number in range(_PADDING)]
     client: Any = connect(stage.settings.redis_url or "")
     client.mset(dict.fromkeys(padding, "x" * 2048))
@@ -182,13 +180,13 @@ def _load_slowly(stage: Stage) -> str:
     text = ""
     try:
         while starting.is_alive() and not text:
-            with contextlib.suppress(ServerUnavailable):  # not even listening yet
+            with contextlib.suppress(ServerUnavailable):  # it does not listen yet
                 text = _error_of(stage.extra, ServerRefused)
             time.sleep(0.005)
         client = connect(stage.settings.redis_url or "")
-        client.config_set("key-load-delay", 0)  # seen is enough: now fast
+        client.config_set("key-load-delay", 0)  # one such error is enough: load the rest fast
     finally:
-        starting.join()  # or the server could come up after everything was stopped
+        starting.join()  # so that the server does not come up after everything was stopped
     client.delete(*padding)
     client.close()
     return text
@@ -199,7 +197,7 @@ def _rewriting(info: dict[str, Any]) -> bool:
 
 
 def _error_of(action: Callable[[], object], kind: type[Exception]) -> str:
-    """What the error of ``action`` says; empty if there was none. Any other kind of error is raised."""
+    """The text of the error that ``action`` raises; empty if it raises none. Other kinds of errors are raised."""
     try:
         action()
     except kind as error:
@@ -210,14 +208,14 @@ def _error_of(action: Callable[[], object], kind: type[Exception]) -> str:
 
 
 def _says(error: str, what: str = "") -> bool:
-    """Whether it is an error of dueq's own, and says ``what``."""
+    """Whether ``error`` is the text of one of dueq's own errors, and contains ``what``."""
     return bool(error) and not error.startswith(_UNEXPLAINED) and what in error
 
 
 REDIS_RESTART = Scenario(
     "redis-restart",
     "SIGKILL to Redis (AOF always), and start it again",
-    "lost 0, no hand needed, work goes on within 5 s",
+    "lost 0, nothing restarted by hand, work goes on within 5 s",
     _redis_restart,
     LOST_OWNER,
     options={"appendfsync": "always"},
@@ -225,7 +223,7 @@ REDIS_RESTART = Scenario(
 REDIS_FAILOVER = Scenario(
     "redis-failover",
     "the primary is killed while its replica lags, the replica is promoted, clients find it through Sentinel",
-    "what was acknowledged with WAIT is not lost; the rest is counted and said",
+    "tasks confirmed by WAIT are not lost; the other losses are counted and reported",
     _redis_failover,
     LOST_OWNER,
     loses=True,
@@ -240,7 +238,7 @@ REDIS_AMNESIA = Scenario(
 FULL = Scenario(
     "full",
     "maxmemory reached, read-only, loading",
-    "producers get clear errors; nothing acknowledged is lost; it goes on afterwards",
+    "producers get clear errors; no acknowledged task is lost; work goes on afterwards",
     _full,
     LOST_OWNER,
 )

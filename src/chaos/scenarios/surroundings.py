@@ -1,4 +1,4 @@
-"""What lies around the processes: the network, and the clocks of their hosts."""
+"""Faults around the processes: of the network, and of the hosts' clocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PARTITION_S = 5.0
 _DELAY_S = 0.05
 _SKEW_S = 30
 
-# Imported by every Python of a host before anything else: its own clocks, and those alone, go wrong.
+# Every Python process of a host imports this first: it shifts the clocks of that host alone.
 _CLOCK_GOES_WRONG = """\
 import os, time
 _ahead_ns = int(os.environ["DUEQ_CHAOS_AHEAD_S"]) * 1_000_000_000
@@ -64,12 +64,12 @@ def _clock(stage: Stage) -> None:
         hosts[ahead] = stage.host(workers=2, environment=environment)
     stage.begin_naps()
     stage.mark(f"{hosts[_SKEW_S].name} is {_SKEW_S} s ahead, {hosts[-_SKEW_S].name} {_SKEW_S} s behind")
-    # where hosts go by their own clocks, the one behind may take a task and find that it is not due for as long
+    # if hosts go by their own clocks, the one behind may take a task that, by its clock, is not due for 30 s
     stage.finish(patience_s=0.0 if stage.server_time else _SKEW_S)
     if not stage.server_time:
         late = sorted(point.late_ms for point in stage.book.points(stage.base_us))
         stage.notes.append(
-            f"this strategy goes by the clocks of its hosts, since its store has no scripts: {stage.book.early} "
+            f"this store has no scripts, so tasks go by the clocks of the hosts: {stage.book.early} "
             f"starts were early, by up to {max(0.0, -late[0]) / 1000:.1f} s"
         )
         return
