@@ -641,7 +641,7 @@ def test_code_that_does_not_boot_leaves_the_old_children(stage: Stage, told: pyt
     assert len(stage.children) == 5, "it is tried once"
     assert stage.told == ["ready", "reload", "reloaded"]
     assert stage.restarts() == 0
-    assert "put it right and send SIGHUP again" in told.text
+    assert "fix the cause and send SIGHUP again" in told.text
     stage.on_spawn = lambda child: None
     stage.send(signal.SIGHUP)
     stage.go(10)

@@ -1,7 +1,7 @@
 """Reads and empties hashes of records in bounded steps: a hash may have a thousand of them, and each may be long.
 
-How long they are is not known before: of each hash a few records are read first, and then as many at once as are, by
-these, a step's bytes.
+Their lengths are not known beforehand. So a few records of each hash are read first, and their lengths say how many of
+the rest one step may read.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Child:
         options: RunOptions,
         ignored: frozenset[signal.Signals] = frozenset(),
     ) -> None:
-        """Start it; ``ignored`` is what its programs are to ignore.
+        """Start it; ``ignored`` are the signals that programs of its tasks are to ignore.
 
         Raises OSError or MemoryError if there is no room for it; nothing is left of it then.
         """
@@ -176,10 +176,11 @@ def _lived(order: Order) -> int:
 
 
 def _part_from_terminal() -> None:
-    """Ctrl-C and the end of the terminal must not end tasks, nor the programs that they start: both signal its
-    foreground.
+    """Leave the terminal. Ctrl-C, and the end of the terminal, signal its foreground, and must not end tasks or the
+    programs that they start.
 
-    So the process gets a session of its own; outside of the foreground only, it would be stopped when it reads there.
+    The process gets a session of its own. If it only left the foreground, the kernel would stop it when it reads from
+    the terminal.
     """
     with contextlib.suppress(PermissionError):  # it leads a group already
         os.setsid()
@@ -195,9 +196,7 @@ def _served(order: Order, signals: Signals) -> int:
         status = ExitStatus.DISPLACED
     except _CannotBegin:
         return ExitStatus.BOOT_FAILED
-    order.counters.state = (
-        "draining"  # so that this status differs from the same one when a task ends its worker with it
-    )
+    order.counters.state = "draining"  # marks the status as dueq's own: a task may end its worker with the same status
     return status
 
 
@@ -229,7 +228,7 @@ def _serve(order: Order, signals: Signals) -> int:
 
 
 class _CannotBegin(Exception):
-    """Said in the log already."""
+    """The child cannot begin; the log says why already."""
 
 
 def _begin(order: Order, signals: Signals) -> Duty | None:

@@ -22,7 +22,7 @@ _MOST_BYTES = 64 * 1024
 
 
 class FirstWords:
-    """Memory that stands in for one child's stderr until ``over``: the child is started with it, and given it, too."""
+    """Memory that is one child's stderr until ``over``. The child is started with it, and gets this object, too."""
 
     def __init__(self) -> None:
         """Raises OSError if there is no memory or file for it."""

@@ -41,12 +41,12 @@ def leave(status: int) -> NoReturn:
         try:
             part()
         except BaseException as error:  # noqa: BLE001  # threads and children may be of other people's classes
-            _warn("what this process left could not all be waited for: an error came of it", exc_info=error)
+            _warn("an error came up while this process waited for what its tasks have left", exc_info=error)
     _end(status)
 
 
 def _wait_for_threads(end: float) -> None:
-    # what pools of threads do before threads are waited for: their idle threads end
+    # first the functions that pools of threads have registered: these end their idle threads
     helper = threading.Thread(target=_run_threading_atexits, daemon=True)
     with contextlib.suppress(RuntimeError):
         helper.start()

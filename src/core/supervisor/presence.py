@@ -1,7 +1,7 @@
-"""A supervisor's presence in Redis while nothing happens: a thread that keeps its entry in the registry.
+"""A supervisor's presence in Redis: a thread that keeps the supervisor's entry in the registry.
 
-It has a thread of its own, since a Redis that hangs must not hold up the loop that looks after the children. It sends a
-command every 15 seconds for the entry, and one more only if the children have changed.
+The entry has a thread of its own, since a Redis that hangs must not hold up the loop that looks after the children. The
+thread sends a command every 15 seconds, and one more only if the children have changed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Entry:
     def __init__(
         self, namespace: Namespace, name: str, version: str, served: Served, roles: Callable[[], Mapping[str, Role]]
     ) -> None:
-        """``served`` is what the workers serve now; ``roles`` tells which children there are, to any thread."""
+        """``served`` is what the workers serve now; ``roles`` returns which children there are, in any thread."""
         self._namespace, self.name, self._version = namespace, name, version
         self._served, self._roles_now = served, roles
         self._started_at = time.monotonic()
@@ -49,7 +49,7 @@ class Entry:
         self._doubted = False
 
     def run_once(self) -> float:
-        """Give a sign of life if it is time for one, and say which children there are if they have changed."""
+        """Give a sign of life if it is time for one, and write which children there are if they have changed."""
         now = time.monotonic()
         if self._doubted:
             self._doubted, self._roles = False, None
@@ -66,17 +66,17 @@ class Entry:
         return _LOOK_S
 
     def doubt(self) -> None:
-        """Redis may have lost the entry: write it anew next time. Any thread may say so, also while it is written."""
+        """Redis may have lost the entry: write it anew next time. Any thread may call this, also during a write."""
         self._doubted = True
 
     def renewed(self) -> None:
-        """The children have new code by now, and have said what they serve: keep that, to say it again."""
+        """The children have new code by now, and have written what they serve: keep that, to write it again."""
         for one in registry.supervisors(self._namespace):
             if one.name == self.name:
                 self._served = one.served
 
     def clear(self) -> None:
-        """Make room for the entry, where something else stands in its place."""
+        """Delete a key of another type in the entry's place."""
         registry.clear(self._namespace, self.name)
         self._roles = None
 
@@ -147,9 +147,9 @@ class Presence:
         return seconds if self._tried(step, clear) else self._patience.failed()
 
     def _tried(self, step: Callable[[], None], clear: Callable[[], None] | None = None) -> bool:
-        """Whether ``step`` was done. What keeps it from that is said by the children, louder: they cannot work.
+        """Whether ``step`` was done. An error is logged quietly: the children log the same louder, as they cannot work.
 
-        ``clear`` makes room where something else stands in its place.
+        ``clear`` deletes a key of another type in the step's place.
         """
         try:
             step()

@@ -1,4 +1,4 @@
-"""Starts the embedded server again when it dies under a running supervisor. One stopped on purpose stays so."""
+"""Starts the embedded server again when it dies under a running supervisor, unless it was stopped on purpose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("dueq.supervisor")
 
 _FIRST_S, _LONGEST_S = 0.1, 30.0
 _SOUND_S = 60.0
-"""A server that lived this many seconds did not die of its start."""
+"""A server that lived this many seconds did not die because of its start."""
 
 
 class Revival:

@@ -1,4 +1,4 @@
-"""What each kind of child process runs. Each imports its own modules only, so that none waits for the others'."""
+"""What each kind of child process runs. Each imports its own modules only, and does not wait for those of others."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _worker(name: str, settings: Settings, options: RunOptions, counters: Counte
 
 
 def _renewal(signals: Signals) -> Callable[[], None]:
-    """A function that undoes, after each task, what it may have done to its process."""
+    """A function that undoes, after each task, what the task may have done to the process."""
     standard = Standard()
 
     def renew() -> None:

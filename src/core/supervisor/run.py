@@ -52,7 +52,7 @@ _TIMEOUT_S = 2.0  # for Redis's answers to the supervisor, which has children to
 def supervise(
     options: RunOptions, *, redis_url: str | None = None, namespace: str | None = None, strategy: str | None = None
 ) -> None:
-    """Run the application of ``options`` until SIGTERM or SIGINT. What is None is as the application says.
+    """Run the application of ``options`` until SIGTERM or SIGINT. For arguments that are None, its own settings count.
 
     Call it in the main thread. Raises ConfigurationError, StrategyMismatch, StrategyUnavailable, ServerUnavailable,
     ServerRefused, BootFailure or RestartLimitExceeded; no child is left then.
@@ -79,10 +79,10 @@ def supervise(
 
 
 def _doubt_queues(app: Dueq, options: RunOptions) -> None:
-    """A mistyped queue would be served for ever, and nothing would come of it."""
+    """Warn of queues that no task names: a mistyped queue would be served for ever, and nothing would come of it."""
     if options.workers and (strange := [queue for queue in options.queues if queue not in app.queues]):
         log.warning(
-            "--queues: no task of %s names %s; its queues are %s. It is right only if who schedules names the queue",
+            "--queues: no task of %s names %s; its queues are %s. This is right only if producers name the queue",
             options.target,
             ", ".join(strange),
             ", ".join(app.queues),
@@ -162,7 +162,7 @@ class _Run:
             self._supervisor.run()
             log.info("stopped")
         finally:
-            for number in _SIGNALS:  # what came of it is decided, also for one that is sent while the interpreter ends
+            for number in _SIGNALS:  # the end is decided: a signal while the interpreter ends must not change it
                 signal.signal(number, signal.SIG_IGN)
             self._presence.stop()
             stop_serving()

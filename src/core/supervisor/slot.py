@@ -1,4 +1,4 @@
-"""A slot of the supervisor: the place for one child of a role, who is in it, and who is about to take over."""
+"""A slot of the supervisor: the place for one child of a role, the child in it, and one that is about to take over."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Ending:
     blame: bool
     steps: deque[tuple[float, signal.Signals]]
     token: int = 0
-    """Of the task on whose account the child is hung; 0: none."""
+    """The token of the task that is to blame for the hang; 0: none."""
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Member:
 
     @property
     def state(self) -> str:
-        """What the child says of itself; draining once it is gone, as its supervisor is about to learn."""
+        """The state in the child's counters; ``draining`` once they are closed, since the child is gone."""
         try:
             return self.child.counters.state
         except ValueError:  # its memory has been given back
@@ -87,9 +87,9 @@ class Member:
         self.ending = Ending(cause, how, blame, deque(steps), token)
 
     def spare(self) -> None:
-        """If the task for which it was to end has ended after all: let it go on, or stop if SIGTERM was sent.
+        """If the task that was to blame has ended after all, let the child go on, or stop if SIGTERM was sent.
 
-        Else the next task would be killed, and blamed, for it.
+        Otherwise its next task would be killed, and blamed.
         """
         ending = self.ending
         if ending is None or not ending.token or not ending.steps or self.child.counters.token == ending.token:
@@ -98,14 +98,14 @@ class Member:
             self.ending = None
         else:
             self.end(
-                "recycled", "its task had ended after all, but it had been told to stop", (math.inf, signal.SIGKILL)
+                "recycled", "its task had ended after all, but it had been asked to stop", (math.inf, signal.SIGKILL)
             )
 
     def send_what_is_due(self, now: float) -> None:
         """Send those signals whose time has come."""
         while self.ending is not None and self.ending.steps and self.ending.steps[0][0] <= now:
             _, number = self.ending.steps.popleft()
-            if number is signal.SIGTERM and not self.booting:  # it still matters then that it never was ready
+            if number is signal.SIGTERM and not self.booting:  # it matters whether it was ever ready
                 self.child.counters.state = "draining"
             self.child.send(number)
 
@@ -135,7 +135,7 @@ class Slot:
             yield self.successor
 
     def leave(self, member: Member) -> bool:
-        """``member`` is gone; the successor of one takes its place. True if it was the successor that went."""
+        """``member`` is gone; a successor takes its place. True if ``member`` was the successor itself."""
         if member is self.successor:
             self.successor = None
             return True

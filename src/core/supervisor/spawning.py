@@ -1,10 +1,10 @@
-"""How a child process is started: a fresh interpreter, by multiprocess's protocol, but for two things.
+"""How a child process is started: a fresh interpreter, by multiprocess's protocol, with two differences.
 
-There is no resource tracker. dueq shares nothing that one would clean up; and from Python 3.12 on a program waits at
-its end for its tracker, which lives as long as anything has the pipe to it: a process that a task has left behind
-would hold up the end of ``dueq run``.
+First, there is no resource tracker. dueq shares nothing that a tracker would clean up. And from Python 3.12 on a
+program waits at its end for its tracker, which lives as long as anything has the pipe to it: a process that a task has
+left behind would hold up the end of ``dueq run``.
 
-What the child writes to stderr before its main function goes into its ``FirstWords``.
+Second, what the child writes to stderr before its main function goes into its ``FirstWords``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Started(popen_spawn_posix.Popen):  # type: ignore[misc]
             )
             self.pid = self._program.pid
             theirs.close()
-            with suppress(BrokenPipeError), open(order_fd, "wb", closefd=False) as pipe:  # it has died: that is seen
+            with suppress(BrokenPipeError), open(order_fd, "wb", closefd=False) as pipe:  # it is dead: seen later
                 pipe.write(order)
             self.finalizer = util.Finalize(self, ours.pop_all().close)
 

@@ -32,7 +32,7 @@ class StateFile:
             ) from error
 
     def write(self, state: dict[str, Any]) -> None:
-        """Write ``state`` and the number of this process. What stands in the way by now is logged: tasks go on."""
+        """Write ``state`` and the pid of this process. An error is only logged: tasks go on."""
         try:
             self._part.write_text(json.dumps({"pid": os.getpid(), **state}), encoding="utf-8")
             self._part.replace(self._path)

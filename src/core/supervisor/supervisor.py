@@ -32,11 +32,11 @@ from .watchdog import Watchdog
 log = logging.getLogger("dueq.supervisor")
 
 _TICK_S = 1.0  # longest that a hung child or a stack dump goes unnoticed, and for a hung child to end by itself
-_TICKS_PER_LEASE = 8  # at least: what is silent for half a lease is to be gone before the lease is
-_BOOTING_S = 0.02  # between looks at children that begin: nothing tells when they are ready
-_HEAD_START_S = 1.0  # at most, of those that a first task needs over the others, where processors are few
+_TICKS_PER_LEASE = 8  # at least: a worker that is silent for half a lease must be gone before the lease is
+_BOOTING_S = 0.02  # between looks at children that begin: nothing signals when they are ready
+_HEAD_START_S = 1.0  # at most, for the children that a first task needs, where processors are few
 _DUMP = 0.2  # ticks, for a hung child to write its stacks
-_SETTLE_S = 5.0  # for SIGKILL to be seen, and for Redis to take back what was held, before we leave all the same
+_SETTLE_S = 5.0  # for SIGKILL to be seen, and for Redis to take back what was held, before the end in any case
 
 Spawn = Callable[[str, str], Process]
 Wait = Callable[[Iterable[int], float], object]
@@ -83,7 +83,7 @@ class Supervisor:
         self._reloading = False
         self._ready = False
         self._wants_room = False  # and the log says so
-        self._leave_by: float | None = None  # set once it is to end: when it does in any case
+        self._leave_by: float | None = None  # once it is set, the supervisor ends at this time in any case
         self._failure: DueqError | None = None
 
     def run(self) -> None:
@@ -98,7 +98,7 @@ class Supervisor:
                 if not self._inbox.waiting:
                     self._wait([self._inbox.fileno(), *(member.child.sentinel for member in self._members())], seconds)
         finally:
-            for member in self._members():  # not even SIGKILL has ended it; or we fail, and then they end with us
+            for member in self._members():  # SIGKILL has not ended it; or this process fails, and its children with it
                 member.child.abandon()
             self._stacks.close()
         if self._failure is not None:
@@ -157,13 +157,13 @@ class Supervisor:
     def _bury(self, slot: Slot, member: Member, code: int, now: float) -> None:
         child, ending, was_ready = member.child, member.ending, not member.booting
         running = child.counters.token
-        # so its exit status is ours, not one that a task ended it with
+        # its exit status is dueq's own, not one that a task ended it with
         by_itself = child.counters.state == "draining" and not running
         how = ending.how if ending else f"was killed by {_name(-code)}" if code < 0 else f"exited with status {code}"
         self._log_stacks(member, over=True)
         if written := child.first_words():
             log.error("%s %d %s before it could log; it wrote: %s", child.role, child.pid, how, written)
-        # what outlasts the time that a stop or a reload leaves it is killed by us: that is not held against it
+        # a child that outlasts the time for a stop or a reload is killed: its task is not to blame for that
         in_order = by_itself and code in (ExitStatus.STOPPED, ExitStatus.DISPLACED, ExitStatus.RECYCLED)
         blame = ending.blame if ending else not in_order
         self._recovery.add(child.role, child.name, how=how, blame=blame, begun=child.counters.begun, running=running)
@@ -209,7 +209,7 @@ class Supervisor:
             ))  # fmt: skip
 
     def _wait_for_room(self, slot: Slot, why: str, now: float) -> None:
-        """Try again later, as often as it takes: it is no death, and giving up would not make room."""
+        """Try again later, as often as it takes: this is not a death, and giving up would not make room."""
         slot.start_at = now + slot.backoff.delay(0.0)
         if not self._wants_room:
             log.error("%s: trying again until there is room (memory, open files, processes)", why)
@@ -229,9 +229,9 @@ class Supervisor:
             self._log_stacks(member)
 
     def _renew_the_old(self, now: float) -> None:
-        """One at a time: its successor first, and only once that is ready the old one drains and goes."""
+        """Replace one child at a time: start its successor first; once that is ready, the old one drains and ends."""
         while self._renewing and self._renewing[0][0].member is not self._renewing[0][1]:
-            self._renewing.popleft()  # replaced; or it died, and what takes its place is new in any case
+            self._renewing.popleft()  # it was replaced; or it died, and the child in its place is new in any case
         if self._renewing:
             self._renew(*self._renewing[0], now)
         elif self._reloading:
@@ -247,7 +247,7 @@ class Supervisor:
                 self._give_up_reload(f"a new {slot.role} could not be started")
         elif not slot.successor.booting:
             kill = (now + self._options.drain_timeout, signal.SIGKILL)
-            old.end("recycled", "it was told to make way for new code", (now, signal.SIGTERM), kill)
+            old.end("recycled", "it made way for new code", (now, signal.SIGTERM), kill)
 
     def _start_the_missing(self, now: float) -> None:
         self._end_head_start(now)
@@ -256,14 +256,14 @@ class Supervisor:
                 slot.member = self._start(slot, now)
 
     def _give_head_start(self) -> None:
-        """To one worker and one dispatcher: a first task needs no more, and all at once would slow these down."""
+        """Start one worker and one dispatcher first: a first task needs no more, and all at once would slow them."""
         first = {slot.role: slot for slot in reversed(self._slots) if slot.role != "reaper"}
         for slot in self._slots:
             slot.later = slot is not first.get(slot.role)
         self._head_start_until = self._clock() + _HEAD_START_S
 
     def _end_head_start(self, now: float) -> None:
-        """Once those that have it are ready, or need too long for that."""
+        """End it once the children that have it are ready, or need too long for that."""
         if self._head_start_until is None:
             return
         first = [slot.member for slot in self._slots if not slot.later]
@@ -294,13 +294,13 @@ class Supervisor:
             log.info("replacing all children, one by one")
             self._reloading = True
             self._on_reload(True)
-            # behind those of an earlier reload: the successors that it has started may have the code of before this one
+            # behind those of an earlier reload, whose successors may have the code from before this reload
             self._renewing.extend((slot, member) for slot in self._slots for member in slot.members())
 
     def _give_up_reload(self, why: str) -> None:
         log.error(
-            "%s: the other children stay as they are (but what is started from now on has the new code): put it right "
-            "and send SIGHUP again",
+            "%s: the other children stay as they are (but children started from now on have the new code): fix the "
+            "cause and send SIGHUP again",
             why,
         )
         self._renewing.clear()
@@ -371,7 +371,7 @@ class Supervisor:
             if slot.member is None and not slot.later and self._leave_by is None:
                 waits.append(slot.start_at - now)
             for member in slot.members():
-                if member.booting:  # one that waits for Redis may take hours
+                if member.booting:  # a child that waits for Redis may take hours
                     waits.append(max(_BOOTING_S, (now - member.started_at) / 20))
                 deadline = self._watchdog.next_deadline(member.child.counters) if member.watched else None
                 waits += [at - now for at in (member.next_step(), deadline) if at is not None]

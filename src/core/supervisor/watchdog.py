@@ -1,7 +1,7 @@
 """When a living process counts as hung: pure rules over the progress in its counters.
 
-Being alive is not enough. A task has its hard timeout; the interpreter of a worker that runs one must go on running
-code, or its lease is lost; every loop must come round again.
+Being alive is not enough. A task has its hard timeout; the interpreter of a worker that runs a task must go on running
+code, or the lease is lost; every loop must come round again.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Watchdog:
         self._asleep_since = now
 
     def awake(self, now: float) -> None:
-        """It looks around. If it slept much too long, all of the host did, and no process is to blame."""
+        """The supervisor wakes. If it slept much too long, the whole host stood still, and no process is to blame."""
         slept = 0.0 if self._asleep_since is None else now - self._asleep_since
         if slept > self._overslept:
-            # all clocks of the others are off by as much, and a sign of life takes a moment
+            # the other processes are late by as much, and their next sign of life takes a moment
             self._lenient_until = now + max(self._silence, min(slept, self._hang_timeout))
         self._asleep_since = None
 
@@ -59,8 +59,8 @@ class Watchdog:
         if not self._hang_timeout:
             return None
         if token:
-            # Half a lease: in time before it is lost, so that what hangs in one worker does not hang in the next, too,
-            # and the loss is known to be this task's.
+            # Half a lease: in time before the lease is lost, so that a task that hangs one worker does not hang the
+            # next, too, and the loss is known to be this task's.
             silent = now - counters.beaten_at
             if silent > self._silence:
                 return Hang(

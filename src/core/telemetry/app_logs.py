@@ -11,7 +11,7 @@ import logging
 
 
 class _DueqLogger(logging.Logger):
-    """Cannot be disabled by the way. Its level and handlers can be configured by its name, as any logger's."""
+    """Cannot be disabled as a side effect. Its level and handlers can be configured by its name, as any logger's."""
 
     spare: logging.Handler = logging.NullHandler()
 

@@ -47,7 +47,7 @@ class Collector:
         processes: Processes | None = None,
     ) -> None:
         """``settings`` must have an address. ``tasks`` maps the name of each task to its queue. Without
-        ``processes``, those adopted are counted by the state in their counters."""
+        ``processes``, the adopted processes are counted by the state in their counters."""
         self.own = Counters()
         """What the supervisor itself counts."""
         self._namespace, self._strategy, self._queues = settings.namespace, strategy, list(queues)
@@ -72,7 +72,8 @@ class Collector:
 
     def retire(self, counters: Counters) -> None:
         """Keep the last numbers of a process and close its counters. Only for a process that is dead and waited for:
-        what it still counted would be lost. Counters that were not adopted, or are retired already, are left alone."""
+        what a living one still counts would be lost. Counters that were not adopted, or are retired already, are left
+        alone."""
         with self._lock:
             if self._live.pop(counters, None) is not None:
                 self._pids.pop(counters, None)
@@ -193,7 +194,7 @@ def _zeros(strategy: str, queues: Sequence[str], tasks: Mapping[str, str]) -> _V
     """Every series that can be foreseen, at 0, so that the rate of what never happened reads 0, not nothing."""
     zeros: _Values = {}
     for definition in DEFINITIONS.values():
-        # Of what Redis alone knows, 0 would be a guess: a gauge would lie, a counter would jump once Redis answers.
+        # For what Redis alone knows, 0 would be a guess: a gauge would lie, a counter would jump once Redis replies.
         if definition.name == _SCHEDULED or (definition.kind == "gauge" and definition.name != "dueq_processes"):
             continue
         many = definition.kind == "histogram"  # twenty lines of the page each

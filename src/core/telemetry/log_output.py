@@ -1,8 +1,8 @@
 """Where log lines go: stderr, in order, whole, and without ever waiting for its reader.
 
 A pipe that is not read, or a terminal that is paused, would hold up its writers for ever. So a line is written at once
-if there is room, without waiting; if not, it is queued, and a thread writes it as soon as there is. What the queue has
-no room for is dropped and counted, and the log says so where it is missing.
+if there is room, without waiting; if not, it is queued, and a thread writes it as soon as there is. Lines for which the
+queue has no room are dropped and counted, and the log says so where they are missing.
 
 stderr itself stays as it is: whether writing waits is a property of the open file, which other programs share. Pipes
 and terminals are opened a second time instead.
@@ -31,7 +31,7 @@ QUEUE_BYTES = 1 << 20
 
 _STDERR = 2
 _STILL_S, _LEAVING_S = 0.25, 2.0
-"""At the end the queue is written for so long without any progress, and for so long in all."""
+"""How long writing the queue at the end may take without any progress, and in all."""
 _POLL_S = 0.25
 _RETRY_S = 0.005  # there is room, but not for this line, or another process is writing a long one
 
@@ -125,7 +125,7 @@ class Output:
             self._fd, self._is_pipe, self._write = -1, False, _nowhere
 
     def forked(self) -> None:
-        """In a forked child: what is queued is the parent's to write, and its memory of counters the parent's, too."""
+        """In a forked child: forget the queue, which the parent writes, and the counters, which are the parent's."""
         self._count = None
         self._start()
 
@@ -150,7 +150,7 @@ class Output:
 
     def _advance(self) -> bool:
         """Write what there is room for; True if anything was written or given up."""
-        if self._advancing:  # this is a signal handler, and what it interrupts goes on with what it has queued
+        if self._advancing:  # in a signal handler: the interrupted call goes on with what the handler has queued
             return False
         self._advancing, moved = True, False
         try:
@@ -246,7 +246,8 @@ def _lock(fd: int, how: int) -> None:
 
 
 def _opened(fd: int) -> tuple[int, bool, Write]:
-    """A descriptor of our own of what ``fd`` is, whether that is a pipe, and what writes to it without waiting."""
+    """A descriptor of our own for the file of ``fd``, whether that is a pipe, and a function that writes to it without
+    waiting."""
     try:
         kind = os.fstat(fd).st_mode
         own = os.dup(fd)

@@ -129,7 +129,8 @@ _ALL = (
     Definition(
         "dueq_quarantined",
         "gauge",
-        "What could not be read and was put out of the way: damaged records, entries that are no ids, strange keys.",
+        "Data that could not be read and was put out of the way: damaged records, entries that are not ids, keys of "
+        "another type, damaged fields.",
         {"kind": ("record", "entry", "key", "field")},
     ),
     Definition(
@@ -154,7 +155,7 @@ _ALL = (
     Definition(
         "dueq_dispatch_conflicts_total",
         "counter",
-        "Attempts to move due tasks that were undone because somebody else changed the same keys.",
+        "Attempts to move due tasks that were undone because another client changed the same keys.",
         {"strategy": _APP},
     ),
     Definition(
@@ -166,9 +167,9 @@ _ALL = (
     Definition(
         "dueq_audit_repairs_total",
         "counter",
-        "What the auditor put right, by kind: tasks that were in no place where their state says (scheduled, held, "
+        "What the auditor repaired, by kind: tasks that were not in the place that their state says (scheduled, held, "
         "leased, dead), queues that were not listed, notes of void entries that were gone (revoked), queues "
-        "with work that were not said to have any (busy), first due times that were not known (head).",
+        "with work that were not marked busy (busy), first due times that were not known (head).",
         {"strategy": _APP, "kind": REPAIRS},
     ),
     Definition(

@@ -29,12 +29,12 @@ class Telemetry:
     def __init__(
         self, counters: Counters, role: str, strategy: str, journal: Journal | None = None, queues: Iterable[str] = ()
     ) -> None:
-        """What happens to single tasks goes into ``journal``, too, if there is one. ``queues`` are those that metrics
-        name in any case."""
+        """What happens to single tasks goes into ``journal``, too, if there is one. Metrics always name ``queues``,
+        instead of counting them as ``other``."""
         self.counters, self.role, self.strategy, self.journal = counters, role, strategy, journal
         self._refusing: set[object] = set()
         self._names = {"queue": Names(queues), "task": Names()}
-        self._counters: dict[tuple[str, ...], CounterHandle] = {}  # what was counted before: found again sooner
+        self._counters: dict[tuple[str, ...], CounterHandle] = {}  # handles used before, found again faster
         self._times: dict[tuple[str, ...], HistogramHandle] = {}
 
     def refused(self, loop: object, refuses: bool) -> None:
@@ -48,7 +48,7 @@ class Telemetry:
         self.counters.mirror_commands(self.role)
 
     def lost(self, lost: Iterable[Lost], at_us: int, cause: str, how: str = "", worker: str = "") -> None:
-        """The owners of these tasks are gone; tasks that took too many workers with them were buried."""
+        """The owners of these tasks are gone; tasks that cost too many workers were buried."""
         for claim in lost:
             if claim.how == "dead":
                 self._count("dueq_tasks_finished_total", claim.queue, outcome="dead")
@@ -99,7 +99,7 @@ class WorkerTelemetry(Telemetry):
         """A task starts now; its lease began at ``leased_us`` by Redis's clock."""
         now = clock.latest_us()
         cause = {"cause": claim.cause} if claim.cause else {}
-        # the time by Redis, as for what follows: an estimate might come after the end of a short task
+        # Redis's time, as for later events: an estimate might be after the end of a short task
         self._note(leased_us, "started", claim.id, claim.token, attempt=claim.starts, due_us=claim.due_us, **cause)
         self._late(claim.queue, "leased", (leased_us - claim.due_us) / US)
         self._late(claim.queue, "started", (now - claim.due_us) / US)
@@ -132,7 +132,7 @@ class WorkerTelemetry(Telemetry):
         self._count("dueq_tasks_finished_total", outcome.claim.queue, outcome=_OUTCOMES[outcome.kind])
 
     def begun_too_late(self, claim: Record, now_us: int) -> None:
-        """A task had begun when it turned out, not later than ``now_us``, that another owner had it by then."""
+        """A task had begun here before it turned out, not later than ``now_us``, that another owner has it."""
         self._note(now_us, "lost", claim.id, claim.token, cause="lease_expired")
         self._count("dueq_duplicates_total", claim.queue, cause="lease_expired")
 
@@ -169,8 +169,8 @@ class DispatcherTelemetry(Telemetry):
 
 
 class ReaperTelemetry(Telemetry):
-    """What a reaper's process reports, in which the auditor is, too."""
+    """What the process of the reaper reports, in which the auditor runs, too."""
 
     def repaired(self, kind: Repair) -> None:
-        """The auditor put one thing right."""
+        """The auditor made one repair."""
         self.counters.counter("dueq_audit_repairs_total", strategy=self.strategy, kind=kind).inc()

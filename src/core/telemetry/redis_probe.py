@@ -1,6 +1,6 @@
 """What the metrics page reads from Redis, in threads of its own, so that no lost host or name server holds up the page.
 
-Whether Redis is up is one question, how many tasks there are another: the first costs the same however many queues
+There are two inquiries: whether Redis is up, and how many tasks there are. The first costs the same however many queues
 there are, so that it does not fail because the second takes long.
 """
 
@@ -38,14 +38,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Reading(Generic[T]):
-    """One try of a question; ``reply`` stays None if it failed."""
+    """One attempt of an inquiry; ``reply`` stays None if it failed."""
 
     done: threading.Event = field(default_factory=threading.Event)
     reply: T | None = None
 
 
 class Inquiry(Generic[T]):
-    """A question to Redis that is sent again and again, over a connection of its own. Any thread may read it."""
+    """A request to Redis that is sent again and again, over a connection of its own. Any thread may read it."""
 
     def __init__(self, settings: Settings, question: Callable[[Namespace], T], timeout: float) -> None:
         if not settings.redis_url:
@@ -57,7 +57,7 @@ class Inquiry(Generic[T]):
         self._failing = self._closed = False
 
     def read(self) -> T | None:
-        """The reply now, or None if it was not there within the time-out. Readers at the same time share one."""
+        """The reply now, or None if it did not come within the time-out. Readers at the same time share one reply."""
         with self._lock:
             if self._reading is None or self._reading.done.is_set():
                 self._reading = _Reading()
@@ -66,7 +66,7 @@ class Inquiry(Generic[T]):
         return reading.reply if reading.done.wait(self._timeout) else None
 
     def close(self) -> None:
-        """Close the connection, at once or when the question under way is over."""
+        """Close the connection, at once or when the request under way is over."""
         with self._lock:
             self._closed = True
             if self._reading is None or self._reading.done.is_set():
@@ -100,7 +100,8 @@ class Inquiry(Generic[T]):
 class RedisView:
     """What Redis replied at one scrape, for the deepest queues and for ``other``.
 
-    Skew and overdue are seconds; the skew is None where this host's clock counts, ``writable`` if it may not be asked.
+    Skew and overdue are seconds. The skew is None where the namespace goes by this host's clock; ``writable`` is None
+    if this user may not ask.
     """
 
     skew: float | None
@@ -128,7 +129,7 @@ class RedisProbe:
         return self._ping.read() is not None
 
     def read(self) -> RedisView | None:
-        """What Redis says now, or None if it did not say all in time."""
+        """What Redis replies now; None if it does not reply to everything in time."""
         return self._counts.read() if self.is_up() else None
 
     def close(self) -> None:

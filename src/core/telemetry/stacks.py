@@ -42,7 +42,7 @@ class StackFile:
         os.set_inheritable(self._fd, False)
         faulthandler.unregister(
             signal.SIGUSR1
-        )  # or it would take itself for registered, whatever handles that signal now
+        )  # or faulthandler would think that it is registered, whatever handles that signal now
         faulthandler.register(signal.SIGUSR1, file=self._fd, all_threads=True)
 
     def write(self) -> None:
