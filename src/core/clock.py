@@ -37,7 +37,7 @@ def now_us() -> int:
 
 
 def is_far(at_us: int) -> bool:
-    """Whether ``at_us`` is over ten minutes ahead by this host's clock: then Redis need not be asked for the time."""
+    """Whether ``at_us`` is over ten minutes ahead by this host's clock: then there is no need to read Redis's."""
     return at_us > now_us() + _FAR_US
 
 

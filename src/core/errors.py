@@ -98,7 +98,7 @@ class StoreYields(StoreMismatch, StrategyYields):
 
 
 class YieldUnderWay(StrategyYields, NamespaceMigrating):
-    """The namespace's tasks are being moved to the strategy of the engine that asked for it."""
+    """The namespace's tasks are being moved to the strategy of the engine that takes it over."""
 
 
 class NamespaceTooNew(DueqError):

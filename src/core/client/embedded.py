@@ -185,7 +185,7 @@ class EmbeddedServer:
     def stop(self, timeout: float = 10.0) -> bool:
         """Stop the server and wait until its process is gone, data safe; False if none was running.
 
-        It is asked by SHUTDOWN, and by SIGTERM after half of ``timeout`` (seconds); both save everything.
+        The server gets SHUTDOWN, and SIGTERM after half of ``timeout`` (seconds); both save everything.
         Raises EmbeddedServerError if it is still there after ``timeout``.
         """
         if not self.running():
@@ -287,7 +287,7 @@ class EmbeddedServer:
         return lock
 
     def _held(self) -> bool:
-        """True if a server, or somebody who is starting one, has the lock."""
+        """True if a server, or a process that is starting one, has the lock."""
         lock = self._take_lock()
         if lock is None:
             return (self.directory / "lock").exists()

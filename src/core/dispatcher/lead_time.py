@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-_MOST_S = 0.001  # longest lead, and longest lateness that it is learnt from
+_MOST_S = 0.001  # longest lead, and the most of a lateness that the lead is learnt from
 _PART = 0.1  # of a task's lateness, added to the lead or taken off it
 _LONG_TRIP_S = 0.004
 _DRIFT_S = 0.0005

@@ -97,7 +97,9 @@ class Audit:
                 yield from self._look_again()
         yield from self._kept_for_later()
         if self.unreadable:  # and they may be of any queue
-            log.warning("%d records are unreadable, of a newer dueq: they are left alone", self.unreadable)
+            log.warning(
+                "%d records are unreadable, since a newer dueq wrote them: they are left alone", self.unreadable
+            )
             return
         self._store.mend_names()
         yield from self._mend_queues()

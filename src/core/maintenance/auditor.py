@@ -25,10 +25,10 @@ from .audit import Audit
 log = logging.getLogger("dueq.auditor")
 
 _FIRST_S = 300.0
-"""From its start to its first look: a start is busy enough."""
+"""Seconds from the start of an auditor to its first look: a start is busy enough without it."""
 _LOOK_S = 60.0
 _SPACING_S = 600.0
-"""From audit to audit at least, however much has to be recovered."""
+"""Least seconds from audit to audit, however much has to be recovered."""
 _REST = 3
 """The rest after a step is this many times as long as the step: others use Redis, too."""
 _LONGEST_REST_S = 1.0

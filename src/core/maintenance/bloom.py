@@ -11,8 +11,8 @@ _BITS = 26
 class BloomFilter:
     """Texts that were seen: all of them, and, by mistake, a few others.
 
-    8 MiB. Of texts that were not seen, about one in 1,000 is taken for seen after 1,000,000 others, one in 15 after
-    10,000,000; another filter makes other mistakes.
+    It takes 8 MiB. Of texts that were not seen, about one in 1,000 counts as seen after 1,000,000 others, one in 15
+    after 10,000,000. Each filter makes other mistakes.
     """
 
     def __init__(self) -> None:

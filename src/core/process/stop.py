@@ -35,7 +35,7 @@ class WakeUp:
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def forget_signals(self) -> None:
-        """In a fork: keep its signals from ending the waiting of the process that it was forked from."""
+        """In a fork: its signals must not wake the process that it was forked from."""
         other = signal.set_wakeup_fd(-1)
         if other not in (self._writer, -1):
             signal.set_wakeup_fd(other)

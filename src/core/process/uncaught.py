@@ -12,7 +12,7 @@ log = logging.getLogger("dueq.process")
 
 
 def log_what_nobody_catches() -> None:
-    """From now on, in every thread of this process, and for what Python itself can only report."""
+    """Log uncaught exceptions from now on, in every thread, and errors that Python itself only reports."""
     sys.excepthook = _ended
     threading.excepthook = _thread_ended
     sys.unraisablehook = _reported

@@ -130,7 +130,7 @@ def _without_calls(text: str, function: re.Match[str]) -> str:
 
     def expanded(call: re.Match[str]) -> str:
         line, at = call.string[call.string.rfind("\n", 0, call.start()) + 1 : call.start()], _listed(call["arguments"])
-        if _OTHER_NAME.search(line) or line.count("'") % 2 or line.count('"') % 2:  # or it stands in quotes
+        if _OTHER_NAME.search(line) or line.count("'") % 2 or line.count('"') % 2:  # or the call is in quotes
             return call[0]
         if len(at) != len(parameters) or not all(map(_PLAIN.fullmatch, at)):
             return call[0]

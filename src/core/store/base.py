@@ -206,7 +206,7 @@ class Store(ABC):
 
     @abstractmethod
     def depths(self, queues: Sequence[str]) -> dict[str, Depth]:
-        """The same for many queues, in few round trips: some in any case, and a few more per thousand queues."""
+        """The same for many queues: a few round trips in any case, and some more for each thousand queues."""
 
     @abstractmethod
     def producer_counts(self, queues: Sequence[str] | None = None) -> dict[tuple[str, str], int]:

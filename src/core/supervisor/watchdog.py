@@ -18,7 +18,7 @@ _OVERSLEPT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Why a process is taken for hung, and which task is to blame."""
+    """Why a process counts as hung, and which task is to blame."""
 
     why: str
     token: int = 0

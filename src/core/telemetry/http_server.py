@@ -135,7 +135,7 @@ class Server(socketserver.TCPServer):
                     connection.drop()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Of the server: such as a connection that was gone before it was accepted."""
+        """Ignore errors of the server itself, such as a connection that was gone before it was accepted."""
 
     def _drop_the_oldest_idle(self) -> None:
         for connection in self._connections.values():  # in the order in which they came

@@ -29,5 +29,5 @@ class Names:
         return name
 
     def all(self) -> list[str]:
-        """Those that are named so far, in the order in which they were met."""
+        """The names that are label values so far, in the order in which they were met."""
         return list(self._named)

@@ -12,7 +12,7 @@ from ..namespace import Namespace
 
 
 class AuditTimes(NamedTuple):
-    """As they stand in Redis, in epoch seconds; None: never."""
+    """The times as Redis has them, in epoch seconds; None: never."""
 
     began: bytes | None
     requested: bytes | None

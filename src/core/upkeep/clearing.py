@@ -30,7 +30,9 @@ class Clearing:
             return _LOOK_S
         found = [name for names in put_apart(self._namespace) for name in names]
         for name in found:
-            log.error("key %s held what is not dueq's: it is in quarantine now, see dueq quarantine", harmless(name))
+            log.error(
+                "key %s held another type than dueq's: it is in quarantine now, see dueq quarantine", harmless(name)
+            )
         if found:
             for _ in mended(self._namespace, self._namespace.store.queues()):
                 pass

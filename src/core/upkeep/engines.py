@@ -93,7 +93,7 @@ class Served:
 
     @property
     def digest(self) -> str:
-        """The same for the same queues and tasks."""
+        """A digest of the queues and tasks."""
         whole = json.dumps([self.queues, sorted(self.tasks.items())])
         return hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest()
 

@@ -188,7 +188,7 @@ class ClaimPipeline:
         return self._channel.ahead > 0 and self._standing.trust() is Trust.TRUSTED
 
     def _wanted(self, most: int | None, *, starts: int = 0) -> int:
-        """How many tasks to take with a step that starts ``starts``: none while more than half of them is in hand."""
+        """How many to take with a step that starts ``starts``: none while over half of the number wanted is in hand."""
         size, have = self._prefetch.want, len(self._held) + starts
         if self._taking or have > (size // 2 if self._channel.ahead else 0):
             return 0
@@ -259,7 +259,7 @@ class ClaimPipeline:
         return self._clock.latest_us() - step.now_us > self._standing.window_s * US
 
     def _fail(self) -> None:
-        """It is not known which of the steps on their way Redis has done."""
+        """After an error: Redis may have done any of the steps on their way."""
         self._channel.close()
         self._standing.doubted()
         self._taking = False

@@ -34,7 +34,7 @@ _ROUNDS = 100
 
 @dataclass(slots=True)
 class _Progress:
-    """One step as it goes on."""
+    """The progress of one step."""
 
     worker: str
     queues: Sequence[str]

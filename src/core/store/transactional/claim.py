@@ -139,7 +139,7 @@ class Claiming:
         return True
 
     def _drop(self, entry: Taken, waiting: Record | None) -> None:
-        """Drop an entry. If the task is ``waiting`` for its time, see to it that it is in the index."""
+        """Drop an entry. If the task is ``waiting`` for its time, make sure that it is in the index."""
         self.edit.commands.append(("LREM", self._keys.of("held", self._worker), 1, entry.id))
         void = self._void.get(entry.id, 0)
         if waiting is None:
