@@ -116,8 +116,8 @@ class Wire:
 
     def _sent(self, commands: int) -> None:
         if self._connection._sock is not self._socket:
-            # somebody closed all connections of the pool; redis-py opened this one anew, where what was sent before
-            # gets no reply
+            # somebody closed all connections of the pool, and redis-py opened this one anew: commands sent before get
+            # no reply
             raise ConnectionError("the connection was closed meanwhile")
         self._owed += commands
 

@@ -22,12 +22,12 @@ class Insistence:
     def __init__(self, again: Callable[[], object]) -> None:
         """``again`` makes the signal come once more, a little later."""
         self._again = again
-        self._hook = self._ignored  # one object, so that it is known again
+        self._hook = self._ignored  # one object, so that it can be recognised
         self._raised: BaseException | None = None
 
     def __enter__(self) -> None:
         self._raised = None
-        if sys.unraisablehook is not self._hook:  # it is, if an exception cut __exit__ short
+        if sys.unraisablehook is not self._hook:  # it may be, if an exception cut __exit__ short
             self._before, sys.unraisablehook = sys.unraisablehook, self._hook
 
     def __exit__(

@@ -21,7 +21,7 @@ def end_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
 def reap_orphans() -> None:
     """Wait for zombies that are not our children: PID 1 of a container inherits every orphan.
 
-    Call it right after waiting for our own children: one that has died since then ends this, until the next call.
+    Call it right after waiting for our own children: if one of them has died since, this stops until the next call.
     """
     ours = {process.pid for process in multiprocess.active_children()}
     with contextlib.suppress(ChildProcessError):  # there is no child at all

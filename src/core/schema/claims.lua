@@ -59,8 +59,8 @@ local function bury_run(id, record, reason, again, indexed)
   follow(id, again, token, indexed)
 end
 
--- The queues from which a worker takes tasks that serves a set of queues, for which `mark` stands (crowds.py): those of the
--- set that have work, and those in `lists` of tasks put aside; at most one more than a step may name. A mark with '*' means
+-- For a worker of a set of queues, for which `mark` stands (crowds.py): the queues to take tasks from. These are queues of
+-- the set that have work, or are in `lists` of tasks put aside; at most one more than a step may name. A mark with '*' means
 -- in turns: other queues come first each time. A mark with '=' means in order of preference.
 local function served(mark, lists)
   local serves, in_turns = key_serves(string.sub(mark, 2)), string.byte(mark) == 42

@@ -45,7 +45,7 @@ _PER_NAME = {
     "record": "r:",  # hash per shard: id -> record
     "ready": "ready:",  # list per queue; pushed on the left, taken on the right
     "wakeup": "bell:",  # list per queue: wake-ups of idle workers, pushed when the ready list grows
-    "leased_before": "leased:",  # zset per queue, of the layout before: id -> when its lease expires
+    "leased_before": "leased:",  # zset per queue, of an older layout: id -> when its lease expires
     "unclaimed": "unclaimed:",  # zset per queue and task name ("queue:name"): id -> when it was put aside
     "quarantine": "quarantine:",  # zset per kind of what could not be read: "at place id" -> at, microseconds
     "foreign": "foreign:",  # a key of a wrong type, renamed: "when it was found:its name"

@@ -142,7 +142,7 @@ def _server_time() -> int:
 
 
 def _cause(error: ResponseError) -> ResponseError:
-    """Why Redis refused a command of a script: before Redis 7 the error is the script's, and quotes the command's."""
+    """The error of a script's command: before Redis 7, the script's error only quotes it."""
     quoted = _QUOTED.match(str(error))
     if quoted is None:
         return error

@@ -17,9 +17,9 @@ def wake_dispatcher(keys: Keys) -> list[Command]:
 
 
 def wake_workers(keys: Keys, queue: str, tasks: int) -> list[Command]:
-    """The queue is busy: wake up to ``tasks`` of its workers. One that finds more work than it takes wakes the next.
+    """Mark the queue busy, and wake up to ``tasks`` of its workers. A worker that finds more work wakes the next.
 
-    Every step that pushes to a ready list sends these commands, too, so that the queue is among the busy ones.
+    Every step that pushes to a ready list sends these commands, too.
     """
     return [("ZADD", keys.plain("busy"), 0, queue), *push_wakeups(keys, queue, tasks)] if tasks > 0 else []
 

@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> type[Strategy]:
-    """The strategy called ``name``. Raises ConfigurationError if there is none, or if it is no Strategy."""
+    """The strategy called ``name``. Raises ConfigurationError if there is none, or if it is not a Strategy."""
     if name in _OWN:
         module, kind = _OWN[name]
         own: type[Strategy] = getattr(import_module(module), kind)

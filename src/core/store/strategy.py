@@ -291,7 +291,7 @@ class TransactionalStrategy(Strategy):
 
 
 def _depth(kind: type, name: str) -> int:
-    """How far up among the classes of ``kind`` ``name`` is defined."""
+    """How many classes above ``kind`` the nearest definition of ``name`` is."""
     return next(depth for depth, one in enumerate(kind.__mro__) if name in vars(one))
 
 

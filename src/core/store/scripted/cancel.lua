@@ -12,7 +12,7 @@ local record = load(id)
 if not record or (record.state ~= State.SCHEDULED and record.state ~= State.UNCLAIMED) then return 0 end
 if record.state == State.UNCLAIMED then leave_aside(id, record) elseif not timer_remove(record.queue, id, record.due) then revoke(id) end
 erase(id)
-redis.call('HDEL', key_again(), id) -- a task that waits for a retry may have one
+redis.call('HDEL', key_again(), id) -- a retry may have one
 count('cancelled', record.queue, 1)
 note('cancelled', id)
 return 1

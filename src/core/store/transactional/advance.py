@@ -1,4 +1,4 @@
-"""A worker's own step without scripts: settle the last task, take and start the next. See ``transactional`` first.
+"""A worker's own step without scripts: settle the last task, take and start the next. See store.py first.
 
 A worker takes an entry of a ready list into its held list (RPOPLPUSH: one step, so that it is always in a list), and
 then claims the task by writing its record. If it dies in between, giving back what it held finds the task.

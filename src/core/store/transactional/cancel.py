@@ -17,7 +17,7 @@ def cancel(parts: Parts, unclaimed: Unclaimed, task_id: str) -> bool:
             edit = parts.edit()
             found.withdraw(edit)
             edit.erase(found.record)
-            edit.commands.append(("HDEL", parts.keys.plain("again"), task_id))  # of a retry
+            edit.commands.append(("HDEL", parts.keys.plain("again"), task_id))  # a retry may have one
             edit.count("cancelled", found.record.queue)
             edit.note(parts.clock.now_us(), "cancelled", task_id)
             parts.commit(session, edit)
