@@ -1,6 +1,6 @@
-"""A payment check that asks again and again, for as long as the bank says "pending", and then gives up.
+"""A payment check that is retried while the bank says "pending", and that gives up after eight retries.
 
-A task that raises is tried again, each time later: here after 0.1 s, 0.2 s, 0.4 s … at most 10 minutes apart. When its
+dueq retries a task that raises, each time after a longer delay: here 0.1 s, 0.2 s, 0.4 s … at most 10 minutes. When its
 retries are used up it becomes a dead letter, which ``dueq dead list`` shows and ``dueq dead retry`` schedules again.
 """
 
@@ -25,7 +25,7 @@ def check(payment: str, arrives_at_attempt: int) -> None:
 
 
 def main(payment: str) -> None:
-    # the payment's own name as the id: asking twice for the check of one payment makes one
+    # the payment's name is the id: scheduling its check twice makes one task
     check.after(0.2, id=payment)(payment, 3)
 
 

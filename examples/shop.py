@@ -1,4 +1,4 @@
-"""Reminders: the example of the README. Run it with ``dueq run shop:app``, and schedule with ``python shop.py``."""
+"""Reminders: the example of the README. Run its tasks by ``dueq run shop:app``; schedule some by ``python shop.py``."""
 
 from __future__ import annotations
 

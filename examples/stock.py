@@ -1,8 +1,8 @@
 """An effect outside Redis that happens once, although a task may run twice.
 
-A worker that is killed in the middle of a task has done part of it, and the task runs again. Here the database decides:
-an order is booked under the task's id, which can be booked once, in the transaction that takes the pieces off stock.
-The fencing token is booked with it: it says which start of the task did the work.
+If a worker is killed in the middle of a task, part of the task may be done, and the task runs again. Here the database
+keeps the effect single: one transaction books the task's id, which can be booked only once, and takes the pieces off
+stock. The fencing token is stored with the id: it shows which start of the task did the work.
 """
 
 from __future__ import annotations

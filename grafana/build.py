@@ -1,6 +1,7 @@
-"""Makes the dashboards and recording rules that are committed beside it: ``python grafana/build.py [DIRECTORY]``.
+"""Writes the dashboards and recording rules: ``python grafana/build.py [DIRECTORY]``.
 
-They go into DIRECTORY, by default the one of this file. Raises OSError if a file cannot be written.
+They go into DIRECTORY, by default the directory of this file, where they are committed. Raises OSError if a file cannot
+be written.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def made() -> dict[str, str]:
     """The text of each file that is made, by its path."""
     files = {"prometheus/rules/dueq-recording.yml": recording()}
     for board in (overview(), strategies(), processes()):
-        # sorted: the order of keys is no promise of the library, and a new one should show only what it changes
+        # sorted, since the library promises no order, and a new version should show only real changes
         text = json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
         files[f"dashboards/{board.uid}.json"] = f"{text}\n"
     return files

@@ -1,1 +1,1 @@
-"""The dashboards, as code: what they ask is in ``queries``, how they look in ``panels``, one file for each board."""
+"""The dashboards, as code: ``queries`` has the PromQL, ``panels`` the look; each board has a file of its own."""

@@ -1,4 +1,4 @@
-"""What all boards have in common: name, variables, refresh, links to one another, and how panels are put in rows."""
+"""The frame of every board: name, variables, refresh, links to the other boards, and rows of panels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Rows = dict[str, Sequence[Panel]]
 """Panels by the title of their row, in order."""
 
 _TAG = "dueq"
-_KNOWN_BY = "dueq_deliveries_total"  # every supervisor shows it from its start, for each of its queues
+_KNOWN_BY = "dueq_deliveries_total"  # the source of label values: every supervisor shows it for each of its queues
 
 
 def board(name: str, description: str, rows: Rows) -> dashboard.Dashboard:
-    """A dashboard with these rows. Its address and file are called by its ``name``."""
+    """A dashboard with these rows. Its address and file are named after ``name``."""
     built = Dashboard(f"dueq / {name}").uid(f"dueq-{name.lower()}").description(description).tags([_TAG])
-    # only by way of the code: a change by hand would be lost with the next provisioning
+    # read-only: the next provisioning would overwrite a change by hand
     built.readonly().timezone("browser").time("now-1h", "now").refresh("30s")
     built.tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
     built.link(_links_to_the_others())
@@ -58,7 +58,7 @@ def _choices() -> list[QueryVariable]:
 
 
 def _choice(label: str, matchers: str) -> QueryVariable:
-    """Any number of the values that a label has, given what is chosen before it."""
+    """A variable that chooses any number of a label's values, out of those that ``matchers`` leave."""
     series = f"{_KNOWN_BY}{{{matchers}}}" if matchers else _KNOWN_BY
     variable = QueryVariable(label).label(label).datasource(SOURCE).query(f"label_values({series}, {label})")
     variable.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.ALPHABETICAL_ASC)

@@ -1,4 +1,4 @@
-"""Overview: is work on time, is any of it done twice, is any of it stuck."""
+"""Overview: is work on time, is any of it done twice, is any of it stuck?"""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _glance() -> list[Panel]:
         ),
         number(
             "Dead letters",
-            "Tasks given up on, as they lie now. List them with 'dueq dead list', mend the cause, then retry or purge "
+            "Tasks that were given up, now. List them with 'dueq dead list', remove the cause, then retry or purge "
             "them (runbook DueqDeadLetters).",
             Look(COUNT, 4, _SMALL, bad_from=1),
             Query(f"sum ({once('dueq_tasks', '', _DEAD)})", "dead"),
@@ -49,14 +49,14 @@ def _glance() -> list[Panel]:
         number(
             "Early starts",
             "Tasks started before they were due, in the range shown. Must be 0: anything else is a bug or a clock that "
-            "jumped. See runbook DueqEarlyStart.",
+            "jumped (runbook DueqEarlyStart).",
             Look(COUNT, 4, _SMALL, bad_from=1),
             Query(f"sum (increase({tasks('dueq_early_starts_total')}[{WHOLE}]))", "early"),
         ),
         number(
             "Restarts",
             "Processes that died or hung and were replaced, in the range shown; planned replacements are left out. "
-            "The log says why each one went; Processes shows which role (runbook DueqCrashLoop).",
+            "The log says why each one ended; Processes shows its role (runbook DueqCrashLoop).",
             Look(COUNT, 4, _SMALL, bad_from=1),
             Query(f"sum ({_restarts(WHOLE)})", "restarts"),
         ),
@@ -86,8 +86,8 @@ def _on_time() -> list[Panel]:
         ),
         histogram(
             "Lateness, all starts",
-            "Every start by how late it was. A second band above the first is a group of tasks that waits: find its "
-            "queue with the variable, then give it workers of its own.",
+            "Every start by how late it was. A second band above the first is a group of tasks that waits: find their "
+            "queue with the variable $queue, then give it workers of its own.",
             Look(SECONDS),
             Query(f"sum by (le) (increase({tasks(f'{LATENESS}_bucket', STARTED)}[{STEP}]))", "{{le}}"),
         ),
@@ -130,8 +130,8 @@ def _once() -> list[Panel]:
         ),
         number(
             "Duplicates by cause",
-            "How many in the range shown, by cause. Compare with the restarts: about one for each worker that died in "
-            "the middle of a task is what is promised; more is not. See runbook DueqDuplicatesWithoutFault.",
+            "How many in the range shown, by cause. Compare with the restarts: expect about one for each worker that "
+            "died in the middle of a task. If there are more, see runbook DueqDuplicatesWithoutFault.",
             Look(COUNT, 12),
             Query(f"sum by (cause) (increase({tasks('dueq_duplicates_total')}[{WHOLE}]))", "{{cause}}"),
         ),
@@ -142,7 +142,7 @@ def _moving() -> list[Panel]:
     return [
         lines(
             "Tasks by state",
-            "As Redis has them. ready that stays high: too few workers. leased at the number of workers: all are busy. "
+            "Counts in Redis. ready stays high: too few workers. leased equals the number of workers: all are busy. "
             "dead: look at them with 'dueq dead list'.",
             Look(COUNT),
             Query(f"sum by (state) ({once('dueq_tasks')})", "{{state}}"),
@@ -162,7 +162,7 @@ def _moving() -> list[Panel]:
         ),
         bars(
             "Restarts by cause",
-            "Processes replaced. exit and signal: they crash, the log says how. hung: they stood still, their stacks "
+            "Processes replaced. exit and signal: they crashed, the log says how. hung: they stood still, their stacks "
             "are in the log. recycled is planned (runbook DueqCrashLoop).",
             Look(COUNT),
             Query(
@@ -172,8 +172,8 @@ def _moving() -> list[Panel]:
         ),
         lines(
             "Failed attempts",
-            "Attempts that ended in a retry or a dead letter, for each attempt that ended. When it rises, something "
-            "that tasks depend on is ill: the log of the workers names the exception.",
+            "The share of attempts that ended in a retry or a dead letter. When it rises, a service that tasks depend "
+            "on has a fault: the log of the workers names the exception.",
             Look(SHARE),
             Query(
                 per(

@@ -1,4 +1,4 @@
-"""What panels look like. Every one has a unit, and a description that says what to do when it looks bad."""
+"""The look of panels. Every panel has a unit, and a description that says what to do when it looks bad."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Panel = timeseries_builders.Panel | stat_builders.Panel | heatmap_builders.Panel
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One line of PromQL, and what its series are called (``{{label}}`` is the label's value)."""
+    """One PromQL expression, and the legend of its series (``{{label}}`` is the label's value)."""
 
     expr: str
     legend: str
@@ -40,8 +40,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a panel stands and what it shows: width and height in Grafana's grid of 24 columns, and from which value on
-    things are bad (red)."""
+    """The unit of a panel, its width and height in Grafana's grid of 24 columns, and from which value on it is bad
+    (red)."""
 
     unit: str
     width: int = 12
@@ -68,20 +68,20 @@ def lines(
 
 
 def bars(title: str, description: str, look: Look, *queries: Query) -> timeseries_builders.Panel:
-    """Events over time, so many in each interval."""
+    """The number of events in each interval, over time."""
     panel = lines(title, description, look, *queries, stacked=True)
     return panel.draw_style(common.GraphDrawStyle.BARS).fill_opacity(70)
 
 
 def number(title: str, description: str, look: Look, *queries: Query) -> stat_builders.Panel:
-    """What holds now, or a total over the range shown: asked once, at its end."""
+    """A current value, or a total over the range shown: one instant query at the end of the range."""
     panel = stat_builders.Panel().title(title).description(description).datasource(SOURCE)
     panel.targets([_target(number, query).instant() for number, query in enumerate(queries)])
     panel.unit(look.unit).span(look.width).height(look.height)
     panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel.graph_mode(common.BigValueGraphMode.NONE).text_mode(common.BigValueTextMode.AUTO)
     if look.unit == COUNT:
-        panel.decimals(0)  # increase() extrapolates to the ends of the range: 4.07 restarts were 4
+        panel.decimals(0)  # increase() extrapolates to the ends of the range: it makes 4.07 of 4 restarts
     if look.bad_from is not None:
         panel.color_mode(common.BigValueColorMode.BACKGROUND).thresholds(_thresholds(look.bad_from))
     return panel

@@ -1,4 +1,4 @@
-"""Processes: who is alive, who died of what, how fast their work was taken up again, and what they use."""
+"""Processes: which are alive, why others died, how fast their work was taken up again, and what processes use."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _alive() -> list[Panel]:
     return [
         lines(
             "Processes by role and state",
-            "Over all supervisors. No dispatcher ready: nothing becomes due (runbook DueqNoDispatcher). booting that "
-            "stays: the app does not import or Redis is away. draining that stays: tasks outlast a stop.",
+            "Over all supervisors. No dispatcher ready: no task is made ready (runbook DueqNoDispatcher). booting "
+            "stays: the app does not import or Redis is away. draining stays: tasks take longer than a stop waits.",
             Look(COUNT, 12),
             Query(f"sum by (role, state) ({of_supervisors('dueq_processes')})", "{{role}} {{state}}"),
         ),
@@ -38,9 +38,8 @@ def _alive() -> list[Panel]:
         ),
         number(
             "Redis takes writes",
-            "Whether the Redis that answers takes writes, too. Off: no memory left, a replica, a full disk; nothing is "
-            "scheduled or starts (runbook DueqRedisRefusesWrites). Not shown where Redis is away or keeps LPUSHX "
-            "from dueq.",
+            "Whether Redis takes writes. Off: no memory left, a replica, a full disk; no task can be scheduled or "
+            "started (runbook DueqRedisRefusesWrites). Not shown if Redis is away, or dueq may not use LPUSHX.",
             Look(ON_OFF, 6),
             Query(
                 f"min by (namespace, instance) ({of_supervisors('dueq_redis_writable')})", "{{namespace}} {{instance}}"
@@ -60,8 +59,8 @@ def _deaths() -> list[Panel]:
     return [
         bars(
             "Restarts by role and cause",
-            "Processes replaced. One role alone: its code or its memory. All at once: the host. hung: read the stacks "
-            "in the log. The supervisor gives up beyond --max-restarts (runbook DueqCrashLoop).",
+            "Processes replaced. If one role is hit: look at its code and memory. All roles: look at the host. hung: "
+            "read the stacks in the log. The supervisor gives up beyond --max-restarts (runbook DueqCrashLoop).",
             Look(COUNT),
             Query(
                 f"sum by (role, cause) ({of_supervisors(_RESTARTS, over='increase', window=STEP)})",
@@ -87,8 +86,8 @@ def _deaths() -> list[Panel]:
         ),
         number(
             "Recoveries later than promised",
-            "In the range shown: worker_lost within 1 s, lease_expired within 15 s (with the default lease). If there "
-            "are some, workers were busy or Redis was away: look at ready tasks in the Overview.",
+            "In the range shown. Promised: worker_lost within 1 s, lease_expired within 15 s (with the default lease). "
+            "If there are some, workers were busy or Redis was away: look at ready tasks in the Overview.",
             Look(COUNT, bad_from=1),
             *(Query(late(cause), cause) for cause in PROMISED_RECOVERY),
         ),
@@ -103,8 +102,8 @@ def _resources() -> list[Panel]:
     return [
         lines(
             "Memory",
-            "In RAM, by role, over all supervisors; what processes share counts for each. workers that only ever grow: "
-            "a task leaks, so set --max-memory-per-worker and find it.",
+            "In RAM, by role, over all supervisors; shared memory counts for each process. If workers only grow, a "
+            "task leaks: set --max-memory-per-worker, and find the leak.",
             Look(BYTES),
             Query(f"sum by (role) ({of_supervisors('dueq_process_resident_memory_bytes')})", "{{role}}"),
         ),
@@ -119,7 +118,7 @@ def _resources() -> list[Panel]:
         ),
         lines(
             "Log lines dropped",
-            "A second, by supervisor. Above 0: nobody reads dueq's stderr, or it is closed, or its disk is full. The "
+            "A second, by supervisor. Above 0: dueq's stderr is not read, or is closed, or its disk is full. The "
             "log says where lines are missing.",
             Look(RATE),
             Query(
@@ -129,15 +128,15 @@ def _resources() -> list[Panel]:
         ),
         lines(
             "Quarantine",
-            "Records, entries and keys that could not be read and were put out of the way, by kind. Above 0: look at "
-            "them with 'dueq quarantine', and find out what wrote to this Redis.",
+            "Data that could not be read and is in quarantine, by kind. Above 0: look at it with 'dueq quarantine', "
+            "and find out what wrote to this Redis.",
             Look(COUNT),
             Query(f"max by (kind) ({of_supervisors('dueq_quarantined')})", "{{kind}}"),
         ),
         lines(
             "Clock skew",
             "By how much Redis's clock and the host's differ. Above half a second, check the time service on both "
-            "(runbook DueqClockSkew). Not shown under strategies that go by the host's clock.",
+            "(runbook DueqClockSkew). Not shown with the transactional store, which goes by the host's clock.",
             Look(SECONDS, bad_from=0.5),
             Query(f"max by (instance) (abs({of_supervisors('dueq_clock_skew_seconds')}))", "{{instance}}"),
         ),

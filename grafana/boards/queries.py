@@ -1,7 +1,7 @@
-"""Pieces of PromQL. Each query minds the variables $namespace, $strategy and $queue.
+"""Pieces of PromQL. Each query respects the variables $namespace, $strategy and $queue.
 
-Counters are each supervisor's own and are added up. What Redis alone knows (gauges, and what producers did) is the
-same on every supervisor of a namespace, so there ``once`` takes it from one of them.
+Counters are each supervisor's own and are added up. Metrics read from Redis (gauges, and counters of producers) are the
+same on every supervisor of a namespace, so ``once`` takes them from one supervisor.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ NAMESPACE = 'namespace=~"$namespace"'
 CHOSEN = f'{NAMESPACE},strategy=~"$strategy",queue=~"$queue"'
 
 STEP = "$__rate_interval"
-"""The window of a point in a graph: Grafana sees to it that it holds at least four scrapes."""
+"""The window of a point in a graph. Grafana makes it long enough for at least four scrapes."""
 WHOLE = "$__range"
 """The window that the dashboard shows, for totals."""
 
@@ -19,14 +19,14 @@ STARTED = 'stage="started"'
 
 
 def tasks(metric: str, *matchers: str) -> str:
-    """The chosen series of a ``metric`` that knows the strategy and the queue."""
+    """The chosen series of a ``metric`` with the labels strategy and queue."""
     return f"{metric}{{{','.join((CHOSEN, *matchers))}}}"
 
 
 def once(metric: str, window: str = "", *matchers: str) -> str:
-    """A metric that every supervisor of a namespace shows alike, or its rate over ``window``, from one of them.
+    """A metric that is the same on every supervisor of a namespace, or its rate over ``window``, taken once.
 
-    The highest: one that has not heard of the latest yet shows less, none shows more.
+    It takes the highest value: a supervisor that read Redis a little earlier shows less, none shows more.
     """
     series = f"rate({tasks(metric, *matchers)}[{window}])" if window else tasks(metric, *matchers)
     keep = "namespace, strategy, queue" + (", state" if metric == "dueq_tasks" else "")
@@ -34,21 +34,21 @@ def once(metric: str, window: str = "", *matchers: str) -> str:
 
 
 def of_supervisors(metric: str, *matchers: str, over: str = "", window: str = "") -> str:
-    """Series that know neither strategy nor queue, of the supervisors that work on what is chosen.
+    """Series without the labels strategy and queue, of the supervisors that serve the chosen strategies and queues.
 
-    ``over`` is a function of a ``window``. Every supervisor shows deliveries of each of its queues, at 0 if need be.
+    ``over`` is a PromQL function of a ``window``. A supervisor serves a queue if it shows deliveries of it, even 0.
     """
     series = f"{metric}{{{','.join((NAMESPACE, *matchers))}}}"
     chosen = tasks("dueq_deliveries_total")
     if over:
         series = f"{over}({series}[{window}])"
-        # one that went away within the window still counts
+        # a supervisor that ended within the window still counts
         chosen = f"last_over_time({chosen}[{window}])"
     return f"{series} and on (namespace, instance) {chosen}"
 
 
 def by_strategy(metric: str, window: str, *matchers: str) -> str:
-    """The rate, by strategy, of a counter that does not know it. A supervisor has one strategy."""
+    """The rate, by strategy, of a counter without that label. It comes from the supervisor, which has one strategy."""
     series = f"{metric}{{{','.join((NAMESPACE, *matchers))}}}"
     known = f"group by (namespace, instance, strategy) ({tasks('dueq_deliveries_total')})"
     counted = f"sum by (namespace, instance) (rate({series}[{window}]))"
@@ -58,7 +58,7 @@ def by_strategy(metric: str, window: str, *matchers: str) -> str:
 def quantile(share: float, rates: str, by: str = "") -> str:
     """A quantile of a histogram, from the ``rates`` of its buckets, for each value of the labels ``by``.
 
-    Nothing, rather than not-a-number, where nothing was observed.
+    If nothing was observed, the result is empty, and not NaN.
     """
     labels = f"le, {by}" if by else "le"
     return f"histogram_quantile({share}, sum by ({labels}) ({rates})) >= 0"

@@ -1,4 +1,4 @@
-"""The recording rules, as the text of their file: what alerts and dashboards ask often, or over days."""
+"""The recording rules, as the text of their file: expressions that alerts and dashboards use often, or over days."""
 
 from __future__ import annotations
 

@@ -26,18 +26,18 @@ def strategies() -> dashboard.Dashboard:
 _STAGES = (
     (
         "ready",
-        "Until a dispatcher has made the task ready: what the strategy itself is responsible for. High only here: add "
-        "a dispatcher, look at its wake-ups below, or choose another strategy (docs/strategies.md).",
+        "Until a dispatcher has made the task ready: the strategy's own part. If it is high, add a dispatcher, look at "
+        "the wake-ups below, or choose another strategy (docs/strategies.md).",
     ),
     (
         "leased",
-        "Until a worker has taken it, dispatching included. High here but not in ready: all workers are busy, so add "
-        "some or give long tasks a queue of their own.",
+        "Until a worker has taken the task, with the time until ready. High here but not in ready: all workers are "
+        "busy, so add some or give long tasks a queue of their own.",
     ),
     (
         "started",
-        "Until the task's function runs, all included: what users feel. High here but not in leased: tasks wait inside "
-        "a worker, so use a lower --prefetch.",
+        "Until the task's function runs: the lateness that users notice. High here but not in leased: tasks wait "
+        "inside a worker, so use a lower --prefetch.",
     ),
 )
 
@@ -61,8 +61,9 @@ def _waking() -> list[Panel]:
     return [
         lines(
             "Wake-ups by reason",
-            "Why dispatchers wake. due: a timer; earlier: a nearer task arrived; event: Redis told. safety_net means "
-            "that nothing else did, up to twice a minute when idle; more is lost wake-ups: run 'dueq doctor'.",
+            "Why dispatchers wake. due: a timer; earlier: a nearer task arrived; event: a key expired; safety_net: "
+            "nothing else woke them, up to twice a minute when idle. If it is more, wake-ups are lost: run 'dueq "
+            "doctor'.",
             Look(RATE),
             Query(
                 f"sum by (strategy, reason) ({dispatchers('dueq_dispatch_wakeups_total')})", "{{strategy}} {{reason}}"
@@ -70,8 +71,8 @@ def _waking() -> list[Panel]:
         ),
         lines(
             "Conflicts",
-            "Moves undone since somebody else changed the same keys. Natural under watch with several dispatchers; if "
-            "there are more than wake-ups, run fewer dispatchers or take lua.",
+            "Moves of due tasks undone because another process changed the same keys. Normal under watch with several "
+            "dispatchers; if there are more conflicts than wake-ups, run fewer dispatchers or use lua.",
             Look(RATE),
             Query(f"sum by (strategy) ({dispatchers('dueq_dispatch_conflicts_total')})", "{{strategy}}"),
         ),
@@ -85,15 +86,15 @@ def _cost() -> list[Panel]:
     return [
         lines(
             "Redis commands per task",
-            "Commands sent by all processes of the supervisors for each start, whichever queue it is of. Rises when "
-            "there is little to do, since sleepers look in now and then; if it does so under load, look at conflicts.",
+            "Commands sent by all processes of the supervisors for each start, over all queues. It rises when there is "
+            "little to do, since sleeping processes check now and then; if it rises under load, look at conflicts.",
             Look(COUNT, _THIRD),
             Query(f"{commands} / ({all_started} > 0) or {commands} * 0", "{{strategy}}"),
         ),
         lines(
             "Starts",
             "Task starts a second. Compare strategies only at the same load; if one falls behind the others, look at "
-            "its lateness until ready above.",
+            "its lateness in the stage ready above.",
             Look(RATE, _THIRD),
             Query(f"sum by (strategy) ({started})", "{{strategy}}"),
         ),
@@ -106,8 +107,8 @@ def _cost() -> list[Panel]:
         ),
         lines(
             "Task duration, p95",
-            "How long functions run, by task. When one grows, its queue needs more workers, or the task a timeout: see "
-            "docs/supervisor.md.",
+            "How long functions run, by task. When one takes longer, its queue needs more workers, or the task needs a "
+            "timeout: see docs/supervisor.md.",
             Look(SECONDS),
             Query(
                 quantile(0.95, f"rate({tasks('dueq_task_duration_seconds_bucket')}[{STEP}])", "strategy, task"),
@@ -116,7 +117,7 @@ def _cost() -> list[Panel]:
         ),
         bars(
             "Audit repairs",
-            "What the auditor put right, by kind. After a crash of Redis some are expected; without one each is a bug: "
+            "Repairs by the auditor, by kind. After a crash of Redis some are expected; without a crash each is a bug: "
             "keep the log, run 'dueq doctor', and report it.",
             Look(COUNT),
             Query(
