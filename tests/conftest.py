@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out := [*{*items} - {*kept}]:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
-    items.sort(key=lambda item: item.get_closest_marker("first") is None)  # last, it would keep a processor waiting
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)  # at the end, the other processors would idle
 
 
 def _named(wanted: str) -> list[Server]:
@@ -76,7 +76,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 def load(server: Server, request: pytest.FixtureRequest) -> Load:
-    """How many of very many cases a test tries: all on the embedded server, in both parts together."""
+    """How many of very many cases a test tries: both parts together try all of them on the embedded server."""
     return Load(number_of(server), request.config.getoption("--part") if is_shared(request.node) else "")
 
 
@@ -95,13 +95,13 @@ def strategy_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) -> Iterator[World]:
-    """A fresh namespace, at the end of the test emptied through the public faces and checked for leaked keys.
+    """A fresh namespace. At the end of the test it is emptied by the public interfaces, and checked for leaked keys.
 
     A test that breaks the namespace on purpose is marked ``leaves_keys``.
     """
     name, user = f"test{next(_numbers)}", ""
     if request.config.getoption("--least-privilege"):
-        # a namespace that is moved needs what each strategy does
+        # a test that moves the namespace needs the commands of every strategy
         moves = request.node.path.stem.startswith("test_migration")
         user = limited(redis_url, name, list(strategies.names()) if moves else [strategy_name])
     world = World(redis_url, name, strategy_name, seen_as=user)
@@ -116,7 +116,7 @@ def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) ->
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # run in the background of a script, or by nohup, these are ignored, and by all that is started from here, too
+    # in the background of a script, or under nohup, these signals are ignored, also by processes started here
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
@@ -130,7 +130,7 @@ _COUNTS: dict[str, int] = {}
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_report_to_serializable(report: object) -> Iterator[None]:
-    # what tests make dueq log may hold bytes that are no text; between its processes xdist carries UTF-8 only
+    # log lines of tests may have bytes that are not text, and the processes of xdist exchange only UTF-8
     outcome: Any = yield
     outcome.force_result(_as_utf_8(outcome.get_result()))
 
@@ -145,7 +145,7 @@ def _as_utf_8(value: Any) -> Any:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
-    # runs in the controller too, where xdist collects the reports of its workers
+    # also runs in the controller, where xdist collects the reports of its workers
     for name, value in report.user_properties:
         if report.when == "call" and name == "crash points":
             _COUNTS[report.nodeid] = int(str(value))

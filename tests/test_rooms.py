@@ -1,4 +1,4 @@
-"""Imports run downwards only: between rooms, and never in a circle."""
+"""Imports run downwards only between rooms, and never in a circle."""
 
 from __future__ import annotations
 

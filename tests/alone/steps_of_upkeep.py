@@ -1,4 +1,4 @@
-"""The steps that put right, clear away, and look, each at the worst input that it takes. See test_steps.py."""
+"""The steps of upkeep (repair, clean-up, reading), each at the worst input that it takes. See test_steps.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an audit costs with very many tasks pending.
+"""The cost of an audit with very many tasks pending.
 
 DUEQ_PENDING=1000000 .venv/bin/python -m pytest tests/alone/test_audit_of_many.py -m alone -rP   # filling takes minutes
 """

@@ -1,7 +1,7 @@
-"""How late ``keyspace`` is with very many keys pending, and how late are Redis's own events, which it does not await.
+"""How late ``keyspace`` is with very many keys pending, and how late Redis's own events are, which it does not need.
 
 DUEQ_PENDING=1000,100000,1000000   the numbers of other keys; the last takes a minute to fill
-DUEQ_EVENT_ALONE=120               measure Redis's events too, waiting at most so many seconds for them
+DUEQ_EVENT_ALONE=120               measure Redis's events, too, waiting at most so many seconds for them
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A slow or stalled link makes tasks late by no more than itself: a dispatcher counts from its question.
+"""A slow or stalled link makes tasks late by no more than its own delay, since a dispatcher counts from its request.
 
-Times are due to leased, by Redis's clock. Of several runs the best counts: whatever else the machine does makes them
-worse.
+Lateness is from due to leased, by Redis's clock. The best of several runs counts, since other work of the machine only
+makes it worse.
 """
 
 from __future__ import annotations

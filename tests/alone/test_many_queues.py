@@ -1,4 +1,4 @@
-"""A step costs Redis what there is of queues with work, however many there are without any.
+"""The cost of a step depends on the queues that have work, and not on how many queues there are.
 
 .venv/bin/python -m pytest tests/alone/test_many_queues.py -m alone -rP
 """

@@ -1,4 +1,4 @@
-"""What people and probes ask about a namespace costs little with ten thousand queues, of which ten are busy."""
+"""With ten thousand queues, ten of them busy, status, metrics and probes cost little."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """No step holds Redis for longer than a millisecond of its CPU, at the worst input that it takes.
 
-A step is a script, a transaction or a command. Redis measures it (INFO commandstats); of several runs the quickest
-counts, since whatever else the machine does can only make a step look longer. The name of a case begins with that of
-the script, or of the method of Store or Strategy, that it is for.
+A step is a script, a transaction or a command. Redis measures it (INFO commandstats). The quickest of several runs
+counts, since other work of the machine can only make a step look longer. The name of a case begins with the name of its
+script, or of its method of Store or Strategy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Arguments arrive as they were given, in value and type, or are refused at the call, by name and with a way out."""
+"""Arguments arrive as they were given, in value and type, or the call raises an error that says what to pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that do not fit their function, and results that have yet to be run."""
+"""Calls that do not fit their function, and results that are not run yet (coroutines, generators)."""
 
 from __future__ import annotations
 

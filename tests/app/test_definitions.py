@@ -1,4 +1,4 @@
-"""What a task may be is decided when it is defined: by types and values, with an error that says what to write."""
+"""A task is checked when it is defined, by types and values; the error says what to write."""
 
 from __future__ import annotations
 

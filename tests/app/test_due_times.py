@@ -1,4 +1,4 @@
-"""Due times at the end of what a datetime can be are refused at the call, and shown where a record has one."""
+"""Due times outside the range of datetime are refused at the call, and can be shown if a record has one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the server answers, an application that calls dueq sees a DueqError that names the server."""
+"""Whatever the server replies, an application that calls dueq gets a DueqError that names the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an application's module does to whoever imports it: one line that says what is wrong, and an exit code."""
+"""An application's module that harms the program that imports it: one line says what is wrong, with an exit code."""
 
 from __future__ import annotations
 

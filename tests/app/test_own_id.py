@@ -1,4 +1,4 @@
-"""A task that re-schedules its own id, through the face of applications; and nobody overlooks what was not done."""
+"""A task that schedules its own id again, through the public interface; and a call that did nothing is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis that hangs holds a producer up for no longer than it allows; the error says what is known."""
+"""A hanging Redis delays a producer by no more than its time-out; the error says what is known."""
 
 from __future__ import annotations
 

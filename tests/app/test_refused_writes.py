@@ -1,4 +1,4 @@
-"""What a server refuses before it did anything is not scheduled, and the error says so; where that is not sure, too."""
+"""If the server refuses before it does anything, nothing is scheduled; the error says so, or says that it is unsure."""
 
 from __future__ import annotations
 

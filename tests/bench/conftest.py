@@ -1,4 +1,4 @@
-"""Fixtures: a temporary directory of one's own, so that what is left behind is seen."""
+"""Fixtures: a temporary directory for each test, so that files left behind are noticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of the bench by themselves: figures, floors, cost, marks, bars, pages and pictures."""
+"""The parts of the bench alone: figures, floors, cost, marks, bars, pages and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each suite, small, with real processes on a real server: it finds what it should, and what it must not miss."""
+"""Each suite, small, with real processes on a real server: it reports what it should, also losses and duplicates."""
 
 from __future__ import annotations
 

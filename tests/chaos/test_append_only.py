@@ -1,4 +1,4 @@
-"""What is cut off an append-only file is known to the byte: whose records it touched, and whose scheduling it was."""
+"""What is cut off an append-only file is known to the byte: whose records it touched, and whose scheduling is gone."""
 
 from __future__ import annotations
 

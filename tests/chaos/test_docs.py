@@ -1,4 +1,4 @@
-"""docs/chaos.md tells of every scenario and every key of the report; the table is put where it belongs."""
+"""docs/chaos.md describes every scenario and every key of the report; the table is put between its markers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However a chaos run ends, nothing of it is left: no server, no process, no directory."""
+"""However a chaos run ends, it leaves nothing behind: no server, no process, no directory."""
 
 from __future__ import annotations
 

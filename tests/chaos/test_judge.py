@@ -1,4 +1,4 @@
-"""The judge: what it lets pass, and what it must not."""
+"""The judge of chaos runs: what it accepts, and what it rejects."""
 
 from __future__ import annotations
 

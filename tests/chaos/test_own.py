@@ -1,4 +1,4 @@
-"""Kill-testing an application: what is recorded, what is redirected, and that chaos itself loses nothing."""
+"""Kill tests of an application: what is recorded, what is redirected, and that chaos itself loses no task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report page: complete, escaped, self-contained, the same every time; and what its plots must never leave out."""
+"""The report page is complete, escaped, self-contained and reproducible; and what its plots must never leave out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured is told in words."""
+"""Measured values are written in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/cli.md tells of every command, option, default and exit code, and of none that does not exist."""
+"""docs/cli.md describes every command, option, default and exit code, and none that does not exist."""
 
 from __future__ import annotations
 

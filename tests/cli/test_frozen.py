@@ -1,4 +1,4 @@
-"""A Redis that has stopped and still lets programs connect: commands end with the first answer that is missing."""
+"""A stopped Redis that still accepts connections: a command ends with the first missing reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program itself: exit codes, what it says when things go wrong, and what it never shows."""
+"""The program itself: exit codes, its messages when something goes wrong, and what it never shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dueq redis``: the embedded server by hand."""
+"""``dueq redis``: the embedded server, controlled by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dueq status``: who serves the namespace, what is amiss, and queues by the thousand."""
+"""``dueq status``: who serves the namespace, warnings, and thousands of queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line where the system is not as it should be: one line and a right exit status, never a traceback."""
+"""The command line on a system with faults: one line and the right exit status, never a traceback."""
 
 from __future__ import annotations
 

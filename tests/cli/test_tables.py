@@ -1,4 +1,4 @@
-"""Tables in a terminal of 80 columns: ids and times stay on one line, whatever stands beside them."""
+"""Tables in a terminal of 80 columns: ids and times stay on one line, whatever is beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How due times are written."""
+"""Due times as people write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an address may say, and what it is told that it may not."""
+"""What an address may contain, and the error for anything else."""
 
 from __future__ import annotations
 

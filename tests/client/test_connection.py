@@ -1,4 +1,4 @@
-"""Clients, and that no credentials get out."""
+"""Clients; and credentials never get into messages."""
 
 from __future__ import annotations
 

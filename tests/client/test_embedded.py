@@ -1,4 +1,4 @@
-"""The embedded server, for real: started, shared, killed, healed and stopped."""
+"""The embedded server, for real: started, shared, killed, repaired and stopped."""
 
 from __future__ import annotations
 

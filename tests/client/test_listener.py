@@ -1,4 +1,4 @@
-"""Waiting on a connection that has died without a word."""
+"""Waiting on a connection that died unnoticed."""
 
 from __future__ import annotations
 

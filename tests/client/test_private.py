@@ -1,4 +1,4 @@
-"""Files that may not be trusted: links, other users' files, and what is no file."""
+"""Files that must not be trusted: links, other users' files, and things that are not files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loop does when Redis fails it: one line, and pauses that grow as long as the same is refused."""
+"""What a loop does when Redis fails it: it logs one line, and waits longer and longer while the error is the same."""
 
 from __future__ import annotations
 

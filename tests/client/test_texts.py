@@ -1,4 +1,4 @@
-"""Other people's texts: what is left of them when they are shown or kept."""
+"""Foreign texts: what remains of them when they are shown or stored."""
 
 from __future__ import annotations
 

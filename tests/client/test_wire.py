@@ -1,4 +1,4 @@
-"""Commands that are sent at once and answered later."""
+"""Commands that are sent at once and whose replies are read later."""
 
 from __future__ import annotations
 

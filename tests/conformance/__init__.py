@@ -1,1 +1,1 @@
-"""What every strategy must do: each test runs once per strategy, through the public faces of store and strategy."""
+"""What every strategy must do: each test runs once per strategy, through the interfaces of store and strategy."""

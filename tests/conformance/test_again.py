@@ -1,4 +1,4 @@
-"""A task that schedules its own id while it runs means: after this run. Whoever is killed when, nothing is lost."""
+"""A task that schedules its own id while it runs means: after this run. No kill at any moment loses the next run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The auditor: what is in no place is put back, once, and counted; whatever is in its place, or on its way, is left."""
+"""The auditor puts back tasks that are in no index or list, once, and counts them; it leaves all others alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audits of a namespace in which everybody works at the same time: nothing is lost, so nothing may be put right."""
+"""Audits of a namespace in which everything works at the same time: no task is lost, so no repair may be made."""
 
 from __future__ import annotations
 

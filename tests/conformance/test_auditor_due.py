@@ -1,4 +1,4 @@
-"""When an audit is due, for which of several auditors, and what it costs."""
+"""When an audit is due, which of several auditors makes it, and what it costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of another type stop no step half-way that needs them only beside the tasks, and no producer."""
+"""Keys of a wrong type that a step needs only beside the tasks stop neither the step half-way nor a producer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""A worker's claim pipeline: what it holds begins without waiting for Redis, and whatever is lost on the way, nothing
-is run twice in silence, and nothing is forgotten."""
+"""A worker's claim pipeline: held tasks begin without waiting for Redis. Whatever request or reply is lost, no task is
+silently run twice, and none is forgotten.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""READY to LEASED to DONE: one owner, a token that rises, and settling that only the owner can do, once."""
+"""READY to LEASED to DONE: one owner, a token that rises, and settling by the owner alone, once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Every operation, killed just before and just after each of its commands; another actor takes over.
 
-After the take-over: each task that was scheduled has run, been cancelled or been buried, none before its due time
-(checked at every start), under tokens that only rise, while the dead actor's own are refused, and each start beyond the
-first has a cause.
+After the take-over, each scheduled task has run, or was cancelled or buried. None ran before its due time (checked at
+every start). Tokens only rise, the dead actor's own are refused, and each start beyond the first has a cause.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Workers of more queues than a step can name: they take, in turns or in order, from those that have work."""
+"""Workers of more queues than one step can name take tasks, in turns or in order, from the queues that have work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rubbish in Redis: everything else goes on, and what is damaged is kept, counted and shown."""
+"""Rubbish in Redis: everything else goes on, and the damaged data is kept, counted and shown."""
 
 from __future__ import annotations
 

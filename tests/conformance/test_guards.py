@@ -1,4 +1,4 @@
-"""Guards that seldom matter: what each prevents is brought about here."""
+"""Guards that seldom matter: each test causes what a guard prevents."""
 
 from __future__ import annotations
 

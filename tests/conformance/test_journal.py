@@ -1,4 +1,4 @@
-"""What is noted of tasks: by producers with their steps, by roles behind their work; within bounds."""
+"""The journal of tasks: producers write it with their steps, roles after their work, within bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A namespace that an older dueq wrote: nothing of it is lost, neither at a start nor to the auditor."""
+"""A namespace that an older dueq wrote: neither a start nor the auditor loses any of its tasks."""
 
 from __future__ import annotations
 

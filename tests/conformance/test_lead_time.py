@@ -1,4 +1,4 @@
-"""A dispatcher asks a little sooner than a task is due: nothing is early by that, and little is asked in vain."""
+"""A dispatcher asks a little before a task is due: no task is early because of that, and few requests are wasted."""
 
 from __future__ import annotations
 

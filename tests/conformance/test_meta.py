@@ -1,6 +1,7 @@
-"""What a namespace says of itself: written with its first task or by an engine, and looked at before anything else is.
+"""The ``meta`` hash of a namespace: written with the first task or by an engine, and checked before anything else.
 
-The rule: whatever may write to the index, and whoever opens a namespace, looks at its format and its features first.
+The rule: every step that may write to the index, and every process that opens a namespace, checks its format and its
+features first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A migration that dies between any two commands, or happens between any two of somebody else's."""
+"""A migration that dies between any two commands, or happens between any two commands of another process."""
 
 from __future__ import annotations
 

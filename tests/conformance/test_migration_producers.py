@@ -1,4 +1,4 @@
-"""Producers that were there before a migration follow it by themselves, and what they are told is true."""
+"""Producers that were there before a migration follow it by themselves, and get true answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of a wrong type, rubbish and huge numbers under an engine that runs: it goes on, and loses nothing."""
+"""Keys of a wrong type, rubbish and huge numbers under a running engine: it goes on, and loses no task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random interleavings of everybody, against a model of what each task may do next."""
+"""Random interleavings of all actors, against a model of what each task may do next."""
 
 from __future__ import annotations
 

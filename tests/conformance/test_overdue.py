@@ -1,4 +1,4 @@
-"""Work that is overdue because whoever was woken for it is gone: somebody else is woken."""
+"""If tasks are overdue because the process that was woken for them is gone, another process is woken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an audit reads page by page: nothing that stays in its place is left out, whatever else comes and goes."""
+"""An audit that reads page by page misses no task that stays in its place, whatever else comes and goes."""
 
 from __future__ import annotations
 

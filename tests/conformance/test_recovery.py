@@ -1,4 +1,4 @@
-"""LEASED back to READY: owners that died, fell silent, or disown what they never learnt of."""
+"""LEASED back to READY: owners that died or fell silent, and owners that disown claims whose replies they never got."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis that hangs holds up the supervisor, who gives back what the dead held, once in a while only."""
+"""If Redis hangs, a supervisor that gives back the tasks of dead workers is delayed only once in a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that refuses writes: what runs can still end, and nobody stays with a server that was demoted (G9)."""
+"""A server that refuses writes: running tasks can still end, and no process stays with a demoted server (G9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry of supervisors: what is written there is read there, in bounded steps, and nothing of it is left."""
+"""The registry of supervisors: entries are written, read and removed in bounded steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that are to survive a failover: replicas must have them, too."""
+"""Tasks that must survive a failover: replicas must have them, too."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One dies between any two commands, while another dispatcher and producers work in every gap.
+"""An actor dies between any two commands, while another dispatcher and producers work in every gap.
 
-Before each single command of the one that dies (those of a pipeline are sent one by one) the others take a turn: they
-schedule, cancel, reschedule, and dispatch. Then it dies before or after its k-th command, for every k. In the end each
-task that was scheduled and not cancelled has run, once, and no entry of a ready list was dispatched twice.
+Before each single command of the actor (commands of a pipeline are sent one by one) the others take a turn: they
+schedule, cancel, reschedule, and dispatch. Then the actor dies before or after its k-th command, for every k. At last
+each task that was scheduled and not cancelled has run, once, and no entry of a ready list was dispatched twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server that forgot every script (SCRIPT FLUSH, a restart, a failover) is told them again, unnoticed."""
+"""A server that forgot every script (SCRIPT FLUSH, a restart, a failover) gets them again, unnoticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is too much for one short step is done in several, and whole all the same."""
+"""Work that is too much for one short step is done in several, and is complete all the same."""
 
 from __future__ import annotations
 

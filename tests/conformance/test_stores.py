@@ -1,5 +1,6 @@
-"""The store goes by the server. Moved to the other one, a namespace keeps all its tasks, and a process that began with
-the old one is refused wherever it touches the index."""
+"""The server decides which store a namespace has. Moved to the other store, a namespace keeps all its tasks; a process
+that began with the old store is refused wherever it writes to the index.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A token is never given twice, whatever Redis has lost; and a claim that was lost settles nothing."""
+"""No token is given twice, whatever Redis has lost; and a lost claim settles nothing."""
 
 from __future__ import annotations
 

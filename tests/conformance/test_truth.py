@@ -1,4 +1,4 @@
-"""Cancel and reschedule say True only if the task will not run as it stood, whatever state it is in."""
+"""cancel and reschedule return True only if the task will not run as it stood, whatever its state."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Both stores do the same: the same calls at the same time leave the same keys, and are answered alike.
+"""Both stores do the same: the same calls at the same time leave the same keys, and return the same replies.
 
-What is written in Lua and in Python is held against each other here, step by step: records, journal, leases, counts,
-quarantine. Left out is what they may do at different moments: wake-ups, the guard, and the lives of workers, which
-without scripts an ack that must get through does not renew.
+These tests compare the Lua code with the Python code, step by step: records, journal, leases, counts, quarantine. They
+leave out what the stores may do at different moments: wake-ups, the guard, and the signs of life of workers, which an
+ack that must get through without scripts does not give.
 """
 
 from __future__ import annotations

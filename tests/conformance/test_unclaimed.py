@@ -1,4 +1,4 @@
-"""What a worker does not know is put aside: unstarted, without an attempt, and taken by the next that knows it."""
+"""A task that its worker does not know is put aside, without a start; the next worker that knows it takes it."""
 
 from __future__ import annotations
 

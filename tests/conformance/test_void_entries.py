@@ -1,4 +1,4 @@
-"""Nothing is searched for in a bucket: what is cancelled stays there, void, until a dispatcher drops it."""
+"""A bucket is never searched: a cancelled task leaves a void entry there until a dispatcher drops it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task scheduled while a dispatcher is at work, at whichever moment, is known to it before it sleeps, or wakes it."""
+"""A task scheduled while a dispatcher works, at any moment, is known to it before it sleeps, or wakes it."""
 
 from __future__ import annotations
 

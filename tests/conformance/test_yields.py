@@ -1,6 +1,6 @@
-"""A strategy that a producer chose yields to the first engine that asks for another; one that an engine chose does not.
+"""A strategy that a producer chose yields to the first engine with another one; one that an engine chose does not.
 
-The rule: whoever dies at whichever command of it, the next engine goes on with it, and every task is run once.
+The rule: if an actor dies at any of its commands, the next engine completes the change, and every task is run once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much sooner than due a dispatcher asks."""
+"""How long before the due time a dispatcher asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs in examples/ do what they say, each on a real engine, scheduled by itself as a producer."""
+"""The programs in examples/ do what they say, each on a real engine, scheduled by the program itself as a producer."""
 
 from __future__ import annotations
 

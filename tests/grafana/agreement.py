@@ -1,8 +1,8 @@
-"""What the ledger says that each query of the dashboards is to give at the end of the run, within what bounds.
+"""What each query of the dashboards must give at the end of the run, by the ledger, and within what bounds.
 
-The window of each query is the whole run. ``increase`` and ``rate`` stretch what they saw to the ends of the window, by
-at most one scrape at each; a worker killed just before it wrote its line was counted and is not in the ledger; a
-histogram knows values by bucket only. The bounds allow for that and for no more.
+The window of each query is the whole run. ``increase`` and ``rate`` extrapolate to the ends of the window, by at most
+one scrape at each end; a worker killed just before it wrote its line was counted and is not in the ledger; a histogram
+knows values by bucket only. The bounds allow for that and for no more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What grafana/ has: panels with their queries, rules, and the variables in them."""
+"""The content of grafana/: panels with their queries, rules, and the variables in them."""
 
 from __future__ import annotations
 

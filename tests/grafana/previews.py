@@ -1,7 +1,7 @@
 """Pictures of what the dashboards show of real runs: ``python -m grafana.previews DIRECTORY``, in tests/.
 
-No Grafana draws them. A real Prometheus watches real engines, first in good health, then with workers killed and more
-work than can be done on time; every graph's own queries are put to it, and matplotlib draws what it answers.
+Grafana does not draw them. A real Prometheus watches real engines, first in good health, then with workers killed and
+more work than can be done on time. The program sends it every graph's own queries, and draws the replies by matplotlib.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A real Prometheus for a test: started with the committed configuration, asked through its HTTP API."""
+"""A real Prometheus for a test, started with the committed configuration, and queried through its HTTP API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries taken apart: what they ask for, and what their conditions compare."""
+"""Queries taken apart: the series that they select, and what their conditions compare."""
 
 from __future__ import annotations
 

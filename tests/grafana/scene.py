@@ -1,7 +1,7 @@
-"""A real run to look at: engines under three strategies; a real Prometheus looks on, and the ledger keeps account.
+"""A real run to watch: engines under three strategies, a real Prometheus that scrapes them, and the ledger.
 
-A faulty one has workers killed at random, a task that kills its workers, and more work at once than can be done on
-time.
+In a run with faults, workers are killed at random, one task kills its workers, and more work is due at once than can be
+done on time.
 """
 
 from __future__ import annotations

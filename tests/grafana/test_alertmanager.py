@@ -1,4 +1,4 @@
-"""The example for Alertmanager: one outage is one notification, and it is the one that names the cause."""
+"""The example for Alertmanager: one outage makes one notification, which names the cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules, tried by promtool: on time series that make each alert fire, and on such that must not."""
+"""The rules, tested by promtool: on time series that make each alert fire, and on series that must not."""
 
 from __future__ import annotations
 

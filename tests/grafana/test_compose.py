@@ -1,4 +1,4 @@
-"""The compose file, provisioning and Prometheus's configuration: well-formed, of one mind, and on the loopback only."""
+"""The compose file, provisioning and Prometheus's configuration are well-formed, consistent, and on loopback only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is committed in grafana/: fresh, complete, and of one kind; no server is needed to see that."""
+"""The committed files of grafana/ are up to date, complete and uniform. No server is needed to check that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/operations.md tells of every metric with its labels, of every alert, dashboard and runbook, and of no other."""
+"""docs/operations.md describes every metric with its labels, every alert, dashboard and runbook, and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory of a supervisor's processes, on its page."""
+"""The memory of a supervisor's processes, on its metrics page."""
 
 from __future__ import annotations
 

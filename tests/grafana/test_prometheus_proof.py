@@ -1,7 +1,7 @@
-"""Every query of the dashboards and every rule, asked of a real Prometheus that watched a real run with faults.
+"""Every query of the dashboards and every rule, run on a real Prometheus that watched a real run with faults.
 
-Each must give finite numbers, and where it speaks of what the ledger knows, the ledger's. All of it is one test, with a
-subtest for each query and rule, so that the run is made once however tests are spread over processes.
+Each must give finite numbers, and where the ledger knows the number, the ledger's. All of it is one test, with a
+subtest for each query and rule, so that the run is made once, however tests are spread over processes.
 """
 
 from __future__ import annotations

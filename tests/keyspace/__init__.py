@@ -1,1 +1,1 @@
-"""What only the strategy ``keyspace`` depends on: events, and the setting that they need."""
+"""Tests of the strategy ``keyspace`` alone: events, and the setting that they need."""

@@ -1,4 +1,4 @@
-"""Real dispatchers in threads, and what they said of themselves."""
+"""Real dispatchers in threads, and their counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flags that events need are added to those that are set, and looked after."""
+"""The flags that events need are added to those that are set, and checked again and again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that never came: nobody listened, the key or the connection was gone, or Redis dropped what was too much."""
+"""Events that never came: nobody listened, the key or the connection was gone, or Redis dropped the event."""
 
 from __future__ import annotations
 

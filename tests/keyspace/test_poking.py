@@ -1,6 +1,6 @@
-"""On every server: a key that is looked at by a script expires at once, and its event goes to everybody.
+"""On every server: a key that a script reads expires at once, and its event goes to every dispatcher.
 
-The servers look for expired keys as seldom as they can be told to, once a second: whatever is on time is so by poking.
+The servers look for expired keys as seldom as possible, once a second: if tasks are on time, it is because of poking.
 """
 
 from __future__ import annotations

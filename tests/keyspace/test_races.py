@@ -1,4 +1,4 @@
-"""An event starts a race that exactly one dispatcher wins; what woke it and what it lost is told truthfully."""
+"""An event starts a race that exactly one dispatcher wins; its wake-ups and lost races are counted truthfully."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Managed servers: what counts is whether events come; where they do not, the error names the setting and its value."""
+"""Managed servers: what counts is whether events come; if they do not, the error names the setting and its value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection that events come by: nothing is kept back, nobody is deaf without noticing, whatever it runs over."""
+"""The connection for events: it holds no event back, and notices when no events come, on every kind of connection."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What users install: the wheel and the source distribution, each in an empty environment outside of the checkout.
 
-A package or a file that is forgotten in pyproject.toml is missing only there. Needs the package index, as ``make venv``
-does.
+If pyproject.toml forgets a package or a file, it is missing only there. Needs the package index, as ``make venv`` does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Standard descriptors that are closed when a program is started."""
+"""Standard descriptors that are closed when a program starts."""
 
 from __future__ import annotations
 

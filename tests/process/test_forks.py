@@ -1,4 +1,4 @@
-"""What a fork gives up, and how it ends, in programs of their own: hooks of forks cannot be taken back."""
+"""What a fork gives up, and how it ends, each in a program of its own, since hooks of forks cannot be removed."""
 
 from __future__ import annotations
 

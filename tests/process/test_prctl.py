@@ -1,4 +1,4 @@
-"""Waking up when asked to."""
+"""Precise sleeps: the kernel's timer slack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking a loop to end."""
+"""Requests to a loop to end."""
 
 from __future__ import annotations
 

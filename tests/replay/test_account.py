@@ -1,4 +1,4 @@
-"""What the ledger's entries are held to mean."""
+"""What the ledger's entries mean for the account."""
 
 from __future__ import annotations
 

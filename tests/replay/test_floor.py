@@ -1,4 +1,4 @@
-"""The wake-up floor: measured between two real processes, and nothing left of it."""
+"""The wake-up floor is measured between two real processes, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log is scheduled far enough ahead, whatever the machine is busy with."""
+"""A log is scheduled far enough ahead, however busy the machine is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program that is told to end cleans up once, whole, and then ends."""
+"""A program that gets a signal to end cleans up once, completely, and then ends."""
 
 from __future__ import annotations
 

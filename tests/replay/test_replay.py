@@ -1,4 +1,4 @@
-"""Whole replays by real processes on a real server: clean ones, one with a kill in the middle, and some cut short."""
+"""Whole replays by real processes on a real server: clean ones, one with a kill in the middle, and some interrupted."""
 
 from __future__ import annotations
 

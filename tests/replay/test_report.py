@@ -1,4 +1,4 @@
-"""When a report is clean, and what the table and the metrics page's sums say."""
+"""When a report is clean, and what the table and the sums of the metrics page show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading job logs: both formats, plain and packed, and what is said about bad ones."""
+"""Reading job logs: both formats, plain and packed, and the errors for bad ones."""
 
 from __future__ import annotations
 

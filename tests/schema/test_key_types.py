@@ -1,4 +1,4 @@
-"""One table says what each key holds and which never stop a step; names and scripts agree with it."""
+"""One table says what type each key has, and which keys never stop a step; names and scripts agree with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts are put together from the functions that they need, and mean the same whichever way that is done."""
+"""Scripts are put together from the functions that they need, in several ways, which all mean the same."""
 
 from __future__ import annotations
 

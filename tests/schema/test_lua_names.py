@@ -1,4 +1,4 @@
-"""Scripts get the value of each name that Python has, and the functions of today where a text has older names."""
+"""Scripts get the value of each name that Python has; a text with older names gets today's functions."""
 
 from __future__ import annotations
 

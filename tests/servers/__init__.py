@@ -1,1 +1,1 @@
-"""On real servers of every version that there is."""
+"""Tests on real servers of every available version."""

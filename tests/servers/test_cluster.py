@@ -1,4 +1,4 @@
-"""A node of a Redis Cluster: what it says is explained, to producers and engines alike."""
+"""A node of a Redis Cluster: its errors are explained, to producers and engines alike."""
 
 from __future__ import annotations
 

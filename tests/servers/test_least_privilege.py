@@ -1,4 +1,4 @@
-"""What ``dueq doctor --acl`` allows is enough: the conformance suite, or a part of it, an engine and the command line.
+"""What ``dueq doctor --acl`` allows is enough for a part of the conformance suite, an engine and the command line.
 
 The whole suite runs so with ``--least-privilege`` (tests/conftest.py).
 """

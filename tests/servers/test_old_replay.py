@@ -1,4 +1,4 @@
-"""A replay is clean with every strategy on the oldest server that can carry it, and says how late jobs really were."""
+"""A replay is clean with every strategy on the oldest server that it runs on, and shows how late jobs really were."""
 
 from __future__ import annotations
 

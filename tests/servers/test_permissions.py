@@ -1,4 +1,4 @@
-"""One command that is forbidden: doctor names it, the engine says so once and goes on as it can, readyz tells."""
+"""One forbidden command: doctor names it, the engine says so once and goes on as far as it can, readyz reports it."""
 
 from __future__ import annotations
 

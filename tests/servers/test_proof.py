@@ -1,7 +1,7 @@
-"""The strategies without scripts need Redis 2.4 and no more, proven where no such server is to be had.
+"""The strategies without scripts need Redis 2.4 and no more. The proof needs no such server, and is done twice.
 
-Once by all that a new server is told while everything happens: it says it is 2.4.9, so that dueq does what it would
-do there. And once by a server that does not know what came after 2.4.
+Once by all commands that a new server receives while everything happens: it says it is 2.4.9, so that dueq does what it
+would do there. And once by a server that does not know the commands that came after 2.4.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A strategy on a server that cannot carry it: refused before anything starts, saying why, and nothing is written."""
+"""A strategy on a server that cannot run it is refused before anything starts, with the reason; nothing is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers themselves: each starts, is what its name says, keeps what it should and leaves nothing behind."""
+"""The servers themselves: each starts, is what its name says, keeps data if it should, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the proof that dueq needs Redis 2.4 only rests on: its catalogue complains of whatever is newer."""
+"""The basis of the proof that dueq needs only Redis 2.4: its catalogue rejects everything that is newer."""
 
 from __future__ import annotations
 

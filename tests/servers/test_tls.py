@@ -1,4 +1,4 @@
-"""TLS with real servers: Sentinel too, client certificates, and a port that does not speak it."""
+"""TLS with real servers: Sentinel, too, client certificates, and a port that does not speak TLS."""
 
 from __future__ import annotations
 

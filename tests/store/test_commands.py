@@ -1,4 +1,4 @@
-"""The table of commands against the source: what scripts call is in it, and nothing that nobody sends."""
+"""The table of commands agrees with the source: it has what scripts call, and no command that is never sent."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Run a command in a terminal of its own, of which it has the foreground.
+"""Run a command in the foreground of a terminal of its own.
 
-At SIGUSR1, Ctrl-C is typed; at SIGUSR2 the terminal is closed.
+At SIGUSR1, Ctrl+C is typed; at SIGUSR2 the terminal is closed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``dueq run`` as the first process of a container: orphans come to it, and it buries them."""
+"""``dueq run`` as the first process of a container: it collects orphans."""
 
 from __future__ import annotations
 

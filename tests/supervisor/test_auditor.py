@@ -1,4 +1,4 @@
-"""The auditor at work in a real reaper's process."""
+"""The auditor at work in the process of a real reaper."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whatever a process of dueq dies of, and however early: the log says so in whole lines, and nothing stands between.
+"""However a process of dueq dies, and however early, the log says so in whole lines without others in between.
 
-The application and the interpreter's start are made to fail in each process of the engine in turn.
+The application and the start of the interpreter are made to fail in each process of the engine in turn.
 """
 
 from __future__ import annotations

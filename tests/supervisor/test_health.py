@@ -1,4 +1,4 @@
-"""What a real ``dueq run`` answers to those who watch it: HTTP, sd_notify, and its log."""
+"""What a real ``dueq run`` reports to its watchers: HTTP, sd_notify, and its log."""
 
 from __future__ import annotations
 

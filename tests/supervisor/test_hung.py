@@ -1,6 +1,6 @@
-"""Children that live and get nowhere: each way to hang, with a real supervisor.
+"""Children that live and do not get on: each way to hang, with a real supervisor.
 
-How late each of them may be ended at the latest is shown by test_loop, whose clock no busy machine disturbs.
+test_loop shows how late each of them is ended at the latest, since no busy machine disturbs its clock.
 """
 
 from __future__ import annotations

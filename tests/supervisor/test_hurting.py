@@ -1,4 +1,4 @@
-"""Tasks that spoil the process they run in: one worker runs them in order, and goes on as if nothing had been."""
+"""Tasks that harm the process they run in: one worker runs them in order, and goes on unharmed."""
 
 from __future__ import annotations
 

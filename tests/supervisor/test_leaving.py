@@ -1,4 +1,4 @@
-"""What a process leaves behind does not hold up its end: all is seen to, or named and left, within a second."""
+"""What a process leaves behind does not delay its end: within a second all of it is ended, or named and left."""
 
 from __future__ import annotations
 

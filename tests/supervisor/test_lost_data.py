@@ -1,4 +1,4 @@
-"""Redis loses its data under a running engine: that lives, keeps its strategy, and runs what is scheduled next."""
+"""Redis loses its data under a running engine: it lives, keeps its strategy, and runs what is scheduled next."""
 
 from __future__ import annotations
 

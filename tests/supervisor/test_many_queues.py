@@ -1,4 +1,4 @@
-"""An application of more queues than a worker can name in every step."""
+"""An application with more queues than a worker can name in one step."""
 
 from __future__ import annotations
 

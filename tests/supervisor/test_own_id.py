@@ -1,4 +1,4 @@
-"""A task that schedules its own id from inside goes on, whichever of its runs fails, and whoever is killed."""
+"""A task that schedules its own id from inside goes on, whichever run fails, and whichever process is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running supervisor is in the registry, with what it serves, as long as it runs and no longer."""
+"""A running supervisor is in the registry, with the queues and tasks it serves, as long as it runs and no longer."""
 
 from __future__ import annotations
 

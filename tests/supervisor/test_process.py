@@ -1,4 +1,4 @@
-"""Starting a child, where the system has no room for one."""
+"""Starting a child when the system has no room for one."""
 
 from __future__ import annotations
 

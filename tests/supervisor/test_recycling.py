@@ -1,4 +1,4 @@
-"""Workers that have done enough are replaced, and nothing is lost or run twice by that."""
+"""Workers that have done enough are replaced, and no task is lost or run twice because of that."""
 
 from __future__ import annotations
 

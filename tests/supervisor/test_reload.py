@@ -1,4 +1,4 @@
-"""SIGHUP: new code without a pause, under load, and code that does not even import."""
+"""SIGHUP: new code without a pause, under load; and new code that cannot be imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When dead children are started again: the pure policies."""
+"""When dead children are started again: the policies alone."""
 
 from __future__ import annotations
 

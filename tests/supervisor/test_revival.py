@@ -1,4 +1,4 @@
-"""The embedded server dies, is stopped, or stands still, under a running ``dueq run``."""
+"""The embedded server dies, is stopped, or hangs, under a running ``dueq run``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child that is to end on account of a task, which then ends after all."""
+"""A child that must end because of a task, when the task then ends after all."""
 
 from __future__ import annotations
 

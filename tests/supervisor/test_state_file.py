@@ -1,4 +1,4 @@
-"""The state file: what stands in its way is said, and stops nothing."""
+"""The state file: an obstacle to it is reported, and stops nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service manager is told: real datagram sockets, as systemd has them."""
+"""What the service manager receives, over real datagram sockets as systemd has them."""
 
 from __future__ import annotations
 

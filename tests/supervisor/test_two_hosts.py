@@ -1,4 +1,4 @@
-"""Two supervisors share a namespace, as on two hosts; one of them vanishes whole."""
+"""Two supervisors share a namespace, as on two hosts; one whole host vanishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a living process counts as hung: the pure rules."""
+"""When a living process counts as hung: the rules alone."""
 
 from __future__ import annotations
 

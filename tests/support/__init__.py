@@ -1,1 +1,1 @@
-"""What several test modules use."""
+"""Code that several test modules use."""

@@ -1,4 +1,4 @@
-"""Audits that a test asks for, and what they counted."""
+"""Audits at the request of a test, and the repairs that they counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUR_US = 3600 * 1_000_000
 
 
 class Audits:
-    """Audits of one namespace, and what they counted."""
+    """Audits of one namespace, and the repairs that they counted."""
 
     def __init__(self, world: World, namespace: Namespace | None = None, *, grace: float = GRACE) -> None:
         self.world, self.counters, self._grace = world, Counters(), grace
@@ -27,14 +27,14 @@ class Audits:
         self.auditor = Auditor(namespace, telemetry, interval=3600, grace=grace, first_in=0)
 
     def steps(self) -> Iterator[float]:
-        """One audit, asked for here, step by step; yields the seconds that each step took."""
+        """Make one audit due, and run it step by step; yields the seconds that each step took."""
         self.world.redis.delete(self.world.keys.plain("audited"))
         yield from self.go_on()
 
     def go_on(self) -> Iterator[float]:
-        """The same, if it is due already. It waits for what may be on its way, and rests no longer than that."""
+        """Run an audit that is due already. It waits only as long as a task may be on its way between two places."""
         while True:
-            self.auditor._resume_at = 0.0  # it would look in a minute, and spare a server that others use
+            self.auditor._resume_at = 0.0  # otherwise it looks once a minute, and pauses to spare the server
             began = time.monotonic()
             pause = self.auditor.run_once()
             yield time.monotonic() - began
@@ -43,7 +43,7 @@ class Audits:
             time.sleep(min(pause, self._grace))
 
     def run(self) -> dict[str, int]:
-        """One audit; returns all repairs so far, by kind."""
+        """Run one audit. Returns all repairs so far, by kind."""
         for _ in self.steps():
             pass
         return self.repairs
@@ -58,7 +58,7 @@ class Audits:
 
 
 def every_state(world: World) -> None:
-    """Tasks that wait, are ready, held, leased, dead, void."""
+    """Make tasks that wait, are ready, held, leased and dead, and void entries."""
     world.ready("started", "held", "ready", "void", "void-again")
     world.take("w1", want=2)
     assert world.store.cancel("void")

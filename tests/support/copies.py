@@ -1,4 +1,4 @@
-"""A copy of a namespace, to be put back later: what Redis has after it lost what came since. Commands of Redis 2.4."""
+"""A copy of a namespace, to be put back later, as if Redis had lost all later writes. Commands of Redis 2.4."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def copied(world: World) -> Copy:
 
 
 def put_back(world: World, copy: Copy) -> None:
-    """The namespace is as it was."""
+    """Make the namespace what it was when it was copied."""
     redis: Any = world.redis
     if keys := world.found():
         redis.delete(*keys)

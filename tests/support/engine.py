@@ -26,7 +26,7 @@ APPS = Path(__file__).parent / "apps"
 
 @dataclass
 class Run:
-    """What the ledger says of one task: the start lines and the end lines, each split into its fields."""
+    """The ledger's lines of one task: the start lines and the end lines, each split into its fields."""
 
     starts: list[list[str]] = field(default_factory=list)
     ends: list[list[str]] = field(default_factory=list)
@@ -55,10 +55,10 @@ class Engine:
         under: Sequence[str] = (),
         stderr: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start ``dueq run`` and, unless told not to ``wait``, return once all its processes are ready.
+        """Start ``dueq run`` and, if ``wait``, return once all its processes are ready.
 
-        ``apps`` is where the target is. ``program`` is what Python is given in place of dueq; ``under`` is a command
-        that starts it all. ``stderr``: where it goes in place of the log.
+        ``apps`` is the directory of the target. ``program`` are Python's arguments in place of ``-m dueq``; ``under``
+        is a command that starts Python. ``stderr`` is the descriptor for stderr in place of the log.
         """
         state = self.directory / f"state{len(self.processes)}.json"
         environment = os.environ | {"DUEQ_REDIS_URL": self.url, "LEDGER": str(self.ledger)} | dict(environment)
@@ -86,11 +86,11 @@ class Engine:
         return process
 
     def is_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether all its processes have become ready; for one that was not waited for."""
+        """Whether all processes of a run have become ready; for runs started without ``wait``."""
         return self._state_files[process.pid].exists()
 
     def state(self, process: subprocess.Popen[bytes]) -> dict[str, object]:
-        """What the supervisor said of itself when it was ready."""
+        """The supervisor's state file."""
         found: dict[str, object] = json.loads(self._state_files[process.pid].read_text())
         return found
 
@@ -105,7 +105,7 @@ class Engine:
         }
 
     def ask(self, process: subprocess.Popen[bytes], question: str) -> tuple[int, list[str]]:
-        """The status and the reasons that /livez or /readyz answers."""
+        """The status and the reasons that /livez or /readyz returns."""
         url = str(self.state(process)["metrics_url"]).replace("/metrics", question)
         try:
             with urllib.request.urlopen(url, timeout=10) as page:
@@ -153,7 +153,7 @@ class Engine:
 
 
 def _title(process: psutil.Process) -> str:
-    """Empty for one that is gone, or dead and not waited for yet."""
+    """The process title; empty if the process is gone, or dead and not waited for yet."""
     try:
         return " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):

@@ -1,4 +1,4 @@
-"""A server that stands still: it lets others connect, and says nothing."""
+"""A frozen server: clients can connect, and it does not reply."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dueq.core.client.connection import connect
 
 @contextmanager
 def frozen(url: str) -> Iterator[None]:
-    """Inside, the server at ``url``, which is another process of ours, is stopped."""
+    """Inside, the process of the server at ``url`` is stopped (SIGSTOP)."""
     info: Any = connect(url).info()
     os.kill(info["process_id"], signal.SIGSTOP)
     try:

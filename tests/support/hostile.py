@@ -1,4 +1,4 @@
-"""Exceptions and numbers that end whoever asks them anything."""
+"""Exceptions and numbers whose methods raise SystemExit in the code that uses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user of Redis who may do what ``dueq doctor --acl`` says, and no more."""
+"""A Redis user with the permissions of ``dueq doctor --acl``, and no more."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from dueq.core.schema.keys import Keys
 from dueq.core.store.acl import PASSWORD, rule
 
 _NOT_NEEDED = {"command info", "command config|get"}
-"""What is asked for, and done without where it is refused: the version, and the flags of events."""
+"""Commands that dueq tries and can do without: for the version, and for the flags of events."""
 
 
 def limited(url: str, namespace: str, chosen: Sequence[str]) -> str:
-    """The address of such a user, for one namespace and the strategies ``chosen``, on the server at ``url``, which is
-    that of somebody who may make users."""
+    """The address for such a user, who may use one namespace under the strategies ``chosen``.
+
+    ``url`` is the address of the server for a user who may make users.
+    """
     words = rule(Keys(namespace), [strategies.find(name) for name in chosen]).split(" ")
     admin: Any = connect(url)
     admin.execute_command("ACL", "SETUSER", *words[1:])
@@ -25,7 +27,7 @@ def limited(url: str, namespace: str, chosen: Sequence[str]) -> str:
 
 
 def denied(url: str) -> list[str]:
-    """What users of ``dueq doctor --acl`` needed and were not allowed since the last time, one of a kind."""
+    """What was denied to users of ``dueq doctor --acl`` since the last call, each kind once."""
     admin: Any = connect(url)
     found = [
         {str(key, "utf-8"): value for key, value in zip(entry[::2], entry[1::2], strict=True)}

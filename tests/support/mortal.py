@@ -24,7 +24,7 @@ class Killed(BaseException):
 
 
 class Fate:
-    """Counts the commands of one actor and kills it at the ``at``-th; 0: never."""
+    """Counts the commands of one actor, and kills it at the ``at``-th (0: never)."""
 
     def __init__(self, at: int = 0, when: When = "before") -> None:
         self.at, self.when = at, when
@@ -32,7 +32,7 @@ class Fate:
         self.dead = False
 
     def allowed(self, asked: int) -> int:
-        """How many of the next ``asked`` commands still go out; fewer means death once they have."""
+        """How many of the next ``asked`` commands are still sent. If it is fewer, the actor dies after them."""
         if self.dead:
             raise Killed
         last = self.at if self.when == "after" else self.at - 1
@@ -45,7 +45,7 @@ class Fate:
 
 
 def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namespace:
-    """``namespace``, all of whose connections call ``meanwhile`` before each single command goes out."""
+    """``namespace``, with connections that call ``meanwhile`` before they send each single command."""
     base: type[Any] = _renewed(namespace)
 
     class Interrupted(base):  # type: ignore[misc]
@@ -57,7 +57,7 @@ def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namesp
             super().send_command(*args, **kwargs)
 
         def pack_commands(self, commands: Any) -> Any:
-            # one by one, each answered before the others act: the server could interleave them just so
+            # one by one, each with its reply before the others act: a server may interleave them like that
             for number, command in enumerate(commands):
                 if number:
                     self._sock.take_answer()
@@ -66,9 +66,9 @@ def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namesp
                 self._sock.await_answer()
             return []
 
-        def _die(self, replies: int) -> None:  # of one that is mortal, too
+        def _die(self, replies: int) -> None:  # if the namespace is mortal, too
             if replies:
-                self._sock.await_answer()  # to the last command; what is read may be kept answers to those before
+                self._sock.await_answer()  # to the last command: the base class may read earlier answers, kept here
             super()._die(replies)
 
     namespace.client.connection_pool.connection_class = Interrupted
@@ -76,10 +76,10 @@ def interrupted(namespace: Namespace, meanwhile: Callable[[], object]) -> Namesp
 
 
 class _ReadingAhead(socket.socket):
-    """A connected socket that keeps answers until somebody reads them, instead of the kernel.
+    """A connected socket that stores answers itself until they are read.
 
-    The kernel keeps some hundred small answers of a server on the same host; then the server waits, too. The last
-    answer stays there, or nobody would notice, who polls the socket, that there is something to read.
+    The kernel stores only some hundred small answers of a server on the same host; then the server waits. The last
+    answer stays in the kernel, so that code that polls the socket notices that there is something to read.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -89,17 +89,17 @@ class _ReadingAhead(socket.socket):
         self._kept = b""
 
     def await_answer(self) -> None:
-        """Wait until Redis has begun to answer: it has done what it was told."""
+        """Wait until Redis has begun to answer, which means that it has executed the command."""
         if not select.select([self], [], [], _PATIENCE_S)[0]:
             raise AssertionError(f"Redis has not answered within {_PATIENCE_S:g} s")
 
     def take_answer(self) -> None:
-        """Keep the whole of the answer that has begun to come."""
+        """Read and store the whole answer that has begun to come."""
         answer = hiredis.Reader()
         while answer.gets() is False:
             self.await_answer()
             if not (data := super().recv(_CHUNK)):
-                return  # closed: whoever reads will hear it from the kernel
+                return  # closed: the next read gets that from the kernel
             answer.feed(data)
             self._kept += data
 
@@ -118,7 +118,7 @@ class _ReadingAhead(socket.socket):
 
 
 def _renewed(namespace: Namespace) -> type[Any]:
-    """Hang up everywhere; returns the class of the connections to come."""
+    """Close all connections. Returns the class of future connections."""
     pool = namespace.client.connection_pool
     pool.disconnect()
     pool.reset()
@@ -127,7 +127,7 @@ def _renewed(namespace: Namespace) -> type[Any]:
 
 
 def mortal(namespace: Namespace, fate: Fate) -> Namespace:
-    """``namespace``, all of whose connections from now on obey ``fate``."""
+    """``namespace``, with new connections that obey ``fate``."""
     base: type[Any] = _renewed(namespace)
 
     class Mortal(base):  # type: ignore[misc]
@@ -148,7 +148,7 @@ def mortal(namespace: Namespace, fate: Fate) -> Namespace:
             return super().pack_commands(commands)
 
         def _die(self, replies: int) -> None:
-            for _ in range(replies):  # so that Redis has done what it was told before the next actor looks
+            for _ in range(replies):  # so that Redis has executed the commands before the next actor looks
                 try:
                     self.read_response(disable_decoding=True)
                 except RedisError:

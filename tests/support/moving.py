@@ -1,4 +1,4 @@
-"""A namespace moved from one strategy to another: tasks in every state before, and what became of them after."""
+"""A namespace that moves from one strategy to another: tasks in every state before, and checks of them after."""
 
 from __future__ import annotations
 
@@ -30,36 +30,37 @@ _INDEX = {
 
 
 def visitor(world: World) -> Namespace:
-    """The namespace as a process opens it that asks for no strategy."""
+    """The namespace, opened by a process that names no strategy."""
     return world.adopt(Namespace.open(Settings(redis_url=world.settings.redis_url, namespace=world.keys.namespace)))
 
 
 def migrate(world: World, target: str) -> int:
-    """Move the namespace, or go on with that; returns how many tasks were moved."""
+    """Move the namespace, or complete a move. Returns how many tasks were moved."""
     begun = migration.begin(visitor(world), target)
     return 0 if begun is None else begun.run()
 
 
 def meta_of(world: World) -> dict[str, str]:
-    """Who owns the namespace, and what lies in it, as it stands in Redis."""
+    """The ``meta`` hash of the namespace: its owner, format and features."""
     found: Any = world.redis.hgetall(world.keys.plain("meta"))
     return {name.decode(): value.decode() for name, value in found.items()}
 
 
 def kept_by(world: World, strategy: str, by: str = "engine") -> dict[str, str]:
-    """The same of a namespace that ``strategy`` keeps, with the store of ``world`` if it can, and that nobody moves."""
+    """The ``meta`` that a namespace of ``strategy`` should have outside of migrations, with the store of ``world`` if
+    the strategy can use it."""
     store = fitting(strategies.find(strategy), world.strategy.store).store
     return {"strategy": strategy, "store": store, "by": by, "format": "1", "features": ""}
 
 
 def index_of(world: World, strategy: str) -> list[str]:
-    """The keys of the index that ``strategy`` has."""
+    """The existing keys of the index of ``strategy``."""
     found = [key.decode().removeprefix(world.keys.prefix) for key in world.found()]
     return sorted(key for key in found if key.startswith(_INDEX.get(strategy, (f"timer:{strategy}:",))))
 
 
 def past(url: str, name: str, strategy: str) -> World:
-    """A namespace in which it is a little earlier than it is, so that what is due there is due by any clock."""
+    """A namespace whose clock is a little behind, so that tasks that are due there are due by any clock."""
     world = World(url, name, strategy)
     world.clock.ahead_us = -20 * US
     return world
@@ -67,7 +68,7 @@ def past(url: str, name: str, strategy: str) -> World:
 
 @dataclass
 class Scene:
-    """Tasks in every state. ``waiting`` are those that have to run; ``far`` are due in an hour."""
+    """Tasks in every state. The tasks ``waiting`` must run; those in ``far`` are due in an hour."""
 
     world: World
     waiting: set[str] = field(default_factory=set)
@@ -83,7 +84,7 @@ class Scene:
 
 
 def scene(world: World, near_us: int = 300_000) -> Scene:
-    """Bring tasks into every state that there is; some are due ``near_us`` from now."""
+    """Bring tasks into every state. Some are due ``near_us`` from now."""
     found = Scene(world)
     _beyond(found)
     _unclaimed(found)
@@ -102,8 +103,8 @@ def scene(world: World, near_us: int = 300_000) -> Scene:
 
 
 def scenes(url: str, strategy: str) -> Callable[[str], Scene]:
-    """Makes ``scene``s of tasks that are all due, each in a namespace of the given name: copies of one, since to bring
-    tasks into every state takes many commands."""
+    """A function that makes a ``scene`` of due tasks in a namespace of the given name. Each is a copy of one original,
+    since it takes many commands to bring tasks into every state."""
     original = past(url, f"scene-{strategy}", strategy)
     try:
         found = scene(original, 0)
@@ -126,7 +127,7 @@ def scenes(url: str, strategy: str) -> Callable[[str], Scene]:
 
 
 def _beyond(found: Scene) -> None:
-    """Tasks that are started, held, failed, dead and ready; two whose entries in the ready list are void."""
+    """Add tasks that are started, held, failed, dead and ready, and two whose entries in the ready list are void."""
     world = found.world
     world.ready("retried", "dead", "leased", "held", "ready", "moved", "again", "gone")
     assert world.settle("w1", Outcome(world.started("w1"), "retry", delay_us=0)) == "done"
@@ -139,7 +140,7 @@ def _beyond(found: Scene) -> None:
 
 
 def _unclaimed(found: Scene) -> None:
-    """A worker took a task and died before it claimed it, where that is not one step."""
+    """A worker died after it took a task and before it claimed it, if the store does that in two steps."""
     world = found.world
     if world.scripted:
         return
@@ -155,7 +156,7 @@ def _unclaimed(found: Scene) -> None:
 
 
 def _popped(found: Scene) -> None:
-    """A dispatcher died with tasks in its tmp set, if its strategy has such."""
+    """A dispatcher died with tasks in its tmp set, if its strategy has tmp sets."""
     world = found.world
     if world.settings.strategy != "tmpset":
         return
@@ -170,7 +171,7 @@ def _popped(found: Scene) -> None:
 
 
 def touching_the_index(found: Scene) -> list[Callable[[], object]]:
-    """All that a process must not do any more once another strategy owns the namespace, or uses another store."""
+    """All calls that must be refused once another strategy or another store owns the namespace."""
     main, claim = found.world.main, found.claim
     raw = main.store.shards([main.keys.record("far1")])["far1"]
     return [
@@ -190,14 +191,14 @@ def touching_the_index(found: Scene) -> list[Callable[[], object]]:
 
 
 def settle(found: Scene, world: World | None = None) -> None:
-    """The worker that lives ends: it acks what it ran, and puts back what it held."""
+    """End the worker that lives: it acks its running task, and gives back its held task."""
     store = (world or found.world).store
     assert store.advance(Step("w1", (), LEASE_US, want=0, outcome=Outcome(found.claim, "ack"))).settled == "done"
     assert [lost.id for lost in store.give_back(Loss("w1", "unstarted", 9))] == ["held"]
 
 
 def bring_to_an_end(world: World, found: Scene) -> None:
-    """With the new strategy: each task runs once, those far away after a reschedule, and no key is left."""
+    """Check under the new strategy that each task runs once (the far ones after a reschedule), and no key is left."""
     world.store.give_back(Loss("w2", "worker_lost", 9))
     assert not world.store.cancel("gone")
     far = sorted(found.far)

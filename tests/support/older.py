@@ -1,6 +1,6 @@
-"""Servers that can do less than those that can be had: Redis 2.8.17 as an older one, the embedded one without scripts.
+"""Servers with fewer abilities: Redis 2.8.17 made to look like an older one, and the embedded server without scripts.
 
-Two characters of a copy of Redis's binary are others, so that INFO tells another version.
+Some characters in a copy of Redis's binary are changed, so that INFO shows another version.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _REAL = "redis-2.8.17"
 
 
 def like_2_4() -> Server | Missing:
-    """A server that is as near to Redis 2.4 as can be: it also does not know what came later."""
+    """A server like Redis 2.4: it shows that version, and does not know later commands."""
     server = saying("2.4.18")
     return server if isinstance(server, Missing) else replace(server, name=AGED, options=tuple(LIKE_2_4))
 
 
 def scriptless() -> Server | Missing:
-    """The server that dueq embeds, as a provider runs it that forbids scripts."""
+    """The server that dueq embeds, with scripts forbidden as some providers do."""
     embedded = all_servers()[0]
     forbidden = tuple(f'rename-command {command} ""' for command in ("EVAL", "EVALSHA", "SCRIPT"))
     return embedded if isinstance(embedded, Missing) else replace(embedded, name=SCRIPTLESS, options=forbidden)
@@ -33,7 +33,7 @@ def scriptless() -> Server | Missing:
 
 @functools.cache
 def saying(version: str) -> Server | Missing:
-    """A server that says it is Redis ``version``, of as many characters as the real one's."""
+    """A server that says it is Redis ``version``, which must have as many characters as the real version."""
     real = next(server for server in all_servers() if server.name == _REAL)
     true = _REAL.partition("-")[2]
     if isinstance(real, Missing) or version == true:
@@ -44,7 +44,7 @@ def saying(version: str) -> Server | Missing:
         assert len(version) == len(true)
         assert content.count(word) == 1
         binary.parent.mkdir(exist_ok=True)
-        fresh = binary.with_name(f"fresh.{os.getpid()}")  # several may do this at once
+        fresh = binary.with_name(f"fresh.{os.getpid()}")  # several processes may do this at once
         fresh.write_bytes(content.replace(word, f"\0{version}\0".encode()))
         fresh.chmod(0o755)
         fresh.replace(binary)

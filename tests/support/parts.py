@@ -1,26 +1,28 @@
-"""Which tests run when. ``make test`` runs the short part of the suite, ``make test-all`` the rest; neither repeats
-what the other ran. Both together are the whole, and so is pytest without ``--part``.
+"""The two parts of the test suite: ``make test`` runs the short part, and ``make test-all`` the rest. Neither repeats
+what the other runs. Together they are the whole suite, which pytest runs without ``--part``.
 
-A test says by markers, in its own file, what it is; a module says it of all its tests with ``pytestmark``:
+Markers in a test's own file say which part it is in. ``pytestmark`` marks all tests of a module:
 
 =============== ======================================================================================================
 ``alone``       It measures, so it runs when no other test does; in the rest.
-``processes``   It waits for real processes more than it works, so that several can run at once.
-``long``        It is in the rest: it takes long, or it needs a server that the short part does without.
-``in_turn``     Of its cases that differ by their strategies only, one is in the short part: the next case has the next
-                strategy. ``in_turn("name", …)``: those that differ by these parameters, too.
-``crash_points`` It kills an actor at each of its commands: each part tries deaths of its own (``Load.deaths``).
+``processes``   It mostly waits for real processes, so several such tests can run at once.
+``long``        It is in the rest: it takes long, or it needs a server that the short part does not use.
+``in_turn``     Of its cases that differ only by strategy, one is in the short part; the next such group of cases has
+                the next strategy. ``in_turn("name", …)``: also cases that differ by these parameters.
+``crash_points`` It kills an actor at each of its commands. Each part tries deaths of its own (``Load.deaths``).
 ``first``       It is one test and takes long, so it begins first.
-``one_server``  Of the conformance suite: it does not depend on the server, so only the embedded one has it.
-``few_servers`` The same of what takes long, and may depend on the server: the oldest one has a fifth of it, too.
-``scripted``    It is about the store of servers with scripts.
-``transactional`` It is about the store of servers without.
+``one_server``  In the conformance suite: it does not depend on the server, so it runs on the embedded one only.
+``few_servers`` In the conformance suite: it takes long, and may depend on the server. Besides the embedded server, only
+                the oldest one runs a fifth of it.
+``scripted``    It tests the scripted store.
+``transactional`` It tests the transactional store.
 =============== ======================================================================================================
 
-The conformance suite runs in the short part on the embedded server, and ``in_turn`` on the one like Redis 2.4, so with
-both stores. It tries every death that Redis can tell from another; those of the store without scripts ``in_turn``, on
-an embedded server that forbids them, but for what is ``one_server``. In the rest it runs whole on all of these, and on
-all other servers: on the oldest that a strategy can have, and in turn a fifth of it on each of the others.
+In the short part, the conformance suite runs on the embedded server and, ``in_turn``, on the one like Redis 2.4, so
+with both stores. It tries every death that Redis can tell from another. The deaths of the transactional store run
+``in_turn`` on an embedded server that forbids scripts, except tests that are ``one_server``. In the rest, the suite
+runs whole on all these servers. It also runs on the others: whole on the oldest one that a strategy can have, and a
+fifth of it on each other.
 """
 
 from __future__ import annotations
@@ -43,13 +45,13 @@ MARKERS = {
     "alone": "measures, so it runs when no other test does",
     "processes": "mostly waits for real processes, so that several can run at once",
     "long": "only in the rest",
-    "in_turn(*parameters)": "of the cases that differ by their strategies only, or by these, one is in the short part",
+    "in_turn(*parameters)": "of the cases that differ only by strategy, or by these, one is in the short part",
     "crash_points": "kills an actor at each of its commands: each part tries deaths of its own",
     "first": "is one test and takes long, so it begins first",
     "one_server": "of the conformance suite: does not depend on the server",
     "scripted": "is about the store of servers with scripts",
     "transactional": "is about the store of servers without scripts",
-    "few_servers": "of the conformance suite: takes long, so of other servers only the oldest has a fifth of it",
+    "few_servers": "of the conformance suite: takes long, so of the other servers only the oldest runs a fifth of it",
 }
 
 _SHARED = pytest.StashKey[bool]()
@@ -57,7 +59,7 @@ _STRATEGIES = {"strategy", "strategy_name", "old", "new", "to"}
 
 
 def chosen(items: Iterable[pytest.Item], part: Part, *, all_of_it: bool) -> list[pytest.Item]:
-    """Those of ``items`` to run; ``all_of_it``: whatever a server can carry."""
+    """The tests of ``items`` to run. ``all_of_it``: all that can run on a server."""
     fit = [item for item in items if not _is_unfit(item)]
     fit = fit if all_of_it else _on_their_servers(fit)
     if not part:
@@ -69,12 +71,12 @@ def chosen(items: Iterable[pytest.Item], part: Part, *, all_of_it: bool) -> list
 
 
 def is_shared(item: pytest.Item) -> bool:
-    """Whether both parts run it, and each tries some of its deaths."""
+    """Whether both parts run the test, each with some of its deaths."""
     return item.stash.get(_SHARED, False)
 
 
 def may_have(function: pytest.Metafunc, server: Server) -> bool:
-    """Whether some case of ``function`` may be ``chosen`` to run on ``server``: those of which none is are not made."""
+    """Whether some case of ``function`` may be ``chosen`` for ``server``; if not, no case is made for that server."""
     part, number = function.config.getoption("--part"), number_of(server)
     if function.config.getoption("--all-of-it"):
         return True
@@ -88,8 +90,8 @@ def may_have(function: pytest.Metafunc, server: Server) -> bool:
 
 
 def number_of(server: Server) -> int:
-    """0 for the embedded server, with scripts or without; then those that are newest first; the last is the one like
-    Redis 2.4."""
+    """0 for the embedded server, with or without scripts; then the others, newest first; the last is the one like Redis
+    2.4."""
     real = here()
     if server.name == SCRIPTLESS:
         return 0
@@ -97,7 +99,7 @@ def number_of(server: Server) -> int:
 
 
 def here() -> list[Server]:
-    """The real servers that there are, the one that is embedded first. Those missing are told of by tests/servers."""
+    """The real servers that are here, the embedded one first. (tests/servers reports the missing ones.)"""
     return [server for server in all_servers() if isinstance(server, Server)]
 
 
@@ -119,7 +121,7 @@ def _has(item: pytest.Item, marker: str) -> bool:
 
 
 def _is_unfit(item: pytest.Item) -> bool:
-    """That strategies which need scripts are refused by a server without is shown by tests/servers."""
+    """Whether the test cannot run on its server. (tests/servers shows that strategies are refused there.)"""
     server = _server(item)
     without = server is not None and server.name in (AGED, SCRIPTLESS)
     if _has(item, "transactional") or _has(item, "scripted"):
@@ -165,12 +167,12 @@ def _is_near(item: pytest.Item) -> bool:
 
 
 def _is_of_scriptless(test: pytest.Item) -> bool:
-    """Whether the short part has it without scripts, too, where like Redis 2.4 is not enough."""
+    """Whether the short part also runs the test without scripts, since a server like Redis 2.4 is not enough."""
     return _has(test, "transactional") or (_has(test, "crash_points") and not _has(test, "one_server"))
 
 
 def _out_of_turn(items: set[pytest.Item], ordered: Iterable[pytest.Item]) -> set[pytest.Item]:
-    """Those of ``items`` whose strategy has its turn at another case."""
+    """The tests of ``items`` whose strategy has its turn at another case."""
     cases: dict[str, dict[object, list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
     for item in ordered:
         marker, server = item.get_closest_marker("in_turn"), _server(item)

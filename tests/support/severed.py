@@ -1,4 +1,4 @@
-"""A connection that is lost at its k-th command, noticed at once, by its answer, or not at all."""
+"""A connection that is lost at its k-th command, which is noticed when it is sent, at its reply, or not at all."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from redis.exceptions import ConnectionError
 from dueq.core.namespace import Namespace
 
 How = Literal["before", "after", "unnoticed"]
-"""The k-th command does not get there; it does, but its answer does not come; it and all that follow go nowhere."""
+"""The k-th command is not sent; it is sent, but its reply is lost; it and all later commands are silently lost."""
 
 
 class Cut:
-    """Counts the commands of a namespace's connections and loses one, once: that which sends the ``at``-th; 0: none."""
+    """Counts the commands of a namespace's connections. The connection that sends the ``at``-th is lost (0: none)."""
 
     def __init__(self, at: int = 0, how: How = "before") -> None:
         self.at, self.how, self.sent = at, how, 0
 
 
 def severed(namespace: Namespace, cut: Cut) -> Namespace:
-    """``namespace``, one of whose connections from now on is lost as ``cut`` says."""
+    """``namespace``, with new connections of which one is lost as ``cut`` says."""
     pool = namespace.client.connection_pool
     pool.disconnect()
     pool.reset()
@@ -40,7 +40,7 @@ def severed(namespace: Namespace, cut: Cut) -> Namespace:
                 raise ConnectionError("lost before it was sent")
             super().send_command(*args, **kwargs)
             if hit:
-                self.read_response(disable_decoding=True)  # so that Redis has done it for certain
+                self.read_response(disable_decoding=True)  # so that Redis has certainly executed it
                 self.disconnect()
 
     pool.connection_class = Severed

@@ -1,7 +1,7 @@
-"""Directories whose names are so short that the path of a socket fits in; pytest's own are too long.
+"""Directories with names short enough for the path of a socket; those of pytest are too long.
 
-A test that is killed leaves its own behind. Each is locked by its process while that lives, so the next run of tests
-knows which are nobody's, and removes them.
+A test that is killed leaves its directory behind. Each process locks its directories while it lives, so the next run of
+tests knows which ones are abandoned, and removes them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "dueq-t-"
-_YOUNG_S = 60.0  # one that was made just now may not be locked yet
+_YOUNG_S = 60.0  # a directory that was made just now may not be locked yet
 
 
 @contextmanager
 def short_directory() -> Iterator[Path]:
-    """A directory of one's own, removed at the end."""
+    """A new directory, removed at the end."""
     _sweep_once()
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
         lock = os.open(name, os.O_RDONLY)
@@ -34,7 +34,7 @@ def short_directory() -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove what processes left that are gone."""
+    """Remove the directories of processes that are gone."""
     for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):  # of another user, or just gone
             if _is_left(directory):

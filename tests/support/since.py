@@ -1,7 +1,7 @@
-"""Which Redis a command needs, told by COMMAND DOCS of a new one; and all that a server is told, as MONITOR shows it.
+"""Which Redis a command needs, by COMMAND DOCS of a new one; and all commands that a server receives, by MONITOR.
 
-COMMAND DOCS has the version of commands, subcommands and most arguments. What an old argument may be by now that it
-could not be then, such as a fraction or one of several keys, it says in prose only: that is in tables here.
+COMMAND DOCS has the version of commands, subcommands and most arguments. It describes only in prose what an old
+argument may be today, and could not be then, such as a fraction or one of several keys: the tables here have that.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _MOST_WORDS = {
     "PING": 0,
     "SHUTDOWN": 0,
 }
-"""How many words may follow in Redis 2.4, where COMMAND DOCS does not tell that there may be more by now."""
+"""How many words may follow in Redis 2.4, for commands of which COMMAND DOCS does not tell that it was fewer then."""
 _SINCE_2_4 = """
     BITCOUNT BITOP BITPOS COMMAND DUMP EVAL EVALSHA HINCRBYFLOAT HSCAN INCRBYFLOAT LATENCY MIGRATE PEXPIRE PEXPIREAT
     PFADD PFCOUNT PFDEBUG PFMERGE PFSELFTEST PSETEX PSYNC PTTL PUBSUB REPLCONF RESTORE ROLE SCAN SCRIPT SSCAN TIME
     ZLEXCOUNT ZRANGEBYLEX ZREMRANGEBYLEX ZREVRANGEBYLEX ZSCAN
 """
 SINCE_2_4 = _SINCE_2_4.split()
-"""What Redis 2.8.17 knows and 2.4 does not."""
+"""The commands that Redis 2.8.17 knows and 2.4 does not."""
 LIKE_2_4 = [f'rename-command {command} ""' for command in SINCE_2_4]
 """The options that make Redis 2.8.17 know only what 2.4 does."""
 _WHOLE_SECONDS = ("BLPOP", "BRPOP", "BRPOPLPUSH")
@@ -46,14 +46,14 @@ _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 class Catalogue:
-    """What COMMAND DOCS of the server behind ``client`` tells (Redis 7.0 has it first), held against ``newest``."""
+    """COMMAND DOCS of the server behind ``client`` (Redis 7.0 or later), compared with the version ``newest``."""
 
     def __init__(self, client: redis.Redis, newest: tuple[int, int] = (2, 4)) -> None:
         self._newest = newest
         self._docs = {name.upper(): doc for name, doc in _mapping(_command_docs(client)).items()}
 
     def complaint(self, words: Sequence[str]) -> str:
-        """What in this command ``newest`` does not know; empty if it knows all of it."""
+        """The part of this command that ``newest`` does not know; empty if it knows all of it."""
         name, *rest = words
         name = name.upper()
         if not (doc := self._docs.get(name)):
@@ -114,7 +114,7 @@ class Catalogue:
 
 
 def _command_docs(client: redis.Redis) -> Any:
-    # straight to a connection: redis-py would take the reply for that of COMMAND
+    # by the connection itself: redis-py would parse the reply as that of COMMAND
     connection: Any = client.connection_pool.get_connection()
     try:
         connection.send_command("COMMAND", "DOCS")
@@ -143,7 +143,7 @@ def _text(value: Any) -> str:
 
 
 class Recording:
-    """All that a server was told: word by word as far as MONITOR shows it, and how often by name."""
+    """All commands that a server received: word by word as far as MONITOR shows them, and counts by name."""
 
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
@@ -162,7 +162,7 @@ def _statistics_name(words: Sequence[str]) -> str:
 
 @contextmanager
 def recorded(client: redis.Redis) -> Iterator[Recording]:
-    """Record, until the end of the block, all that the server of ``client`` is told by anybody."""
+    """Record, until the end of the block, all commands that the server of ``client`` receives from any client."""
     recording, end = Recording(), "the end of the record"
     before = _calls(client)
     monitor: Any = client.connection_pool.get_connection()
@@ -185,7 +185,7 @@ def recorded(client: redis.Redis) -> Iterator[Recording]:
         reader.join(30)
         assert not reader.is_alive(), "MONITOR stopped short"
         monitor.disconnect()
-    ours = {"monitor": 1, "echo": 1, "info": 1}  # ours, and INFO shows itself only in the next
+    ours = {"monitor": 1, "echo": 1, "info": 1}  # sent here; an INFO is counted only in the next one
     recording.calls = {
         name: new
         for name, calls in _calls(client).items()
@@ -194,7 +194,7 @@ def recorded(client: redis.Redis) -> Iterator[Recording]:
 
 
 def _calls(client: redis.Redis) -> dict[str, int]:
-    """How often each command was called, or refused before it was."""
+    """How often each command was called, or rejected before its call."""
     stats: Any = client.info("commandstats")
     return {
         name.removeprefix("cmdstat_"): int(stat["calls"]) + int(stat["rejected_calls"]) for name, stat in stats.items()

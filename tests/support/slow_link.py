@@ -1,4 +1,4 @@
-"""A slow link to a server: whatever passes arrives later, each way by a time of its own, and holds up nothing else."""
+"""A slow link to a server: all data arrives later, in each direction by its own delay, and delays nothing else."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from urllib.parse import quote, unquote, urlsplit
 
 
 class Link:
-    """How slow it is, in seconds. ``url`` is its near end."""
+    """The delays of a link, in seconds. ``url`` is the address of its near end."""
 
     def __init__(self, url: str, there_s: float, back_s: float) -> None:
         self.url, self._there_s, self._back_s = url, there_s, back_s
         self._stalls: list[float] = []
 
     def stall(self, *seconds: float) -> None:
-        """Hold up the next replies for so long."""
+        """Delay the next replies by so much more."""
         self._stalls = list(seconds)
 
     def join(self, client: socket.socket, server: str) -> None:
-        """Pass on what the client and the server say to each other, until one hangs up."""
+        """Pass on data between the client and the server, until one closes the connection."""
         upstream = socket.socket(socket.AF_UNIX)
         upstream.connect(server)
         _pass_on(client, upstream, lambda: self._there_s)
@@ -35,7 +35,7 @@ class Link:
 
 
 def _pass_on(source: socket.socket, sink: socket.socket, delay: Callable[[], float]) -> None:
-    """One way of a connection: a thread that reads, and one that writes when it is time."""
+    """One direction of a connection: a thread that reads, and one that writes when it is time."""
     waiting: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
 
     def read() -> None:

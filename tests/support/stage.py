@@ -1,4 +1,4 @@
-"""A supervisor on a stage: fake children, a clock that only waiting moves, and notes of all that happens."""
+"""A supervisor on a stage: fake children, a clock that moves only when it waits, and notes of all that happens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SPINS = 50  # turns at one instant; more is a busy loop
 
 
 class FakeChild:
-    """Boots in BOOT_S, is in order from then on, and ends at once when it is signalled; unless told otherwise."""
+    """A child that boots in BOOT_S, then works, and ends at once when it is signalled, unless a test changes that."""
 
     _pids = itertools.count(100)
 
@@ -40,7 +40,7 @@ class FakeChild:
         self.stack, self.writes = "", False  # what it was doing, and whether it is in the middle of saying so
         self.closed = self.abandoned = False
 
-    # what the supervisor asks of it
+    # -- what the supervisor calls
 
     def exit_code(self) -> int | None:
         self.stage.note("look")
@@ -71,10 +71,10 @@ class FakeChild:
         assert self.code is not None, "closed while it lives"
         self.closed = True
 
-    # what befalls it
+    # -- what happens to it
 
     def live(self) -> None:
-        """Give the signs of life of this moment."""
+        """Give the signs of life that are due now."""
         if self.code is not None:
             return
         if self.waits_for_redis:
@@ -87,22 +87,22 @@ class FakeChild:
             self.counters.beat()
 
     def die(self, code: int) -> None:
-        """End, if it has not."""
+        """End, if it has not ended yet."""
         if self.code is None:
             self.code, self.ended_at = code, self.stage.now
 
     def leave(self, code: int) -> None:
-        """End by itself, in order, as a duty's end does."""
+        """End by itself, in order."""
         self.counters.state = "draining"
         self.die(code)
 
     def begin(self, token: int, hard_timeout: float | None = None) -> None:
-        """Run a task; SIGTERM waits for its end."""
+        """Begin a task; SIGTERM then waits for its end."""
         self.counters.begin(token, hard_timeout)
         self.obeys.pop(signal.SIGTERM, None)
 
     def signals(self) -> list[tuple[float, str]]:
-        """What it was sent, in seconds since the first."""
+        """The signals that it got, with their times in seconds since the first."""
         return [(round(at - self.sent[0][0], 3), number.name) for at, number in self.sent]
 
     @property
@@ -111,7 +111,7 @@ class FakeChild:
 
 
 class FakeRecovery(Recovery):
-    """Notes who was given back; ``away`` is a Redis that does not answer."""
+    """Notes whose tasks were given back. ``away`` stands for a Redis that does not reply."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage, self.away, self._waits = stage, False, 0
@@ -187,7 +187,7 @@ class Stage:
     # -- what a test does
 
     def go(self, seconds: float) -> None:
-        """Let so much time pass, or less if the supervisor comes to its end."""
+        """Let so much time pass, or less if the supervisor ends."""
         until = self.now + seconds
         while self.now < until:
             left = self.supervisor.turn()
@@ -197,7 +197,7 @@ class Stage:
         self.supervisor.turn()
 
     def ready(self) -> None:
-        """Let all that was started become ready."""
+        """Let all started children become ready."""
         self.go(2 * BOOT_S)
 
     def send(self, number: signal.Signals) -> None:
@@ -212,11 +212,11 @@ class Stage:
         self._events.sort(key=lambda event: event[:2])
 
     def of(self, role: str) -> list[FakeChild]:
-        """Those of a role that live."""
+        """The living children of a role."""
         return [child for child in self.children if child.role == role and child.alive]
 
     def restarts(self, **labels: str) -> float:
-        """What is counted of restarts."""
+        """The counter of restarts with these labels."""
         return sum(
             series.values[0]
             for series in self.collector.own.series()

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, without hoping."""
+"""Waiting until something becomes true, instead of for a fixed time."""
 
 from __future__ import annotations
 

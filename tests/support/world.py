@@ -1,4 +1,4 @@
-"""A namespace of one test's own: short-hands for its transitions, and the proof that nothing is left of it."""
+"""A namespace for one test: short-hands for its transitions, and the check that no key of it is left."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _KEPT = ("meta", "queues", "token", "stats", "wake", "guard", "audited", "recove
 SCRIPTED = [name for name in strategies.names() if issubclass(strategies.find(name), ScriptedStrategy)]
 """The strategies that need scripts."""
 TRANSACTIONAL = [name for name in strategies.names() if name not in SCRIPTED]
-"""Those that can do without, so that a server without scripts gives them the transactional store."""
+"""The strategies that need no scripts: on a server without scripts they have the transactional store."""
 
 
 class MovableClock(Clock):
-    """This host's clock, and as far ahead of it as a test wants."""
+    """This host's clock, set ahead by as much as a test wants."""
 
     def __init__(self) -> None:
         self.ahead_us = 0
@@ -41,12 +41,12 @@ class MovableClock(Clock):
 class World:
     """The namespace ``name`` on the server at ``url``, owned by ``strategy``, with any number of actors.
 
-    Strategies that need no scripts go by ``clock`` here: one that rounds due times up would take a second for each
-    dispatch otherwise.
+    Strategies that need no scripts go by ``clock`` here: otherwise one that rounds due times up would take a second for
+    each dispatch.
     """
 
     def __init__(self, url: str, name: str, strategy: str, *, seen_as: str = "") -> None:
-        """``seen_as`` is the actors' address of the same server, if they are of another user."""
+        """``seen_as`` is the actors' address of the same server, if they use another Redis user."""
         self.settings = Settings(redis_url=seen_as or url, namespace=name, strategy=strategy)
         self.redis = connect(url)
         self.clock = MovableClock()
@@ -96,7 +96,7 @@ class World:
         return self.store.time_us()
 
     def round_up(self) -> None:
-        """Let pass what the strategy rounds due times up to, so that what is due now is due for it, too."""
+        """Move the clock to the next instant to which the strategy rounds, so that it finds what is due now."""
         if self.resolution_us:
             self.clock.ahead_us += -self.clock.now_us() % self.resolution_us
 
@@ -109,27 +109,27 @@ class World:
         store: Store | None = None,
         calls: str = "f",
     ) -> list[Scheduled]:
-        """Schedule ``ids`` at ``due_us``, else ``delay_us`` from now."""
+        """Schedule tasks of these ids at ``due_us``, or else ``delay_us`` from now."""
         self._ids.update(ids)
         due, relative = (delay_us, True) if due_us is None else (due_us, False)
         body = encode_body(calls, [], {}, 1000)
         return (store or self.store).schedule([NewTask(task_id, queue, due, body, relative) for task_id in ids])
 
     def note(self, *ids: str) -> None:
-        """Clean up tasks of these ids, too, that a test schedules by itself."""
+        """Also clean up tasks of these ids, which a test schedules by itself."""
         self._ids.update(ids)
 
     def ready(self, *ids: str, queue: str = "q", calls: str = "f") -> None:
-        """Schedule ``ids`` due now, and dispatch them: up to ten in this order, more in any."""
+        """Schedule tasks of these ids, due now, and dispatch them: up to ten in this order, more in any order."""
         groups = [(task_id,) for task_id in ids] if len(ids) <= 10 else [ids]
         for group in groups:
             assert {result.existing for result in self.schedule(*group, queue=queue, calls=calls)} <= {""}
             moved = 0
-            while moved < len(group):  # a strategy may round up
+            while moved < len(group):  # the strategy may round due times up
                 moved += len(self.dispatch_all())
 
     def dispatch_all(self, strategy: Strategy | None = None) -> list[Moved]:
-        """Dispatch until nothing is due; returns all that was moved."""
+        """Dispatch until nothing is due. Returns all tasks moved."""
         self.round_up()
         moved: list[Moved] = []
         for _ in range(MANY):
@@ -158,13 +158,13 @@ class World:
         return step
 
     def started(self, worker: str = "w1", *queues: str, lease_us: int = LEASE_US) -> Record:
-        """The task that ``worker`` starts now; fails if there is none."""
+        """Start a task on ``worker``; fails if there is none."""
         step = self.take(worker, *queues, lease_us=lease_us)
         assert step.started is not None
         return step.started
 
     def settle(self, worker: str, outcome: Outcome) -> str:
-        """Settle without taking anything new; returns what became of it."""
+        """Settle an outcome without taking a new task. Returns the result of settling."""
         return self.take(worker, want=0, outcome=outcome).settled
 
     def states(self, queue: str = "q") -> dict[str, int]:
@@ -173,11 +173,11 @@ class World:
         return {"scheduled": census.scheduled, "ready": depth.ready, "leased": depth.leased, "dead": depth.dead}
 
     def unclaimed(self, queue: str = "q") -> int:
-        """How many tasks of ``queue`` were put aside."""
+        """How many tasks of ``queue`` are put aside."""
         return sum(tasks for (of, _), tasks in self.store.unclaimed().items() if of == queue)
 
     def drain(self, worker: str = "drain") -> list[Record]:
-        """Run and acknowledge all that is due, now; returns every start."""
+        """Run and acknowledge all due tasks. Returns every start."""
         started: list[Record] = []
         queues = self.store.queues()
         outcome: Outcome | None = None
@@ -196,27 +196,27 @@ class World:
     # -- the end
 
     def tidy(self) -> None:
-        """Let the strategy remove what it leaves for a moment, in case that clocks differ."""
+        """Let the strategy remove keys that it leaves for a moment because clocks may differ."""
         if self.resolution_us:
             ahead = 3 * self.resolution_us
-            if getattr(self.strategy, "lazy", False):  # until the last void entry has been met
+            if getattr(self.strategy, "lazy", False):  # until a dispatcher meets the last void entry
                 heads: list[Any] = [self.redis.zrange(key, -1, -1) for key in self.found() if b":seconds:" in key]
                 last = max((int(second) * US for [second] in heads), default=0)
                 ahead += max(0, last - self.now_us())
             self.clock.ahead_us += ahead
             self.dispatch_all()
-            self.dispatch_all()  # what the first has emptied is removed
+            self.dispatch_all()  # removes what the first call has emptied
 
     def leftovers(self) -> list[str]:
         """Keys that a namespace without tasks should not have."""
         self.tidy()
         kept = {self.keys.plain(name) for name in _KEPT}
-        rings = self.keys.of("wakeup", "names:")  # they go with the names, a day later
-        found = {key.decode() for key in self.found() if not key.decode().startswith(rings)}
+        wakeups = self.keys.of("wakeup", "names:")  # these are removed with the names, a day later
+        found = {key.decode() for key in self.found() if not key.decode().startswith(wakeups)}
         return sorted(found - kept - {*self.keys.journals()})
 
     def finish(self) -> None:
-        """Through the public faces, take everything back and run, cancel or discard it: no key may be left."""
+        """Take all tasks back, and run, cancel or discard them, by the public interfaces: no key may be left."""
         for worker in sorted(self._workers):
             self.store.give_back(Loss(worker, "unstarted", MANY))
         for task_id in sorted(self._ids):
@@ -227,7 +227,7 @@ class World:
         assert self.redis.llen(self.keys.plain("wake")) <= 1
 
     def wipe(self) -> None:
-        """Delete everything: quicker than to finish many thousand tasks, but it proves nothing."""
+        """Delete every key. That is quicker than to finish many thousand tasks, but it proves nothing."""
         self._ids.clear()
         if keys := self.found():
             self.redis.delete(*keys)
@@ -241,13 +241,13 @@ class World:
 
     def found(self) -> list[bytes]:
         """Every key of the namespace."""
-        found: Any = self.redis.keys(self.keys.prefix + "*")  # SCAN is not known to every server
+        found: Any = self.redis.keys(self.keys.prefix + "*")  # not every server knows SCAN
         return list(found)
 
 
 def keeps_scripted(url: str, strategy: str) -> bool:
     """Whether a new namespace of ``strategy`` has the scripted store on the server at ``url``."""
-    world = World(url, "asked", strategy)
+    world = World(url, "probe", strategy)
     try:
         return world.scripted
     finally:

@@ -1,4 +1,4 @@
-"""A page of counters that something else was written over: its reader survives, and says so."""
+"""A page of counters that was overwritten with other data: its reader survives, and reports it."""
 
 from __future__ import annotations
 

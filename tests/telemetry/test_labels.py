@@ -1,4 +1,4 @@
-"""Label values of metrics: the first so many names, and one for the rest."""
+"""Label values of metrics: the first names up to a limit, and one value for the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines over a pipe that is read slowly, or by nobody, or is none at all."""
+"""Log lines over a pipe that is read slowly or not at all, and over something that is not a pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines: one each, with what they are about."""
+"""Log lines: one line each, with what they are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting in real processes that are killed, and the page that shows it all."""
+"""Counting in real processes that are killed, and the page that shows all counters."""
 
 from __future__ import annotations
 

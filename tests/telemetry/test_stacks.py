@@ -1,4 +1,4 @@
-"""Stacks: a real process, one that does not get to run any Python code too."""
+"""Stacks of a real process, also of one that cannot run any Python code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web page: metrics, and the two questions of whoever restarts or routes."""
+"""The web page: metrics, and the two probes for restarts and routing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A strategy that is not dueq's own, registered by entry point."""
+"""A strategy that is not one of dueq's own, registered by entry point."""

@@ -1,4 +1,4 @@
-"""What becomes of a task that failed: whatever its exception and its backoff do."""
+"""What happens to a task that failed, whatever its exception and its backoff do."""
 
 from __future__ import annotations
 

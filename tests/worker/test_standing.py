@@ -1,4 +1,4 @@
-"""When a worker may begin what it holds: the states that docs/architecture.md draws, and the ways between them."""
+"""When a worker may begin a held task: the states that docs/architecture.md draws, and the transitions between them."""
 
 from __future__ import annotations
 

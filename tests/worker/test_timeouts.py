@@ -1,4 +1,4 @@
-"""Soft timeouts: an exception inside a task that runs too long. And the two timeouts as values."""
+"""Soft timeouts: an exception inside a task that runs too long. Also the two timeouts as values."""
 
 from __future__ import annotations
 

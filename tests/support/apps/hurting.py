@@ -1,7 +1,7 @@
-"""Tasks that hurt the process that runs them, or would if it let them: forks, failures, signals, threads.
+"""Tasks that harm the process that runs them, or would harm it if it let them: forks, failures, signals, threads.
 
-Each is told apart by what must come of it, which ``tests/supervisor/test_hurting.py`` says. What a task finds out is
-written to the file beside the ledger, one JSON object a line.
+``tests/supervisor/test_hurting.py`` says what must happen after each. Tasks write their findings to a file beside the
+ledger, one JSON object a line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ older: list[str] = []
 
 
 def say(**found: Any) -> None:
-    """Write down what was found."""
+    """Write findings down."""
     line = json.dumps({"id": current().id, "pid": os.getpid(), **found}) + "\n"
     fd = os.open(os.environ["LEDGER"] + ".said", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(fd, line.encode())
@@ -39,7 +39,7 @@ def say(**found: Any) -> None:
 
 @app.task(retries=0)
 def plain() -> None:
-    """Do nothing but say who runs it."""
+    """Only record the process that runs it."""
     say()
 
 
@@ -47,7 +47,7 @@ def plain() -> None:
 
 
 def square(x: int) -> int:
-    """Done by the children of pools."""
+    """Run by the children of pools."""
     return x * x
 
 
@@ -77,7 +77,7 @@ def terminated() -> None:
 
 
 class Ends(Exception):
-    """Comes out of a fork."""
+    """Raised in a fork."""
 
 
 def _fork() -> int:
@@ -119,20 +119,20 @@ def forks(how: str) -> None:
 def _read(fd: int) -> bytes:
     try:
         return os.read(fd, 1024)
-    except OSError:  # nobody has the other end any more
+    except OSError:  # the other end is closed
         return b""
 
 
 def _fork_in_a_thread() -> None:
     pid = os.fork()
     if pid == 0:
-        return  # out of the only thread there is
+        return  # from the only thread of the fork
     _, status = os.waitpid(pid, 0)
     say_in_thread(status=os.waitstatus_to_exitcode(status))
 
 
 def say_in_thread(**found: Any) -> None:
-    """In a thread of the task, which is known by its task there, too."""
+    """Write findings from a thread of the task, where ``current`` works, too."""
     say(**found)
 
 
@@ -147,14 +147,14 @@ def _handled() -> dict[str, Any]:
 def _sockets() -> int:
     found = 0
     for each in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the one that they are listed by
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is gone by now
             found += str(each.readlink()).startswith("socket:")
     return found
 
 
 @app.task(retries=0, soft_timeout=30)
 def looks_like() -> None:
-    """Say what a fork has of the worker: its signals, its title, its connections."""
+    """Record what a fork has of the worker: its signals, its title, its connections."""
     sockets = _sockets()
     pid = os.fork()
     if pid == 0:
@@ -192,7 +192,7 @@ def busy_child() -> None:
 
 
 class Sour(Exception):
-    """Ends whoever asks for its text."""
+    """Raises SystemExit when its text is read."""
 
     def __str__(self) -> str:
         raise SystemExit(3)
@@ -206,7 +206,7 @@ class _Meta(type):
 
 
 class Nameless(Exception, metaclass=_Meta):
-    """Ends whoever asks for its name."""
+    """Its class raises SystemExit when its name is read."""
 
 
 class _Text(str):
@@ -220,7 +220,7 @@ class _Text(str):
 
 
 class Spiked(Exception):
-    """Its text has methods of its own."""
+    """Its text is a str with harmful methods."""
 
     def __str__(self) -> str:
         return _Text("spikes")
@@ -234,7 +234,7 @@ class _Notes:
 
 
 class Noted(Exception):
-    """Ends whoever shows its notes."""
+    """Raises SystemExit when its notes are shown."""
 
     __notes__ = _Notes()  # type: ignore[assignment]
 
@@ -244,13 +244,13 @@ ERRORS: dict[str, type[Exception]] = {"sour": Sour, "nameless": Nameless, "spike
 
 @app.task(retries=1, backoff=SOON)
 def hostile(which: str) -> None:
-    """Fail with an exception that fights back."""
+    """Fail with an exception that cannot be shown."""
     say()
     raise ERRORS[which]
 
 
 class Broken(Backoff):
-    """Gives no delay, in as many ways as there are."""
+    """Returns no usable delay, in many ways."""
 
     answers: dict[int, Any] = {}  # noqa: RUF012  # by the number of the retry
 
@@ -268,14 +268,14 @@ for _number, _nonsense in enumerate(NONSENSE):
 
 @app.task(retries=1, backoff=Broken())
 def broken_backoff() -> None:
-    """Fail, and give no delay."""
+    """Fail, with a backoff that returns no usable delay."""
     say()
     raise ValueError("x")
 
 
 @app.task(retries=0)
 def closes(streams: bool) -> None:
-    """Close what everybody writes to."""
+    """Close the standard streams, or their descriptors."""
     if streams:
         sys.stderr.close()
         sys.stdout.close()
@@ -286,7 +286,7 @@ def closes(streams: bool) -> None:
 
 @app.task(retries=0)
 def writes() -> None:
-    """Write to what another task has closed."""
+    """Write to streams that another task has closed."""
     print("still heard")
     print("still heard", file=sys.stderr, flush=True)
     say(next=os.open(os.devnull, os.O_RDONLY))
@@ -331,7 +331,7 @@ class _Awaitable:
 
 @app.task(retries=3)
 def returns(what: str) -> object:
-    """Return something that has yet to be run, or a plain value."""
+    """Return something that is not run yet, or a plain value."""
     made = {"coroutine": _never, "async generator": _never_either, "generator": _nor_that, "awaitable": _Awaitable}
     return made[what]() if what in made else what
 
@@ -371,7 +371,7 @@ def ruins_the_signals() -> None:
 
 @app.task(retries=0)
 def sleeps_past_it() -> None:
-    """Sleep through an alarm that another task has set; and a child's exit status is to be had."""
+    """Sleep past an alarm that another task has set, and read a child's exit status."""
     time.sleep(0.5)
     say(status=subprocess.run(["sh", "-c", "exit 7"], check=False).returncode)
 
@@ -384,7 +384,7 @@ def times_out() -> None:
 
 @app.task(retries=0)
 def swallows_sigterm() -> None:
-    """Be told to stop, by a signal that the task has taken for itself."""
+    """Handle SIGTERM itself, while the worker is asked to stop."""
     signal.signal(signal.SIGTERM, lambda *_: None)
     say()
     time.sleep(1.5)
@@ -404,7 +404,7 @@ def programs(number: int) -> None:
 
 @app.task(retries=0)
 def program_that_finishes() -> None:
-    """Run a program, say when it begins, and how it ended."""
+    """Run a program, and record its begin and its exit status."""
     child = subprocess.Popen(["sh", "-c", "read line; sleep 1.5; exit 9"])  # there is nothing to read
     say(group=os.getpgid(0), session=os.getsid(0))
     say(status=child.wait())
@@ -418,7 +418,7 @@ def leaves_a_thread() -> None:
 
 @app.task(retries=0)
 def leaves_a_fast_thread(seconds: float) -> None:
-    """Leave a thread that ends before long, and says so."""
+    """Leave a thread that ends soon, and records that."""
 
     def work(task_id: str) -> None:
         time.sleep(seconds)
@@ -430,7 +430,7 @@ def leaves_a_fast_thread(seconds: float) -> None:
 def _ask(said: list[str]) -> None:
     try:
         said.append(current().id)
-    except Exception as error:  # noqa: BLE001  # it is what was asked for
+    except Exception as error:  # noqa: BLE001  # the test wants to see the error
         said.append(str(error))
 
 

@@ -12,7 +12,7 @@ app = Dueq()
 
 @app.task(retries=0)
 def tick(number: int, last: int) -> None:
-    """Note the number, and count on; the ninth of every ten fails once it has asked for the next."""
+    """Record the number, and schedule the next run. Numbers that end with 9 fail after that."""
     if number < last:
         handle = tick.after(0.005, id=current().id)(number + 1, last)
         assert handle.state == "after this run", handle

@@ -38,14 +38,14 @@ def fail() -> None:
 
 
 def _wait_for_sign() -> None:
-    """Until the test says so."""
+    """Wait until the test gives a sign."""
     while not Path(os.environ["LEDGER"] + ".go").exists():
         time.sleep(0.01)
 
 
 @app.task(retries=1, backoff=Backoff(first=0.05, most=0.05))
 def late_failure() -> None:
-    """Raise, when told to."""
+    """Raise, once the test gives a sign."""
     _note("start")
     _wait_for_sign()
     raise RuntimeError("on purpose")
@@ -53,7 +53,7 @@ def late_failure() -> None:
 
 @app.task()
 def late_chain() -> None:
-    """Schedule a task, when told to."""
+    """Schedule a task, once the test gives a sign."""
     _note("start")
     _wait_for_sign()
     chain.after(0)(0)
@@ -102,7 +102,7 @@ HARD_S = 0.6
 
 @app.task(hard_timeout=HARD_S)
 def overrun() -> None:
-    """Take longer than allowed, and let nothing but a kill end it."""
+    """Take longer than allowed, and ignore everything but a kill."""
     _note("start")
     while True:
         try:
@@ -113,14 +113,14 @@ def overrun() -> None:
 
 @app.task()
 def match_for_ever() -> None:
-    """Keep the interpreter from running anything else."""
+    """Keep the interpreter from running any other thread."""
     _note("start")
     re.match(r"(a|a)*b", "a" * 200)
 
 
 @app.task(soft_timeout=0.2, retries=0)
 def asked_to_end(heeds: bool) -> None:
-    """Take longer than wished; clean up when told so, or do not mind."""
+    """Take longer than the soft timeout; fail with TaskTimeout if it heeds it, else finish all the same."""
     _note("start")
     try:
         time.sleep(60)
@@ -135,7 +135,7 @@ _leaked: list[bytearray] = []
 
 @app.task()
 def leak(mib: int) -> None:
-    """Keep memory for good."""
+    """Keep memory until the process ends."""
     _note("start")
     _leaked.append(bytearray(os.urandom(1 << 20)) * mib)
     _note("end")

@@ -1,4 +1,4 @@
-"""An application that logs, in the ways that people do; ``CONFIGURES`` says how it configures logging, if it does."""
+"""An application that logs in common ways; the variable ``CONFIGURES`` says how it configures logging, if at all."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def says(text: str, times: int = 1) -> None:
 
 @app.task()
 def says_to_root(text: str) -> None:
-    """Log it as the shortest examples do."""
+    """Log it through the root logger, as short examples do."""
     logging.info("%s", text)
 
 
 @app.task()
 def configures(how: str) -> None:
-    """Configure logging in a task, as some libraries do when they are first used."""
+    """Configure logging in a task, as some libraries do at their first use."""
     configure(how)
 
 
@@ -68,7 +68,7 @@ def fails(text: str) -> None:
 
 @app.task()
 def loses_a_thread(text: str) -> None:
-    """Raise it where nobody catches it, and where nobody can."""
+    """Raise it in a thread, where no code catches it, and in ``__del__``, where no code can."""
 
     def end() -> None:
         raise RuntimeError(text)
