@@ -172,7 +172,7 @@ def shard(body: bytes, count: int) -> Case:
 
 
 def mixed_shard(world: World, run: str) -> Callable[[], object]:
-    """Those that are read first are short, and say nothing of the others."""
+    """The first records of the hash are short, and say nothing of the others."""
     read = shard(LARGE, 250)(world, run)
     key = next(iter(world.keys.records()))
     for _ in range(50):  # what is written anew may change its place

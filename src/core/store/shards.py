@@ -1,11 +1,12 @@
 """Reads and empties hashes of records in bounded steps: a hash may have a thousand of them, and each may be long.
 
-Their lengths are not known beforehand. So a few records of each hash are read first, and their lengths say how many of
-the rest one step may read.
+Their lengths are not known beforehand. So a few records of each hash, picked at random, are read first, and their
+lengths say how many of the rest one step may read.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..client.protocol import LENIENT, Command
@@ -13,7 +14,7 @@ from ..client.transactions import Transactions
 from ..schema.bounds import MOST_BYTES
 
 _FIRST = 4
-_MOST = 28  # a few short records may come before many long ones
+_MOST = 32  # the few that are read first may all be short
 _ERASED = 50
 _TRIP = 100  # commands in one round trip
 
@@ -22,9 +23,11 @@ def read(transactions: Transactions, keys: Sequence[str]) -> dict[str, bytes]:
     """The records in these hashes, by their ids."""
     found: dict[str, bytes] = {}
     names = dict(zip(keys, transactions.trip([("HKEYS", key) for key in keys]), strict=True))
-    first = _read(transactions, [(key, ids[:_FIRST]) for key, ids in names.items() if ids], found)
-    rest = {key: ids[_FIRST:] for key, ids in names.items() if len(ids) > _FIRST}
-    _read(transactions, [(key, some) for key, ids in rest.items() for some in _pieces(ids, first[key])], found)
+    # at random: the order of a hash may put the short ones first
+    picked = {key: random.sample(ids, min(_FIRST, len(ids))) for key, ids in names.items() if ids}
+    longest = _read(transactions, [*picked.items()], found)
+    rest = {key: [name for name in names[key] if name not in some] for key, some in picked.items()}
+    _read(transactions, [(key, some) for key, ids in rest.items() for some in _pieces(ids, longest[key])], found)
     return found
 
 
