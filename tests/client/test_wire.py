@@ -370,7 +370,7 @@ def test_more_answers_than_questions_close_the_connection() -> None:
         lambda: transactions.once(lambda session: session.read([("GET", "wire")])),
     ]
     for ask in asks * 2:
-        with pytest.raises(ConnectionError, match="more answers"):
+        with pytest.raises(ConnectionError, match="more replies"):
             ask()
         assert not wires._idle
         assert not transactions._wires._idle

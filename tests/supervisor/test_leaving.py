@@ -59,7 +59,7 @@ _CASES: dict[str, tuple[str, str]] = {
     "nothing": ("pass", ""),
     "a thread": ("threading.Thread(target=time.sleep, args=(60,), name='lazy').start()", "1 thread (lazy) is still"),
     "a daemon thread": ("threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", ""),
-    "a thread that fights back": ("Sour(target=time.sleep, args=(60,)).start()", "an error came of it"),
+    "a thread that fights back": ("Sour(target=time.sleep, args=(60,)).start()", "an error came up"),
     "a pool of threads": ("concurrent.futures.ThreadPoolExecutor().submit(int)", ""),
     "a busy pool of threads": (
         "busy(concurrent.futures.ThreadPoolExecutor(1))",
