@@ -12,7 +12,9 @@ import typer
 from ..core.config import Flag, RunOptions, run_flags
 from .options import NamespaceName, RedisUrl, StrategyName, given
 
-_NO_METRICS = typer.Option("--no-metrics", rich_help_panel=run_flags()["metrics_port"][1].group, help="Serve no page.")
+_NO_METRICS = typer.Option(
+    "--no-metrics", rich_help_panel=run_flags()["metrics_port"][1].group, help="Serve no metrics page."
+)
 
 
 def run(

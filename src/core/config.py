@@ -86,7 +86,7 @@ class Flag(NamedTuple):
     shows_default: bool = True
 
 
-_PROCESSES, _TASKS, _RESTARTS, _SEEN = "Processes", "Tasks", "Stopping and restarting", "Being watched"
+_PROCESSES, _TASKS, _RESTARTS, _SEEN = "Processes", "Tasks", "Stopping and restarting", "Monitoring"
 
 
 @dataclass(frozen=True, slots=True)
