@@ -31,8 +31,8 @@ _BURN = """\
 """
 
 _FAULTS = """\
-  # What may lead to duplicates: processes that died or hung, scrapes that found Redis away, supervisors that started
-  # anew or went away. 0 means that nothing of the kind was seen.
+  # Faults that may lead to duplicates: processes that died or hung, scrapes that found Redis away, supervisors that
+  # restarted or ended. 0 means that there was no such fault.
   - name: dueq-faults
     rules:
       - record: namespace:dueq_faults:count20m

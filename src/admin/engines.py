@@ -86,8 +86,8 @@ def warnings(supervisors: Sequence[Supervisor], queues: Sequence[Waiting], sched
     return said
 
 
-def _ready(there: Iterable[Process]) -> int:
-    return sum(process.state == "ready" for process in there)
+def _ready(processes: Iterable[Process]) -> int:
+    return sum(process.state == "ready" for process in processes)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -19,9 +19,9 @@ def duration(seconds: float) -> str:
     """``seconds`` for people: 0.25 s, 42 s, 3 m 20 s, 2 h 5 m, 4 d 1 h."""
     if seconds < 10:
         return f"{seconds:.2f} s"
-    whole = round(seconds)
+    rounded = round(seconds)
     for big, big_s, small, small_s in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if whole >= big_s:
-            rest = whole % big_s // small_s
-            return f"{whole // big_s} {big}" + (f" {rest} {small}" if rest else "")
-    return f"{whole} s"
+        if rounded >= big_s:
+            rest = rounded % big_s // small_s
+            return f"{rounded // big_s} {big}" + (f" {rest} {small}" if rest else "")
+    return f"{rounded} s"

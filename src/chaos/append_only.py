@@ -71,15 +71,15 @@ class AppendOnly:
 
 def difference(data: bytes, size: int) -> Cut:
     """What a server loses that loads only the first ``size`` bytes of ``data``."""
-    there, lost = set[str](), Cut()
+    loaded, lost = set[str](), Cut()
     for end, command in _steps(data):
         saved, erased = _saved(command), _erased(command)
         if end > size:
             lost.writes += 1
             lost.touched |= saved | erased
         else:
-            there = (there | saved) - erased
-    lost.scheduled = lost.touched - there
+            loaded = (loaded | saved) - erased
+    lost.scheduled = lost.touched - loaded
     return lost
 
 

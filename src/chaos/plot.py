@@ -107,7 +107,7 @@ def thin(points: Sequence[Point], column: Callable[[Point], int]) -> list[Point]
     columns: defaultdict[int, list[Point]] = defaultdict(list)
     for point in points:
         columns[column(point)].append(point)
-    kept = []
+    drawn = []
     for number, members in columns.items():
         if len(members) > STRATA + 2:
             members.sort(key=lambda point: (point.late_ms, point.at_s))
@@ -116,8 +116,8 @@ def thin(points: Sequence[Point], column: Callable[[Point], int]) -> list[Point]
             phase = number * GOLDEN % 1
             ranks = [0, *(1 + int((stratum + phase) / STRATA * between) for stratum in range(STRATA)), -1]
             members = [members[rank] for rank in ranks]
-        kept += members
-    return kept
+        drawn += members
+    return drawn
 
 
 class _Axes:

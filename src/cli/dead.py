@@ -124,7 +124,7 @@ def agreed(question: str, yes: bool, *, because: str = "this cannot be undone") 
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigurationError(f"{because}, and there is no terminal to ask at: give --yes")
+        raise ConfigurationError(f"{because}, and there is no terminal to ask on: give --yes")
     if not typer.confirm(question, err=True):
         raise typer.Exit(Exit.NO)
 

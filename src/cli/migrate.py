@@ -69,13 +69,13 @@ def migrate(
         begun = migration.begin(space, target, store=None if store is None else store.value)
         moved = 0 if begun is None else _finished(space, begun)
         taken = duration(time.monotonic() - began)
-        name, kept = space.keys.namespace, ownership.store_in(ownership.look(space.client, space.keys))
+        name, current = space.keys.namespace, ownership.store_in(ownership.look(space.client, space.keys))
     if as_json:
         source = begun and begun.source
-        say_json({"namespace": name, "strategy": target, "store": kept, "from": source, "moved": moved})
+        say_json({"namespace": name, "strategy": target, "store": current, "from": source, "moved": moved})
         return
-    if kept != before.store:
-        say(f"namespace {name} uses the {kept} store now, not the {before.store} one")
+    if current != before.store:
+        say(f"namespace {name} uses the {current} store now, not the {before.store} one")
     if begun is not None:
         say(f"namespace {name} is owned by strategy {target} now: {moved:,} tasks moved from {begun.source} in {taken}")
     else:

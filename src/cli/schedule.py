@@ -215,8 +215,8 @@ def _report(handles: list[Handle], wanted: list[Call], as_json: bool) -> None:
     for handle, item in zip(handles, wanted, strict=True):
         if as_json:
             # an older task with this id keeps its own due time and queue, which this command does not read
-            mine = {"queue": item.queue, "due_at": timestamp(handle.due_us)} if handle.created else {}
-            say_json({"id": handle.id, "created": handle.created, "state": handle.state, **mine})
+            plan = {"queue": item.queue, "due_at": timestamp(handle.due_us)} if handle.created else {}
+            say_json({"id": handle.id, "created": handle.created, "state": handle.state, **plan})
         else:
             say(handle.id)
     if old := [handle for handle in handles if not handle.created]:

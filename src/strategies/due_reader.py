@@ -22,7 +22,7 @@ class Due:
     now_us: int
     entries: list[Entry] = field(default_factory=list)
     crowds: bytes | None = None
-    """The sets of queues that there are (store/crowds.py)."""
+    """The sets of queues that workers serve (store/crowds.py)."""
     nearest_us: int | None = None
     """When the first task is due that is not among ``entries``; None if there is none."""
 
@@ -121,7 +121,7 @@ class DueReader:
             key = self._keys.timer(self._strategy.name, queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", now_us, "WITHSCORES", "LIMIT", 0, most + 1))
             questions.append(("ZRANGEBYSCORE", key, f"({now_us}", "+inf", "WITHSCORES", "LIMIT", 0, 1))
-        [*kept, crowds], names, *replies = session.read(questions)
-        ownership.require(self._keys, self._strategy.ownership, kept, settled=True)
+        [*owner, crowds], names, *replies = session.read(questions)
+        ownership.require(self._keys, self._strategy.ownership, owner, settled=True)
         known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
         return [crowds, *replies] if known == self._queues else None

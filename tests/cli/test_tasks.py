@@ -127,7 +127,7 @@ def test_dead_purge(cli: Cli, world: World) -> None:
     assert cli("dead", "purge", "d0").code == 0
     refused = cli("dead", "purge", "--all")
     assert refused.code == 2
-    assert refused.err == "dueq: this cannot be undone, and there is no terminal to ask at: give --yes\n"
+    assert refused.err == "dueq: this cannot be undone, and there is no terminal to ask on: give --yes\n"
     assert world.states()["dead"] == 119
     assert cli("dead", "purge", "--all", "--yes", "--json").json == {"purged": 119}
     assert world.leftovers() == []

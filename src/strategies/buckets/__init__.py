@@ -153,8 +153,8 @@ class BucketsStrategy(BucketIndex):
             key = self.keys.of("seconds", queue)
             questions.append(("ZRANGEBYSCORE", key, "-inf", second, "LIMIT", 0, _SECONDS))
             questions.append(("ZRANGEBYSCORE", key, f"({second}", "+inf", "LIMIT", 0, _LATER))
-        [*kept, crowds], names, void, *replies = session.read(questions)
-        ownership.require(self.keys, self.ownership, kept, settled=True)
+        [*owner, crowds], names, void, *replies = session.read(questions)
+        ownership.require(self.keys, self.ownership, owner, settled=True)
         known, self._queues = self._queues, sorted(name.decode(errors=LENIENT) for name in names)
         return [void, crowds, *replies] if known == self._queues else None
 

@@ -261,6 +261,6 @@ class BucketIndex(TransactionalStrategy):
 def _summed(put: int, seconds: Mapping[int, tuple[int, int]]) -> Census:
     """The census of a queue into whose buckets ``put`` tasks were put. ``seconds`` has, for each bucket that may have
     been drained, how many live entries are left and how many were put there."""
-    gone = sum(max(0, size - length) for length, size in seconds.values())
+    moved = sum(max(0, size - length) for length, size in seconds.values())
     waiting = [second * US for second, (length, _) in seconds.items() if length]
-    return Census(max(0, put - gone), min(waiting, default=None))
+    return Census(max(0, put - moved), min(waiting, default=None))
