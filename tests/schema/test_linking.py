@@ -96,3 +96,16 @@ def test_what_is_seldom_needed_is_made_where_it_is(client: redis.Redis) -> None:
     whole = head + with_needs(text, library, head)
     assert whole.count("function a") == whole.count("function b") == 1
     assert [client.eval(whole, 0, argument) for argument in "01"] == [2, 3]
+
+
+def test_a_comment_asks_for_no_function() -> None:
+    text = """return put('name', 'a -- b') -- twice as much
+-- and upper
+local quoted = "it's -- " .. sum(1, 2)
+"""
+    found = linked(LIBRARY, text)
+    assert {name for name in ("key", "put", "sum", "twice", "upper") if f"function {name}(" in found} == {
+        "key",
+        "put",
+        "sum",
+    }

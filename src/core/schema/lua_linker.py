@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 _FUNCTION = re.compile(r"^local function (?P<name>\w+)\((?:[^\n]* end$|.*?^end$)\n*", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
+_STRING_OR_COMMENT = re.compile(r"""('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")|--[^\n]*""")
 _WORD = re.compile(r"\w+")
 
 
@@ -53,11 +54,16 @@ def _functions(library: str) -> dict[str, str]:
 def _needed(functions: Mapping[str, str], roots: Iterable[str]) -> set[str]:
     """The names of the ``functions`` that ``roots`` mention, and of those that these need."""
     needed: set[str] = set()
-    mentioned = {word for text in roots for word in _WORD.findall(text)}
+    mentioned = {word for text in roots for word in _words(text)}
     while new := (mentioned & functions.keys()) - needed:
         needed |= new
-        mentioned = {word for name in new for word in _WORD.findall(functions[name])}
+        mentioned = {word for name in new for word in _words(functions[name])}
     return needed
+
+
+def _words(text: str) -> list[str]:
+    """The words of ``text`` outside of its comments."""
+    return _WORD.findall(_STRING_OR_COMMENT.sub(lambda found: found[1] or "", text))
 
 
 _ONE_LINE = re.compile(

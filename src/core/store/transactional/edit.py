@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...client.protocol import Command
+from ...schema.bounds import MOST_ID_CHARACTERS
 from ...schema.journal import Event, Kind, append
 from ...schema.keys import Keys
 from ...schema.record import Record, encode_record
@@ -94,7 +95,8 @@ class Edit:
         if again is None:
             self.bury(record, reason, now_us, token=token)
             return
-        apart = record._replace(id=f"{record.id[: 127 - len(str(record.token))]}~{record.token}")
+        end = f"~{record.token}"
+        apart = record._replace(id=record.id[: MOST_ID_CHARACTERS - len(end)] + end)
         self.bury(apart, reason, now_us)
         self.note(now_us, "apart", record.id, id=apart.id)
 
