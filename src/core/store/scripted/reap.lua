@@ -7,15 +7,20 @@
 --          then per task: id, queue, 'started' | 'dead'}
 local limit, lease, most_losses = math.min(tonumber(ARGV[2]), bounds.SCRIPT_TASKS), tonumber(ARGV[3]), tonumber(ARGV[4])
 local bytes = 0
-local reply, next_end = { whole(now), '', {} }, nil
+local reply = { whole(now), '', {} }
 if tonumber(ARGV[5]) > 0 and now > tonumber(ARGV[5]) then return reply end
 
-local function ends(key)
-  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-  if head[2] and (not next_end or tonumber(head[2]) < next_end) then next_end = tonumber(head[2]) end
+-- When the first of a zset ends; nil if it is empty.
+local function first(key) return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) end
+
+-- Those of a zset that have ended by now. `ends` is when the first of it ends.
+local function ended(key, ends, ...)
+  if not ends or ends > now then return {} end -- mostly so
+  return redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), ...)
 end
 
-local expired = redis.call('ZRANGEBYSCORE', key_leased(), '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, limit)
+local lease_ends = first(key_leased())
+local expired = ended(key_leased(), lease_ends, 'WITHSCORES', 'LIMIT', 0, limit)
 for at = 1, #expired, 2 do
   local queue, id = string.match(expired[at], '^([^:]*):(.*)$')
   local record = id and load(id)
@@ -37,9 +42,10 @@ end
 if limit <= 0 then
   reply[2] = whole(now)
 else
-  ends(key_leased())
-  reply[3] = redis.call('ZRANGEBYSCORE', key_workers(), '-inf', whole(now), 'LIMIT', 0, limit)
-  ends(key_workers())
-  if next_end then reply[2] = whole(next_end) end
+  if #expired > 0 then lease_ends = first(key_leased()) end
+  local life_ends = first(key_workers())
+  reply[3] = ended(key_workers(), life_ends, 'LIMIT', 0, limit)
+  local next_end = math.min(lease_ends or math.huge, life_ends or math.huge)
+  if next_end < math.huge then reply[2] = whole(next_end) end
 end
 return reply
