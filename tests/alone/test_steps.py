@@ -7,12 +7,14 @@ script, or of its method of Store or Strategy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.world import SCRIPTED, World
+from support.older import scriptless
+from support.servers import Server, running
+from support.world import SCRIPTED, TRANSACTIONAL, World
 
 import dueq
 from dueq import strategies
@@ -50,16 +52,39 @@ def _step(name: str) -> str:
     return name.replace(",", " ").split()[0]
 
 
-def _matters(strategy: str, name: str) -> bool:
+def _matters(store: str, strategy: str, name: str) -> bool:
     """Not what is the same script, or transaction, under another strategy; many queues are for where scripts are."""
     if _step(name) == "poke":
         return strategy == "keyspace"
-    if (name.endswith("many queues") or _step(name) in _SCRIPTS_ONLY) and strategy not in SCRIPTED:
+    if _step(name) in _SCRIPTS_ONLY:
+        return strategy in SCRIPTED
+    if name.endswith("many queues") and store == "transactional":
         return False
-    return strategy in ("lua", "watch") or _step(name) in _OF_INDEX
+    return strategy == ("lua" if store == "scripted" else "watch") or _step(name) in _OF_INDEX
 
 
-CASES = [(strategy, name) for strategy in strategies.names() for name in STEPS if _matters(strategy, name)]
+CASES = [
+    (store, strategy, name)
+    for store, found in (("scripted", strategies.names()), ("transactional", TRANSACTIONAL))
+    for strategy in found
+    for name in STEPS
+    if _matters(store, strategy, name)
+]
+
+
+@pytest.fixture(scope="module")
+def without_scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server that forbids scripts."""
+    server = scriptless()
+    assert isinstance(server, Server)
+    with running(server, tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_url: str, without_scripts: str, store: str) -> str:
+    """A server where a namespace has the store ``store``."""
+    return redis_url if store == "scripted" else without_scripts
 
 
 def usec(world: World) -> dict[str, tuple[int, int]]:
@@ -96,8 +121,9 @@ def test_every_step_has_a_case() -> None:
 
 @pytest.mark.alone
 @pytest.mark.leaves_keys
-@pytest.mark.parametrize(("strategy_name", "name"), CASES)
-def test_no_step_holds_redis_for_longer_than_a_millisecond(world: World, name: str) -> None:
+@pytest.mark.parametrize(("store", "strategy_name", "name"), CASES)
+def test_no_step_holds_redis_for_longer_than_a_millisecond(world: World, store: str, name: str) -> None:
+    assert world.strategy.store == store
     took: list[int] = []
     for run in range(RUNS):
         world.wipe()
