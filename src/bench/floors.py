@@ -79,6 +79,7 @@ class Floors:
                 _bare_life(client, self._key)
             return (cpu_us(client) - before) / (self._rounds * 5)
         finally:
+            client.delete(*_life_keys(self._key))
             client.connection_pool.disconnect()
 
     def benchmark(self, clients: int, pipeline: int = 1) -> Rate:
@@ -110,8 +111,12 @@ def _round_trips(client: redis.Redis, key: str, rounds: int) -> float:
     return rounds / (time.perf_counter() - began)
 
 
+def _life_keys(key: str) -> list[str]:
+    return [f"{key}:{name}" for name in ("record", "timer", "ready", "held")]
+
+
 def _bare_life(client: redis.Redis, key: str) -> None:
-    record, timer, ready, held = (f"{key}:{name}" for name in ("record", "timer", "ready", "held"))
+    record, timer, ready, held = _life_keys(key)
     pipe: Any = client.pipeline(transaction=False)
     pipe.hset(record, "id", "x" * PAYLOAD).zadd(timer, {"id": 1}).execute()
     pipe.zrem(timer, "id").lpush(ready, "id").execute()

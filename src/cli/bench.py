@@ -42,7 +42,7 @@ def bench(
     Every figure is shown beside its floor, which is measured in the same run:
     the wake-up of a blocked client, redis-py's own round trips, the rate of
     redis-benchmark. Compare these ratios, since machines differ and drift.
-    A full run takes about 5 minutes for each strategy, --quick about 1 minute.
+    A full run takes about 6 minutes for each strategy, --quick about 1 minute.
 
     Without an address, dueq starts a server of its own for each suite. With
     one, it makes a namespace on that server and purges it at the end; it

@@ -110,7 +110,8 @@ def schedule(
     \b
     Lines of a file:
       {"data": {"user": 42}, "in": "10m"}
-      {"task": "shop.remind", "args": [42], "kwargs": {"text": "hi"}, "at": 1900000000, "queue": "mail", "id": "r-42"}
+      {"task": "shop.remind", "args": [42], "kwargs": {"text": "hi"}}
+      {"data": "hi", "at": 1900000000, "queue": "mail", "id": "r-42"}
 
     All lines are checked before the first is sent. If Redis fails half-way,
     scheduling the same file again is safe for lines with an id. With --json,
