@@ -67,6 +67,14 @@ def _named(wanted: str) -> list[Server]:
     return [server for server in (*here(), *others) if server.name in names and isinstance(server, Server)]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test keeps locks where this user's own engines have theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Server:
     """The server that tests run on, unless they start their own."""

@@ -13,6 +13,7 @@ from .. import strategies
 from ..core.app.application import Dueq
 from ..core.client.failures import explained
 from ..core.clock import US, now_us
+from ..core.config import STATE_DIR_VARIABLE
 from ..core.namespace import Namespace
 from ..core.store.requirements import check
 from ..harness.clocks import clock_offset_us
@@ -44,6 +45,7 @@ class Place:
         self.offset_us = clock_offset_us(space.client) if space.clock.of_server else 0
         """What to add to this host's clock to get the clock that due times go by."""
         self._engines = 0
+        self._state = {STATE_DIR_VARIABLE: str(directory / "locks")}  # the same for all engines, as on one host
 
     def now_us(self) -> int:
         """The time by the clock that due times go by."""
@@ -69,7 +71,9 @@ class Place:
         self._engines += 1
         counts = ("--strategy", self.strategy, "--workers", workers, "--dispatchers", dispatchers)
         with undisturbed():
-            host = Host(self.space.settings, self.directory, name, *counts, *flags, target=target)
+            host = Host(
+                self.space.settings, self.directory, name, *counts, *flags, target=target, environment=self._state
+            )
         try:
             host.wait_ready()
             yield host

@@ -84,6 +84,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _option(flag: Flag) -> Any:
     return typer.Option(
         metavar=flag.metavar,
+        envvar=flag.variable,
         min=flag.least if flag.checked else None,
         show_default=flag.shows_default,
         rich_help_panel=flag.group,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 from .errors import ConfigurationError
 
 REDIS_URL_VARIABLE = "DUEQ_REDIS_URL"
+STATE_DIR_VARIABLE = "DUEQ_STATE_DIR"
 NAMESPACE_VARIABLE = "DUEQ_NAMESPACE"
 
 _REPLY_S = 10.0
@@ -81,6 +82,8 @@ class Flag(NamedTuple):
     least: float | None = None
     """The lowest value of the option; 0 is allowed, too, where it turns something ``off``."""
     off: bool = False
+    variable: str | None = None
+    """The environment variable that sets the option if the command line does not."""
     checked: bool = False
     """The command line checks ``least`` itself, and says so in its help."""
     shows_default: bool = True
@@ -182,6 +185,17 @@ class RunOptions:
     restart_window: Annotated[
         float, Flag("The time over which restarts are counted.", _RESTARTS, metavar="SECONDS", least=1)
     ] = 60.0
+    state_dir: Annotated[
+        str | None,
+        Flag(
+            "Where the supervisors of this host keep their locks. By these, a supervisor sees at once that another is "
+            "gone with all its processes. By default dueq's folder in this user's state directory.",
+            _RESTARTS,
+            metavar="DIR",
+            variable=STATE_DIR_VARIABLE,
+            shows_default=False,
+        ),
+    ] = None
     metrics_host: Annotated[
         str, Flag("Address of the page with /metrics for Prometheus, /livez and /readyz.", _SEEN, metavar="HOST")
     ] = "127.0.0.1"

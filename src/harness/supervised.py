@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, Settings
+from ..core.config import NAMESPACE_VARIABLE, REDIS_URL_VARIABLE, STATE_DIR_VARIABLE, Settings
 from ..core.errors import BootFailure
 from ..core.process.lifetime import stop_with_parent
 from .ledger import DIRECTORY_VARIABLE
@@ -47,6 +47,7 @@ class SupervisedRun:
             REDIS_URL_VARIABLE: settings.redis_url or "",
             NAMESPACE_VARIABLE: settings.namespace,
             DIRECTORY_VARIABLE: str(directory),
+            STATE_DIR_VARIABLE: str(directory / f"{name}.locks"),  # as if it were alone on its host
         }
         arguments = [str(word) for word in ("--state-file", self._state_file, *flags)]
         with self._log_file.open("wb") as log:

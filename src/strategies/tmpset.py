@@ -56,6 +56,10 @@ class TmpsetStrategy(TransactionalTimers):
             now_us=due.now_us,
         )
 
+    def busy_dispatchers(self) -> list[str]:
+        [names] = self.transactions.trip([("ZRANGE", self.keys.plain("tmps"), 0, _SETS - 1)])
+        return list(dict.fromkeys(raw.decode(errors=LENIENT).partition(":")[0] for raw in names))
+
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         [rows] = self.transactions.trip([("ZRANGE", self.keys.plain("tmps"), 0, _SETS - 1, "WITHSCORES")])
         filled = {raw.decode(errors=LENIENT): int(float(at)) for raw, at in zip(rows[::2], rows[1::2], strict=True)}

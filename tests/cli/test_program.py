@@ -185,12 +185,12 @@ def test_run_passes_every_option(supervised: list[tuple[RunOptions, dict[str, st
     arguments = (
         "run shop:app --strategy lua --workers 2 --dispatchers 3 --queues a,b --prefetch 4 --lease 5 --batch 6 "
         "--safety-net 7 --audit-interval 12 --hang-timeout 13 --max-tasks-per-worker 14 --max-memory-per-worker 15.5 "
-        "--max-losses 8 --drain-timeout 9 --max-restarts 10 --restart-window 11 "
+        "--max-losses 8 --drain-timeout 9 --max-restarts 10 --restart-window 11 --state-dir d "
         "--metrics-host ::1 --metrics-port 0 --state-file s --log-format json --redis-url redis://h --namespace n"
     )
     assert Cli({})(*arguments.split()).code == 0
     wanted = RunOptions(
-        "shop:app", 2, 3, ("a", "b"), 4, 5.0, 6, 7.0, 12.0, 13.0, 14, 15.5, 8, 9.0, 10, 11.0, "::1", 0, "s", "json"
+        "shop:app", 2, 3, ("a", "b"), 4, 5.0, 6, 7.0, 12.0, 13.0, 14, 15.5, 8, 9.0, 10, 11.0, "d", "::1", 0, "s", "json"
     )  # fmt: skip
     assert supervised == [(wanted, {"redis_url": "redis://h", "namespace": "n", "strategy": "lua"})]
 

@@ -58,10 +58,13 @@ class Engine:
         """Start ``dueq run`` and, if ``wait``, return once all its processes are ready.
 
         ``apps`` is the directory of the target. ``program`` are Python's arguments in place of ``-m dueq``; ``under``
-        is a command that starts Python. ``stderr`` is the descriptor for stderr in place of the log.
+        is a command that starts Python. ``stderr`` is the descriptor for stderr in place of the log. Each run has a
+        state directory of its own, as if it were alone on its host, unless ``environment`` names one.
         """
-        state = self.directory / f"state{len(self.processes)}.json"
-        environment = os.environ | {"DUEQ_REDIS_URL": self.url, "LEDGER": str(self.ledger)} | dict(environment)
+        number = len(self.processes)
+        state = self.directory / f"state{number}.json"
+        alone = {"DUEQ_STATE_DIR": str(self.directory / f"locks{number}")}
+        environment = os.environ | {"DUEQ_REDIS_URL": self.url, "LEDGER": str(self.ledger)} | alone | dict(environment)
         command = [
             *under,
             sys.executable,

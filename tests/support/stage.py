@@ -125,7 +125,7 @@ class FakeRecovery(Recovery):
         how: str = "",
         blame: bool = True,
         begun: Iterable[int] = (),
-        running: int = 0,
+        running: int | None = 0,
     ) -> None:
         self.given.append((name, how, blame))
         self._waits += 1
@@ -153,7 +153,14 @@ class Stage:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, processors: int | None = None, **options: object) -> None:
         self.now = 1000.0
         monkeypatch.setattr(counters_module, "time", types.SimpleNamespace(monotonic=lambda: self.now))
-        settings = {"workers": 2, "dispatchers": 1, "max_restarts": 100, "lease": 10.0, "hang_timeout": 30.0}
+        settings: dict[str, object] = {
+            "workers": 2,
+            "dispatchers": 1,
+            "max_restarts": 100,
+            "lease": 10.0,
+            "hang_timeout": 30.0,
+        }
+        settings["supervisor"] = "supervisor.stage.1.abc"
         self.options = RunOptions("app:app", **(settings | options))  # type: ignore[arg-type]
         self.children: list[FakeChild] = []
         self.notes: list[str] = []

@@ -69,17 +69,19 @@ _TIMER = "timer:"  # zset per strategy (`buckets` has another index) and queue (
 
 def unique_name(role: str) -> str:
     """A name for this process, never used again: claims of a dead process must not look like its successor's."""
-    return _unique(role, f"{os.getpid()}.")
-
-
-def childs_name(role: str) -> str:
-    """The same for a child that is about to be started: nobody knows its pid yet."""
-    return _unique(role, "")
-
-
-def _unique(role: str, pid: str) -> str:
     host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())[:24] or "host"
-    return f"{role}.{host}.{pid}{secrets.token_hex(6)}"
+    return f"{role}.{host}.{os.getpid()}.{secrets.token_hex(6)}"
+
+
+def childs_name(role: str, supervisor: str, number: int) -> str:
+    """The name of the child with this ``number`` of ``supervisor``, which has no pid before it is started."""
+    return f"{names_of_children(role, supervisor)}{number}"
+
+
+def names_of_children(role: str, supervisor: str) -> str:
+    """The beginning that the names of all children of ``supervisor`` of one role share, and no other names have."""
+    _, host, _, unique = supervisor.split(".")
+    return f"{role}.{host}.{unique}."
 
 
 @dataclass(frozen=True)

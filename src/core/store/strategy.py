@@ -148,6 +148,10 @@ class Strategy(ABC):
         ``silent_for`` seconds. Such a dispatcher may wake up again: it must then find its work gone. Repeating is safe.
         """
 
+    def busy_dispatchers(self) -> list[str]:
+        """The names of the dispatchers that have tasks in hand: out of the index, and not ready yet."""
+        return []
+
     @abstractmethod
     def census(self, queues: Sequence[str]) -> list[Census]:
         """Count the scheduled tasks of each queue, at a cost that does not grow with their number."""

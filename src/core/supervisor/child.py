@@ -24,6 +24,7 @@ from ..process.descriptors import read_nothing
 from ..process.exit_status import ExitStatus
 from ..process.lifetime import end_with_parent
 from ..process.room import wants_room
+from ..process.state_lock import StateLock
 from ..process.stop import Stop
 from ..process.uncaught import log_what_nobody_catches
 from ..telemetry import log_output, logs
@@ -66,6 +67,8 @@ class Order:
     supervisor_pid: int
     ignored: frozenset[signal.Signals] = frozenset()
     """Signals that dueq was started ignoring; the programs that its tasks start ignore them, too."""
+    lock: StateLock | None = None
+    """Every process of the supervisor holds it."""
 
 
 class Child:
@@ -78,8 +81,10 @@ class Child:
         settings: Settings,
         options: RunOptions,
         ignored: frozenset[signal.Signals] = frozenset(),
+        lock: StateLock | None = None,
     ) -> None:
-        """Start it; ``ignored`` are the signals that programs of its tasks are to ignore.
+        """Start it; ``ignored`` are the signals that programs of its tasks are to ignore. It holds ``lock`` while it
+        lives.
 
         Raises OSError or MemoryError if there is no room for it; nothing is left of it then.
         """
@@ -90,7 +95,7 @@ class Child:
             self._first_words = undo.enter_context(contextlib.closing(FirstWords()))
             theirs, self._lifeline = (undo.enter_context(end) for end in connection.Pipe(duplex=False))
             shared = (self.counters, self._stacks, self._first_words, theirs)
-            order = Order(role, name, settings, options, *shared, os.getpid(), ignored)
+            order = Order(role, name, settings, options, *shared, os.getpid(), ignored, lock)
             self._process = Spawned(main, (order,), f"dueq-{role}", self._first_words)
             with _held_back():
                 self._process.start()
@@ -170,6 +175,8 @@ def _lived(order: Order) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     setproctitle.setproctitle(f"dueq: {order.role} {order.settings.namespace}")
     forks.on_fork(signals.give_up)
+    if order.lock is not None:
+        forks.on_fork(order.lock.let_go)
     forks.on_fork(lambda: setproctitle.setproctitle(f"dueq: child of a task, {order.settings.namespace}"))
     forks.arm()
     return _served(order, signals)

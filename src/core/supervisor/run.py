@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from ... import __version__
 from ..app.application import Dueq
@@ -16,10 +17,12 @@ from ..client.failures import explained
 from ..client.redaction import redact
 from ..config import RunOptions, Settings
 from ..errors import ConfigurationError, EmbeddedServerError
+from ..maintenance.fallen import Fallen, facts_of
 from ..maintenance.recovery import Recovery
 from ..namespace import Namespace
 from ..process.descriptors import open_missing
 from ..process.lifetime import reap_orphans
+from ..process.state_lock import StateLock, default_state_directory
 from ..process.stop import Inbox
 from ..process.uncaught import log_what_nobody_catches
 from ..schema.journal import Journal
@@ -36,7 +39,7 @@ from ..upkeep.clearing import Clearing
 from ..upkeep.layout import bring_up_to_date
 from ..upkeep.reclaim import Reclaim
 from .child import Child
-from .presence import Entry, Presence
+from .presence import Duty, Entry, Presence
 from .revival import Revival
 from .roles import served
 from .state_file import StateFile
@@ -99,6 +102,25 @@ def _settings(app: Dueq, redis_url: str | None, namespace: str | None, strategy:
     )
 
 
+def _locked(options: RunOptions, namespace: Namespace) -> StateLock | None:
+    """The lock of this supervisor, for its children to inherit; None if the state directory cannot be used."""
+    chosen = options.state_dir
+    try:
+        directory = Path(chosen).expanduser().absolute() if chosen else default_state_directory()
+        lock = StateLock(directory, options.supervisor, {"supervisor": options.supervisor, **facts_of(namespace)})
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~ of an unknown user
+        log.log(
+            logging.WARNING if chosen else logging.INFO,
+            "if this supervisor is killed with all its processes, their tasks run again only when the leases have run "
+            "out: %s cannot be used for its lock (%s); --state-dir or DUEQ_STATE_DIR names another directory",
+            chosen or "the state directory",
+            error,
+        )
+        return None
+    os.register_at_fork(after_in_child=lock.let_go)
+    return lock
+
+
 def _revival(redis_url: str | None) -> Revival | None:
     """What starts the server again, if it is the embedded one."""
     try:
@@ -133,14 +155,18 @@ class _Run:
         self._notifier = Notifier.of(os.environ)
         self._inbox = Inbox()
         started_ignoring = ignored()
-        journal = Journal(namespace.client, namespace.keys, me)
-        telemetry = Telemetry(self._collector.own, "supervisor", strategy, journal)
+        self._lock = _locked(options, namespace)
+
+        def telemetry() -> Telemetry:
+            journal = Journal(namespace.client, namespace.keys, me)
+            return Telemetry(self._collector.own, "supervisor", strategy, journal)
+
         self._supervisor = Supervisor(
             options,
             self._collector,
-            Recovery(namespace, telemetry, options.max_losses),
+            Recovery(namespace, telemetry(), options.max_losses),
             self._inbox,
-            lambda role, name: Child(role, name, settings, options, started_ignoring),
+            lambda role, name: Child(role, name, settings, options, started_ignoring, self._lock),
             on_ready=self._say_ready,
             on_reload=self._say_reload,
             on_turn=self._tick,
@@ -148,13 +174,21 @@ class _Run:
             reap=reap_orphans if os.getpid() == 1 else lambda: None,
         )
         entry = Entry(namespace, me, __version__, served(app, options), self._supervisor.roles)
-        self._presence = Presence(
-            entry, [Reclaim(namespace, entry.doubt), Clearing(namespace, self._collector.refused)]
-        )
+        duties: list[Duty] = [Reclaim(namespace, entry.doubt), Clearing(namespace, self._collector.refused)]
+        if self._lock is not None:
+            duties.insert(0, Fallen(namespace, telemetry(), options.max_losses, self._lock.directory))
+        self._presence = Presence(entry, duties)
         self._metrics_url: str | None = None
         self._ready = False
 
     def run(self) -> None:
+        try:
+            self._run()
+        finally:
+            if self._lock is not None and not self._supervisor.left_something:
+                self._lock.remove()
+
+    def _run(self) -> None:
         self._inbox.catch(*_SIGNALS)
         stop_serving = self._serve()
         try:

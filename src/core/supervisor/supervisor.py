@@ -7,6 +7,7 @@ while nothing happens.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 import time
@@ -79,6 +80,7 @@ class Supervisor:
         self._tick = min(_TICK_S, options.lease / _TICKS_PER_LEASE)
         self._watchdog = Watchdog(options.lease, options.hang_timeout)
         self._stacks = StackFile()
+        self._numbers = itertools.count(1)
         self._renewing: deque[tuple[Slot, Member]] = deque()
         self._reloading = False
         self._ready = False
@@ -117,6 +119,11 @@ class Supervisor:
         self._report()
         self._watchdog.asleep(self._clock())
         return None if self._is_over(now) else self._seconds_to_wait(now, recovery_in)
+
+    @property
+    def left_something(self) -> bool:
+        """Whether a child is still there, or something that a child held is not given back yet."""
+        return any(self._members()) or self._recovery.waiting
 
     def roles(self) -> dict[str, Role]:
         """The children of each role. Any thread may ask: what it sees may be a moment old."""
@@ -334,7 +341,7 @@ class Supervisor:
 
     def _start(self, slot: Slot, now: float) -> Member | None:
         try:
-            child = self._spawn(slot.role, childs_name(slot.role))
+            child = self._spawn(slot.role, childs_name(slot.role, self._options.supervisor, next(self._numbers)))
         except (OSError, MemoryError) as error:  # too many processes, files, or too little memory: that may pass
             self._wait_for_room(slot, f"a {slot.role} could not be started: {str(error) or 'no memory'}", now)
             return None

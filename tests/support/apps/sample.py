@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -97,6 +99,14 @@ def aside() -> None:
     _note("end")
 
 
+@app.task(queue="side")
+def nap_aside(seconds: float) -> None:
+    """Sleep, in another queue."""
+    _note("start")
+    time.sleep(seconds)
+    _note("end")
+
+
 HARD_S = 0.6
 
 
@@ -146,6 +156,35 @@ def leave_orphans(count: int) -> None:
     """Start processes that outlive their parent for a moment."""
     _note("start")
     subprocess.run(["sh", "-c", f"for n in $(seq {count}); do sleep 0.5 >/dev/null 2>&1 & done"], check=True)
+    _note("end")
+
+
+def _outlive_all() -> None:
+    """A daemon's life: its own session, its parent gone, all but the standard descriptors as they were."""
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            with Path(os.environ["LEDGER"] + ".survivors").open("a") as pids:
+                pids.write(f"{os.getpid()}\n")
+            time.sleep(60)
+        os._exit(0)
+    os.wait()
+
+
+@app.task()
+def leave_survivors() -> None:
+    """Start what outlives this process and its supervisor, in each way that there is; at the first attempt only."""
+    _note("start")
+    if current().attempt == 1:
+        _outlive_all()
+        program = "import os, sys, time; os.write(1, f'{os.getpid()}\\n'.encode()); time.sleep(60)"
+        with Path(os.environ["LEDGER"] + ".survivors").open("ab") as pids:
+            for kept in (True, False):
+                subprocess.Popen([sys.executable, "-c", program], close_fds=kept, start_new_session=True, stdout=pids)
+            forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+            forked.start()
+            pids.write(f"{forked.pid}\n".encode())
+        time.sleep(60)
     _note("end")
 
 

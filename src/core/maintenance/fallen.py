@@ -1,0 +1,78 @@
+"""Gives back at once what the processes of another supervisor of this host held, once all of them are gone.
+
+No process is left that saw them die: everything was killed, or the container ended. A free lock in the state directory
+proves their death (see ``process/state_lock.py``). A supervisor looks for free locks when it starts, and then each
+second: if several supervisors share a state directory, any of them gives back what a dead one held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from ..client.paging import zset_pages
+from ..namespace import Namespace
+from ..process.state_lock import FreeLock, free_locks, names
+from ..schema.keys import names_of_children
+from ..telemetry.recorder import Telemetry
+from .recovery import Recovery
+
+log = logging.getLogger("dueq.supervisor")
+
+_LOOK_S = 1.0
+_LOCKS_A_SECOND = 20  # in a directory with more locks, looks are less frequent
+_HOW = "was killed together with its supervisor"
+
+
+def facts_of(namespace: Namespace) -> dict[str, str]:
+    """What the file of a lock says about the namespace of its supervisor: its Redis and its name."""
+    return {"redis": _place(namespace.settings.redis_url or ""), "namespace": namespace.keys.namespace}
+
+
+class Fallen:
+    """A duty of the supervisor's presence: look for free locks, and give back what their supervisors held.
+
+    The lock is kept until everything is given back. If this process dies before that, another finds the lock free.
+    """
+
+    def __init__(self, namespace: Namespace, telemetry: Telemetry, max_losses: int, directory: Path) -> None:
+        """``telemetry`` is for this duty alone, since its thread writes the notes of the journal."""
+        self._namespace, self._directory = namespace, directory
+        self._recovery = Recovery(namespace, telemetry, max_losses)
+        self._facts: Mapping[str, str] = facts_of(namespace)
+        self._locks: deque[FreeLock] = deque()
+
+    def run_once(self) -> float:
+        """Look for free locks and give back; returns the seconds until the next turn."""
+        for lock in free_locks(self._directory, self._facts):
+            log.warning("%s and all its processes are gone: giving back what they held", lock.facts["supervisor"])
+            self._locks.append(lock)
+        while self._locks:
+            if not self._recovery.waiting:
+                self._bury(self._locks[0].facts["supervisor"])
+            if (seconds := self._recovery.run_once()) is not None:
+                return seconds
+            self._locks.popleft().remove()
+        return max(_LOOK_S, len(names(self._directory)) / _LOCKS_A_SECOND)
+
+    def _bury(self, supervisor: str) -> None:
+        """Pass the workers and dispatchers of ``supervisor`` that have anything in hand to the recovery."""
+        space = self._namespace
+        begin = names_of_children("worker", supervisor)
+        for page in zset_pages(space.client, space.keys.plain("workers")):
+            for name in page:
+                if name.startswith(begin):
+                    self._recovery.add("worker", name, how=_HOW, running=None)
+        for name in space.strategy.busy_dispatchers():
+            if name.startswith(names_of_children("dispatcher", supervisor)):
+                self._recovery.add("dispatcher", name)
+
+
+def _place(url: str) -> str:
+    """The host, port and database of an address, without its password: files should hold none."""
+    parts = urlsplit(url)
+    database = parse_qs(parts.query).get("db", [""])[0]
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}?db={database}"

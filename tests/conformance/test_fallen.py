@@ -1,0 +1,106 @@
+"""What a supervisor held that is gone with all its processes is given back by whoever finds its lock free."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from support.mortal import Fate, Killed, mortal
+from support.world import World
+
+from dueq.core.maintenance.fallen import Fallen, facts_of
+from dueq.core.namespace import Namespace
+from dueq.core.process.state_lock import StateLock, names
+from dueq.core.telemetry.counters import Counters
+from dueq.core.telemetry.recorder import Telemetry
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells one boot from another")
+
+GONE, ALIKE = "supervisor.here.1.abc", "supervisor.here.1.abcd"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "locks"
+
+
+def _lock(world: World, directory: Path, supervisor: str = GONE) -> StateLock:
+    return StateLock(directory, supervisor, {"supervisor": supervisor, **facts_of(world.main)})
+
+
+def _fallen(namespace: Namespace, directory: Path, max_losses: int = 3) -> Fallen:
+    telemetry = Telemetry(Counters(), "supervisor", namespace.strategy.name)
+    return Fallen(namespace, telemetry, max_losses, directory)
+
+
+def test_all_its_workers_held_can_run_again_and_nothing_else(world: World, directory: Path) -> None:
+    gone, _ = _lock(world, directory), _lock(world, directory, ALIKE)
+    world.ready("a", "b", "c", "d", "e")
+    workers = ("worker.here.abc.1", "worker.here.abc.12", "worker.here.abcd.1", "worker.there.abc.1")
+    owners = {world.started(worker).id: worker for worker in workers}
+    fallen = _fallen(world.main, directory)
+    assert fallen.run_once() > 0
+    assert world.states()["leased"] == 4, "it is alive"
+    gone.let_go()
+    fallen.run_once()
+    kept = {task_id for task_id, worker in owners.items() if worker in workers[2:]}
+    assert world.states()["leased"] == 2
+    again = [world.started("w") for _ in range(3)]
+    assert {claim.id for claim in again} == set("abcde") - kept
+    lost = {claim.id: claim.losses for claim in again if claim.cause == "worker_lost"}
+    assert lost == dict.fromkeys(set(owners) - kept, 1), "it may have been what took all with it"
+    assert names(directory) == [f"{ALIKE}.lock"]
+
+
+@pytest.mark.in_turn
+@pytest.mark.few_servers
+def test_what_its_dispatchers_had_in_hand_becomes_ready(world: World, directory: Path) -> None:
+    gone = _lock(world, directory)
+    for at in range(1, 40):
+        world.schedule("a", "b")
+        world.round_up()
+        fate = Fate(at)
+        dying = mortal(world.actor(owner="dispatcher.here.abc.7"), fate)
+        try:
+            dying.strategy.dispatch(100)
+        except Killed:
+            owners = world.strategy.busy_dispatchers()
+            assert owners in ([], ["dispatcher.here.abc.7"])
+            gone.let_go()
+            _fallen(world.main, directory).run_once()
+            assert world.strategy.busy_dispatchers() == []
+            gone = _lock(world, directory)
+        assert sorted(claim.id for claim in world.drain()) == ["a", "b"]
+        if not fate.dead:
+            break
+    else:
+        pytest.fail("it died each time")
+
+
+@pytest.mark.in_turn
+@pytest.mark.few_servers
+def test_one_that_is_interrupted_leaves_the_rest_to_the_next(world: World, directory: Path) -> None:
+    deaths = 0
+    for at in range(1, 200):
+        gone = _lock(world, directory)
+        world.ready("a", "b")
+        world.started("worker.here.abc.1")
+        world.started("worker.here.abc.2")
+        gone.let_go()
+        fate = Fate(at)
+        dying = _fallen(mortal(world.actor(), fate), directory)
+        try:
+            dying.run_once()
+        except Killed:
+            deaths += 1
+        for lock in dying._locks:  # as the kernel does
+            lock.let_go()
+        _fallen(world.main, directory).run_once()
+        assert names(directory) == []
+        assert sorted(claim.id for claim in world.drain()) == ["a", "b"]
+        if not fate.dead:
+            break
+    else:
+        pytest.fail("it died each time")
+    assert deaths
