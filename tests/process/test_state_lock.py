@@ -25,9 +25,8 @@ from pathlib import Path
 from dueq.core.process.state_lock import StateLock
 lock = StateLock(Path(sys.argv[1]), "theirs", {"supervisor": "supervisor.here.1.abc", "namespace": "n"})
 os.register_at_fork(after_in_child=lock.let_go)
-if len(sys.argv) > 2 and not os.fork():
-    time.sleep(60)
-print("held", flush=True)
+if len(sys.argv) == 2 or not os.fork():  # the fork says it: before its first code, it has the file open
+    print("held", flush=True)
 time.sleep(60)
 """
 

@@ -2,7 +2,8 @@
 
 No process is left that saw them die: everything was killed, or the container ended. A free lock in the state directory
 proves their death (see ``process/state_lock.py``). A supervisor looks for free locks when it starts, and then each
-second: if several supervisors share a state directory, any of them gives back what a dead one held.
+second: if several supervisors share a state directory, any of them gives back what a dead one held. The second look
+also finds a lock that the first did not: a fork of a task keeps it until the fork's own first code has run.
 """
 
 from __future__ import annotations
