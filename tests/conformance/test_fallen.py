@@ -53,6 +53,19 @@ def test_all_its_workers_held_can_run_again_and_nothing_else(world: World, direc
     assert names(directory) == [f"{ALIKE}.lock"]
 
 
+def test_no_task_is_to_blame_if_it_had_been_asked_to_stop(world: World, directory: Path) -> None:
+    gone = _lock(world, directory)
+    world.ready("a")
+    world.started("worker.here.abc.1")
+    gone.note_stop()
+    gone.note_stop()
+    gone.let_go()
+    _fallen(world.main, directory, max_losses=1).run_once()
+    claim = world.started("w")
+    assert (claim.cause, claim.losses) == ("worker_lost", 0)
+    assert names(directory) == []
+
+
 @pytest.mark.in_turn
 @pytest.mark.few_servers
 def test_what_its_dispatchers_had_in_hand_becomes_ready(world: World, directory: Path) -> None:

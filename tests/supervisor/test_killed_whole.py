@@ -165,6 +165,24 @@ def test_a_task_that_takes_all_with_it_each_time_becomes_a_dead_letter(
 
 
 @pytest.mark.long
+def test_a_stop_that_ends_in_a_kill_is_not_held_against_a_task(
+    engine: Engine, sample: ModuleType, shared: dict[str, str]
+) -> None:
+    """As with a container that does not end in time after SIGTERM."""
+    handle = sample.nap.after(0)(60)
+    for attempt in range(1, 5):
+        process = engine.run("--workers", "1", environment=shared)
+        wait_until(lambda attempt=attempt: len(engine.runs()[handle.id].starts) == attempt, 5)  # type: ignore[misc]
+        process.terminate()
+        [lock] = names(Path(shared["DUEQ_STATE_DIR"]))
+        file = Path(shared["DUEQ_STATE_DIR"]) / lock
+        wait_until(lambda file=file: file.read_bytes().endswith(b"stopping"), 5)  # type: ignore[misc]
+        _kill_whole(process)
+    assert _whys(engine, handle.id) == ["worker_lost"] * 3
+    assert "dead letter" not in engine.log.read_text()
+
+
+@pytest.mark.long
 def test_others_that_live_or_are_stopped_are_not_touched(
     engine: Engine, sample: ModuleType, shared: dict[str, str]
 ) -> None:

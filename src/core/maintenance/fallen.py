@@ -53,20 +53,24 @@ class Fallen:
             self._locks.append(lock)
         while self._locks:
             if not self._recovery.waiting:
-                self._bury(self._locks[0].facts["supervisor"])
+                self._bury(self._locks[0].facts["supervisor"], blame=not self._locks[0].was_stopping)
             if (seconds := self._recovery.run_once()) is not None:
                 return seconds
             self._locks.popleft().remove()
         return max(_LOOK_S, len(names(self._directory)) / _LOCKS_A_SECOND)
 
-    def _bury(self, supervisor: str) -> None:
-        """Pass the workers and dispatchers of ``supervisor`` that have anything in hand to the recovery."""
+    def _bury(self, supervisor: str, *, blame: bool) -> None:
+        """Pass the workers and dispatchers of ``supervisor`` that have anything in hand to the recovery.
+
+        Their tasks are to ``blame``, unless the supervisor had been asked to stop: a task that then runs for too long
+        is killed by whoever asked.
+        """
         space = self._namespace
         begin = names_of_children("worker", supervisor)
         for page in zset_pages(space.client, space.keys.plain("workers")):
             for name in page:
                 if name.startswith(begin):
-                    self._recovery.add("worker", name, how=_HOW, running=None)
+                    self._recovery.add("worker", name, how=_HOW, blame=blame, running=None)
         for name in space.strategy.busy_dispatchers():
             if name.startswith(names_of_children("dispatcher", supervisor)):
                 self._recovery.add("dispatcher", name)

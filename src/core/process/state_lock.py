@@ -27,6 +27,7 @@ from multiprocess import reduction
 _FORMAT = 1
 _SUFFIX = ".lock"
 _MOST_BYTES = 64 * 1024
+_STOPPING = b"\nstopping"  # behind what the file says
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe would wait for its other end
 _LOCAL = frozenset(["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "ramfs", "overlay"])
 """File systems whose files no other kernel has open, and which one kernel does not mount twice."""
@@ -67,6 +68,7 @@ class StateLock:
             self._file = _identity(self._fd)
             whole = {"format": _FORMAT, "boot": boot, "inode": self._file[1], **facts}
             os.write(self._fd, json.dumps(whole).encode())
+            self._stopping = False
             part.rename(self._path)  # so that other processes see the file only whole and locked
         except BaseException:
             os.close(self._fd)
@@ -88,6 +90,13 @@ class StateLock:
             if _identity(self._fd) == self._file:  # else this descriptor is another file by now
                 os.close(self._fd)
 
+    def note_stop(self) -> None:
+        """Note that the supervisor has been asked to stop: if all is killed from now on, it took too long."""
+        if not self._stopping:
+            self._stopping = True
+            with suppress(OSError):
+                os.write(self._fd, _STOPPING)
+
     def remove(self) -> None:
         """Remove the file and release the lock: no child is left, and nothing has to be given back."""
         with suppress(OSError):
@@ -98,8 +107,10 @@ class StateLock:
 class FreeLock:
     """The lock of a supervisor that is gone with all its processes. This process alone holds it now."""
 
-    def __init__(self, path: Path, fd: int, facts: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, fd: int, facts: Mapping[str, str], was_stopping: bool) -> None:
         self.facts = facts
+        self.was_stopping = was_stopping
+        """Whether the supervisor had been asked to stop before it was gone."""
         self._path, self._fd = path, fd
 
     def remove(self) -> None:
@@ -137,7 +148,7 @@ def free_locks(directory: Path, facts: Mapping[str, str]) -> Iterator[FreeLock]:
         written = _taken(fd)
         if written is not None and facts.items() <= written.items():
             if written["boot"] == boot:
-                yield FreeLock(path, fd, written)
+                yield FreeLock(path, fd, written, os.pread(fd, _MOST_BYTES, 0).endswith(_STOPPING))
                 continue
             with suppress(OSError):
                 path.unlink()
@@ -151,7 +162,7 @@ def _taken(fd: int) -> dict[str, Any] | None:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        written: Any = json.loads(os.pread(fd, _MOST_BYTES, 0))
+        written: Any = json.loads(os.pread(fd, _MOST_BYTES, 0).removesuffix(_STOPPING))
     except (OSError, ValueError):
         return None
     if not isinstance(written, dict) or written.get("format") != _FORMAT or "boot" not in written:

@@ -217,6 +217,8 @@ class _Run:
             self._revival.look()
         if leaving:
             self._notifier.stopping()
+            if self._lock is not None:
+                self._lock.note_stop()
         else:
             self._notifier.alive()
 
