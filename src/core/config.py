@@ -130,9 +130,7 @@ class RunOptions:
             least=0.1,
         ),
     ] = 10.0
-    batch: Annotated[int, Flag("Most tasks that one dispatch moves; more than 100 count as 100.", _TASKS, least=1)] = (
-        100
-    )
+    batch: Annotated[int, Flag("Most tasks that one dispatch moves; more than 64 count as 64.", _TASKS, least=1)] = 64
     safety_net: Annotated[
         float,
         Flag("How often a process looks for work although nothing woke it.", _TASKS, metavar="SECONDS", least=0.1),

@@ -13,6 +13,7 @@ from support.world import LEASE_US, World
 
 from dueq.admin.housekeeping import purge
 from dueq.core.client.listener import Listener
+from dueq.core.schema.bounds import MOST_TASKS
 from dueq.core.store.crowds import Crowd, served
 from dueq.core.store.values import Loss, Outcome, Step
 
@@ -70,6 +71,23 @@ def test_few_queues_are_named_as_ever() -> None:
     assert crowd(QUEUES[::-1]).mark == crowd().mark, "all workers in turns share one set"
     marks = {crowd().mark, crowd(in_turns=False).mark, crowd(QUEUES[::-1], in_turns=False).mark, crowd(QUEUES[1:]).mark}
     assert len(marks) == 4
+
+
+@pytest.mark.parametrize("in_turns", [True, False])
+def test_a_full_redis_is_emptied_although_very_many_queues_have_work(world: World, in_turns: bool) -> None:
+    """Of that many, the worker's own are looked for by a write, and nothing has freed memory before it."""
+    scripted(world)
+    for number in range(2 * MOST_TASKS):
+        world.ready(f"o{number}", queue=f"other{number}")
+        world.ready(f"t{number}", queue=QUEUES[number])
+    queues = crowd(in_turns=in_turns)
+    assert take(world, queues), "the set is there, as after a restart of the workers"
+    world.redis.config_set("maxmemory", "1")
+    try:
+        for _ in range(20):
+            assert take(world, queues)
+    finally:
+        world.redis.config_set("maxmemory", "0")
 
 
 @pytest.mark.parametrize("in_turns", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,14 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "locks"
 
 
+@pytest.fixture(autouse=True)
+def _registry(world: World) -> Iterator[None]:
+    yield
+    world.redis.delete(world.keys.plain("supervisors"))
+
+
 def _lock(world: World, directory: Path, supervisor: str = GONE) -> StateLock:
+    world.store.alive(supervisor)
     return StateLock(directory, supervisor, {"supervisor": supervisor, **facts_of(world.main)})
 
 
@@ -49,8 +57,48 @@ def test_all_its_workers_held_can_run_again_and_nothing_else(world: World, direc
     again = [world.started("w") for _ in range(3)]
     assert {claim.id for claim in again} == set("abcde") - kept
     lost = {claim.id: claim.losses for claim in again if claim.cause == "worker_lost"}
-    assert lost == dict.fromkeys(set(owners) - kept, 1), "it may have been what took all with it"
-    assert names(directory) == [f"{ALIKE}.lock"]
+    assert lost == dict.fromkeys(set(owners) - kept, 0), "it is not known which of them took all with it"
+    assert names(directory) == [f"{ALIKE}.dueq-lock"]
+
+
+def test_the_only_one_may_have_taken_all_with_it(world: World, directory: Path) -> None:
+    gone = _lock(world, directory)
+    world.ready("a")
+    world.started("worker.here.abc.1")
+    gone.let_go()
+    _fallen(world.main, directory).run_once()
+    claim = world.started("w")
+    assert (claim.cause, claim.losses) == ("worker_lost", 1)
+
+
+def test_one_of_another_redis_with_the_same_address_is_left_to_its_own(world: World, directory: Path) -> None:
+    stranger = StateLock(directory, ALIKE, {"supervisor": ALIKE, **facts_of(world.main)})
+    stranger.let_go()
+    fallen = _fallen(world.main, directory)
+    assert fallen.run_once() > 0
+    assert fallen.run_once() > 0
+    assert names(directory) == [f"{ALIKE}.dueq-lock"]
+
+
+def test_a_failure_half_way_is_made_up_for(world: World, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = _lock(world, directory)
+    world.ready("a", "b")
+    world.started("worker.here.abc.1")
+    world.started("worker.here.abc.2")
+    gone.let_go()
+    fallen = _fallen(world.main, directory)
+
+    def fails() -> list[str]:
+        raise ConnectionError("it is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(world.main.strategy, "busy_dispatchers", fails)
+        with pytest.raises(ConnectionError):
+            fallen.run_once()
+    assert len(names(directory)) == 1
+    fallen.run_once()
+    assert names(directory) == []
+    assert {world.started("w").id, world.started("w").id} == {"a", "b"}
 
 
 def test_no_task_is_to_blame_if_it_had_been_asked_to_stop(world: World, directory: Path) -> None:

@@ -37,7 +37,7 @@ def gone(tmp_path: Path) -> Path:
     holder = _hold(tmp_path)
     holder.kill()
     holder.wait()
-    return tmp_path / "theirs.lock"
+    return tmp_path / "theirs.dueq-lock"
 
 
 def _hold(directory: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -95,18 +95,27 @@ def test_what_cannot_be_read_is_left_alone(tmp_path: Path, gone: Path, content: 
 
 
 def test_a_copy_proves_nothing(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    shutil.copy2(tmp_path / "theirs.lock", tmp_path / "copy.lock")
-    (tmp_path / "link.lock").symlink_to("copy.lock")
-    (tmp_path / "folder.lock").mkdir()
-    os.mkfifo(tmp_path / "pipe.lock")
+    shutil.copy2(tmp_path / "theirs.dueq-lock", tmp_path / "copy.dueq-lock")
+    (tmp_path / "link.dueq-lock").symlink_to("copy.dueq-lock")
+    (tmp_path / "folder.dueq-lock").mkdir()
+    os.mkfifo(tmp_path / "pipe.dueq-lock")
     assert _free(tmp_path) == []
+
+
+@pytest.mark.parametrize(("device", "proves"), [(1, False), (None, True)], ids=["a snapshot", "an overlay"])
+def test_a_file_on_another_device_proves_nothing(tmp_path: Path, gone: Path, device: int | None, proves: bool) -> None:
+    _rewrite(gone, device=device)
+    assert len(_free(tmp_path)) == proves
+
+
+def test_locks_of_other_programs_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "shop.lock").touch()
+    assert names(tmp_path) == []
 
 
 def test_what_another_boot_has_left_proves_nothing_and_is_removed(tmp_path: Path, gone: Path) -> None:
     _rewrite(gone, boot="another")
-    assert _free(tmp_path, namespace="other") == []
-    assert gone.exists()
-    assert _free(tmp_path) == []
+    assert _free(tmp_path, namespace="other") == []  # its namespace may be gone, too: nobody else would remove it
     assert not gone.exists()
 
 
@@ -127,10 +136,10 @@ def test_a_directory_that_will_not_do_is_refused_with_the_reason(tmp_path: Path,
 
 
 def test_a_lock_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "mine.lock").mkdir()
+    (tmp_path / "mine.dueq-lock").mkdir()
     with pytest.raises(OSError, match="directory"):
         StateLock(tmp_path, "mine", FACTS)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.lock"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.dueq-lock"]
 
 
 def test_where_it_is_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

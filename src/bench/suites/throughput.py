@@ -51,6 +51,8 @@ def play(place: Place) -> Found:
         Figure("throughput", "Redis CPU a task", redis_us / count, "µs", bare_us, BARE),
         Figure("throughput", "Redis commands a task", commands / count, ""),
     ]
+    if not place.own:
+        found.notes.append("throughput: the commands and the CPU time of other clients of this Redis are counted, too")
     return found
 
 

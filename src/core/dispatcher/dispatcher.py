@@ -27,7 +27,7 @@ class Dispatcher:
         namespace: Namespace,
         telemetry: DispatcherTelemetry,
         *,
-        batch: int = 100,
+        batch: int = 64,
         safety_net: float = 30.0,
         stop: Stop,
     ) -> None:

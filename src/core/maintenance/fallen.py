@@ -45,35 +45,54 @@ class Fallen:
         self._recovery = Recovery(namespace, telemetry, max_losses)
         self._facts: Mapping[str, str] = facts_of(namespace)
         self._locks: deque[FreeLock] = deque()
+        self._strangers: set[str] = set()  # of another Redis with the same address, as in another container
 
     def run_once(self) -> float:
         """Look for free locks and give back; returns the seconds until the next turn."""
         for lock in free_locks(self._directory, self._facts):
-            log.warning("%s and all its processes are gone: giving back what they held", lock.facts["supervisor"])
-            self._locks.append(lock)
+            if self._is_ours(lock):
+                log.warning("%s and all its processes are gone: giving back what they held", lock.facts["supervisor"])
+                self._locks.append(lock)
         while self._locks:
             if not self._recovery.waiting:
-                self._bury(self._locks[0].facts["supervisor"], blame=not self._locks[0].was_stopping)
+                self._bury(self._locks[0])
             if (seconds := self._recovery.run_once()) is not None:
                 return seconds
             self._locks.popleft().remove()
         return max(_LOOK_S, len(names(self._directory)) / _LOCKS_A_SECOND)
 
-    def _bury(self, supervisor: str, *, blame: bool) -> None:
-        """Pass the workers and dispatchers of ``supervisor`` that have anything in hand to the recovery.
+    def _is_ours(self, lock: FreeLock) -> bool:
+        """Whether this Redis knows the supervisor; if not, the lock is let go."""
+        supervisor, known = lock.facts["supervisor"], False
+        try:
+            if supervisor not in self._strangers:
+                score = self._namespace.client.zscore(self._namespace.keys.plain("supervisors"), supervisor)
+                known = score is not None
+                if not known:
+                    self._strangers.add(supervisor)
+        finally:
+            if not known:
+                lock.let_go()
+        return known
 
-        Their tasks are to ``blame``, unless the supervisor had been asked to stop: a task that then runs for too long
-        is killed by whoever asked.
+    def _bury(self, lock: FreeLock) -> None:
+        """Pass the workers and dispatchers that have anything in hand to the recovery.
+
+        The task of a worker is to blame if no other worker had one, and if nobody had asked the supervisor to stop:
+        whoever asks kills a task that runs for too long. Of several tasks it is not known which took all with it.
         """
-        space = self._namespace
+        space, supervisor = self._namespace, lock.facts["supervisor"]
         begin = names_of_children("worker", supervisor)
-        for page in zset_pages(space.client, space.keys.plain("workers")):
-            for name in page:
-                if name.startswith(begin):
-                    self._recovery.add("worker", name, how=_HOW, blame=blame, running=None)
-        for name in space.strategy.busy_dispatchers():
-            if name.startswith(names_of_children("dispatcher", supervisor)):
-                self._recovery.add("dispatcher", name)
+        pages = zset_pages(space.client, space.keys.plain("workers"))
+        workers = [name for page in pages for name in page if name.startswith(begin)]
+        begin = names_of_children("dispatcher", supervisor)
+        dispatchers = [name for name in space.strategy.busy_dispatchers() if name.startswith(begin)]
+        # only now: a failure before this is tried again as a whole
+        blame = len(workers) == 1 and not lock.was_stopping
+        for name in workers:
+            self._recovery.add("worker", name, how=_HOW, blame=blame, running=None)
+        for name in dispatchers:
+            self._recovery.add("dispatcher", name)
 
 
 def _place(url: str) -> str:

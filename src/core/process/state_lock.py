@@ -25,7 +25,7 @@ from typing import Any
 from multiprocess import reduction
 
 _FORMAT = 1
-_SUFFIX = ".lock"
+_SUFFIX = ".dueq-lock"  # the locks of other programs may lie beside it
 _MOST_BYTES = 64 * 1024
 _STOPPING = b"\nstopping"  # behind what the file says
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe would wait for its other end
@@ -59,14 +59,17 @@ class StateLock:
         """
         boot = _boot()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _require_local(directory)
+        kind = _local_file_system(directory)
         self.directory, self._path = directory, directory / f"{name}{_SUFFIX}"
         part = directory / f".{name}.part"
         self._fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file = _identity(self._fd)
-            whole = {"format": _FORMAT, "boot": boot, "inode": self._file[1], **facts}
+            device, inode = self._file
+            # of a container that is started again, the overlay may be another device
+            place = {"inode": inode, "device": None if kind == "overlay" else device}
+            whole = {"format": _FORMAT, "boot": boot, **place, **facts}
             os.write(self._fd, json.dumps(whole).encode())
             self._stopping = False
             part.rename(self._path)  # so that other processes see the file only whole and locked
@@ -146,10 +149,10 @@ def free_locks(directory: Path, facts: Mapping[str, str]) -> Iterator[FreeLock]:
         except OSError:
             continue
         written = _taken(fd)
-        if written is not None and facts.items() <= written.items():
-            if written["boot"] == boot:
-                yield FreeLock(path, fd, written, os.pread(fd, _MOST_BYTES, 0).endswith(_STOPPING))
-                continue
+        if written is not None and written["boot"] == boot and facts.items() <= written.items():
+            yield FreeLock(path, fd, written, os.pread(fd, _MOST_BYTES, 0).endswith(_STOPPING))
+            continue
+        if written is not None and written["boot"] != boot:
             with suppress(OSError):
                 path.unlink()
         os.close(fd)
@@ -167,7 +170,9 @@ def _taken(fd: int) -> dict[str, Any] | None:
         return None
     if not isinstance(written, dict) or written.get("format") != _FORMAT or "boot" not in written:
         return None
-    if written.get("inode") != found.st_ino or not os.fstat(fd).st_nlink:  # a copy, or just removed
+    if (written.get("inode"), written.get("device") or found.st_dev) != (found.st_ino, found.st_dev):
+        return None  # a copy, or a snapshot
+    if not os.fstat(fd).st_nlink:  # just removed
         return None
     return written
 
@@ -185,19 +190,25 @@ def _boot() -> str:
         raise OSError(errno.ENOTSUP, "this system has no boot id") from None
 
 
-def _require_local(directory: Path) -> None:
-    """Raise OSError if some processes that see ``directory`` may not see its locks, as on network file systems."""
+def _local_file_system(directory: Path) -> str:
+    """The type of the file system of ``directory``.
+
+    Raises OSError if some processes that see the directory may not see its locks, as on network file systems.
+    """
     kind = _file_system(Path(os.path.realpath(directory)))
     if kind not in _LOCAL:
         raise OSError(errno.ENOTSUP, f"the file system of {directory}, {kind or 'unknown'}, may not be local")
+    return kind
 
 
 def _file_system(directory: Path) -> str:
     """The type of the file system of ``directory``, as in proc(5); empty if it is unknown."""
     around = {str(place) for place in (directory, *directory.parents)}
     kind, longest = "", 0
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
         fields, _, rest = line.partition(" - ")
+        if not rest:
+            continue
         place = _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields.split(" ")[4])
         if place in around and len(place) >= longest:  # of two at one place, the later lies on top
             kind, longest = rest.split(" ")[0], len(place)

@@ -78,6 +78,7 @@ local function served(mark, lists)
     end
   end
   if busy > bounds.MOST_TASKS and (#found == 0 or not in_turns) then -- too many to look at one by one; seldom, if in turns
+    allow_when_full() -- it is the first write of a step that settled nothing
     redis.call('ZINTERSTORE', key_chosen(), 2, serves, key_busy(), 'WEIGHTS', 1, 0)
     local all = redis.call('ZCARD', key_chosen())
     local names = all > 0 and in_turns and some_of(key_chosen(), all, bounds.MOST_NAMED_QUEUES + 1)
