@@ -207,6 +207,7 @@ def test_others_that_live_or_are_stopped_are_not_touched(
     assert [engine.stop(one) for one in (first, second, third)] == [0, 0, 0]
 
 
+@pytest.mark.long
 def test_what_tasks_leave_behind_keeps_no_lock(
     engine: Engine, sample: ModuleType, shared: dict[str, str], survivors: Path
 ) -> None:
@@ -219,6 +220,7 @@ def test_what_tasks_leave_behind_keeps_no_lock(
     assert all(map(psutil.pid_exists, _pids(survivors)))
 
 
+@pytest.mark.long
 def test_who_dies_before_it_has_given_back_is_followed_by_one_that_does(
     engine: Engine, sample: ModuleType, shared: dict[str, str]
 ) -> None:
@@ -242,6 +244,7 @@ def test_who_dies_before_it_has_given_back_is_followed_by_one_that_does(
     wait_until(lambda: engine.ended() == 1, 3, what="the one that is running already has looked again")
 
 
+@pytest.mark.long
 def test_without_a_directory_it_says_so_and_waits_for_leases(
     engine: Engine, sample: ModuleType, tmp_path: Path
 ) -> None:
