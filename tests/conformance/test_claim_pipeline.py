@@ -128,7 +128,7 @@ def at_once(redis_url: str) -> None:
 
 def _stopped_after_replies(world: World) -> int:
     """Stop the server once it has replied to all that was sent before; returns its pid."""
-    world.redis.ping()  # its loop writes the replies of one turn together, this one perhaps first; the next turn is after
+    world.redis.ping()  # the server writes the replies of one turn of its loop together, and this one perhaps first
     server = int(world.redis.info()["process_id"])
     os.kill(server, signal.SIGSTOP)
     return server
