@@ -179,6 +179,7 @@ def test_hung_server_is_neither_doubled_nor_forgotten(server: EmbeddedServer, mo
         assert processes_in(server.directory) == [pid]
     finally:
         os.kill(pid, signal.SIGCONT)
+        monkeypatch.undo()  # the server is stopped with the usual patience
 
 
 def test_deep_directory_keeps_only_its_socket_elsewhere(
