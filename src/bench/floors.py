@@ -20,7 +20,7 @@ from redis.connection import parse_url
 from ..core.client.connection import connect
 from ..core.schema.keys import Keys
 from ..harness import floor
-from .redis_cost import cpu_us
+from .redis_cost import spent
 
 PAYLOAD = 100
 """About how many bytes the arguments of a task have, and how many a floor writes."""
@@ -75,10 +75,10 @@ class Floors:
         client = connect(self._url, plain=True)
         try:
             _bare_lives(client, self._key)
-            before = cpu_us(client)
+            before = spent(client)
             for _ in range(self._rounds):
                 _bare_lives(client, self._key)
-            return (cpu_us(client) - before) / (self._rounds * _IN_A_TRIP)
+            return spent(client).since(before).cpu_us / (self._rounds * _IN_A_TRIP)
         finally:
             client.delete(*_life_keys(self._key))
             client.connection_pool.disconnect()

@@ -24,26 +24,24 @@ class Spent:
     commands: int
     time_us: float
     time_of: str
+    cpu_us: float
+    """Microseconds of CPU of the whole server, with sockets, timers and background work."""
 
     def since(self, before: Spent) -> Spent:
         """The difference to an earlier reading, without the command of that reading."""
-        return Spent(self.commands - before.commands - 1, self.time_us - before.time_us, self.time_of)
-
-
-def cpu_us(client: redis.Redis) -> float:
-    """Microseconds of CPU that the server has used in all, sockets, timers and background work included."""
-    info: Any = client.info()
-    return _cpu_us(info)
+        return Spent(
+            self.commands - before.commands - 1,
+            self.time_us - before.time_us,
+            self.time_of,
+            self.cpu_us - before.cpu_us,
+        )
 
 
 def spent(client: redis.Redis) -> Spent:
     """Read the counters. They are of the whole server, so they include the commands of its other clients."""
     info: Any = client.info()  # Redis 2.4 knows no sections
     commands = int(info["total_commands_processed"])
+    cpu_us = 1e6 * (float(info["used_cpu_user"]) + float(info["used_cpu_sys"]))
     if _OUTERMOST in info:
-        return Spent(commands, float(info[_OUTERMOST]), COMMAND_TIME)
-    return Spent(commands, _cpu_us(info), CPU_TIME)
-
-
-def _cpu_us(info: dict[str, Any]) -> float:
-    return 1e6 * (float(info["used_cpu_user"]) + float(info["used_cpu_sys"]))
+        return Spent(commands, float(info[_OUTERMOST]), COMMAND_TIME, cpu_us)
+    return Spent(commands, cpu_us, CPU_TIME, cpu_us)

@@ -281,6 +281,7 @@ STEPS: dict[str, Case] = {
     "forget_queue": forget_queue,
     "forget_revoked": forget_revoked,
     "keep_crowd": keep_crowd,
+    "write_crowd": keep_crowd,
     "poke": on_one(lambda world, run: world.strategy.dispatch(100), SMALL),
     "record": on_one(lambda world, run: world.store.record(run)),
     "shards small": shard(SMALL, 250),

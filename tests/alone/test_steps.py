@@ -45,7 +45,7 @@ _OF_INDEX = (
     "missing",
     "recover",
 )
-_SCRIPTS_ONLY = ("keep_crowd", "mend_heads")
+_SCRIPTS_ONLY = ("keep_crowd", "write_crowd", "mend_heads")
 
 
 def _step(name: str) -> str:

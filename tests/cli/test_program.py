@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import dueq
 from dueq.__main__ import title
 from dueq.cli.exits import Exit, exit_code
 from dueq.cli.replay import replay
-from dueq.core.config import RunOptions
+from dueq.core.config import RunOptions, run_flags
 from dueq.core.errors import (
     BootFailure,
     ConfigurationError,
@@ -31,6 +32,7 @@ from dueq.core.errors import (
     ServerUnavailable,
     StrategyMismatch,
 )
+from dueq.core.schema.bounds import MOST_TASKS
 from dueq.core.supervisor import run as core_run
 from dueq.replay import report, runner
 
@@ -179,6 +181,13 @@ def supervised(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunOptions, dict[s
 def test_run_defaults_are_the_options_own(supervised: list[tuple[RunOptions, dict[str, str | None]]]) -> None:
     assert Cli({})("run", "shop:app").code == 0
     assert supervised == [(RunOptions("shop:app"), {"redis_url": None, "namespace": None, "strategy": None})]
+
+
+def test_a_batch_is_as_large_as_a_step_may_be() -> None:
+    """The options say this number, too, and cannot import it: they are below it."""
+    _, flag = run_flags()["batch"]
+    assert RunOptions("shop:app").batch == MOST_TASKS
+    assert re.findall(r"\d+", flag.help) == [str(MOST_TASKS)] * 2
 
 
 def test_run_passes_every_option(supervised: list[tuple[RunOptions, dict[str, str | None]]]) -> None:

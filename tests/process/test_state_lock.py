@@ -49,7 +49,7 @@ def _hold(directory: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def _free(directory: Path, **facts: str) -> list[FreeLock]:
-    return list(free_locks(directory, facts or {"namespace": "n"}))
+    return list(free_locks(directory, names(directory), facts or {"namespace": "n"}))
 
 
 def _rewrite(path: Path, **changes: Any) -> None:

@@ -38,8 +38,9 @@ UNDER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from dueq.core.process.state_lock import free_locks
-held = list(free_locks(Path(sys.argv[1]), {}))
+from dueq.core.process.state_lock import free_locks, names
+directory = Path(sys.argv[1])
+held = list(free_locks(directory, names(directory), {}))
 print(len(held), flush=True)
 time.sleep(60)
 """
@@ -99,6 +100,16 @@ def _cut_off(engine: Engine) -> set[str]:
     return {task_id for task_id, run in engine.runs().items() if len(run.starts) > len(run.ends)}
 
 
+def _runs_of(
+    engine: Engine, task_id: str, times: int, environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start an engine and wait until it runs the task; so many times, one after the other."""
+    for attempt in range(1, times + 1):
+        process = engine.run("--workers", "1", environment=environment)
+        wait_until(lambda attempt=attempt: len(engine.runs()[task_id].starts) == attempt, 5)  # type: ignore[misc]
+        yield process
+
+
 def _ready_at_us(engine: Engine, process: subprocess.Popen[bytes]) -> int:
     return (engine.directory / f"state{engine.processes.index(process)}.json").stat().st_mtime_ns // 1000
 
@@ -155,9 +166,7 @@ def test_a_task_that_takes_all_with_it_each_time_becomes_a_dead_letter(
     engine: Engine, sample: ModuleType, shared: dict[str, str]
 ) -> None:
     handle = sample.nap.after(0)(60)
-    for attempt in range(1, 4):
-        process = engine.run("--workers", "1", environment=shared)
-        wait_until(lambda attempt=attempt: len(engine.runs()[handle.id].starts) == attempt, 5)  # type: ignore[misc]
+    for process in _runs_of(engine, handle.id, 3, shared):
         _kill_whole(process)
     engine.run("--workers", "1", environment=shared)
     wait_until(lambda: "too many times now: it is a dead letter" in engine.log.read_text(), 5)
@@ -169,14 +178,11 @@ def test_a_stop_that_ends_in_a_kill_is_not_held_against_a_task(
     engine: Engine, sample: ModuleType, shared: dict[str, str]
 ) -> None:
     """As with a container that does not end in time after SIGTERM."""
-    handle = sample.nap.after(0)(60)
-    for attempt in range(1, 5):
-        process = engine.run("--workers", "1", environment=shared)
-        wait_until(lambda attempt=attempt: len(engine.runs()[handle.id].starts) == attempt, 5)  # type: ignore[misc]
+    handle, directory = sample.nap.after(0)(60), Path(shared["DUEQ_STATE_DIR"])
+    for process in _runs_of(engine, handle.id, 4, shared):
         process.terminate()
-        [lock] = names(Path(shared["DUEQ_STATE_DIR"]))
-        file = Path(shared["DUEQ_STATE_DIR"]) / lock
-        wait_until(lambda file=file: file.read_bytes().endswith(b"stopping"), 5)  # type: ignore[misc]
+        [lock] = names(directory)
+        wait_until(lambda lock=lock: (directory / lock).read_bytes().endswith(b"stopping"), 5)  # type: ignore[misc]
         _kill_whole(process)
     assert _whys(engine, handle.id) == ["worker_lost"] * 3
     assert "dead letter" not in engine.log.read_text()

@@ -6,18 +6,15 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
 
-from ...core.clock import US, now_us
-from ...harness.account import Planned
-from ...harness.history import UNEXPLAINED, Book
+from ...core.clock import now_us
+from ...harness.history import UNEXPLAINED
 from ...harness.host import Host
-from ...harness.job_app import job
-from ...harness.ledger import LedgerReader
 from ...harness.stats import QUANTILES, quantile
 from ...harness.supervised import TARGET
 from ..figures import Figure
 from ..floors import WAKE_UP
+from ..jobs import Jobs
 from ..place import Place
 from ..work import Found
 
@@ -25,7 +22,6 @@ _WORKERS = 4
 _TASK_S = 0.2
 _INTO_S = 0.05  # how far into its task a worker is when it is killed
 _PATIENCE_S = 30.0
-_POLL_S = 0.002
 
 
 def play(place: Place) -> Found:
@@ -52,44 +48,32 @@ def play(place: Place) -> Found:
     return found
 
 
-class _Recovery:
+class _Recovery(Jobs):
     def __init__(self, place: Place) -> None:
-        self._place = place
-        self.plan: dict[str, Planned] = {}
-        self.book = Book(self.plan, offset_us=place.offset_us)
-        self._reader = LedgerReader(place.directory)
+        super().__init__(place)
         self._killed: list[tuple[str, int]] = []
         self.took_us: list[int] = []
 
     def kill_one(self, host: Host, task_id: str) -> None:
-        """Run a task, kill its worker in the middle, and wait for the end of the task."""
-        # so that an idle worker takes over, and not one that still starts
-        self._until(lambda: len(host.children("worker")) >= _WORKERS // 2)
-        planned = Planned(self._place.now_us(), round(_TASK_S * US))
-        self.plan[task_id] = planned
-        call = job.call_at(planned.due_us / US, id=task_id)(planned.due_us, planned.duration_us)
-        self._place.producer.schedule_many([call])
-        self._until(lambda: task_id in self.book.running.values())
+        """Run a task, kill its worker in the middle, and wait for its end."""
+        # an idle worker is to take over, not one that boots
+        self.until(lambda: len(host.children("worker")) >= _WORKERS // 2, _PATIENCE_S)
+        self.schedule([task_id], _TASK_S)
+        self.until(lambda: task_id in self.book.running.values(), _PATIENCE_S)
         time.sleep(_INTO_S)
-        self.book.add(self._reader.read())
+        self.read()
         victim = next((pid for pid, running in self.book.running.items() if running == task_id), None)
         if victim is not None:
             at_us = now_us()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
             self._killed.append((task_id, at_us))
-            self._until(lambda: self.book.restarted_after(task_id, at_us) is not None)
+            self.until(lambda: self.book.restarted_after(task_id, at_us) is not None, _PATIENCE_S)
             if (took_us := self.book.restarted_after(task_id, at_us)) is not None:
                 self.took_us.append(took_us)
-        self._until(lambda: not self.book.lost)
+        self.until(lambda: not self.book.lost, _PATIENCE_S)
 
     def unexplained(self) -> dict[str, int]:
         """Starts that neither dueq nor a kill explains. (dueq's own counts come from its page.)"""
         strange = len(self.book.unaccounted(self._killed))
         return {UNEXPLAINED: max(strange, self.book.duplicates()[UNEXPLAINED])}
-
-    def _until(self, happened: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _PATIENCE_S
-        while not happened() and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-            self.book.add(self._reader.read())

@@ -14,7 +14,7 @@ from ...core.errors import BootFailure
 from ..figures import Figure
 from ..floors import BARE
 from ..place import Place
-from ..redis_cost import cpu_us, spent
+from ..redis_cost import spent
 from ..tasks import gate
 from ..work import Found, Work, cpu_s_of, rate
 
@@ -33,7 +33,7 @@ def play(place: Place) -> Found:
         try:
             for door in doors:
                 _hold_a_worker(place, door)
-            cost, cpu_before_us = spent(place.client), cpu_us(place.client)
+            unused = spent(place.client)
             work.schedule([place.now_us()] * count)
             _until(lambda: place.ready() >= count, "made all tasks ready")
             workers = host.children("worker")
@@ -42,14 +42,14 @@ def play(place: Place) -> Found:
             for door in doors:
                 door.touch()
         work.wait()
-        redis_us, commands = cpu_us(place.client) - cpu_before_us, spent(place.client).since(cost).commands
+        cost = spent(place.client).since(unused)
         worker_us = 1e6 * (cpu_s_of(workers) - before)
     found = work.judge(host)
     found.figures += [
         Figure("throughput", "done", rate(work.starts_us()), "/s", two.per_second, two.name),
         Figure("throughput", "worker CPU a task", worker_us / count, "µs"),
-        Figure("throughput", "Redis CPU a task", redis_us / count, "µs", bare_us, BARE),
-        Figure("throughput", "Redis commands a task", commands / count, ""),
+        Figure("throughput", "Redis CPU a task", cost.cpu_us / count, "µs", bare_us, BARE),
+        Figure("throughput", "Redis commands a task", cost.commands / count, ""),
     ]
     if not place.own:
         found.notes.append("throughput: the commands and the CPU time of other clients of this Redis are counted, too")

@@ -12,6 +12,7 @@ from ..errors import NamespaceTooNew, StrategyMismatch
 from ..namespace import Namespace
 from ..process.exit_status import ExitStatus
 from ..process.stop import Stop
+from ..schema.bounds import MOST_TASKS
 from ..store.strategy import Dispatched
 from ..telemetry.recorder import DispatcherTelemetry
 from .lead_time import LeadTime
@@ -27,7 +28,7 @@ class Dispatcher:
         namespace: Namespace,
         telemetry: DispatcherTelemetry,
         *,
-        batch: int = 64,
+        batch: int = MOST_TASKS,
         safety_net: float = 30.0,
         stop: Stop,
     ) -> None:

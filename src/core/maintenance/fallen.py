@@ -12,9 +12,9 @@ import logging
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from ..client.paging import zset_pages
+from ..client.redaction import redact
 from ..namespace import Namespace
 from ..process.state_lock import FreeLock, free_locks, names
 from ..schema.keys import names_of_children
@@ -30,7 +30,7 @@ _HOW = "was killed together with its supervisor"
 
 def facts_of(namespace: Namespace) -> dict[str, str]:
     """What the file of a lock says about the namespace of its supervisor: its Redis and its name."""
-    return {"redis": _place(namespace.settings.redis_url or ""), "namespace": namespace.keys.namespace}
+    return {"redis": redact(namespace.settings.redis_url or ""), "namespace": namespace.keys.namespace}
 
 
 class Fallen:
@@ -49,7 +49,8 @@ class Fallen:
 
     def run_once(self) -> float:
         """Look for free locks and give back; returns the seconds until the next turn."""
-        for lock in free_locks(self._directory, self._facts):
+        files = names(self._directory)
+        for lock in free_locks(self._directory, files, self._facts):
             if self._is_ours(lock):
                 log.warning("%s and all its processes are gone: giving back what they held", lock.facts["supervisor"])
                 self._locks.append(lock)
@@ -59,7 +60,7 @@ class Fallen:
             if (seconds := self._recovery.run_once()) is not None:
                 return seconds
             self._locks.popleft().remove()
-        return max(_LOOK_S, len(names(self._directory)) / _LOCKS_A_SECOND)
+        return max(_LOOK_S, len(files) / _LOCKS_A_SECOND)
 
     def _is_ours(self, lock: FreeLock) -> bool:
         """Whether this Redis knows the supervisor; if not, the lock is let go."""
@@ -93,10 +94,3 @@ class Fallen:
             self._recovery.add("worker", name, how=_HOW, blame=blame, running=None)
         for name in dispatchers:
             self._recovery.add("dispatcher", name)
-
-
-def _place(url: str) -> str:
-    """The host, port and database of an address, without its password: files should hold none."""
-    parts = urlsplit(url)
-    database = parse_qs(parts.query).get("db", [""])[0]
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}?db={database}"

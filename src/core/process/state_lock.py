@@ -17,8 +17,9 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class StateLock:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         kind = _local_file_system(directory)
         self.directory, self._path = directory, directory / f"{name}{_SUFFIX}"
+        self._stopping = False
         part = directory / f".{name}.part"
         self._fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
         try:
@@ -71,7 +73,6 @@ class StateLock:
             place = {"inode": inode, "device": None if kind == "overlay" else device}
             whole = {"format": _FORMAT, "boot": boot, **place, **facts}
             os.write(self._fd, json.dumps(whole).encode())
-            self._stopping = False
             part.rename(self._path)  # so that other processes see the file only whole and locked
         except BaseException:
             os.close(self._fd)
@@ -135,46 +136,51 @@ def names(directory: Path) -> list[str]:
         return []
 
 
-def free_locks(directory: Path, facts: Mapping[str, str]) -> Iterator[FreeLock]:
-    """Take the locks in ``directory`` that no process holds and whose files have these ``facts``.
+def free_locks(directory: Path, files: Iterable[str], facts: Mapping[str, str]) -> Iterator[FreeLock]:
+    """Take the locks that no process holds and whose files have these ``facts``, of the ``files`` in ``directory``.
 
     Files of other users, files of a newer dueq and files that cannot be read are left alone. A file from another boot
     proves nothing, and is removed.
     """
     boot = _boot()
-    for name in names(directory):
+    for name in files:
         path = directory / name
         try:
             fd = os.open(path, os.O_RDWR | _SAFE)
         except OSError:
             continue
-        written = _taken(fd)
-        if written is not None and written["boot"] == boot and facts.items() <= written.items():
-            yield FreeLock(path, fd, written, os.pread(fd, _MOST_BYTES, 0).endswith(_STOPPING))
+        written, was_stopping = _taken(fd)
+        if written and written["boot"] == boot and facts.items() <= written.items():
+            yield FreeLock(path, fd, written, was_stopping)
             continue
-        if written is not None and written["boot"] != boot:
+        if written and written["boot"] != boot:
             with suppress(OSError):
                 path.unlink()
         os.close(fd)
 
 
-def _taken(fd: int) -> dict[str, Any] | None:
-    """Take the lock of an open file; returns what the file says, None if the lock is held or the file is not valid."""
+def _taken(fd: int) -> tuple[dict[str, Any], bool]:
+    """Take the lock of an open file; returns what the file says, and whether its supervisor was stopping.
+
+    The file says nothing if the lock is held or the file is not valid.
+    """
+    nothing: tuple[dict[str, Any], bool] = {}, False
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        return None
+        return nothing
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        written: Any = json.loads(os.pread(fd, _MOST_BYTES, 0).removesuffix(_STOPPING))
+        content = os.pread(fd, _MOST_BYTES, 0)
+        written: Any = json.loads(content.removesuffix(_STOPPING))
     except (OSError, ValueError):
-        return None
+        return nothing
     if not isinstance(written, dict) or written.get("format") != _FORMAT or "boot" not in written:
-        return None
+        return nothing
     if (written.get("inode"), written.get("device") or found.st_dev) != (found.st_ino, found.st_dev):
-        return None  # a copy, or a snapshot
+        return nothing  # a copy, or a snapshot
     if not os.fstat(fd).st_nlink:  # just removed
-        return None
-    return written
+        return nothing
+    return written, content.endswith(_STOPPING)
 
 
 def _identity(fd: int) -> tuple[int, int]:
@@ -182,6 +188,7 @@ def _identity(fd: int) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+@cache
 def _boot() -> str:
     """The id of this boot, the same in all containers of a host. Raises OSError if the system has none."""
     try:

@@ -15,10 +15,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import redis
 
 from ..client.protocol import SHOWN, Command
 from ..client.transactions import Session
@@ -28,7 +26,7 @@ from ..schema.script import Script, Value
 from ..schema.wakeups import push_wakeups, wake_workers
 
 _TRUSTED_S = 30.0
-_NAMES = 500  # written by one command
+_NAMES = 500  # written by one step
 _UNFINISHED_S = 60
 
 
@@ -65,8 +63,8 @@ def named(queues: Sequence[str]) -> Sequence[str]:
 class Crowds:
     """The sets that this process uses."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, keep: Script) -> None:
-        self._client, self._keys, self._keep = client, keys, keep
+    def __init__(self, keys: Keys, keep: Script, write: Script) -> None:
+        self._keys, self._keep, self._write_some = keys, keep, write
         self._kept_at: dict[str, float] = {}
 
     def keep(self, queues: Sequence[str], *, trusted_s: float = _TRUSTED_S) -> bool:
@@ -85,9 +83,8 @@ class Crowds:
     def _write(self, crowd: Crowd) -> None:
         """Write the set under another name first, so that a set that exists is whole."""
         fresh = self._keys.of("serves", f"{crowd.name}.{secrets.token_hex(6)}")
-        for chunk in _chunks(crowd):
-            self._client.zadd(fresh, {queue: at for at, queue in chunk})
-            self._client.expire(fresh, _UNFINISHED_S)
+        for at in range(0, len(crowd), _NAMES):
+            self._write_some(fresh, _UNFINISHED_S, at, *crowd[at : at + _NAMES])
         arguments: tuple[Value, ...] = (crowd.name, fresh)
         self._keep(*arguments)
 
@@ -116,8 +113,3 @@ def keys_of_all(client: Any, keys: Keys) -> list[str]:
     """The keys of every set that ``meta`` names."""
     names = (client.hget(keys.plain("meta"), "crowds") or b"").decode(errors=SHOWN).split()
     return [key for name in names for key in (keys.of("serves", name), keys.of("wakeup", f"*{name}"))]
-
-
-def _chunks(queues: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
-    places = list(enumerate(queues))
-    return (places[at : at + _NAMES] for at in range(0, len(places), _NAMES))

@@ -45,7 +45,7 @@ class ScriptedStore(KeyedStore):
         self._give_back, self._reap = load("give_back"), load("reap")
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
         self._alive = load("alive")
-        self._crowds = Crowds(client, keys, load("keep_crowd"))
+        self._crowds = Crowds(keys, load("keep_crowd"), load("write_crowd"))
         self._mend_queues, self._wake_again = load("mend_queues"), load("wake_again")
         self._again, self._forget_again, self._mend_again = load("again"), load("forget_again"), load("mend_again")
         self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
@@ -184,7 +184,7 @@ class ScriptedStore(KeyedStore):
 
     def wake_again(self, queues: Sequence[str]) -> None:
         wanted = set(queues)
-        for names in _some_at_once([queue for queue in self.busy() if queue in wanted]):
+        for names in steps([queue for queue in self.busy() if queue in wanted], len):
             self._wake_again(*names)
 
     def forget_queue(self, queue: str, scheduled: int) -> bool:
@@ -193,7 +193,7 @@ class ScriptedStore(KeyedStore):
     def forget_revoked(self, counts: Mapping[str, int]) -> int:
         return sum(
             int(self._forget_revoked(*(value for task_id in ids for value in (task_id, counts[task_id]))))
-            for ids in _some_at_once(list(counts))
+            for ids in steps(list(counts), len)
         )
 
 
@@ -218,10 +218,6 @@ def _lost(rows: list[Any]) -> list[Lost]:
         Lost(rows[at].decode(errors=LENIENT), rows[at + 1].decode(errors=LENIENT), rows[at + 2].decode(errors=LENIENT))
         for at in range(0, len(rows), 3)
     ]
-
-
-def _some_at_once(items: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (items[at : at + MOST_TASKS] for at in range(0, len(items), MOST_TASKS))
 
 
 def _step_by_step(script: Script, task_ids: Sequence[str]) -> int:
