@@ -320,3 +320,20 @@ def test_finishing_gets_through_when_memory_is_full(world: World) -> None:
     finally:
         world.redis.config_set("maxmemory", "0")
     assert world.store.record(claim.id) is None
+
+
+@pytest.mark.scripted
+@pytest.mark.leaves_keys
+def test_a_full_redis_is_emptied_by_a_worker_that_comes_anew(world: World) -> None:
+    """It has names of its own, which are nowhere yet."""
+    world.ready("a", "b")
+    newcomer = world.actor().store
+    world.redis.config_set("maxmemory", "1")
+    try:
+        newcomer.knows(["f", "another"])
+        step = world.take("new", store=newcomer)
+        assert step.started is not None
+        settled = world.take("new", want=0, outcome=Outcome(step.started, "ack"), store=newcomer).settled
+        assert settled == "done"
+    finally:
+        world.redis.config_set("maxmemory", "0")

@@ -51,9 +51,10 @@ class KnownNames:
         """Whether a task of this name can be run. ``name`` is as it stands in a call (see ``record.task_of``)."""
         return name != NEWER and (self._names is None or name in self._names)
 
-    def publish(self) -> list[Command]:
-        """The command that publishes the names that this process knows."""
-        return [("HSET", self._keys.plain("meta"), self.field, f"{int(time.time())}{self._text}")] if self.field else []
+    @property
+    def text(self) -> str:
+        """What ``field`` is to have: when this was asked, and the names."""
+        return f"{int(time.time())}{self._text}"
 
     def wakeup_keys(self) -> list[str]:
         """The keys that receive a wake-up when a task was put aside whose name this process knows."""

@@ -42,8 +42,11 @@ class KeyedStore(Store):
 
     def knows(self, names: Iterable[str] | None) -> None:
         self._names.learn(names)
-        for command in self._names.publish():
-            self._client.execute_command(*command)
+        if self._names.field:
+            self._publish_names()
+
+    def _publish_names(self) -> None:
+        self._client.execute_command("HSET", self._keys.plain("meta"), self._names.field, self._names.text)
 
     def unclaimed(self) -> dict[tuple[str, str], int]:
         found = pairs(self._client.zrange(self._keys.plain("aside"), 0, -1))

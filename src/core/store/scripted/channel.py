@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -15,7 +15,6 @@ from ...client.listener import OVERDUE_S, Listener, woken
 from ...client.protocol import LENIENT
 from ...client.wire import Wire
 from ...process.stop import readable
-from ...schema.bounds import MOST_WAKEUPS
 from ...schema.record import Record, readable_record
 from ...schema.script import Script, Value
 from ..base import Channel, Woken
@@ -46,10 +45,11 @@ class ScriptedChannel(Channel):
         crowds: Crowds,
         keys: Sequence[str],
         wakeup_fd: int,
+        publish_names: Callable[[], None],
     ) -> None:
-        self._client: Any = client
+        """``publish_names`` is called if the step did not find them."""
         self._wire, self._script, self._seen, self._keys = Wire(client), script, seen, keys
-        self._names, self._crowds = names, crowds
+        self._names, self._crowds, self._publish_names = names, crowds, publish_names
         self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
         self._listener = Listener(client, keys, wakeup_fd=wakeup_fd)
         self._woken_first = False  # the first reply is that of BLPOP
@@ -116,7 +116,7 @@ class ScriptedChannel(Channel):
             self.close()
             raise
         if misses_names(reply):
-            publish(self._client, self._names, self._keys)
+            self._publish_names()
         return advanced(reply, start, self._seen)
 
     def close(self) -> None:
@@ -158,14 +158,3 @@ def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Adva
 def misses_names(reply: list[Any]) -> bool:
     """Whether ``advance.lua`` took nothing, since Redis does not have the names that the worker knows (any more)."""
     return 0 in reply[2]
-
-
-def publish(client: Any, names: KnownNames, keys: Sequence[str]) -> None:
-    """Publish the names that are known; then push to the wake-up lists ``keys``, since a step without names may have
-    taken a wake-up."""
-    pipe = client.pipeline(transaction=False)
-    for command in names.publish():
-        pipe.execute_command(*command)
-    for key in keys:
-        pipe.lpush(key, "1").ltrim(key, 0, MOST_WAKEUPS - 1)
-    pipe.execute()

@@ -22,7 +22,7 @@ from ..reading import KeyedStore
 from ..strategy import Entry, Strategy
 from ..tokens import SeenTokens
 from ..values import ALIVE_S, Advance, Cause, Loss, Lost, NewTask, Reaped, Scheduled, Step, existing
-from .channel import ScriptedChannel, advanced, misses_names, publish, step_arguments
+from .channel import ScriptedChannel, advanced, misses_names, step_arguments
 
 _TRIP = 1000  # tasks scheduled in one round trip
 _LOOKS = 5  # attempts to look through a lazy index while nobody changes it
@@ -45,6 +45,7 @@ class ScriptedStore(KeyedStore):
         self._give_back, self._reap = load("give_back"), load("reap")
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
         self._alive = load("alive")
+        self._publish = load("publish_names")
         self._crowds = Crowds(keys, load("keep_crowd"), load("write_crowd"))
         self._mend_queues, self._wake_again = load("mend_queues"), load("wake_again")
         self._again, self._forget_again, self._mend_again = load("again"), load("forget_again"), load("mend_again")
@@ -114,12 +115,24 @@ class ScriptedStore(KeyedStore):
             self._crowds.keep(step.queues)
         reply = self._advance(*step_arguments(step, self._seen.highest, self._names))
         if misses_names(reply):
-            publish(self._client, self._names, self._wakeup_keys(step.queues))
+            self._publish_names(self._wakeup_keys(step.queues))
         return advanced(reply, step.start.started() if step.start is not None else None, self._seen)
 
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
         keys = self._wakeup_keys(queues)
-        return ScriptedChannel(self._client, self._advance, self._seen, self._names, self._crowds, keys, wakeup_fd)
+        return ScriptedChannel(
+            self._client,
+            self._advance,
+            self._seen,
+            self._names,
+            self._crowds,
+            keys,
+            wakeup_fd,
+            lambda: self._publish_names(keys),
+        )
+
+    def _publish_names(self, wakeup_keys: Sequence[str] = ()) -> None:
+        self._publish(self._names.field, self._names.text, *wakeup_keys)
 
     def _wakeup_keys(self, queues: Sequence[str]) -> list[str]:
         return super()._wakeup_keys([queues.wakeup] if isinstance(queues, Crowd) else queues)
