@@ -218,6 +218,16 @@ def test_a_set_that_nobody_uses_is_cleared_away(world: World) -> None:
     assert not world.redis.exists(world.keys.of("wakeup", old.wakeup))
 
 
+def test_a_set_whose_writer_stood_still_is_written_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had written is gone by then."""
+    scripted(world)
+    world.ready("a", queue=QUEUES[0])
+    with monkeypatch.context() as late:
+        late.setattr("dueq.core.store.crowds._UNFINISHED_S", 0)
+        assert take(world, crowd()) == []
+    assert take(world, crowd()) == [QUEUES[0]]
+
+
 def test_purge_forgets_it(world: World) -> None:
     scripted(world)
     assert take(world, crowd()) == []

@@ -43,6 +43,7 @@ dir "{directory}"
 logfile "{directory}/redis.log"
 save ""
 appendonly no
+maxmemory-policy noeviction
 """
 
 

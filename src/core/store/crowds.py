@@ -22,7 +22,7 @@ from ..client.protocol import SHOWN, Command
 from ..client.transactions import Session
 from ..schema.bounds import MOST_NAMED_QUEUES
 from ..schema.keys import Keys
-from ..schema.script import Script, Value
+from ..schema.script import Script
 from ..schema.wakeups import push_wakeups, wake_workers
 
 _TRUSTED_S = 30.0
@@ -75,18 +75,17 @@ class Crowds:
         if not isinstance(queues, Crowd) or time.monotonic() < self._kept_at.get(queues.name, -trusted_s) + trusted_s:
             return False
         missing = not self._keep(queues.name, "")
-        if missing:
-            self._write(queues)
-        self._kept_at[queues.name] = time.monotonic()
+        if not missing or self._write(queues):
+            self._kept_at[queues.name] = time.monotonic()
         return missing
 
-    def _write(self, crowd: Crowd) -> None:
-        """Write the set under another name first, so that a set that exists is whole."""
+    def _write(self, crowd: Crowd) -> bool:
+        """Write the set under another name first, so that a set that exists is whole. False if it does not exist after
+        all."""
         fresh = self._keys.of("serves", f"{crowd.name}.{secrets.token_hex(6)}")
         for at in range(0, len(crowd), _NAMES):
             self._write_some(fresh, _UNFINISHED_S, at, *crowd[at : at + _NAMES])
-        arguments: tuple[Value, ...] = (crowd.name, fresh)
-        self._keep(*arguments)
+        return bool(self._keep(crowd.name, fresh))
 
 
 def crowds_question(keys: Keys) -> Command:

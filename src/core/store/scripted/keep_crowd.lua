@@ -5,7 +5,9 @@
 -- ARGV    now, name of the set, the key under which the caller has written it ('' if it should exist)
 -- Returns 1, or 0 if it does not exist
 local name = ARGV[2]
-if ARGV[3] ~= '' then redis.call('RENAME', ARGV[3], key_serves(name)) end
+if ARGV[3] ~= '' and redis.call('EXISTS', ARGV[3]) == 1 then -- not so if its caller stood still for long
+  redis.call('RENAME', ARGV[3], key_serves(name))
+end
 if redis.call('EXPIRE', key_serves(name), 3600) == 0 then return 0 end
 
 local before, after, there = redis.call('HGET', key_meta(), 'crowds') or '', {}, false
