@@ -21,7 +21,7 @@ from ..app import context
 from ..client.failures import TRANSIENT
 from ..clock import US, ServerClock
 from ..schema.record import Record, task_of
-from ..store.base import Store
+from ..store.base import Store, Watch
 from ..store.values import Advance, Loss, Outcome, Step
 from ..telemetry.recorder import WorkerTelemetry
 from .prefetch import Prefetch
@@ -131,8 +131,11 @@ class ClaimPipeline:
             last = self._receive()
             return last.started, last.now_us
 
-    def sleep(self, queues: Sequence[str], most: int | None, seconds: float) -> tuple[Record | None, int] | None:
-        """When ``step`` has nothing to do: sleep until something is ready, for about ``seconds`` at most.
+    def sleep(
+        self, queues: Sequence[str], most: int | None, seconds: float, watch: Watch | None = None
+    ) -> tuple[Record | None, int] | None:
+        """When ``step`` has nothing to do: sleep until something is ready, for about ``seconds`` at most, or as long as
+        ``watch`` is kept.
 
         Returns what ``step`` does; None if ``step`` is to be called. Raises what the store does.
         """
@@ -143,7 +146,7 @@ class ClaimPipeline:
             self._clock.observe(self._store.time_us(), sent_ns, time.monotonic_ns())
         want, sent_ns = self._wanted(most), time.monotonic_ns()
         try:
-            woken = self._channel.sleep(Step(self._worker, queues, self._lease_us, want), seconds)
+            woken = self._channel.sleep(Step(self._worker, queues, self._lease_us, want), seconds, watch)
         except BaseException:
             self._fail()
             raise

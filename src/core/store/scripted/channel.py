@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 from redis.exceptions import ConnectionError, NoScriptError
 
 from ...client.counting import BLOCKING_S
+from ...client.direct import ends_with_link
 from ...client.listener import OVERDUE_S, Listener, woken
 from ...client.protocol import LENIENT
 from ...client.wire import Wire
 from ...process.stop import readable
 from ...schema.record import Record, readable_record
 from ...schema.script import Script, Value
-from ..base import Channel, Woken
-from ..crowds import Crowds, named
+from ..base import Channel, Watch, Woken
+from ..crowds import Crowd, Crowds, named
 from ..names import KnownNames
 from ..tokens import SeenTokens
 from ..values import Advance, Aside, Step
+from .lookout import Lookout
 
+_LONG_S = 900  # that a worker sleeps while others or itself see that all is quiet
 _NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
 
 
@@ -46,13 +50,15 @@ class ScriptedChannel(Channel):
         keys: Sequence[str],
         wakeup_fd: int,
         publish_names: Callable[[], None],
+        lookout: Lookout,
     ) -> None:
         """``publish_names`` is called if the step did not find them."""
         self._wire, self._script, self._seen, self._keys = Wire(client), script, seen, keys
-        self._names, self._crowds, self._publish_names = names, crowds, publish_names
+        self._names, self._crowds, self._publish_names, self._lookout = names, crowds, publish_names, lookout
         self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
         self._listener = Listener(client, keys, wakeup_fd=wakeup_fd)
         self._woken_first = False  # the first reply is that of BLPOP
+        self._ends_with_link: bool | None = None  # whether the wire does; None: not known yet
         self._sent: deque[tuple[tuple[Value, ...], Record | None]] = deque()
 
     @property
@@ -64,7 +70,7 @@ class ScriptedChannel(Channel):
             self._crowds.keep(step.queues)
         self._send_step(self._arguments(step), step.start)
 
-    def sleep(self, step: Step, seconds: float) -> Woken:
+    def sleep(self, step: Step, seconds: float, watch: Watch | None = None) -> Woken:
         if self._crowds.keep(step.queues, trusted_s=0.0):
             return "quiet"  # nobody was woken for what is ready by now
         if not self._script.goes_by_servers_clock:  # a time that goes with the step would be past when it is done
@@ -72,33 +78,76 @@ class ScriptedChannel(Channel):
                 return "quiet"
             self.send(step)
             return "sent"
-        patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
-        self._send_step(self._arguments(step), None, after=patience)
-        if self._wire.readable(patience + OVERDUE_S, *self._wakeup):
+        try:
+            if watch is not None and self._may_sleep_long(step):
+                return self._sleep_long(step, watch)
+            patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
+            self._send_step(self._arguments(step), None, after=patience)
+            return self._asleep(patience + OVERDUE_S) or self._dead()
+        except BaseException:
+            self.close()
+            raise
+
+    def _may_sleep_long(self, step: Step) -> bool:
+        """Whether no reply is needed each half a minute: the kernel notices that the link is dead, and no set of queues
+        is kept alive by the looks of its workers."""
+        if isinstance(step.queues, Crowd):
+            return False
+        self._open()
+        if self._ends_with_link is None:
+            self._ends_with_link = ends_with_link(self._wire)
+        return self._ends_with_link
+
+    def _sleep_long(self, step: Step, watch: Watch) -> Woken:
+        """Sleep until a wake-up comes, or until this worker has to look by itself."""
+        self._send_step(self._arguments(step), None, after=_LONG_S, also=(self._lookout.bell(step.worker),))
+        watch.begin()
+        over = time.monotonic() + _LONG_S + OVERDUE_S
+        while (left := over - time.monotonic()) > 0:
+            if how := self._asleep(min(left, watch.rest())):
+                return how
+            if not watch.kept(lambda: self._lookout.is_quiet(step)):
+                self._lookout.wake(step.worker)
+                return self._asleep(OVERDUE_S) or self._dead()
+        return self._dead()
+
+    def _asleep(self, seconds: float) -> Woken | None:
+        """How the sleep has ended after ``seconds`` at most; None if it has not."""
+        if self._wire.readable(seconds, *self._wakeup):
             return "sent"
-        late = not (self._wakeup and readable([*self._wakeup], 0))
+        if not (self._wakeup and readable([*self._wakeup], 0)):
+            return None
         self.close()
-        if late:
-            raise ConnectionError("Redis has not answered in time: the connection is dead")
         return "unknown"
+
+    def _dead(self) -> NoReturn:
+        raise ConnectionError("Redis has not answered in time: the connection is dead")
 
     def _arguments(self, step: Step) -> tuple[Value, ...]:
         return step_arguments(step, self._seen.highest, self._names)
 
-    def _send_step(self, arguments: tuple[Value, ...], start: Record | None, after: int = 0) -> None:
-        """Send a step; with ``after``, it is done once a wake-up has come, or after ``after`` seconds."""
+    def _send_step(
+        self, arguments: tuple[Value, ...], start: Record | None, after: int = 0, also: tuple[str, ...] = ()
+    ) -> None:
+        """Send a step; with ``after``, it is done once a wake-up has come, to ``also`` too, or after ``after``
+        seconds."""
         try:
-            if not (self._sent or self._wire.is_fresh):
-                self._wire.close()  # closed by the other side while a task ran: no reason to fail
-                self._script.load(self._wire)
+            self._open()
             if after:
-                self._wire.send("BLPOP", *self._keys, after)
+                self._wire.send("BLPOP", *self._keys, *also, after)
                 self._woken_first = True
             self._script.send(self._wire, arguments)
         except BaseException:
             self.close()
             raise
         self._sent.append((arguments, start))
+
+    def _open(self) -> None:
+        """Open the connection, unless it is."""
+        if not (self._sent or self._wire.is_fresh):
+            self._wire.close()  # closed by the other side while a task ran: no reason to fail
+            self._ends_with_link = None
+            self._script.load(self._wire)
 
     def receive(self) -> Advance:
         arguments, start = self._sent.popleft()

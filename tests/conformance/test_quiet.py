@@ -1,0 +1,134 @@
+"""Before a worker sleeps on without a look, two plain commands say whether it would find anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+import pytest
+from support.world import LEASE_US, World
+
+from dueq.core.errors import DueqError
+from dueq.core.namespace import Namespace
+from dueq.core.store.base import Store
+from dueq.core.store.crowds import served
+from dueq.core.store.values import Outcome, Step
+
+pytestmark = [pytest.mark.scripted, pytest.mark.leaves_keys]
+
+
+class Asks:
+    """A watch that asks at once, and then has the sleep end."""
+
+    def __init__(self) -> None:
+        self.began, self.said = 0, list[bool]()
+
+    def begin(self) -> None:
+        self.began += 1
+
+    def rest(self) -> float:
+        return 0.0
+
+    def kept(self, is_quiet: Callable[[], bool]) -> bool:
+        self.said.append(is_quiet())
+        return False
+
+
+def real(world: World) -> Store:
+    """A store that goes by the server's clock, as in an engine."""
+    return world.adopt(Namespace.open(world.settings)).store
+
+
+def is_quiet(world: World, *queues: str, store: Store | None = None) -> bool:
+    watch, channel = Asks(), (store or real(world)).channel(queues)
+    try:
+        how = channel.sleep(Step("w1", queues, LEASE_US), 1.0, watch)
+    finally:
+        channel.close()
+    if not watch.began:
+        pytest.skip("on this server, each worker looks for itself")
+    assert how == "sent"
+    return watch.said == [True]
+
+
+def test_a_task_that_is_scheduled_breaks_no_quiet(world: World) -> None:
+    world.main.claim()
+    world.schedule("far", delay_us=3600_000_000)
+    assert is_quiet(world, "q", "other")
+
+
+def test_whatever_is_ready_breaks_it(world: World) -> None:
+    world.main.claim()
+    assert is_quiet(world, "q", "other")
+    world.ready("a", queue="other")
+    world.redis.delete(world.keys.plain("busy"), world.keys.of("wakeup", "other"))
+    assert is_quiet(world, "q"), "it serves another queue"
+    assert not is_quiet(world, "q", "other")
+
+
+def test_what_was_put_aside_breaks_it(world: World) -> None:
+    world.main.claim()
+    world.ready("a", calls="unknown")
+    stranger = world.actor()
+    stranger.store.knows(["f"])
+    assert world.take("w2", store=stranger.store).aside
+    assert not is_quiet(world, "q")
+
+
+def test_a_task_held_in_its_name_breaks_it(world: World) -> None:
+    world.main.claim()
+    world.ready("a", "b")
+    step = world.take("w1", want=2)
+    assert [claim.id for claim in step.held] == ["b"]
+    assert not is_quiet(world, "q")
+    for claim in (step.started, *step.held):
+        assert claim is not None
+        assert world.settle("w1", Outcome(claim, "ack")) == "done"
+    assert is_quiet(world, "q")
+
+
+def test_names_that_are_gone_break_it(world: World) -> None:
+    world.main.claim()
+    knowing = real(world)
+    knowing.knows(["f"])
+    assert is_quiet(world, "q", store=knowing)
+    redis, meta = cast(Any, world.redis), world.keys.plain("meta")
+    [field] = [name for name in redis.hkeys(meta) if name.startswith(b"names:")]
+    redis.hdel(meta, field)
+    assert not is_quiet(world, "q", store=knowing)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("strategy", "other"),
+        ("store", "transactional"),
+        ("from", "other"),
+        ("format", "9"),
+        ("features", "novel"),
+        ("by", "producer"),
+        ("strategy", None),
+    ],
+)
+def test_whatever_is_not_as_the_engine_left_it_breaks_it(world: World, field: str, value: str | None) -> None:
+    world.main.claim()
+    store, meta = real(world), world.keys.plain("meta")
+    if value is None:
+        world.redis.hdel(meta, field)
+    else:
+        world.redis.hset(meta, field, value)
+    with suppress(DueqError):
+        assert not is_quiet(world, "q", store=store)
+
+
+def test_workers_of_very_many_queues_look_for_themselves(world: World) -> None:
+    queues = served([f"q{number}" for number in range(20)], in_turns=True)
+    watch, channel = Asks(), real(world).channel(queues)
+    try:
+        assert channel.sleep(Step("w1", queues, LEASE_US), 1.0, watch) == "quiet", "the set was missing, and is written"
+        if channel.sleep(Step("w1", queues, LEASE_US), 1.0, watch) == "sent":  # not so before Redis 5
+            assert channel.receive().started is None
+    finally:
+        channel.close()
+    assert watch.began == 0
