@@ -122,6 +122,28 @@ def test_whatever_is_not_as_the_engine_left_it_breaks_it(world: World, field: st
         assert not is_quiet(world, "q", store=store)
 
 
+def test_on_a_full_redis_the_sleep_ends_too(world: World) -> None:
+    world.main.claim()
+    watch, channel = Asks(), real(world).channel(["q"])
+    world.redis.config_set("maxmemory", "1")
+    try:
+        how = channel.sleep(Step("w1", ["q"], LEASE_US), 1.0, watch)
+    finally:
+        world.redis.config_set("maxmemory", "0")
+        channel.close()
+    assert how in (("unknown",) if watch.began else ("sent", "quiet"))
+
+
+def test_a_supervisor_lives_on_a_full_redis(world: World) -> None:
+    store = real(world)
+    world.redis.config_set("maxmemory", "1")
+    try:
+        assert store.alive("s1")
+        assert not store.alive("s1")
+    finally:
+        world.redis.config_set("maxmemory", "0")
+
+
 def test_workers_of_very_many_queues_look_for_themselves(world: World) -> None:
     queues = served([f"q{number}" for number in range(20)], in_turns=True)
     watch, channel = Asks(), real(world).channel(queues)

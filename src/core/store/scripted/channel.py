@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import redis
-from redis.exceptions import ConnectionError, NoScriptError
+from redis.exceptions import ConnectionError, NoScriptError, OutOfMemoryError
 
 from ...client.counting import BLOCKING_S
 from ...client.direct import ends_with_link
@@ -79,6 +79,7 @@ class ScriptedChannel(Channel):
             self.send(step)
             return "sent"
         try:
+            self._open()
             if watch is not None and self._may_sleep_long(step):
                 return self._sleep_long(step, watch)
             patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
@@ -93,7 +94,6 @@ class ScriptedChannel(Channel):
         is kept alive by the looks of its workers."""
         if isinstance(step.queues, Crowd):
             return False
-        self._open()
         if self._ends_with_link is None:
             self._ends_with_link = ends_with_link(self._wire)
         return self._ends_with_link
@@ -107,9 +107,16 @@ class ScriptedChannel(Channel):
             if how := self._asleep(min(left, watch.rest())):
                 return how
             if not watch.kept(lambda: self._lookout.is_quiet(step)):
-                self._lookout.wake(step.worker)
-                return self._asleep(OVERDUE_S) or self._dead()
+                return self._woken_by_itself(step.worker)
         return self._dead()
+
+    def _woken_by_itself(self, worker: str) -> Woken:
+        try:
+            self._lookout.wake(worker)
+        except OutOfMemoryError:
+            self.close()
+            return "unknown"
+        return self._asleep(OVERDUE_S) or self._dead()
 
     def _asleep(self, seconds: float) -> Woken | None:
         """How the sleep has ended after ``seconds`` at most; None if it has not."""
@@ -132,8 +139,9 @@ class ScriptedChannel(Channel):
         """Send a step; with ``after``, it is done once a wake-up has come, to ``also`` too, or after ``after``
         seconds."""
         try:
-            self._open()
-            if after:
+            if not after:
+                self._open()
+            else:  # it is open: what is known of this connection goes for no other
                 self._wire.send("BLPOP", *self._keys, *also, after)
                 self._woken_first = True
             self._script.send(self._wire, arguments)
