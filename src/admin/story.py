@@ -81,7 +81,8 @@ def _end(record: Record | None, events: Sequence[Event], reason: str) -> list[st
                 f"no worker that met it knows its task {legible(task_of(record.body))}: it is put aside, not started, "
                 f"until a worker knows that task"
             ]
-        return [f"it runs now, on {record.worker}, under token {record.token}"] if record.state == State.LEASED else []
+        runs = f"it runs now, or is about to, on {record.worker}, under token {record.token}"
+        return [runs] if record.state == State.LEASED else []
     ends = (event.kind for event in reversed(events) if event.kind in _ENDS and not event.facts.get("again"))
     last = next(ends, None)
     return [_ENDS[last]] if last else []

@@ -39,7 +39,7 @@ def status(
     supervisor (dueq run) is listed with its host, its processes, its queues,
     and its last sign of life.
 
-    scheduled: not due yet. ready: due, waiting for a worker. leased: running.
+    scheduled: not due yet. ready: due, waiting for a worker. leased: running, or about to.
     unclaimed: due, but put aside and not started, since no worker that met it
     knows its task's name. dead: given up after its retries (dueq dead list).
     overdue: how late the oldest due task is that has not started. Data that

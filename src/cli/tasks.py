@@ -23,9 +23,9 @@ def show(
 
     The states: scheduled (not due yet), due (its time has come: waiting for a
     dispatcher or a worker), held (taken by a worker, not started), leased
-    (running), unclaimed (due, but put aside and not started, since no worker
-    that met it knows its task's name), dead (given up). A task that is done, or
-    was cancelled, is forgotten: then the exit code is 1.
+    (running, or about to), unclaimed (due, but put aside and not started, since
+    no worker that met it knows its task's name), dead (given up). A task that is
+    done, or was cancelled, is forgotten: then the exit code is 1.
 
     \b
     Examples:

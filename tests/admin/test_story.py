@@ -90,7 +90,10 @@ def test_run_twice() -> None:
 
 def test_what_becomes_of_it() -> None:
     assert story_of(record=record(State.DEAD), reason="too bad").findings[0] == "it is a dead letter: too bad"
-    assert story_of(started(0), record=record(State.LEASED)).findings[-1] == "it runs now, on w1, under token 7"
+    assert (
+        story_of(started(0), record=record(State.LEASED)).findings[-1]
+        == "it runs now, or is about to, on w1, under token 7"
+    )
     assert story_of(event("cancelled", -1)).findings == ["it was cancelled"]
     assert "not known any more" in story_of(record=record(State.SCHEDULED)).findings[0]
     assert story_of().findings == []

@@ -10,6 +10,7 @@ from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
 from dueq.core.schema.record import Record
 from dueq.core.store.values import Loss, NewTask, Outcome
+from dueq.core.worker.outcomes import MOST_PUT_OFF
 
 MANY, FEW = 400, 20
 QUEUES = [f"queue{number}" for number in range(2000)]
@@ -54,6 +55,18 @@ def take(body: bytes, count: int = MANY) -> Case:
         scheduled(world, ids(run, count), body=body)
         world.dispatch_all()
         return lambda: world.take("w1", want=1000)
+
+    return prepare
+
+
+def for_many(body: bytes, count: int, acks: int) -> Case:
+    """Most of what a worker's step may do: acks of its oldest tasks, and all that it may take, started."""
+
+    def prepare(world: World, run: str) -> Callable[[], object]:
+        claims = held(world, run, acks, body=body)
+        scheduled(world, ids(f"{run}-next", count), body=body)
+        world.dispatch_all()
+        return lambda: world.take("w1", want=1000, acks=claims, start_all=True)
 
     return prepare
 
@@ -170,6 +183,8 @@ STEPS: dict[str, Case] = {
     "advance small": take(SMALL),
     "advance large": take(LARGE, FEW),
     "advance largest": take(LONGEST, 3),
+    "advance for many small": for_many(SMALL, MANY, MOST_PUT_OFF),
+    "advance for many large": for_many(LARGE, FEW, 1),
     "advance void": take_void,
     "advance half void": take_half_void,
     "schedule used ids": schedule_again,

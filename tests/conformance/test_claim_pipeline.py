@@ -30,6 +30,7 @@ from dueq.core.store.values import Loss, NewTask, Outcome, Step
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import WorkerTelemetry
 from dueq.core.worker.lease_extender import LeaseExtender
+from dueq.core.worker.outcomes import MOST_PUT_OFF, MOST_UNDER_WAY
 from dueq.core.worker.pipeline import ClaimPipeline
 from dueq.core.worker.prefetch import Prefetch
 
@@ -40,10 +41,24 @@ TASKS = 10
 class Hired:
     """A worker without its loop: each ``turn`` settles the last task and begins the next."""
 
-    def __init__(self, namespace: Namespace, *, prefetch: int = 5, lease: float = 60.0, name: str = WORKER) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        *,
+        prefetch: int = 5,
+        lease: float = 60.0,
+        name: str = WORKER,
+        many: bool = False,
+    ) -> None:
+        """``many``: there is a backlog of short tasks, so each step is for many; it takes ``prefetch`` at first."""
         self.counters = Counters(1 << 14)
         self.telemetry = WorkerTelemetry(self.counters, "worker", namespace.strategy.name)
-        self.prefetch = Prefetch(prefetch)
+        self.prefetch = Prefetch(0 if many else prefetch)
+        if many:
+            self.prefetch.ran("f", 0.0)
+            while self.prefetch.want < prefetch:
+                self.prefetch.found(prefetch, prefetch)
+            self.prefetch.found(prefetch, prefetch + 1)
         self.pipeline = ClaimPipeline(
             namespace.store, name, ["q"], self.telemetry, ServerClock(), self.prefetch, lease=lease, max_losses=9
         )
@@ -91,6 +106,10 @@ class Hired:
             and labels.items() <= dict(zip(series.definition.labels, series.labels, strict=True)).items()
         )
 
+    def held(self) -> list[Record]:
+        """What it has not begun."""
+        return [item.claim for item in self.pipeline._held]
+
     @property
     def duplicates(self) -> float:
         return self.counted("dueq_duplicates_total")
@@ -101,13 +120,19 @@ class Hired:
 
 
 @pytest.fixture
-def hired(world: World) -> Iterator[Hired]:
+def many() -> bool:
+    return False
+
+
+@pytest.fixture
+def hired(world: World, many: bool) -> Iterator[Hired]:
     world.ready(*[f"t{number}" for number in range(TASKS)])
-    worker = Hired(world.actor())
+    worker = Hired(world.actor(), many=many)
     yield worker
     worker.leave()
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
 def test_everything_runs_once_in_order_and_is_settled(world: World, hired: Hired) -> None:
     hired.turns()
     assert list(hired.starts) == [f"t{number}" for number in range(TASKS)]
@@ -134,6 +159,7 @@ def _stopped_after_replies(world: World) -> int:
     return server
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_what_is_held_begins_although_redis_stands_still(world: World, hired: Hired) -> None:
@@ -165,8 +191,93 @@ def test_each_outcome_is_on_its_way_before_the_next_task_begins(world: World, hi
         assert (record.state, record.starts, record.token) == (State.LEASED, 1, claim.token)
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+def _steps(world: World) -> int:
+    return int(world.redis.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_short_tasks_need_a_step_for_many_of_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dueq.core.worker.outcomes.PUT_OFF_S", 60.0)  # however slow this machine is
+    world.ready(*[f"t{number}" for number in range(120)])
+    worker = Hired(world.actor(), prefetch=32, many=True)
+    before = _steps(world)
+    for _ in range(120):
+        assert worker.turn() is not None
+        assert worker.pipeline._outcomes.waiting < MOST_PUT_OFF
+        assert sum(sent.settles for sent in worker.pipeline._sent) <= MOST_UNDER_WAY
+    assert _steps(world) - before <= 120 / MOST_PUT_OFF + 120 / 16 + 2
+    worker.leave()
+    assert worker.done == 120
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_a_task_that_has_waited_begins_with_a_whole_lease(world: World) -> None:
+    """Its lease has run since it was taken; the lease extender relies on most of it."""
+
+    def ends_us(task_id: str) -> float:
+        return float(world.redis.zscore(world.keys.plain("leased"), f"q:{task_id}") or 0.0)
+
+    world.ready("a", "b", "c", "d")
+    worker = Hired(world.actor(), prefetch=4, lease=6.0, many=True)
+    assert [worker.begin().id, worker.begin().id] == ["a", "b"]
+    assert ends_us("b") == ends_us("c") == ends_us("d")
+    time.sleep(1.1)
+    before = world.now_us()
+    third = worker.begin()
+    assert (third.id, third.starts) == ("c", 1)
+    assert ends_us("c") >= before + 6.0 * US
+    worker.turns()
+    worker.leave()
+    assert (worker.done, worker.duplicates) == (4, 0)
+
+
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+def test_no_lease_runs_out_behind_tasks_that_turn_out_longer(world: World) -> None:
+    """None of them is so long that the lease extender would notice."""
+    lease, count = 0.6, 40
+    world.ready(*[f"t{number}" for number in range(count)])
+    worker = Hired(world.actor(), prefetch=32, lease=lease, many=True)
+    while len(worker.starts) < count:
+        worker.begin()
+        time.sleep(0.03)
+        assert world.store.reap(100, round(lease * US), 99).lost == []
+    worker.turns()
+    worker.leave()
+    assert all([claim.starts for claim in claims] == [1] for claims in worker.starts.values())
+    assert (worker.done, worker.duplicates) == (count, 0)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("strategy_name", SCRIPTED)
+@pytest.mark.parametrize("how", ["late", "retry", "rescheduled itself"])
+def test_not_every_outcome_waits_for_others(world: World, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None waits for long, nor one that somebody waits for."""
+    monkeypatch.setattr("dueq.core.worker.outcomes.PUT_OFF_S", 0.05 if how == "late" else 60.0)
+    world.ready(*[f"t{number}" for number in range(30)])
+    worker = Hired(world.actor(), prefetch=30, many=True)
+    for _ in range(2):
+        worker.begin()
+    third = worker.begin()
+    assert worker.pipeline._outcomes.put_off
+    if how == "late":
+        time.sleep(0.06)
+    elif how == "retry":
+        worker._outcome = Outcome(third, "retry", delay_us=60 * US)
+    else:
+        rescheduled_itself.add(third.token)
+    assert worker.turn() is not None
+    assert not worker.pipeline._outcomes.waiting
+    wait_until(lambda: all(world.store.record(f"t{number}") is None for number in range(2)))
+    worker.leave()
+
+
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_a_connection_that_is_lost_loses_and_repeats_nothing(redis_url: str, strategy_name: str, how: How) -> None:
+def test_a_connection_that_is_lost_loses_and_repeats_nothing(
+    redis_url: str, strategy_name: str, how: How, many: bool
+) -> None:
     """At each command that a worker sends, until its work is done."""
     at, whole, count = 0, 0, 24  # more than may wait for their answers
     while True:
@@ -174,7 +285,7 @@ def test_a_connection_that_is_lost_loses_and_repeats_nothing(redis_url: str, str
         try:
             world.ready(*[f"t{number}" for number in range(count)])
             cut = Cut(at, how)
-            worker = Hired(severed(world.actor(), cut))
+            worker = Hired(severed(world.actor(), cut), many=many)
             worker.turns()
             for _ in range(2):
                 with suppress(ConnectionError):
@@ -191,9 +302,12 @@ def test_a_connection_that_is_lost_loses_and_repeats_nothing(redis_url: str, str
             return
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_what_a_dead_worker_could_not_tell_is_known_from_its_counters(redis_url: str, strategy_name: str) -> None:
+def test_what_a_dead_worker_could_not_tell_is_known_from_its_counters(
+    redis_url: str, strategy_name: str, many: bool
+) -> None:
     """From its k-th command on nothing gets to Redis; it dies some tasks later. Its counters outlive it."""
     for at in range(1, TASKS + 2):
         for more in range(5):
@@ -201,7 +315,7 @@ def test_what_a_dead_worker_could_not_tell_is_known_from_its_counters(redis_url:
             try:
                 world.ready(*[f"t{number}" for number in range(TASKS)])
                 cut = Cut()
-                worker = Hired(severed(world.actor(), cut))
+                worker = Hired(severed(world.actor(), cut), many=many)
                 worker.turn()
                 cut.at, cut.how = cut.sent + at, "unnoticed"
                 while cut.sent < cut.at + more and len(worker.starts) < TASKS:
@@ -243,13 +357,15 @@ def test_a_start_that_comes_too_late_is_counted(world: World, hired: Hired) -> N
     assert len(hired.starts) + len(again - set(hired.starts)) == TASKS
 
 
-def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_lately(world: World) -> None:
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_lately(world: World, many: bool) -> None:
     world.ready("a", "b", "c")
-    worker = Hired(world.actor(), prefetch=3, lease=0.2)
+    worker = Hired(world.actor(), prefetch=3, lease=0.2, many=many)
     worker.begin()
     time.sleep(0.25)
-    [silent] = world.store.reap(100, 200_000, 99).silent_workers
-    assert len(world.store.give_back(Loss(silent, "lease_expired", 99))) >= 2
+    reaped = world.store.reap(100, 200_000, 99)
+    lost = [*reaped.lost, *world.store.give_back(Loss(WORKER, "lease_expired", 99))]
+    assert len(lost) >= 2
     other = Hired(world.actor(), prefetch=1, name="w2")
     other.turns()
     assert set(other.starts) == {"a", "b", "c"}
@@ -260,6 +376,7 @@ def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_la
     other.leave()
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
 def test_the_lease_extender_gives_what_waits_to_others_and_settles_what_is_in_doubt(world: World, hired: Hired) -> None:
     first = hired.turn()
     second = hired.turn()
@@ -277,6 +394,7 @@ def test_the_lease_extender_gives_what_waits_to_others_and_settles_what_is_in_do
     assert (hired.done, hired.duplicates) == (2, 0)
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_the_lease_extender_settles_what_a_lost_connection_left_in_doubt(world: World, hired: Hired) -> None:
     first = hired.turn()
@@ -292,6 +410,7 @@ def test_the_lease_extender_settles_what_a_lost_connection_left_in_doubt(world: 
     assert all(len(claims) == 1 for claims in hired.starts.values())
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_scripts_that_are_forgotten_meanwhile_do_no_harm(world: World, hired: Hired) -> None:
     for _ in range(3):
@@ -362,11 +481,12 @@ def test_what_it_was_given_while_it_stood_still_is_not_begun(world: World, monke
     other.leave()
 
 
-def test_it_trusts_nothing_once_something_was_taken_from_it(world: World) -> None:
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+def test_it_trusts_nothing_once_something_was_taken_from_it(world: World, many: bool) -> None:
     """Also if what it takes in the same step makes up for the number."""
     ids = [f"t{number}" for number in range(TASKS)]
     world.ready(*ids)
-    worker = Hired(world.actor(), prefetch=4, lease=0.4)
+    worker = Hired(world.actor(), prefetch=4, lease=0.4, many=many)
     worker.begin()
     worker.begin()
     time.sleep(0.45)
@@ -380,20 +500,23 @@ def test_it_trusts_nothing_once_something_was_taken_from_it(world: World) -> Non
     other.turns()
     again = [task_id for task_id in other.starts if task_id in worker.starts]
     assert set(again) <= set(mine), "only what had begun before it fell silent"
-    assert all(len(claims) == 1 for claims in (*worker.starts.values(), *other.starts.values()))
+    for task_id, claims in (*worker.starts.items(), *other.starts.items()):
+        told = task_id in mine and claims[-1].cause == "lease_expired"
+        assert len(claims) == 1 or told
     assert worker.starts.keys() | other.starts.keys() == set(ids)
     worker.leave()
     other.leave()
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_it_trusts_nothing_once_redis_counts_fewer_than_it_holds(world: World) -> None:
+def test_it_trusts_nothing_once_redis_counts_fewer_than_it_holds(world: World, many: bool) -> None:
     """Its own start got there first: only the number tells that others were given what is behind it."""
     world.ready(*[f"t{number}" for number in range(TASKS)])
-    worker, other = Hired(world.actor(), prefetch=5), Hired(world.actor(), prefetch=1, name="w2")
+    worker, other = Hired(world.actor(), prefetch=5, many=many), Hired(world.actor(), prefetch=1, name="w2")
     assert worker.turn() is not None
-    assert world.store.release(WORKER, list(worker.pipeline._held)[2:]) == 2  # behind its back
+    assert world.store.release(WORKER, worker.held()[2:]) == 2  # behind its back
     other.turns()
     assert worker.turn() is not None
     worker.pipeline.tidy(release=False)  # as its lease extender does, while the task runs
@@ -404,12 +527,13 @@ def test_it_trusts_nothing_once_redis_counts_fewer_than_it_holds(world: World) -
     other.leave()
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_a_start_lost_after_something_was_taken_is_not_taken_for_done(world: World) -> None:
+def test_a_start_lost_after_something_was_taken_is_not_taken_for_done(world: World, many: bool) -> None:
     """Redis is known to have given this worker's tasks to others: a task that is gone may have been run by them."""
     world.ready(*[f"t{number}" for number in range(TASKS)])
-    worker, other = Hired(world.actor(), prefetch=5), Hired(world.actor(), prefetch=1, name="w2")
+    worker, other = Hired(world.actor(), prefetch=5, many=many), Hired(world.actor(), prefetch=1, name="w2")
     worker.turn()
     assert world.store.give_back(Loss(WORKER, "unstarted", 99))  # behind its back
     other.turns()

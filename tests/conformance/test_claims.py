@@ -170,20 +170,35 @@ def test_the_lease_runs_from_the_start(world: World) -> None:
     assert reaped.next_us == second.now_us + LEASE_US
 
 
-@pytest.mark.parametrize("how", ["release", "give_back", "started"])
-def test_a_held_task_that_was_taken_away_does_not_start(world: World, how: str) -> None:
+@pytest.mark.parametrize("start_all", [False, True])
+@pytest.mark.parametrize("how", ["release", "give_back", "reap"])
+def test_a_held_task_that_was_taken_away_does_not_start(world: World, how: str, start_all: bool) -> None:
     world.ready("a", "b")
-    [held] = world.take(want=2).held
+    [held] = world.take(want=2, start_all=start_all, lease_us=1 if how == "reap" else LEASE_US).held
     if how == "release":
         assert world.store.release("w1", [held]) == 1
     elif how == "give_back":
         assert world.store.give_back(Loss("w1", "unstarted", 99))
     else:
-        assert world.take(want=0, start=held).started is not None
+        world.store.reap(100, 1, 99)
+        world.store.give_back(Loss("w1", "lease_expired", 99))
     assert world.take(want=0, start=held).started is None
     if how == "release":
         assert world.store.release("w1", [held]) == 0
         assert world.started("w2").id == "b"
+
+
+@pytest.mark.parametrize("start_all", [False, True])
+def test_a_start_that_comes_twice_counts_once(world: World, start_all: bool) -> None:
+    """The lease runs from the last one."""
+    world.ready("a", "b")
+    [held] = world.take(want=2, start_all=start_all, lease_us=1).held
+    for _ in range(2):
+        started = world.take(want=0, start=held).started
+        assert started is not None
+        assert started.starts == 1
+        assert world.store.record("b") == started
+    assert [lost.id for lost in world.store.reap(100, 1, 99).lost] == ["a"]
 
 
 def test_if_the_held_task_is_gone_nothing_else_starts_in_its_place(world: World) -> None:
@@ -234,7 +249,8 @@ def test_only_what_ran_when_its_worker_died_is_to_blame(world: World, running: s
     assert step.started is not None
     begun, _ = step.held
     token = {"none": 0, "started": step.started.token, "begun": begun.token}[running]
-    lost = world.store.give_back(Loss("w1", "worker_lost", 1, begun=[begun.token], running=token))
+    tokens = [step.started.token, begun.token]
+    lost = world.store.give_back(Loss("w1", "worker_lost", 1, begun=tokens, running=token))
     expected = {"a": "started", "b": "started", "c": "held"} | {
         "none": {},
         "started": {"a": "dead"},
@@ -244,13 +260,15 @@ def test_only_what_ran_when_its_worker_died_is_to_blame(world: World, running: s
     assert world.states()["dead"] == (running != "none")
 
 
-def test_release_leaves_the_started_alone_and_keeps_the_order(world: World) -> None:
+@pytest.mark.parametrize("start_all", [False, True])
+def test_release_keeps_the_order(world: World, start_all: bool) -> None:
     world.ready("a", "b", "c", "d")
-    step = world.take(want=3)
+    step = world.take(want=3, start_all=start_all)
     assert step.started is not None
-    assert world.store.release("w1", [step.started, *reversed(step.held)]) == 2
+    assert world.store.release("w1", [*reversed(step.held)]) == 2
     assert world.states() == {"scheduled": 0, "ready": 3, "leased": 1, "dead": 0}
-    assert [world.started("w2").id for _ in range(3)] == ["b", "c", "d"]
+    again = [world.started("w2") for _ in range(3)]
+    assert [(claim.id, claim.starts) for claim in again] == [("b", 1), ("c", 1), ("d", 1)]
 
 
 def test_extend_moves_the_end(world: World) -> None:

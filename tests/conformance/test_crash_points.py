@@ -56,6 +56,14 @@ def claims(scene: Scene) -> None:
     scene.started, scene.held = step.started, step.held
 
 
+def many(scene: Scene) -> None:
+    """The actor has t0 to t3, all started, and there are more."""
+    scene.world.ready(*(f"t{number}" for number in range(8)))
+    scene.acknowledged = {f"t{number}" for number in range(8)}
+    step = scene.world.take(ACTOR, want=4, lease_us=1, start_all=True)
+    scene.started, scene.held = step.started, step.held
+
+
 def due(scene: Scene) -> None:
     scene.world.schedule("t0", "t1")
     scene.world.schedule("t2", queue="other")
@@ -65,6 +73,11 @@ def due(scene: Scene) -> None:
 def ready(scene: Scene) -> None:
     scene.world.ready("t0", "t1", "t2")
     scene.acknowledged = {"t0", "t1", "t2"}
+
+
+def ready_many(scene: Scene) -> None:
+    scene.world.ready(*(f"t{number}" for number in range(6)))
+    scene.acknowledged = {f"t{number}" for number in range(6)}
 
 
 def more_than_claims(scene: Scene) -> None:
@@ -126,6 +139,21 @@ def advance(
     return act
 
 
+def for_many(acks: int, *, want: int = 0, start: bool = False) -> Act:
+    """A step for many: the first ``acks`` that the actor has are done."""
+
+    def act(scene: Scene, actor: Namespace) -> object:
+        claims = [claim for claim in (scene.started, *scene.held) if claim is not None]
+        begins = claims[acks] if start else None
+        step = Step(ACTOR, ["q", "other"], LEASE_US, want=want, start=begins, acks=claims[:acks], start_all=True)
+        done = actor.store.advance(step)
+        assert list(done.acked) == ["done"] * acks
+        assert len(done.held) + (done.started is not None) == want + start
+        return done
+
+    return act
+
+
 def reap_all(scene: Scene, actor: Namespace) -> None:
     reaped = actor.store.reap(100, 1, 9)
     for worker in reaped.silent_workers:
@@ -173,6 +201,17 @@ OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     "retry": (claims, advance("retry")),
     "retry and take": (claims, advance("retry", want=1)),
     "bury": (claims, advance("dead")),
+    "take and start four": (ready_many, for_many(0, want=4)),
+    **{f"ack {count} at once": (many, for_many(count)) for count in (1, 2, 3, 4)},
+    "ack two at once and take": (many, for_many(2, want=3)),
+    "ack two at once, start and take": (many, for_many(2, want=3, start=True)),
+    "release what was started": (many, lambda scene, actor: actor.store.release(ACTOR, scene.held)),
+    "give back what was started": (
+        many,
+        lambda scene, actor: actor.store.give_back(
+            Loss(ACTOR, "worker_lost", 9, begun=[scene.claim.token], running=scene.claim.token)
+        ),
+    ),
     "extend": (claims, lambda scene, actor: actor.store.extend(ACTOR, [scene.claim], LEASE_US)),
     "release": (claims, lambda scene, actor: actor.store.release(ACTOR, scene.held)),
     "disown": (claims, lambda scene, actor: actor.store.give_back(Loss(ACTOR, "unstarted", 9))),
@@ -212,6 +251,11 @@ GONE = {
     "discard": "t0",
 }
 """The task that an operation may have made disappear."""
+ACKED = {f"ack {count} at once": count for count in (1, 2, 3, 4)} | {
+    "ack two at once and take": 2,
+    "ack two at once, start and take": 2,
+}
+"""How many of the actor's tasks, the first ones, an operation may have acked: 1, if its name says so."""
 
 
 def take_over(scene: Scene, name: str, act: Act) -> None:
@@ -233,7 +277,8 @@ def take_over(scene: Scene, name: str, act: Act) -> None:
         runs[record.id].append(record)
 
     for task_id in scene.acknowledged:
-        done_before = scene.started is not None and task_id == scene.started.id and name.startswith("ack")
+        owned = [claim.id for claim in (scene.started, *scene.held) if claim is not None]
+        done_before = name.startswith("ack") and task_id in owned[: ACKED.get(name, 1)]
         taken_and_done = name == "a whole life"
         may_be_gone = GONE.get(name) == task_id or done_before or taken_and_done
         assert len(runs[task_id]) <= 1, f"{task_id} ran twice"

@@ -71,6 +71,18 @@ def test_the_only_one_may_have_taken_all_with_it(world: World, directory: Path) 
     assert (claim.cause, claim.losses) == ("worker_lost", 1)
 
 
+@pytest.mark.parametrize("start_all", [False, True])
+def test_what_waits_behind_the_only_one_does_not_shield_it(world: World, directory: Path, start_all: bool) -> None:
+    """Of several that were started it is not known which had begun."""
+    gone = _lock(world, directory)
+    world.ready("a", "b", "c")
+    world.take("worker.here.abc.1", want=3, start_all=start_all)
+    gone.let_go()
+    _fallen(world.main, directory).run_once()
+    losses = {claim.id: claim.losses for claim in (world.started("w") for _ in range(3))}
+    assert losses == {"a": 0 if start_all else 1, "b": 0, "c": 0}
+
+
 def test_one_of_another_redis_with_the_same_address_is_left_to_its_own(world: World, directory: Path) -> None:
     stranger = StateLock(directory, ALIKE, {"supervisor": ALIKE, **facts_of(world.main)})
     stranger.let_go()

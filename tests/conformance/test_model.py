@@ -26,6 +26,7 @@ from support.world import LEASE_US, TRANSACTIONAL, World
 
 from dueq.core.namespace import Namespace
 from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
 from dueq.core.store.values import Advance, Loss, Outcome
 
 pytestmark = pytest.mark.few_servers
@@ -43,6 +44,7 @@ class Task:
 
     far: bool
     state: str = "waiting"  # scheduled, ready or put aside; held; leased; dead
+    begun: bool = False  # what is leased may have been started by the step that took it
     owner: str = ""
     token: int = 0
 
@@ -77,7 +79,7 @@ class Life(RuleBasedStateMachine):
             task = self.tasks[task_id]
             task.state, task.owner, task.token = "waiting", "", 0
 
-    def took(self, worker: str, step: Advance) -> list[Record]:
+    def took(self, worker: str, step: Advance, *, start_all: bool = False) -> list[Record]:
         """Note what a worker was given: only what waits, is due, and belongs to nobody."""
         assert step.dropped == []
         new = [claim for claim in [step.started, *step.held] if claim is not None]
@@ -88,8 +90,11 @@ class Life(RuleBasedStateMachine):
                 assert claim.token > self.last_token
                 self.last_token = claim.token
             else:
-                assert (task.state, task.owner) == ("held", worker)
-            task.state, task.owner, task.token = ("leased" if claim is step.started else "held"), worker, claim.token
+                assert task.state in ("held", "leased")
+                assert task.owner == worker
+            task.begun = claim is step.started
+            task.state, task.owner, task.token = "leased" if task.begun or start_all else "held", worker, claim.token
+            assert (claim.state == State.LEASED) is (task.state == "leased")
         return new
 
     @invariant()
@@ -117,9 +122,11 @@ class Life(RuleBasedStateMachine):
         worker=st.sampled_from(WORKERS),
         queues=st.sampled_from([QUEUES, QUEUES[:1]]),
         want=st.integers(1, 3),
+        start_all=st.booleans(),
     )
-    def take(self, worker: str, queues: tuple[str, ...], want: int) -> Record:
-        claims = self.took(worker, self.world.take(worker, *queues, want=want, lease_us=self.lease_us))
+    def take(self, worker: str, queues: tuple[str, ...], want: int, start_all: bool) -> Record:
+        step = self.world.take(worker, *queues, want=want, lease_us=self.lease_us, start_all=start_all)
+        claims = self.took(worker, step, start_all=start_all)
         assert {claim.queue for claim in claims} <= set(queues)
         return multiple(*claims)  # type: ignore[return-value]
 
@@ -168,7 +175,7 @@ class Life(RuleBasedStateMachine):
     @rule(target=claims, claim=claims)
     def start_held(self, claim: Record) -> Record:
         task = self.tasks.get(claim.id)
-        mine = task is not None and (task.state, task.token) == ("held", claim.token)
+        mine = task is not None and task.state in ("held", "leased") and task.token == claim.token
         step = self.world.take(claim.worker, want=0, start=claim)
         assert (step.started is not None) == mine
         return multiple(*self.took(claim.worker, step))  # type: ignore[return-value]
@@ -193,6 +200,18 @@ class Life(RuleBasedStateMachine):
             self.waiting(claim.id)
             task.far = bool(later)
 
+    @rule(claim=consumes(claims), other=consumes(claims))
+    def ack(self, claim: Record, other: Record) -> None:
+        """Two at once, if they are one worker's."""
+        acks = [claim, other] if claim.worker == other.worker and claim.id != other.id else [claim]
+        for one, settled in zip(acks, self.world.take(claim.worker, want=0, acks=acks).acked, strict=True):
+            task = self.tasks.get(one.id)
+            mine = task is not None and task.state in ("leased", "held") and task.token == one.token
+            assert (settled == "done") == mine
+            assert (settled == "missing") == (task is None)
+            if mine:
+                del self.tasks[one.id]
+
     @rule(claim=claims)
     def extend(self, claim: Record) -> None:
         task = self.tasks.get(claim.id)
@@ -202,7 +221,9 @@ class Life(RuleBasedStateMachine):
     @rule(claim=claims)
     def release(self, claim: Record) -> None:
         task = self.tasks.get(claim.id)
-        mine = task is not None and (task.state, task.token) == ("held", claim.token)
+        if task is not None and task.token == claim.token and task.begun:
+            return  # no worker does so
+        mine = task is not None and task.state in ("held", "leased") and task.token == claim.token
         assert self.world.store.release(claim.worker, [claim]) == mine
         if mine:
             self.waiting(claim.id)

@@ -141,9 +141,10 @@ class Story:
         start = None
         if (held := self._claim()) is not None and self.chance.random() < 0.4:
             worker, start = held
+        start_all = self.chance.random() < 0.5
 
         def act(twin: Twin) -> Advance:
-            step = twin.space.store.advance(Step(worker, queues, LEASE_US, want=want, start=start))
+            step = twin.space.store.advance(Step(worker, queues, LEASE_US, want=want, start=start, start_all=start_all))
             self.note(worker, step)
             return step._replace(held=list(step.held), aside=tuple(step.aside))
 
@@ -154,9 +155,12 @@ class Story:
             return self.dispatch()
         drawn = Outcome(claim[1], "ack", delay_us=self.chance.choice([0, US]), reason="on purpose")
         outcome = drawn._replace(kind=self.chance.choice(["ack", "ack", "retry", "dead"]))
-        return lambda twin: twin.space.store.advance(Step(claim[0], (), LEASE_US, want=0, outcome=outcome))._replace(
-            aside=()
-        )
+        others = [other for worker, other in self.claims.values() if worker == claim[0] and other.id != claim[1].id]
+        acks = {
+            other.id: other for other in self.chance.sample(others, min(len(others), self.chance.choice([0, 0, 3])))
+        }
+        step = Step(claim[0], (), LEASE_US, want=0, outcome=outcome, acks=[*acks.values()])
+        return lambda twin: twin.space.store.advance(step)._replace(aside=())
 
     def cancel(self) -> Callable[[Twin], Any]:
         task_id = self.chance.choice(IDS)

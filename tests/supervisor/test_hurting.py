@@ -380,6 +380,19 @@ def test_a_page_of_counters_that_is_written_over_costs_its_process_and_no_more(c
     assert case.engine.stop(supervisor) == 0
 
 
+def test_a_page_that_is_written_over_does_not_make_a_run_uncounted(case: Case, hurting: ModuleType) -> None:
+    """It says nothing any more of what had begun."""
+    worker = case.worker()
+    handle = hurting.naps_unless_it_ran_before.after(0)()
+    wait_until(lambda: (record := case.space.store.record(handle.id)) is not None and record.state == State.LEASED, 10)
+    time.sleep(0.3)  # it runs
+    with _page(case.supervisor.pid, worker.pid).open("r+b") as page:
+        page.write(bytes(600))
+    assert case.end(handle) == "done"
+    assert case.engine.total(case.supervisor, "dueq_duplicates_total", cause="worker_lost") == 1
+    assert case.engine.stop(case.supervisor) == 0
+
+
 def _page(supervisor: int, worker: int) -> Path:
     """The worker's page, as the supervisor has it open."""
     maps = Path(f"/proc/{worker}/maps").read_text().splitlines()

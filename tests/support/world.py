@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from dueq import strategies
@@ -147,12 +148,14 @@ class World:
         lease_us: int = LEASE_US,
         outcome: Outcome | None = None,
         start: Record | None = None,
+        acks: Sequence[Record] = (),
+        start_all: bool = False,
         store: Store | None = None,
     ) -> Advance:
         """One ``advance`` of ``worker`` on ``queues`` (default: ``q``)."""
         self._workers.add(worker)
         advance = (store or self.store).advance
-        step = advance(Step(worker, queues or ("q",), lease_us, want, outcome, start))
+        step = advance(Step(worker, queues or ("q",), lease_us, want, outcome, start, acks, start_all))
         for claim in [step.started, *step.held]:
             assert claim is None or claim.due_us <= step.now_us, "early"
         return step

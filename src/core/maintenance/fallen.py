@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from ..client.paging import zset_pages
+from ..client.protocol import LENIENT
 from ..client.redaction import redact
+from ..errors import DueqError
 from ..namespace import Namespace
 from ..process.state_lock import FreeLock, free_locks, names
 from ..schema.keys import names_of_children
+from ..schema.states import State
 from ..telemetry.recorder import Telemetry
 from .recovery import Recovery
 
@@ -79,8 +85,8 @@ class Fallen:
     def _bury(self, lock: FreeLock) -> None:
         """Pass the workers and dispatchers that have anything in hand to the recovery.
 
-        The task of a worker is to blame if no other worker had one, and if nobody had asked the supervisor to stop:
-        whoever asks kills a task that runs for too long. Of several tasks it is not known which took all with it.
+        The one task that was started is to blame, unless somebody had asked the supervisor to stop: whoever asks kills
+        a task that runs for too long. Of several tasks it is not known which took all with it.
         """
         space, supervisor = self._namespace, lock.facts["supervisor"]
         begin = names_of_children("worker", supervisor)
@@ -88,9 +94,20 @@ class Fallen:
         workers = [name for page in pages for name in page if name.startswith(begin)]
         begin = names_of_children("dispatcher", supervisor)
         dispatchers = [name for name in space.strategy.busy_dispatchers() if name.startswith(begin)]
+        blame = not lock.was_stopping and len(list(islice(self._started(workers), 2))) == 1
         # only now: a failure before this is tried again as a whole
-        blame = len(workers) == 1 and not lock.was_stopping
         for name in workers:
             self._recovery.add("worker", name, how=_HOW, blame=blame, running=None)
         for name in dispatchers:
             self._recovery.add("dispatcher", name)
+
+    def _started(self, workers: Sequence[str]) -> Iterator[str]:
+        """The tasks of these workers that Redis has as started."""
+        client, keys, store = self._namespace.client, self._namespace.keys, self._namespace.store
+        for name in workers:
+            for raw_id in client.lrange(keys.of("held", name), 0, -1):
+                task_id = cast("bytes", raw_id).decode(errors=LENIENT)
+                with suppress(DueqError):  # a newer dueq's record, or a damaged one
+                    record = store.record(task_id)
+                    if record is not None and (record.state, record.worker) == (State.LEASED, name):
+                        yield task_id

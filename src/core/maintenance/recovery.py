@@ -52,13 +52,14 @@ class Recovery:
         how: str = "",
         blame: bool = True,
         begun: Iterable[int] = (),
-        running: int | None = 0,
+        running: int | None = None,
     ) -> None:
         """A process is gone, however it ended: a process that leaves in order holds nothing.
 
         ``running`` is the token of the task that a worker was running (0: none; None: not known, and then it is the
         task that Redis has as started). That task is to ``blame``, unless the worker was asked to stop. ``how`` is for
-        people. ``begun`` are the tokens of the tasks that it began last: Redis may never have heard of these starts.
+        people. ``begun`` are the tokens of the tasks that it began last: Redis may never have heard of these starts. If
+        ``running`` is known, so are these: whatever else Redis has as started was not begun.
         """
         if role in ("worker", "dispatcher") or blame:
             self._dead.append(_Dead(role, name, blame, how, tuple(begun), running, now_us()))

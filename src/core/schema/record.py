@@ -58,7 +58,9 @@ class Record(NamedTuple):
     body: bytes
 
     def started(self) -> Record:
-        """This claim as it is once its task is started."""
+        """This claim as it is once its task is started; itself if it is."""
+        if self.state == State.LEASED:
+            return self
         return Record(
             self.id,
             State.LEASED,
@@ -73,6 +75,10 @@ class Record(NamedTuple):
             self.worker,
             self.body,
         )
+
+    def unstarted(self) -> Record:
+        """This claim without the start that a step counted, since its task never began."""
+        return self._replace(state=State.HELD, starts=self.starts - 1) if self.state == State.LEASED else self
 
 
 def decode_record(task_id: str, raw: bytes) -> Record:

@@ -133,16 +133,21 @@ local function touch_guard()
   if refused_by(key_guard(), redis.pcall('INCR', key_guard())) then redis.call('INCR', key_guard()) end
 end
 
--- Note for `dueq explain` what a producer did (see core/schema/journal.py). A step calls this after its first write: at
--- maxmemory, that must be one that frees memory. `at` is the time as text, if the caller has it.
-local function note(kind, id, facts, at)
-  local entry = (at or whole(now)) .. '|' .. kind .. '|0|producer|' .. id .. ' ' .. (facts or '')
+-- What a producer did, as an entry of the journal (see core/schema/journal.py). `at` is the time as text.
+local function entry_of(kind, id, facts, at) return at .. '|' .. kind .. '|0|producer|' .. id .. ' ' .. facts end
+
+-- Put entries into the list of the journal that `id` belongs to. A step calls this after its first write: at maxmemory, that
+-- must be one that frees memory.
+local function put_down(id, entries)
   local key = key_journal(id)
-  local length = redis.pcall('LPUSH', key, entry)
-  if refused_by(key, length) then length = redis.call('LPUSH', key, entry) end
+  local length = redis.pcall('LPUSH', key, unpack(entries))
+  if refused_by(key, length) then length = redis.call('LPUSH', key, unpack(entries)) end
   -- not at every call: the list may be a tenth longer
   if length > bounds.MOST_NOTES * 11 / 10 then redis.call('LTRIM', key, 0, bounds.MOST_NOTES - 1) end
 end
+
+-- Note for `dueq explain` what a producer did.
+local function note(kind, id, facts) put_down(id, { entry_of(kind, id, facts or '', whole(now)) }) end
 
 -- One wake-up is enough for all dispatchers: the one that wakes looks at everything that is due.
 local function wake_dispatcher()

@@ -75,8 +75,9 @@ class Outcome(NamedTuple):
 class Step(NamedTuple):
     """What a worker requests by one ``Store.advance``.
 
-    Settle ``outcome``, start ``start`` if it is still held under its token, and take up to ``want`` tasks from the
-    ready lists of ``queues`` in that order. A lease lasts ``lease_us`` microseconds.
+    Settle ``acks``, the claims of tasks that have succeeded, and then ``outcome``; start ``start`` if it is still held
+    under its token; and take up to ``want`` tasks from the ready lists of ``queues`` in that order. With
+    ``start_all``, all that are taken count as started from then on. A lease lasts ``lease_us`` microseconds.
     """
 
     worker: str
@@ -85,6 +86,8 @@ class Step(NamedTuple):
     want: int = 1
     outcome: Outcome | None = None
     start: Record | None = None
+    acks: Sequence[Record] = ()
+    start_all: bool = False
 
 
 Cause = Literal["worker_lost", "lease_expired", "unstarted"]
@@ -100,7 +103,7 @@ class Loss(NamedTuple):
     Claims whose tokens are among ``begun`` count as started, although Redis does not know of it. With ``unstarted``
     they count as started and ended, and Redis has lost the end: they are run again like claims whose lease ran out.
     ``running`` is the token of the claim that ran last (0: none, None: not known). If it is known, only that task is to
-    blame.
+    blame, and claims that are not among ``begun`` never began, though the step that took them may have started them.
     """
 
     worker: str
@@ -131,6 +134,7 @@ class Advance(NamedTuple):
     holding: int  # how many tasks Redis now counts as this worker's
     forgot: bool = False  # Redis has lost data: the last token that it knew of is below one that this process has seen
     aside: Sequence[Aside] = ()  # tasks put aside
+    acked: Sequence[Settled] = ()  # what became of each of the acks
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,8 @@ class Supervisor:
 
     def _bury(self, slot: Slot, member: Member, code: int, now: float) -> None:
         child, ending, was_ready = member.child, member.ending, not member.booting
-        running = child.counters.token
+        memory = child.counters
+        running, begun = (None, []) if memory.damaged else (memory.token, memory.begun)
         # its exit status is dueq's own, not one that a task ended it with
         by_itself = child.counters.state == "draining" and not running
         how = ending.how if ending else f"was killed by {_name(-code)}" if code < 0 else f"exited with status {code}"
@@ -173,7 +174,8 @@ class Supervisor:
         # a child that outlasts the time for a stop or a reload is killed: its task is not to blame for that
         in_order = by_itself and code in (ExitStatus.STOPPED, ExitStatus.DISPLACED, ExitStatus.RECYCLED)
         blame = ending.blame if ending else not in_order
-        self._recovery.add(child.role, child.name, how=how, blame=blame, begun=child.counters.begun, running=running)
+        blame = blame and running is not None  # else nobody knows which task it was
+        self._recovery.add(child.role, child.name, how=how, blame=blame, begun=begun, running=running)
         child.close()
         self._collector.retire(child.counters)
         was_successor = slot.leave(member)

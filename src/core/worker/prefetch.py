@@ -27,6 +27,11 @@ class Prefetch:
             return self._fixed
         return max(1, min(self._size, int(_AHEAD_S / self._seconds) if self._seconds else _MOST))
 
+    @property
+    def all_short(self) -> bool:
+        """Whether several are to be in hand, and the last tasks were all short."""
+        return self.want > 1 and (not self._fixed or 0.0 < self._seconds <= _AHEAD_S)
+
     def is_short(self, task: str) -> bool:
         """Whether others may wait behind this task: only if it is known to be short, or if the number is fixed."""
         return bool(self._fixed) or self._of.get(task, math.inf) <= _AHEAD_S

@@ -28,6 +28,9 @@ class Standing:
     def __init__(self, lease: float) -> None:
         self.window_s = lease / 2
         """Nobody takes what the worker holds for this long after a step of it was sent."""
+        self.start_window_s = lease / 6
+        """For so long after the step that started it, a task may begin: the rest of its lease is time enough to extend
+        it, and for the supervisor to notice that the worker has fallen silent."""
         self.unsure = False
         self._trusted_until = 0.0
 
@@ -48,6 +51,11 @@ class Standing:
     def robbed(self) -> None:
         """Something was taken from the worker, so anything may have been."""
         self._trusted_until, self.unsure = 0.0, True
+
+    @property
+    def was_robbed(self) -> bool:
+        """Whether something was taken from the worker, so that any of its tasks may have run elsewhere."""
+        return self._trusted_until == 0.0
 
     def made_sure(self) -> None:
         """The worker holds nothing any more, and nothing is in doubt."""

@@ -383,6 +383,12 @@ def times_out() -> None:
 
 
 @app.task(retries=0)
+def naps_unless_it_ran_before() -> None:
+    if current().attempt == 1:
+        time.sleep(20)
+
+
+@app.task(retries=0)
 def swallows_sigterm() -> None:
     """Handle SIGTERM itself, while the worker is asked to stop."""
     signal.signal(signal.SIGTERM, lambda *_: None)

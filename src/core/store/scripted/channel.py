@@ -17,7 +17,7 @@ from ...client.listener import OVERDUE_S, Listener, woken
 from ...client.protocol import LENIENT
 from ...client.wire import Wire
 from ...process.stop import readable
-from ...schema.record import Record, readable_record
+from ...schema.record import readable_record
 from ...schema.script import Script, Value
 from ..base import Channel, Watch, Woken
 from ..crowds import Crowd, Crowds, named
@@ -59,7 +59,7 @@ class ScriptedChannel(Channel):
         self._listener = Listener(client, keys, wakeup_fd=wakeup_fd)
         self._woken_first = False  # the first reply is that of BLPOP
         self._ends_with_link: bool | None = None  # whether the wire does; None: not known yet
-        self._sent: deque[tuple[tuple[Value, ...], Record | None]] = deque()
+        self._sent: deque[tuple[tuple[Value, ...], Step]] = deque()
 
     @property
     def waiting(self) -> int:
@@ -68,7 +68,7 @@ class ScriptedChannel(Channel):
     def send(self, step: Step) -> None:
         if step.want > 0:
             self._crowds.keep(step.queues)
-        self._send_step(self._arguments(step), step.start)
+        self._send_step(step)
 
     def sleep(self, step: Step, seconds: float, watch: Watch | None = None) -> Woken:
         if self._crowds.keep(step.queues, trusted_s=0.0):
@@ -83,7 +83,7 @@ class ScriptedChannel(Channel):
             if watch is not None and self._may_sleep_long(step):
                 return self._sleep_long(step, watch)
             patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
-            self._send_step(self._arguments(step), None, after=patience)
+            self._send_step(step, after=patience)
             return self._asleep(patience + OVERDUE_S) or self._dead()
         except BaseException:
             self.close()
@@ -100,7 +100,7 @@ class ScriptedChannel(Channel):
 
     def _sleep_long(self, step: Step, watch: Watch) -> Woken:
         """Sleep until a wake-up comes, or until this worker has to look by itself."""
-        self._send_step(self._arguments(step), None, after=_LONG_S, also=(self._lookout.bell(step.worker),))
+        self._send_step(step, after=_LONG_S, also=(self._lookout.bell(step.worker),))
         watch.begin()
         over = time.monotonic() + _LONG_S + OVERDUE_S
         while (left := over - time.monotonic()) > 0:
@@ -133,11 +133,10 @@ class ScriptedChannel(Channel):
     def _arguments(self, step: Step) -> tuple[Value, ...]:
         return step_arguments(step, self._seen.highest, self._names)
 
-    def _send_step(
-        self, arguments: tuple[Value, ...], start: Record | None, after: int = 0, also: tuple[str, ...] = ()
-    ) -> None:
+    def _send_step(self, step: Step, after: int = 0, also: tuple[str, ...] = ()) -> None:
         """Send a step; with ``after``, it is done once a wake-up has come, to ``also`` too, or after ``after``
         seconds."""
+        arguments = self._arguments(step)
         try:
             if not after:
                 self._open()
@@ -148,7 +147,7 @@ class ScriptedChannel(Channel):
         except BaseException:
             self.close()
             raise
-        self._sent.append((arguments, start))
+        self._sent.append((arguments, step))
 
     def _open(self) -> None:
         """Open the connection, unless it is."""
@@ -158,7 +157,7 @@ class ScriptedChannel(Channel):
             self._script.load(self._wire)
 
     def receive(self) -> Advance:
-        arguments, start = self._sent.popleft()
+        arguments, step = self._sent.popleft()
         try:
             if self._woken_first:
                 self._woken_first = False
@@ -174,7 +173,7 @@ class ScriptedChannel(Channel):
             raise
         if misses_names(reply):
             self._publish_names()
-        return advanced(reply, start, self._seen)
+        return advanced(reply, step, self._seen)
 
     def close(self) -> None:
         self._sent.clear()
@@ -185,23 +184,23 @@ class ScriptedChannel(Channel):
 
 def step_arguments(step: Step, highest: int, names: KnownNames) -> tuple[Value, ...]:
     """The arguments of ``advance.lua``; ``highest`` is the highest token that this process has seen."""
-    worker, queues, lease_us, want, outcome, start = step
+    worker, queues, lease_us, want, outcome, start, acks, start_all = step
     settle = _NOTHING_TO_SETTLE
     if outcome is not None:
         argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason
         settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
-    if start is None:
-        return (worker, lease_us, want, *settle, "", "", highest, names.field, *named(queues))
-    return (worker, lease_us, want, *settle, start.id, start.token, highest, names.field, *named(queues))
+    begin: tuple[Value, ...] = ("", "") if start is None else (start.id, start.token)
+    ended = [value for claim in acks for value in (claim.id, claim.token)]
+    every = "1" if start_all else ""
+    return (worker, lease_us, want, *settle, *begin, highest, names.field, every, len(acks), *ended, *named(queues))
 
 
-def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Advance:
-    """What ``advance.lua`` replied; ``started`` is the held claim that was to be started, in its started form."""
-    now, settled, dropped, start, holding, forgot, *claims = reply
+def advanced(reply: list[Any], step: Step, seen: SeenTokens) -> Advance:
+    """What ``advance.lua`` replied to ``step``; the ``start`` of ``step`` is the claim in its started form."""
+    now, settled, dropped, start, holding, forgot, acked, *claims = reply
     found = [readable_record(task_id.decode(errors=LENIENT), raw) for task_id, raw in claims]
-    if not start:
-        started = None
-    elif started is None:
+    started = step.start if start else None
+    if start and started is None:
         started = found.pop(0)
     records = [record for record in found if record is not None]
     seen.saw([started, *records] if started is not None else records)
@@ -209,7 +208,10 @@ def advanced(reply: list[Any], started: Record | None, seen: SeenTokens) -> Adva
     aside = [
         Aside(*(part.decode("utf-8", "surrogateescape") for part in item)) for item in dropped if isinstance(item, list)
     ]
-    return Advance(int(now), settled.decode(errors=LENIENT), queues, started, records, holding, bool(forgot), aside)
+    ends: list[Any] = [how.decode(errors=LENIENT) for how in acked] or ["done"] * len(step.acks)
+    return Advance(
+        int(now), settled.decode(errors=LENIENT), queues, started, records, holding, bool(forgot), aside, ends
+    )
 
 
 def misses_names(reply: list[Any]) -> bool:

@@ -6,9 +6,10 @@
 -- ARGV    now, worker, cause ('w' worker lost, 'e' its life expired, 'u' it disowns what it never ran),
 --         most losses before a task is buried, since (microseconds; when the worker was lost),
 --         how it was lost (for people), the token of the task that it was running ('' not known, '0' none; if it is known,
---         only that task is to blame), then the tokens of the tasks that it is known to have begun. With cause 'u' these are
---         of tasks that it has ended: Redis has lost the end of those that it has as held, and they are run again like tasks
---         whose lease ran out
+--         only that task is to blame), then the tokens of the tasks that it is known to have begun. If the token of the task
+--         that it was running is known, so are these: other claims never began, though Redis may have them as started. With
+--         cause 'u' these are of tasks that it has ended: Redis has lost the end of those that it has as held, and they are
+--         run again like tasks whose lease ran out
 -- Returns {how many it still holds, then per task: id, queue, 'started' | 'held' | 'dead'}
 local worker, cause = ARGV[2], ARGV[3]
 local reply, begun, bytes = { 0 }, {}, 0
@@ -24,6 +25,8 @@ for _, id in ipairs(redis.call('LRANGE', key_held(worker), 0, bounds.SCRIPT_TASK
   if record and record.worker == worker and (record.state == State.HELD or record.state == State.LEASED) then
     if record.state == State.HELD and begun[record.token] then
       record.state, record.starts = State.LEASED, record.starts + 1 -- its start is still on its way, or lost
+    elseif record.state == State.LEASED and ARGV[7] ~= '' and not begun[record.token] then
+      record.state, record.starts = State.HELD, record.starts - 1 -- the step that took it started all
     end
     local innocent = ARGV[7] ~= '' and ARGV[7] ~= record.token
     local forgotten = cause == 'u' and begun[record.token]

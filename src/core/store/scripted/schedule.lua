@@ -14,6 +14,7 @@ end
 
 local reply, earlier, last, tasks, soonest, noted = { now }, false, nil, 0, nil, whole(now)
 local bytes = 0 -- of the records that have the ids
+local journal = {} -- entries by list, and the id of a task whose list it is
 for at = 2, #ARGV, 4 do
   local id, due, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
@@ -38,7 +39,9 @@ for at = 2, #ARGV, 4 do
     end
     earlier = timer_add(queue, id, due, written, tasks > 0 and soonest <= due) or earlier
     tasks, soonest = tasks + 1, math.min(soonest, due)
-    note('scheduled', id, '{"due_us":' .. written .. '}', noted)
+    local list = key_journal(id)
+    journal[list] = journal[list] or { id = id }
+    table.insert(journal[list], entry_of('scheduled', id, '{"due_us":' .. written .. '}', noted))
     reply[#reply + 1] = 'new'
   else
     reply[#reply + 1] = string.match(found, FIELDS) or '?' -- a newer dueq wrote it
@@ -46,5 +49,6 @@ for at = 2, #ARGV, 4 do
   if bytes >= bounds.SCRIPT_BYTES then break end
 end
 count('scheduled', last, tasks)
+for _, entries in pairs(journal) do put_down(entries.id, entries) end
 if earlier then wake_dispatcher() end
 return reply

@@ -118,7 +118,9 @@ class ScriptedStore(KeyedStore):
         reply = self._advance(*step_arguments(step, self._seen.highest, self._names))
         if misses_names(reply):
             self._publish_names(self._wakeup_keys(step.queues))
-        return advanced(reply, step.start.started() if step.start is not None else None, self._seen)
+        if step.start is not None:
+            step = step._replace(start=step.start.started())
+        return advanced(reply, step, self._seen)
 
     def channel(self, queues: Sequence[str] = (), wakeup_fd: int = -1) -> Channel:
         keys = self._wakeup_keys(queues)

@@ -25,7 +25,7 @@ from ..tokens import SeenTokens
 from ..unclaimed import Unclaimed, question
 from ..values import Advance, Outcome, Settled, Step
 from . import settle as settling
-from .claim import Claiming, Claims, Taken
+from .claim import Claiming, Claims, Starts, Taken
 from .edit import Edit, entry_of
 from .parts import Parts
 
@@ -42,7 +42,7 @@ class _Progress:
     want: int
     outcome: Outcome | None
     start: Record | None
-    starts_taken: bool
+    starts: Starts
     now_us: int = 0
     settled: Settled = ""
     started: Record | None = None
@@ -61,9 +61,11 @@ class Advancing:
 
     def advance(self, request: Step) -> Advance:
         """See ``Store.advance``."""
-        worker, queues, lease_us, want, outcome, start = request
+        worker, queues, lease_us, want, outcome, start, acks, start_all = request
+        acked = [self._settled(worker, lease_us, claim) for claim in acks]
         queues = queues if want > 0 else ()
-        step = _Progress(worker, queues, lease_us, min(want, MOST_TASKS), outcome, start, start is None)
+        starts: Starts = "all" if start_all else "first" if start is None else "none"
+        step = _Progress(worker, queues, lease_us, min(want, MOST_TASKS), outcome, start, starts)
         self._settle_and_take(step)
         for left in reversed(range(_ROUNDS)):
             if step.taken:
@@ -74,11 +76,18 @@ class Advancing:
             self._settle_and_take(step)  # all entries taken were void: there may be tasks behind them
         holding = self._look_around(step)
         held = list(step.claims.records)
-        started = step.started or (held.pop(0) if held and step.starts_taken else None)
+        started = step.started or (held.pop(0) if held and start is None else None)
         self._unclaimed.wake(step.claims.aside)
+        claims = step.claims
         return Advance(
-            step.now_us, step.settled, step.claims.dropped, started, held, holding, step.forgot, step.claims.aside
+            step.now_us, step.settled, claims.dropped, started, held, holding, step.forgot, claims.aside, acked
         )
+
+    def _settled(self, worker: str, lease_us: int, claim: Record) -> Settled:
+        """What became of one ack, by a transaction of its own: workers send several at once only where scripts run."""
+        step = _Progress(worker, (), lease_us, 0, Outcome(claim, "ack"), None, "none")
+        self._settle_and_take(step)
+        return step.settled
 
     def _settle_and_take(self, step: _Progress) -> None:
         """Settle the outcome and start the held task, or else take entries, in two round trips."""
@@ -180,8 +189,8 @@ class Advancing:
 
         def attempt(session: Session) -> Claiming:
             claiming = Claiming(session, self._keys, self._parts.index, self._names, step.worker)
-            start = step.starts_taken and not step.claims.records
-            mine = claiming.decide(taken, self._parts.clock, step.lease_us, self._seen, start=start)
+            starts: Starts = "none" if step.starts == "first" and step.claims.records else step.starts
+            mine = claiming.decide(taken, self._parts.clock, step.lease_us, self._seen, starts)
             step.now_us = claiming.now_us
             step.forgot = step.forgot or claiming.forgot
             if mine:

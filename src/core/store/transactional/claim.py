@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ...client.protocol import LENIENT
 from ...client.transactions import Session
@@ -22,6 +22,9 @@ from ..tokens import SeenTokens, first_token, has_lost
 from ..unclaimed import put_aside
 from ..values import Aside
 from .edit import Edit, entry_of
+
+Starts = Literal["none", "first", "all"]
+"""Which of the claims that a step takes it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class Claiming:
         self._done: set[str] = set()
         self._readded = False
 
-    def decide(self, taken: Sequence[Taken], clock: Clock, lease_us: int, seen: SeenTokens, *, start: bool) -> bool:
-        """Read the entries, and decide on the first ``decided`` of them. With ``start``, start the first claim.
+    def decide(self, taken: Sequence[Taken], clock: Clock, lease_us: int, seen: SeenTokens, starts: Starts) -> bool:
+        """Read the entries, and decide on the first ``decided`` of them; start as many claims as ``starts`` says.
 
         False if the entries are not this worker's any more. The tokens are above all in ``seen``.
         """
@@ -76,7 +79,8 @@ class Claiming:
             self._done.add(entry.id)
             ours = record is not None and record.state == State.SCHEDULED and record.queue == entry.queue
             if record is not None and ours and record.due_us <= self.now_us:
-                token += self._claim(record, token, self.now_us + lease_us, start=start and not self.claims.records)
+                start = starts == "all" or (starts == "first" and not self.claims.records)
+                token += self._claim(record, token, self.now_us + lease_us, start=start)
             elif odd := oddity(entry.id, raw):
                 self._set_apart(entry, odd, raw)
             else:

@@ -131,7 +131,7 @@ class Edit:
         """
         if record.state == State.HELD or cause == "unstarted":
             # never ran under this claim, so this delivery does not count
-            self.put_back(record._replace(starts=record.starts - (record.state == State.LEASED)))
+            self.put_back(record.unstarted())
             return "held"
         blamed = cause == "worker_lost" and most_losses > 0
         lost = record._replace(cause=cause, since_us=since_us, losses=record.losses + blamed)

@@ -53,8 +53,10 @@ def _take_back(parts: Parts, session: Session, loss: Loss, rows: Sequence[Any]) 
     for name, raw, revoked, again in rows:
         record = readable_record(name, raw)
         if record is not None and record.worker == loss.worker and record.state in CLAIMED:
-            if record.state == State.HELD and record.token in loss.begun:
-                record = record.started()  # its start was lost with the worker
+            if record.token in loss.begun:
+                record = record.started()  # its start may have been lost with the worker
+            elif loss.running is not None and record.token not in loss.begun:
+                record = record.unstarted()  # the step that took it started all
             most = loss.most_losses if loss.running in (None, record.token) else 0
             forgotten = loss.cause == "unstarted" and record.token in loss.begun  # Redis has lost its end
             cause = "lease_expired" if forgotten else loss.cause

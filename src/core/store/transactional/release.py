@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...client.transactions import Session
 from ...schema.bounds import steps
 from ...schema.record import Record, readable_record
-from ...schema.states import State
+from ...schema.states import CLAIMED
 from .parts import Parts, is_of
 
 
@@ -24,8 +24,8 @@ def _release(parts: Parts, session: Session, worker: str, claims: Sequence[Recor
     edit, released = parts.edit(), 0
     for claim, raw in zip(claims, raws, strict=True):
         record = readable_record(claim.id, raw)
-        if record is not None and record.state == State.HELD and is_of(record, claim.token, worker):
-            edit.put_back(record)
+        if record is not None and record.state in CLAIMED and is_of(record, claim.token, worker):
+            edit.put_back(record.unstarted())
             released += 1
     parts.commit(session, edit)
     return released

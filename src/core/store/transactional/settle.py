@@ -23,8 +23,7 @@ def settle(
     refused = refusal(raw, record, outcome.claim, worker)
     if record is None or refused:
         return refused, None
-    if record.state == State.HELD:
-        record = record.started()  # its worker began it, since it settles it; the start did not get here
+    record = record.started()  # its worker began it, since it settles it, whether or not the start got here
     edit.let_go(record)
     following = None if outcome.kind == "retry" else decode_again(record.id, again)
     if outcome.kind == "ack" and following is None:
@@ -67,10 +66,11 @@ def refusal(raw: bytes | None, record: Record | None, claim: Record, worker: str
 def start(edit: Edit, worker: str, claim: Record, raw: bytes | None, until_us: int) -> Record | None:
     """Start a claim that ``worker`` holds, leased until ``until_us``; None if it is not this worker's any more."""
     record = readable_record(claim.id, raw)
-    if record is None or record.state != State.HELD or (record.token, record.worker) != (claim.token, worker):
+    if record is None or record.state not in CLAIMED or (record.token, record.worker) != (claim.token, worker):
         return None
     started = record.started()
-    edit.save(started)
+    if record.state == State.HELD:  # else the step that took it started all
+        edit.save(started)
     edit.lease(started, until_us)
     return started
 
