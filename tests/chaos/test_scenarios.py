@@ -17,7 +17,7 @@ from dueq.chaos.scenarios import SCENARIOS
 pytestmark = pytest.mark.processes
 
 _AS_PYTHON_WRITES = re.compile(r"[\[{(]['\d\]})]|\b(True|False|None)\b|<\w+ object")
-_TASKS = {"storm": 2000}
+_TASKS = {"storm": 2000, "backlog": 4000}
 _DURATIONS = {
     "worker-kill": 3.0,
     "dispatcher-kill": 3.0,

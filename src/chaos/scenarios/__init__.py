@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import power, processes, servers, surroundings
+from . import backlog, power, processes, servers, surroundings
 from .base import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -22,5 +22,6 @@ SCENARIOS: dict[str, Scenario] = {
         processes.POISON,
         servers.FULL,
         processes.STORM,
+        backlog.BACKLOG,
     )
 }

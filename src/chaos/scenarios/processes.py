@@ -204,7 +204,7 @@ def _poison(stage: Stage) -> None:
 
 
 def _storm(stage: Stage) -> None:
-    host = stage.host("--prefetch", 20, workers=2)
+    host = stage.host(workers=2)
     stage.begin_naps(longest_s=0.0, at_once=True)
     killed = 0
     stage.until(0.0)  # the first kill comes at once, since few tasks make a short storm
