@@ -21,20 +21,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..app import context
 from ..client.failures import TRANSIENT
 from ..clock import US, ServerClock
 from ..schema.record import Record, task_of
 from ..schema.states import State
 from ..store.base import Store, Watch
-from ..store.values import Advance, Loss, Outcome, Settled, Step
+from ..store.values import Advance, Loss, Outcome, Step
 from ..telemetry.recorder import WorkerTelemetry
+from .ends import Ends
 from .outcomes import MOST_UNDER_WAY, Outcomes
 from .prefetch import Prefetch
 from .reports import Reports
 from .standing import Standing, Trust
 
-_ENDED = 1000  # tasks whose end is remembered, for the case that Redis loses it
 _CLOCK_AGE_S = 5.0  # after so long without a prompt reply, the worker reads Redis's clock before a sleep
 
 
@@ -96,9 +95,7 @@ class ClaimPipeline:
         self._taking = False  # a step that takes tasks is on its way
         self._busy = False  # a task runs
         self._outcomes = Outcomes()
-        self._unconfirmed: set[int] = set()  # tokens of tasks that were begun, and the reply to the start is lost
-        self._unwitnessed: set[int] = set()  # the same for acks: only the taking tells of the start
-        self._ended: deque[int] = deque(maxlen=_ENDED)  # tokens of the tasks that were settled last
+        self._ends = Ends(telemetry, self._reports, self._standing)
         self.use(store)
 
     def know(self, names: Iterable[str]) -> None:
@@ -292,9 +289,9 @@ class ClaimPipeline:
             step = step._replace(started=None, held=[step.started, *step.held])
         self._judge(sent, step)
         for ack, how in zip(sent.acks, step.acked, strict=True):
-            self._settled(ack, how, step.now_us)
+            self._ends.settled(ack, how, step.now_us)
         if sent.outcome is not None:
-            self._settled(sent.outcome, step.settled, step.now_us)
+            self._ends.settled(sent.outcome, step.settled, step.now_us)
         if sent.start is not None and step.started is None and sent.begun:
             self._reports.begun_too_late(sent.start, step.now_us)
         if step.dropped:
@@ -345,9 +342,9 @@ class ClaimPipeline:
         self._taking = False
         for sent in self._sent:
             self._outcomes.doubt(sent.acks, sent.outcome)
-            self._unwitnessed.update(ack.claim.token for ack in sent.acks)
+            self._ends.acks_in_doubt(sent.acks)
             if sent.start is not None and sent.begun:
-                self._unconfirmed.add(sent.start.token)
+                self._ends.start_in_doubt(sent.start.token)
         self._sent.clear()
         self._outcomes.settle_first()
 
@@ -366,12 +363,11 @@ class ClaimPipeline:
         # this worker's, the worker never learnt, or it never began them.
         self._settle_what_is_in_doubt()
         self._held.clear()
-        given_back = self._store.give_back(Loss(self._worker, "unstarted", self._max_losses, begun=self._ended))
+        given_back = self._store.give_back(Loss(self._worker, "unstarted", self._max_losses, begun=self._ends.last))
         if any(claim.how == "started" for claim in given_back):
             self._lost_data()
             self._telemetry.lost(given_back, self._clock.latest_us(), "lease_expired", worker=self._worker)
-        self._unconfirmed.clear()
-        self._unwitnessed.clear()
+        self._ends.made_sure()
         self._standing.made_sure()
 
     def _settle_what_is_in_doubt(self) -> None:
@@ -381,23 +377,7 @@ class ClaimPipeline:
             in_doubt[0] = outcome, True
             step = self._store.advance(Step(self._worker, (), self._lease_us, 0, outcome))
             in_doubt.popleft()
-            self._settled(outcome, step.settled, step.now_us, sent_again=was_sent and self._standing.unsure)
-
-    def _settled(self, outcome: Outcome, how: Settled, now_us: int, *, sent_again: bool = False) -> None:
-        token = outcome.claim.token
-        # If an outcome is sent again, a record that is gone or claimed anew shows that the first one had arrived (an
-        # ack leaves no record to claim, unless the task asked for a next run). It does not show that if the reply to
-        # the start was lost, too, and another worker may have the task by now.
-        others = token in self._unconfirmed and self._standing.may_be_anothers()
-        others = others or (token in self._unwitnessed and self._standing.was_robbed)
-        runs_on = outcome.kind == "retry" or token in context.rescheduled_itself
-        context.rescheduled_itself.discard(token)
-        arrived = sent_again and not others and (how == "missing" or (how == "stale" and runs_on))
-        if how in ("done", "repeated") or arrived:
-            self._ended.append(token)
-            self._telemetry.finished(outcome, now_us)
-        else:
-            self._reports.stale(outcome, now_us)
+            self._ends.settled(outcome, step.settled, step.now_us, sent_again=was_sent and self._standing.unsure)
 
     def _lost_data(self) -> None:
         """Redis knows less than it had confirmed before: what was held here may be another's by now."""
