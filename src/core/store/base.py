@@ -14,30 +14,14 @@ server_scripts.py). values.py has the arguments and results of these methods.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Literal
 
 from ..schema.record import Record
 from .values import Advance, DeadLetter, Depth, Loss, Lost, NewTask, Reaped, Scheduled, Step
 
 Woken = Literal["sent", "quiet", "unknown"]
 """How a channel's sleep ended: see ``Channel.sleep``."""
-
-
-class Watch(Protocol):
-    """What a sleeping worker shares with others of its kind: one looks whether all is quiet, the others sleep on."""
-
-    def begin(self) -> None:
-        """The worker goes to sleep. It has looked just now, and found nothing."""
-
-    def rest(self) -> float:
-        """Seconds that the worker may sleep on before it has to see to the watch."""
-
-    def kept(self, is_quiet: Callable[[], bool]) -> bool:
-        """See to the watch. If it is this worker's turn to look, ``is_quiet`` says whether nothing can be found.
-
-        False: the worker has to look by itself, by a step that takes tasks.
-        """
 
 
 class Channel(ABC):
@@ -64,12 +48,11 @@ class Channel(ABC):
         """
 
     @abstractmethod
-    def sleep(self, step: Step, seconds: float, watch: Watch | None = None) -> Woken:
+    def sleep(self, step: Step, seconds: float) -> Woken:
         """Sleep until the channel receives a wake-up, or for about ``seconds``; then take tasks, by ``step``.
 
-        With ``watch``, the sleep may last longer: as long as the watch is kept. Nothing must be waiting. ``sent``: the
-        reply to that step is to be received. ``quiet``: no step was sent. ``unknown``: the sleep was cut short, and
-        nobody knows whether tasks were taken.
+        Nothing must be waiting. ``sent``: the reply to that step is to be received. ``quiet``: no step was sent.
+        ``unknown``: the sleep was cut short, and nobody knows whether tasks were taken.
         """
 
     @abstractmethod
@@ -182,7 +165,7 @@ class Store(ABC):
     def alive(self, supervisor: str) -> bool:
         """Note that a supervisor is alive, for ``ALIVE_S`` from now on. True if it was not registered.
 
-        One command, or two where Redis tells the time. It gets through at maxmemory under the scripted store.
+        One command, which gets through at maxmemory under the scripted store.
         """
 
     @abstractmethod

@@ -38,7 +38,6 @@ from ..telemetry.signals import ignored
 from ..upkeep.clearing import Clearing
 from ..upkeep.layout import bring_up_to_date
 from ..upkeep.reclaim import Reclaim
-from ..worker.watch import WatchPage
 from .child import Child
 from .presence import Duty, Entry, Presence
 from .revival import Revival
@@ -155,7 +154,7 @@ class _Run:
         self._health = Health(needed, self._collector.processes, self._collector.redis_is_up, self._collector.refused)
         self._notifier = Notifier.of(os.environ)
         self._inbox = Inbox()
-        started_ignoring, page = ignored(), WatchPage()
+        started_ignoring = ignored()
         self._lock = _locked(options, namespace)
 
         def telemetry() -> Telemetry:
@@ -167,7 +166,7 @@ class _Run:
             self._collector,
             Recovery(namespace, telemetry(), options.max_losses),
             self._inbox,
-            lambda role, name: Child(role, name, settings, options, page, started_ignoring, self._lock),
+            lambda role, name: Child(role, name, settings, options, started_ignoring, self._lock),
             on_ready=self._say_ready,
             on_reload=self._say_reload,
             on_turn=self._tick,

@@ -26,7 +26,6 @@ from .lease_extender import LeaseExtender
 from .pipeline import ClaimPipeline
 from .prefetch import Prefetch
 from .recycling import NO_RECYCLING, Recycling
-from .watch import KeptWatch, WatchPage
 
 log = logging.getLogger("dueq.worker")
 
@@ -50,10 +49,8 @@ class Worker:
         recycling: Recycling = NO_RECYCLING,
         stop: Stop,
         renew: Callable[[], None] = lambda: None,
-        page: WatchPage | None = None,
     ) -> None:
-        """``renew`` is called after each task: it restores what the task may have changed in this process. ``page`` is
-        shared with other workers: while they sleep, one of them looks for all."""
+        """``renew`` is called after each task: it restores what the task may have changed in this process."""
         self.app, self.namespace, self.name = app, namespace, name
         self.queues = served(queues, in_turns=rotate_queues)
         self.telemetry = telemetry
@@ -80,7 +77,6 @@ class Worker:
         self._heartbeat = Heartbeat(telemetry.counters, lease)
         self._executor = Executor(app, namespace.keys.namespace, telemetry, self._clock, self._prefetch, renew)
         self._recycling, self._runs, self._spent = recycling, 0, False
-        self._watch = KeptWatch(page or WatchPage(), safety_net, self._awake)
 
     def run(self) -> int:
         """Work until stopped or at a limit; then settle, give back what is held, close, and return the exit status.
@@ -146,7 +142,6 @@ class Worker:
         """Let the store take only tasks that this application defines. It may define some while it runs."""
         names = self.app.tasks
         self._pipeline.know(names)
-        self._watch.serves(self.queues, names)
         self._known = len(names)
 
     def _next(self) -> tuple[Record | None, int]:
@@ -162,16 +157,13 @@ class Worker:
         self._stop.forget_wakeups()
         if self._stop.requested:
             return None, 0
-        self._awake()
-        allowed = self._loop.allowed(self._safety_net)
-        watch = self._watch if self._watch.shared and allowed == self._safety_net else None
-        found = self._pipeline.sleep(self.queues, self._recycling.left(self._runs), allowed, watch)
+        self.telemetry.turn(self._safety_net + OVERDUE_S)
+        found = self._pipeline.sleep(
+            self.queues, self._recycling.left(self._runs), self._loop.allowed(self._safety_net)
+        )
         self.telemetry.turn()
         self._looked = found is not None and found[0] is None
         return found or (None, 0)
-
-    def _awake(self) -> None:
-        self.telemetry.turn(self._safety_net + OVERDUE_S)
 
     def _leave(self) -> None:
         # if Redis is away, the supervisor or the reaper gives back what this worker holds

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import redis
-from redis.exceptions import ConnectionError, NoScriptError, OutOfMemoryError
+from redis.exceptions import ConnectionError, NoScriptError
 
 from ...client.counting import BLOCKING_S
-from ...client.direct import ends_with_link
 from ...client.listener import OVERDUE_S, Listener, woken
 from ...client.protocol import LENIENT
 from ...client.wire import Wire
 from ...process.stop import readable
 from ...schema.record import readable_record
 from ...schema.script import Script, Value
-from ..base import Channel, Watch, Woken
-from ..crowds import Crowd, Crowds, named
+from ..base import Channel, Woken
+from ..crowds import Crowds, named
 from ..names import KnownNames
 from ..tokens import SeenTokens
 from ..values import Advance, Aside, Step
-from .lookout import Lookout
 
-_LONG_S = 900  # that a worker sleeps while others or itself see that all is quiet
 _NOTHING_TO_SETTLE: tuple[Value, ...] = ("", "", "", "")
 
 
@@ -50,15 +46,13 @@ class ScriptedChannel(Channel):
         keys: Sequence[str],
         wakeup_fd: int,
         publish_names: Callable[[], None],
-        lookout: Lookout,
     ) -> None:
         """``publish_names`` is called if the step did not find them."""
         self._wire, self._script, self._seen, self._keys = Wire(client), script, seen, keys
-        self._names, self._crowds, self._publish_names, self._lookout = names, crowds, publish_names, lookout
+        self._names, self._crowds, self._publish_names = names, crowds, publish_names
         self._wakeup = (wakeup_fd,) if wakeup_fd >= 0 else ()
         self._listener = Listener(client, keys, wakeup_fd=wakeup_fd)
         self._woken_first = False  # the first reply is that of BLPOP
-        self._ends_with_link: bool | None = None  # whether the wire does; None: not known yet
         self._sent: deque[tuple[tuple[Value, ...], Step]] = deque()
 
     @property
@@ -70,7 +64,7 @@ class ScriptedChannel(Channel):
             self._crowds.keep(step.queues)
         self._send_step(step)
 
-    def sleep(self, step: Step, seconds: float, watch: Watch | None = None) -> Woken:
+    def sleep(self, step: Step, seconds: float) -> Woken:
         if self._crowds.keep(step.queues, trusted_s=0.0):
             return "quiet"  # nobody was woken for what is ready by now
         if not self._script.goes_by_servers_clock:  # a time that goes with the step would be past when it is done
@@ -78,83 +72,34 @@ class ScriptedChannel(Channel):
                 return "quiet"
             self.send(step)
             return "sent"
-        try:
-            self._open()
-            if watch is not None and self._may_sleep_long(step):
-                return self._sleep_long(step, watch)
-            patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
-            self._send_step(step, after=patience)
-            return self._asleep(patience + OVERDUE_S) or self._dead()
-        except BaseException:
-            self.close()
-            raise
-
-    def _may_sleep_long(self, step: Step) -> bool:
-        """Whether no reply is needed each half a minute: the kernel notices that the link is dead, and no set of queues
-        is kept alive by the looks of its workers."""
-        if isinstance(step.queues, Crowd):
-            return False
-        if self._ends_with_link is None:
-            self._ends_with_link = ends_with_link(self._wire)
-        return self._ends_with_link
-
-    def _sleep_long(self, step: Step, watch: Watch) -> Woken:
-        """Sleep until a wake-up comes, or until this worker has to look by itself."""
-        self._send_step(step, after=_LONG_S, also=(self._lookout.bell(step.worker),))
-        watch.begin()
-        over = time.monotonic() + _LONG_S + OVERDUE_S
-        while (left := over - time.monotonic()) > 0:
-            if how := self._asleep(min(left, watch.rest())):
-                return how
-            if not watch.kept(lambda: self._lookout.is_quiet(step)):
-                return self._woken_by_itself(step.worker)
-        return self._dead()
-
-    def _woken_by_itself(self, worker: str) -> Woken:
-        try:
-            self._lookout.wake(worker)
-        except OutOfMemoryError:
-            self.close()
-            return "unknown"
-        return self._asleep(OVERDUE_S) or self._dead()
-
-    def _asleep(self, seconds: float) -> Woken | None:
-        """How the sleep has ended after ``seconds`` at most; None if it has not."""
-        if self._wire.readable(seconds, *self._wakeup):
+        patience = max(1, min(BLOCKING_S, math.ceil(seconds)))
+        self._send_step(step, after=patience)
+        if self._wire.readable(patience + OVERDUE_S, *self._wakeup):
             return "sent"
-        if not (self._wakeup and readable([*self._wakeup], 0)):
-            return None
+        late = not (self._wakeup and readable([*self._wakeup], 0))
         self.close()
+        if late:
+            raise ConnectionError("Redis has not answered in time: the connection is dead")
         return "unknown"
-
-    def _dead(self) -> NoReturn:
-        raise ConnectionError("Redis has not answered in time: the connection is dead")
 
     def _arguments(self, step: Step) -> tuple[Value, ...]:
         return step_arguments(step, self._seen.highest, self._names)
 
-    def _send_step(self, step: Step, after: int = 0, also: tuple[str, ...] = ()) -> None:
-        """Send a step; with ``after``, it is done once a wake-up has come, to ``also`` too, or after ``after``
-        seconds."""
+    def _send_step(self, step: Step, after: int = 0) -> None:
+        """Send a step; with ``after``, it is done once a wake-up has come, or after ``after`` seconds."""
         arguments = self._arguments(step)
         try:
-            if not after:
-                self._open()
-            else:  # it is open: what is known of this connection goes for no other
-                self._wire.send("BLPOP", *self._keys, *also, after)
+            if not (self._sent or self._wire.is_fresh):
+                self._wire.close()  # closed by the other side while a task ran: no reason to fail
+                self._script.load(self._wire)
+            if after:
+                self._wire.send("BLPOP", *self._keys, after)
                 self._woken_first = True
             self._script.send(self._wire, arguments)
         except BaseException:
             self.close()
             raise
         self._sent.append((arguments, step))
-
-    def _open(self) -> None:
-        """Open the connection, unless it is."""
-        if not (self._sent or self._wire.is_fresh):
-            self._wire.close()  # closed by the other side while a task ran: no reason to fail
-            self._ends_with_link = None
-            self._script.load(self._wire)
 
     def receive(self) -> Advance:
         arguments, step = self._sent.popleft()

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
-from redis.exceptions import OutOfMemoryError
 
 from ...client import partly
 from ...client.protocol import LENIENT
@@ -24,7 +23,6 @@ from ..strategy import Entry, Strategy
 from ..tokens import SeenTokens
 from ..values import ALIVE_S, Advance, Cause, Loss, Lost, NewTask, Reaped, Scheduled, Step, existing
 from .channel import ScriptedChannel, advanced, misses_names, step_arguments
-from .lookout import Lookout, nothing_held
 
 _TRIP = 1000  # tasks scheduled in one round trip
 _LOOKS = 5  # attempts to look through a lazy index while nobody changes it
@@ -133,7 +131,6 @@ class ScriptedStore(KeyedStore):
             keys,
             wakeup_fd,
             lambda: self._publish_names(keys),
-            Lookout(self._trips, self._keys, self._index.ownership, self._names),
         )
 
     def _publish_names(self, wakeup_keys: Sequence[str] = ()) -> None:
@@ -163,18 +160,13 @@ class ScriptedStore(KeyedStore):
         return lost
 
     def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
-        if self._reap.goes_by_servers_clock and (quiet_at := nothing_held(self._trips, self._keys)):
-            return Reaped(quiet_at, None, [], [])
         now, next_end, silent, *rows = self._reap(limit, lease_us, most_losses, latest_us)
         return Reaped(
             int(now), int(next_end) if next_end else None, [name.decode(errors=LENIENT) for name in silent], _lost(rows)
         )
 
     def alive(self, supervisor: str) -> bool:
-        try:
-            return super().alive(supervisor)
-        except OutOfMemoryError:
-            return bool(self._alive(supervisor, round(ALIVE_S * US)))
+        return bool(self._alive(supervisor, round(ALIVE_S * US)))
 
     def revive(self, task_ids: Sequence[str]) -> int:
         return _step_by_step(self._revive, task_ids)
