@@ -151,11 +151,13 @@ def test_what_was_cut_off_runs_again_at_once(
     for task_id in cut_off:
         assert _whys(engine, task_id) == ["worker_lost"]
         assert int(runs[task_id].starts[1][2]) > int(runs[task_id].starts[0][2]), "the token rises"
-    # what had ended may run again, too, and what had begun may not have said so: a worker each
+    # what had ended may run again, too, and what had begun may not have said so. Of short tasks a worker takes as many
+    # as it runs in 5 ms, and Redis has all of them as started
+    in_hand = 1 + round(0.005 / nap)
     extra = sum(len(run.starts) - 1 for run in runs.values())
     counted = engine.total(second, "dueq_duplicates_total", cause="worker_lost")
     assert counted == engine.total(second, "dueq_duplicates_total")
-    assert extra <= counted <= extra + 2
+    assert extra <= counted <= extra + 2 * in_hand
     assert lock not in names(Path(shared["DUEQ_STATE_DIR"])), "it was seen to"
     assert engine.stop(second) == 0
     assert names(Path(shared["DUEQ_STATE_DIR"])) == [], "who ends in order leaves none"
