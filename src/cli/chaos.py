@@ -32,7 +32,7 @@ def chaos(
             min=1,
             metavar="N",
             show_default=False,
-            help="Tasks in a run; by default 20 a second (storm: 50,000; --app: 4 a second).",
+            help="Tasks in a run; by default 20 a second (storm: 50,000; backlog: 20,000; --app: 4 a second).",
         ),
     ] = None,
     duration: Annotated[

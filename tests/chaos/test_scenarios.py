@@ -17,10 +17,11 @@ from dueq.chaos.scenarios import SCENARIOS
 pytestmark = pytest.mark.processes
 
 _AS_PYTHON_WRITES = re.compile(r"[\[{(]['\d\]})]|\b(True|False|None)\b|<\w+ object")
-_TASKS = {"storm": 2000, "backlog": 4000}
+_TASKS = {"storm": 2000, "backlog": 4000, "host-loss": 120}
 _DURATIONS = {
     "worker-kill": 3.0,
     "dispatcher-kill": 3.0,
+    "host-loss": 3.0,
     "power-cut": 4.0,
 }  # a kill a second, and a batch of each second to be caught with
 _LONG = {"redis-failover"}

@@ -131,7 +131,8 @@ def _host_loss(stage: Stage) -> None:
     lost, _ = stage.host(), stage.host()
     stage.begin_naps(longest_s=0.15)
     stage.until(stage.size.duration * 0.3)
-    stage.stop_in_a_task(lost)  # so that at least one task is running when the host vanishes
+    # so that at least one task is running when the host vanishes
+    stage.stop_in_a_task(lost, within=stage.size.duration * 0.6)
     workers = {child.pid for child in lost.children("worker")}
     held = {task_id for pid, task_id in stage.book.running.items() if pid in workers}
     stage.mark(f"SIGKILL to all processes of {lost.name}")
