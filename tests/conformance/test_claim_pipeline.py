@@ -237,12 +237,12 @@ def test_a_task_that_has_waited_begins_with_a_whole_lease(world: World) -> None:
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_no_lease_runs_out_behind_tasks_that_turn_out_longer(world: World) -> None:
     """None of them is so long that the lease extender would notice."""
-    lease, count = 0.6, 40
+    lease, count = 2.0, 40
     world.ready(*[f"t{number}" for number in range(count)])
     worker = Hired(world.actor(), prefetch=32, lease=lease, many=True)
     while len(worker.starts) < count:
         worker.begin()
-        time.sleep(0.03)
+        time.sleep(0.08)
         assert world.store.reap(100, round(lease * US), 99).lost == []
     worker.turns()
     worker.leave()
