@@ -15,108 +15,24 @@ from unittest.mock import ANY
 
 import pytest
 from redis.exceptions import ConnectionError
+from support.hired import WORKER, Hired
 from support.severed import Cut, How, severed
 from support.waiting import wait_until
 from support.world import SCRIPTED, World
 
 from dueq.core.app.context import rescheduled_itself
-from dueq.core.client.connection import connect, server_version
-from dueq.core.client.failures import TRANSIENT
-from dueq.core.clock import US, ServerClock
-from dueq.core.namespace import Namespace
-from dueq.core.schema.record import Record, task_of
+from dueq.core.clock import US
 from dueq.core.schema.states import State
 from dueq.core.store.values import Loss, NewTask, Outcome, Step
-from dueq.core.telemetry.counters import Counters
-from dueq.core.telemetry.recorder import WorkerTelemetry
 from dueq.core.worker.lease_extender import LeaseExtender
-from dueq.core.worker.outcomes import MOST_PUT_OFF, MOST_UNDER_WAY
-from dueq.core.worker.pipeline import ClaimPipeline
-from dueq.core.worker.prefetch import Prefetch
 
-WORKER = "w1"
 TASKS = 10
 
 
-class Hired:
-    """A worker without its loop: each ``turn`` settles the last task and begins the next."""
-
-    def __init__(
-        self,
-        namespace: Namespace,
-        *,
-        prefetch: int = 5,
-        lease: float = 60.0,
-        name: str = WORKER,
-        many: bool = False,
-    ) -> None:
-        """``many``: there is a backlog of short tasks, so each step is for many; it takes ``prefetch`` at first."""
-        self.counters = Counters(1 << 14)
-        self.telemetry = WorkerTelemetry(self.counters, "worker", namespace.strategy.name)
-        self.prefetch = Prefetch(0 if many else prefetch)
-        if many:
-            self.prefetch.ran("f", 0.0)
-            while self.prefetch.want < prefetch:
-                self.prefetch.found(prefetch, prefetch)
-            self.prefetch.found(prefetch, prefetch + 1)
-        self.pipeline = ClaimPipeline(
-            namespace.store, name, ["q"], self.telemetry, ServerClock(), self.prefetch, lease=lease, max_losses=9
-        )
-        self.starts: dict[str, list[Record]] = defaultdict(list)
-        self.seconds = 0.0  # that each task is said to take
-        self._outcome: Outcome | None = None
-
-    def turn(self) -> Record | None:
-        outcome, self._outcome = self._outcome, None
-        claim, leased_us = self.pipeline.step(["q"], outcome, None)
-        if claim is not None:
-            assert claim.due_us <= leased_us
-            self.telemetry.runs(claim, None)
-            self.starts[claim.id].append(claim)
-            self.telemetry.ended(claim, "f", self.seconds)
-            self.prefetch.ran(task_of(claim.body), self.seconds)
-            self._outcome = Outcome(claim, "ack")
-        return claim
-
-    def begin(self) -> Record:
-        """The next task that begins: what this process stood still over, it rightly gives back, and takes anew."""
-        while (claim := self.turn()) is None:
-            continue
-        return claim
-
-    def turns(self, patience: int = 5) -> None:
-        """Until there is nothing to do."""
-        while True:
-            try:
-                if self.turn() is None:
-                    return
-            except TRANSIENT:
-                patience -= 1
-                assert patience, "it is in trouble for ever"
-
-    def leave(self) -> None:
-        outcome, self._outcome = self._outcome, None
-        self.pipeline.leave(outcome)
-
-    def counted(self, name: str, **labels: str) -> float:
-        return sum(
-            series.values[0]
-            for series in self.counters.series()
-            if series.definition.name == name
-            and labels.items() <= dict(zip(series.definition.labels, series.labels, strict=True)).items()
-        )
-
-    def held(self) -> list[Record]:
-        """What it has not begun."""
-        return [item.claim for item in self.pipeline._held]
-
-    @property
-    def duplicates(self) -> float:
-        return self.counted("dueq_duplicates_total")
-
-    @property
-    def done(self) -> float:
-        return self.counted("dueq_tasks_finished_total", outcome="done")
+EACH_OR_MANY = pytest.mark.parametrize(
+    "many", [False, pytest.param(True, marks=pytest.mark.scripted)], ids=["each", "many"]
+)
+"""Steps for each task; and for many, as with a backlog of short tasks, where scripts run."""
 
 
 @pytest.fixture
@@ -132,23 +48,13 @@ def hired(world: World, many: bool) -> Iterator[Hired]:
     worker.leave()
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 def test_everything_runs_once_in_order_and_is_settled(world: World, hired: Hired) -> None:
     hired.turns()
     assert list(hired.starts) == [f"t{number}" for number in range(TASKS)]
     assert all(len(claims) == 1 and claims[0].starts == 1 for claims in hired.starts.values())
     assert (hired.done, hired.duplicates) == (TASKS, 0)
     assert world.states() == {"scheduled": 0, "ready": 0, "leased": 0, "dead": 0}
-
-
-@pytest.fixture
-def at_once(redis_url: str) -> None:
-    """Skips where a step is not sent at once, but after a question for the time."""
-    client = connect(redis_url)
-    version = server_version(client)
-    client.close()
-    if version is not None and version < (5,):
-        pytest.skip("before Redis 5 each step waits for Redis to tell the time")
 
 
 def _stopped_after_replies(world: World) -> int:
@@ -159,7 +65,7 @@ def _stopped_after_replies(world: World) -> int:
     return server
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_what_is_held_begins_although_redis_stands_still(world: World, hired: Hired) -> None:
@@ -191,89 +97,7 @@ def test_each_outcome_is_on_its_way_before_the_next_task_begins(world: World, hi
         assert (record.state, record.starts, record.token) == (State.LEASED, 1, claim.token)
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
-def _steps(world: World) -> int:
-    return int(world.redis.info("commandstats")["cmdstat_evalsha"]["calls"])
-
-
-@pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_short_tasks_need_a_step_for_many_of_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dueq.core.worker.outcomes.PUT_OFF_S", 60.0)  # however slow this machine is
-    world.ready(*[f"t{number}" for number in range(120)])
-    worker = Hired(world.actor(), prefetch=32, many=True)
-    before = _steps(world)
-    for _ in range(120):
-        assert worker.turn() is not None
-        assert worker.pipeline._outcomes.waiting < MOST_PUT_OFF
-        assert sum(sent.settles for sent in worker.pipeline._sent) <= MOST_UNDER_WAY
-    assert _steps(world) - before <= 120 / MOST_PUT_OFF + 120 / 16 + 2
-    worker.leave()
-    assert worker.done == 120
-
-
-@pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_a_task_that_has_waited_begins_with_a_whole_lease(world: World) -> None:
-    """Its lease has run since it was taken; the lease extender relies on most of it."""
-
-    def ends_us(task_id: str) -> float:
-        return float(world.redis.zscore(world.keys.plain("leased"), f"q:{task_id}") or 0.0)
-
-    world.ready("a", "b", "c", "d")
-    worker = Hired(world.actor(), prefetch=4, lease=6.0, many=True)
-    assert [worker.begin().id, worker.begin().id] == ["a", "b"]
-    assert ends_us("b") == ends_us("c") == ends_us("d")
-    time.sleep(1.1)
-    before = world.now_us()
-    third = worker.begin()
-    assert (third.id, third.starts) == ("c", 1)
-    assert ends_us("c") >= before + 6.0 * US
-    worker.turns()
-    worker.leave()
-    assert (worker.done, worker.duplicates) == (4, 0)
-
-
-@pytest.mark.parametrize("strategy_name", SCRIPTED)
-def test_no_lease_runs_out_behind_tasks_that_turn_out_longer(world: World) -> None:
-    """None of them is so long that the lease extender would notice."""
-    lease, count = 2.0, 40
-    world.ready(*[f"t{number}" for number in range(count)])
-    worker = Hired(world.actor(), prefetch=32, lease=lease, many=True)
-    while len(worker.starts) < count:
-        worker.begin()
-        time.sleep(0.08)
-        assert world.store.reap(100, round(lease * US), 99).lost == []
-    worker.turns()
-    worker.leave()
-    assert all([claim.starts for claim in claims] == [1] for claims in worker.starts.values())
-    assert (worker.done, worker.duplicates) == (count, 0)
-
-
-@pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("strategy_name", SCRIPTED)
-@pytest.mark.parametrize("how", ["late", "retry", "rescheduled itself"])
-def test_not_every_outcome_waits_for_others(world: World, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None waits for long, nor one that somebody waits for."""
-    monkeypatch.setattr("dueq.core.worker.outcomes.PUT_OFF_S", 0.05 if how == "late" else 60.0)
-    world.ready(*[f"t{number}" for number in range(30)])
-    worker = Hired(world.actor(), prefetch=30, many=True)
-    for _ in range(2):
-        worker.begin()
-    third = worker.begin()
-    assert worker.pipeline._outcomes.put_off
-    if how == "late":
-        time.sleep(0.06)
-    elif how == "retry":
-        worker._outcome = Outcome(third, "retry", delay_us=60 * US)
-    else:
-        rescheduled_itself.add(third.token)
-    assert worker.turn() is not None
-    assert not worker.pipeline._outcomes.waiting
-    wait_until(lambda: all(world.store.record(f"t{number}") is None for number in range(2)))
-    worker.leave()
-
-
+@EACH_OR_MANY
 @pytest.mark.parametrize("how", ["before", "after"])
 def test_a_connection_that_is_lost_loses_and_repeats_nothing(
     redis_url: str, strategy_name: str, how: How, many: bool
@@ -302,7 +126,7 @@ def test_a_connection_that_is_lost_loses_and_repeats_nothing(
             return
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_what_a_dead_worker_could_not_tell_is_known_from_its_counters(
@@ -357,15 +181,15 @@ def test_a_start_that_comes_too_late_is_counted(world: World, hired: Hired) -> N
     assert len(hired.starts) + len(again - set(hired.starts)) == TASKS
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_lately(world: World, many: bool) -> None:
     world.ready("a", "b", "c")
     worker = Hired(world.actor(), prefetch=3, lease=0.2, many=many)
     worker.begin()
     time.sleep(0.25)
     reaped = world.store.reap(100, 200_000, 99)
-    lost = [*reaped.lost, *world.store.give_back(Loss(WORKER, "lease_expired", 99))]
-    assert len(lost) >= 2
+    assert many or reaped.silent_workers == [WORKER]
+    assert len([*reaped.lost, *world.store.give_back(Loss(WORKER, "lease_expired", 99))]) >= 2
     other = Hired(world.actor(), prefetch=1, name="w2")
     other.turns()
     assert set(other.starts) == {"a", "b", "c"}
@@ -376,7 +200,7 @@ def test_held_tasks_wait_for_an_answer_when_redis_has_not_heard_of_the_worker_la
     other.leave()
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 def test_the_lease_extender_gives_what_waits_to_others_and_settles_what_is_in_doubt(world: World, hired: Hired) -> None:
     first = hired.turn()
     second = hired.turn()
@@ -394,7 +218,7 @@ def test_the_lease_extender_gives_what_waits_to_others_and_settles_what_is_in_do
     assert (hired.done, hired.duplicates) == (2, 0)
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_the_lease_extender_settles_what_a_lost_connection_left_in_doubt(world: World, hired: Hired) -> None:
     first = hired.turn()
@@ -410,7 +234,7 @@ def test_the_lease_extender_settles_what_a_lost_connection_left_in_doubt(world: 
     assert all(len(claims) == 1 for claims in hired.starts.values())
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_scripts_that_are_forgotten_meanwhile_do_no_harm(world: World, hired: Hired) -> None:
     for _ in range(3):
@@ -481,7 +305,7 @@ def test_what_it_was_given_while_it_stood_still_is_not_begun(world: World, monke
     other.leave()
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 def test_it_trusts_nothing_once_something_was_taken_from_it(world: World, many: bool) -> None:
     """Also if what it takes in the same step makes up for the number."""
     ids = [f"t{number}" for number in range(TASKS)]
@@ -501,14 +325,14 @@ def test_it_trusts_nothing_once_something_was_taken_from_it(world: World, many: 
     again = [task_id for task_id in other.starts if task_id in worker.starts]
     assert set(again) <= set(mine), "only what had begun before it fell silent"
     for task_id, claims in (*worker.starts.items(), *other.starts.items()):
-        told = task_id in mine and claims[-1].cause == "lease_expired"
+        told = many and task_id in mine and claims[-1].cause == "lease_expired"
         assert len(claims) == 1 or told
     assert worker.starts.keys() | other.starts.keys() == set(ids)
     worker.leave()
     other.leave()
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_it_trusts_nothing_once_redis_counts_fewer_than_it_holds(world: World, many: bool) -> None:
@@ -527,7 +351,7 @@ def test_it_trusts_nothing_once_redis_counts_fewer_than_it_holds(world: World, m
     other.leave()
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["each", "many"])
+@EACH_OR_MANY
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("strategy_name", SCRIPTED)
 def test_a_start_lost_after_something_was_taken_is_not_taken_for_done(world: World, many: bool) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 from urllib.parse import quote, unquote, urlsplit
 
 
@@ -35,23 +35,32 @@ class Link:
 
 
 def _pass_on(source: socket.socket, sink: socket.socket, delay: Callable[[], float]) -> None:
-    """One direction of a connection: a thread that reads, and one that writes when it is time."""
-    waiting: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
+    """One direction of a connection: a thread that reads, and one that writes what is to wait, when it is time.
+
+    What need not wait, and has nothing before it that does, is passed on at once: to wake a thread may take
+    milliseconds.
+    """
+    waiting: Queue[tuple[float, bytes]] = Queue()
 
     def read() -> None:
         data = b"something"
         while data:
             try:
                 data = source.recv(1 << 16)
-            except OSError:  # it was closed from here
-                data = b""
-            waiting.put((time.monotonic() + delay(), data))
+                pause = delay()
+                if data and not pause and not waiting.unfinished_tasks:
+                    sink.sendall(data)
+                    continue
+            except OSError:  # it was closed from here, or the other end hung up, which is passed on
+                data, pause = b"", 0.0
+            waiting.put((time.monotonic() + pause, data))
 
     def write() -> None:
-        with suppress(OSError):  # the other end hung up, which is passed on
+        with suppress(OSError):
             while (item := waiting.get())[1]:
                 time.sleep(max(0.0, item[0] - time.monotonic()))
                 sink.sendall(item[1])
+                waiting.task_done()
         with suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)
 

@@ -74,6 +74,10 @@ class Script:
     def digest(self) -> str:
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
+    def assemble(self) -> None:
+        """Put the text together now: it takes milliseconds, which the first call may not have to spare."""
+        _ = self.digest
+
     def __call__(self, *arguments: Value) -> Any:
         """Run the script and return its reply. It is sent again only if Redis did not know it."""
         caller = self._caller

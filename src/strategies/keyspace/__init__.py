@@ -74,6 +74,7 @@ class KeyspaceStrategy(ScriptedTimers):
 
     def wait(self, seconds: float, *, wakeup_fd: int = -1) -> WakeReason | None:
         deadline = time.monotonic() + seconds
+        self._poke.assemble()  # before the sleep: a task is due when it is called
         try:
             reason = self._sleep(deadline, wakeup_fd)
         except BaseException:
