@@ -9,6 +9,7 @@ from typing import Literal
 
 import pytest
 from support.copies import copied, put_back
+from support.hired import WORKER, Hired
 from support.servers import Server
 from support.waiting import wait_until
 from support.world import LEASE_US, World
@@ -18,8 +19,6 @@ from dueq.core.schema.journal import Journal, events_of
 from dueq.core.schema.record import Record
 from dueq.core.store.tokens import END
 from dueq.core.store.values import Outcome
-
-from .test_claim_pipeline import WORKER, Hired
 
 HOUR_US = 3600 * US
 
