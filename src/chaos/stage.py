@@ -292,6 +292,11 @@ class Stage:
             process.send_signal(signal.SIGKILL)
         return at_us
 
+    def any_worker(self, host: Host) -> psutil.Process | None:
+        """A random worker of ``host``; None if there is none at the moment."""
+        workers = sorted(host.children("worker"), key=lambda child: child.pid)
+        return self.chance.choice(workers) if workers else None
+
     def busy_worker(self, host: Host, spared: Collection[str] = ()) -> tuple[psutil.Process, str] | None:
         """A random worker of ``host`` that runs a task now, and that task; None if no worker does.
 

@@ -7,7 +7,6 @@ import itertools
 import psutil
 
 from ...core.worker.outcomes import MOST_PUT_OFF, MOST_UNDER_WAY
-from ...harness.host import Host
 from ..proxy import Proxy
 from ..stage import LEASE_S, SLACK_S, Stage
 from .base import LOST_OWNER, Scenario
@@ -26,7 +25,8 @@ def _backlog(stage: Stage) -> None:
         for fault in itertools.cycle(("killed", "cut", "killed", "cut", "frozen")):
             if not stage.book.lost:
                 break
-            if worker := _any_worker(stage, host):
+            stage.until(stage.elapsed() + _BETWEEN_S)
+            if worker := stage.any_worker(host):
                 done[fault] += 1
                 _strike(stage, proxy, worker, fault)
         stage.finish()
@@ -38,13 +38,6 @@ def _backlog(stage: Stage) -> None:
     counted = stage.total("dueq_duplicates_total", cause="worker_lost")
     stage.check("tasks run again after kills", f"≤ {most}", f"{counted:.0f}", counted <= most)
     stage.notes.append(f"tasks run again, whatever the cause: {stage.book.extra_starts}")
-
-
-def _any_worker(stage: Stage, host: Host) -> psutil.Process | None:
-    """A random worker, once some time has passed."""
-    stage.until(stage.elapsed() + _BETWEEN_S)
-    workers = sorted(host.children("worker"), key=lambda child: child.pid)
-    return stage.chance.choice(workers) if workers else None
 
 
 def _strike(stage: Stage, proxy: Proxy, worker: psutil.Process, fault: str) -> None:

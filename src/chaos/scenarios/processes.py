@@ -205,14 +205,14 @@ def _poison(stage: Stage) -> None:
 
 
 def _storm(stage: Stage) -> None:
-    host = stage.host(workers=2)
+    host = stage.host("--prefetch", 20, workers=2)
     stage.begin_naps(longest_s=0.0, at_once=True)
     killed = 0
     stage.until(0.0)  # the first kill comes at once, since few tasks make a short storm
     while stage.book.lost and (not killed or stage.elapsed() < stage.size.duration):  # at least one, on a busy machine
-        workers = sorted(host.children("worker"), key=lambda child: child.pid)
-        if stage.book.lost and workers:
-            stage.kill(stage.chance.choice(workers), "worker")
+        worker = stage.any_worker(host)
+        if stage.book.lost and worker:
+            stage.kill(worker, "worker")
             killed += 1
         stage.until(stage.elapsed() + min(1.0, stage.size.duration / 4))
     stage.finish()
