@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.app.application import Dueq
-from ..core.app.arguments import Signature
-from ..core.app.task import DEFAULT_QUEUE, HANDLER
+from ..core.app.task import DEFAULT_QUEUE, HANDLER, Task
 from ..core.errors import InvalidTask, ServerRefused
 from ..core.upkeep import engines
 from .options import opened
@@ -23,7 +22,8 @@ class KnownTasks:
 
     source: str = ""
     queues: Mapping[str, str] | None = None
-    signatures: Mapping[str, Signature] = field(default_factory=dict)
+    tasks: Mapping[str, Task[..., Any]] = field(default_factory=dict)
+    """The tasks themselves, as far as they are known."""
 
     def check(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raises InvalidTask if ``task`` is unknown, or does not take these arguments."""
@@ -34,8 +34,8 @@ class KnownTasks:
                     'by --task or by "task" in the line of the file'
                 )
             raise InvalidTask(f"{self.source} knows no task {task}{_nearest(task, self.queues)}")
-        if (signature := self.signatures.get(task)) is not None:
-            signature.check(args, kwargs)
+        if (known := self.tasks.get(task)) is not None:
+            known.check_json(args, kwargs)
 
     def queue_of(self, task: str) -> str:
         """The queue that the task itself names."""
@@ -45,11 +45,7 @@ class KnownTasks:
 def of_app(app: Dueq, target: str) -> KnownTasks:
     """The tasks of an application."""
     tasks = app.tasks
-    return KnownTasks(
-        target,
-        {name: task.queue for name, task in tasks.items()},
-        {name: task.signature for name, task in tasks.items()},
-    )
+    return KnownTasks(target, {name: task.queue for name, task in tasks.items()}, tasks)
 
 
 def of_namespace(redis_url: str | None, namespace: str | None) -> KnownTasks:

@@ -150,6 +150,10 @@ def test_what_json_would_drop_or_change_is_refused(cli: Cli) -> None:
 
 
 APP = """
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
 from dueq import Dueq
 app = Dueq(namespace="of-the-app")
 
@@ -158,6 +162,13 @@ def remind(user, text=""): ...
 
 @app.task
 def reminder(): ...
+
+@dataclass
+class Price:
+    amount: Decimal
+
+@app.task
+def renew(until: date, price: Price, tags: set[str] = frozenset()): ...
 """
 
 
@@ -182,7 +193,10 @@ def test_the_app_says_queue_and_arguments(cli: Cli, world: World, shop: None) ->
     for arguments, says in (
         (("--task", "shop_of_cli.remnid", "--in", "1h", "[1]"), "did you mean shop_of_cli.remind"),
         (("--task", "remind", "--in", "1h", "[1]"), "did you mean shop_of_cli.remind"),
-        (("--task", "quite.another", "--in", "1h", "[1]"), "it knows shop_of_cli.remind, shop_of_cli.reminder"),
+        (
+            ("--task", "quite.another", "--in", "1h", "[1]"),
+            "it knows shop_of_cli.remind, shop_of_cli.reminder, shop_of_cli.renew",
+        ),
         ((*task, "[]"), "shop_of_cli.remind(user, text='')"),
         ((*task, "[1, 2, 3]"), "too many"),
         (("1", "--in", "1h"), "@app.handler"),
@@ -192,6 +206,22 @@ def test_the_app_says_queue_and_arguments(cli: Cli, world: World, shop: None) ->
     answer = cli("schedule", "--file", "-", *where, stdin='{"data": 1, "in": 3600}')
     assert (answer.code, "line 1" in answer.err, '"task" in the line' in answer.err) == (2, True, True), answer.err
     world.redis.delete(*world.redis.keys("dueq:{of-the-app}:*") or ["none"])
+
+
+def test_the_app_says_types(cli: Cli, world: World, shop: None) -> None:
+    where = ("--in", "1h", "--app", "shop_of_cli:app", "--namespace", world.settings.namespace)
+    task = ("--task", "shop_of_cli.renew")
+    good = '["2030-01-31", {"amount": "19.90"}]'
+    assert cli("schedule", *task, good, "--kwargs", '{"tags": ["a"]}', "--id", "a", *where).code == 0
+    assert record(world, "a").body == b'["shop_of_cli.renew",["2030-01-31",{"amount":"19.90"}],{"tags":["a"]}]'
+    for arguments, says in (
+        (('["tomorrow", {"amount": "1"}]',), "until is not a date such as 2030-01-31"),
+        (('["2030-01-31", {"amount": 1.5}]',), "price.amount is not a decimal number as text"),
+        ((good, "--kwargs", '{"tags": "a"}'), "tags is text in JSON, not a list"),
+        (('["2030-01-31"]',), "missing a required argument: 'price'"),
+    ):
+        answer = cli("schedule", *task, *arguments, *where)
+        assert (answer.code, says in " ".join(answer.err.split())) == (2, True), answer.err
 
 
 def test_the_app_s_own_namespace_yields_to_flags_only(cli: Cli, world: World, shop: None) -> None:

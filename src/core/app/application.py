@@ -216,8 +216,15 @@ class Dueq:
         id: str | None = None,
         redis_timeout: float | None = None,
     ) -> Handle:
-        """Schedule ``task_data`` (JSON) for the ``@app.handler`` function at ``timestamp`` (epoch seconds)."""
-        body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload, lambda _: "task_data")
+        """Schedule ``task_data`` for the ``@app.handler`` function at ``timestamp`` (epoch seconds).
+
+        It is JSON, or what the handler of this application declares its argument to be.
+        """
+        handler = self._tasks.get(HANDLER)
+        if handler is None:
+            body = encode_body(HANDLER, [task_data], {}, self.settings.max_payload, _data_name)
+        else:
+            body = handler.body([task_data], {}, _data_name)
         task_id = new_id() if id is None else check_id(id)
         call = Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)
         return self.schedule_many([call], redis_timeout=redis_timeout)[0]
@@ -337,6 +344,10 @@ class Dueq:
             if self._producer is None:
                 self._producer = Producer(self._settings)
             return self._producer
+
+
+def _data_name(position: int) -> str:
+    return "task_data"
 
 
 def _warn_of(handles: Sequence[Handle]) -> None:

@@ -27,6 +27,12 @@ MOST_DIGITS = 4300
 
 _TOO_LARGE = 10**MOST_DIGITS
 _PLAIN = frozenset({str, int, float, bool, type(None)})
+_DECLARABLE = frozenset(
+    {
+        *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta),
+        *(uuid.UUID, decimal.Decimal, bytes, tuple, set, frozenset),
+    }
+)
 _KINDS = (str, int, float, list, dict, tuple)
 
 
@@ -116,14 +122,15 @@ def _wrong(label: str, value: Any, levels: int) -> Iterator[str]:
         for key, item in value.items():
             if type(key) is not str:
                 yield (
-                    f"{label} has the key {_shown(key)}, which is {_kind(key)}: JSON keeps text keys only, so write "
-                    f"str(…) or .value for each key, or pass a list of pairs"
+                    f"{label} has the key {_shown(key)}, which is {described(key)}: JSON keeps text keys only, so "
+                    f"write str(…) or .value for each key, or pass a list of pairs"
                 )
             elif not _is_text(key):
                 yield f"{label} has the key {_shown(key)}, with half a character (a surrogate), which has no bytes"
             yield from _wrong(f"{label}[{_shown(key)}]", item, levels - 1)
     elif kind not in _PLAIN:
-        yield f"{label} is {_kind(value)}, {_fate(value)}: pass {_instead(value)}"
+        other = ", or declare the parameter with its type" if _can_be_declared(value) else ""
+        yield f"{label} is {described(value)}, {_fate(value)}: pass {_instead(value)}{other}"
     elif kind is float and not math.isfinite(value):
         yield f"{label} is {value}, which JSON does not have: pass None, or text"
     elif kind is int and not -_TOO_LARGE < value < _TOO_LARGE:
@@ -140,14 +147,16 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _kind(value: Any) -> str:
+def described(value: Any) -> str:
+    """What ``value`` is, for people."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return f"the named tuple {type(value).__name__}"
     if isinstance(value, enum.Enum):
         return f"a member of the enumeration {type(value).__name__}"
     name = type(value).__name__
     base = next((kind.__name__ for kind in _KINDS if isinstance(value, kind)), name)
-    return f"a {name}" if base == name else f"a {name}, a kind of {base}"
+    article = "an" if name[0] in "aeioAEIO" else "a"
+    return f"{article} {name}" if base == name else f"{article} {name}, a kind of {base}"
 
 
 def _fate(value: Any) -> str:
@@ -192,6 +201,17 @@ def _instead(value: Any) -> str:
         case _ if hasattr(value, "item") and hasattr(value, "dtype"):
             return ".item() or .tolist()"
     return "plain values (ids, text, numbers, lists, dicts), and load the rest inside the task"
+
+
+def _can_be_declared(value: Any) -> bool:
+    """Whether ``value`` arrives where the function declares such a type (see rich/)."""
+    return (
+        isinstance(value, (enum.Enum, pathlib.PurePath))
+        or type(value) in _DECLARABLE
+        or hasattr(type(value), "_fields")
+        or (dataclasses.is_dataclass(value) and not isinstance(value, type))
+        or any(hasattr(type(value), name) for name in ("__attrs_attrs__", "__struct_fields__", "model_dump"))
+    )
 
 
 def _shown(key: Any) -> str:

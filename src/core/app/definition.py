@@ -31,7 +31,7 @@ def check_function(function: object) -> None:
 
 def _unfinished(function: Any) -> str:
     """What ``function`` is, if calling it only makes something that has yet to be run; empty if it is not."""
-    for inner in _layers(function):
+    for inner in layers(function):
         if inspect.iscoroutinefunction(inner):
             return "a coroutine function (async def)"
         if inspect.isasyncgenfunction(inner):
@@ -41,11 +41,11 @@ def _unfinished(function: Any) -> str:
     return ""
 
 
-def _layers(function: Any) -> list[Any]:
+def layers(function: Any) -> list[Any]:
     """``function``, and those that get its calls unchanged; not what a wrapper in Python wraps, which may run that."""
-    layers: list[Any] = []
-    while function is not None and len(layers) < 100:
-        layers.append(function)
+    found: list[Any] = []
+    while function is not None and len(found) < 100:
+        found.append(function)
         if isinstance(function, functools.partial):
             function = function.func
         elif inspect.ismethod(function) or isinstance(function, staticmethod):
@@ -56,7 +56,7 @@ def _layers(function: Any) -> list[Any]:
             function = function.__wrapped__
         else:
             function = getattr(type(function), "__call__", None)  # noqa: B004  # not whether, but which
-    return layers
+    return found
 
 
 def name_of(function: Any, given: object) -> str:
@@ -67,10 +67,11 @@ def name_of(function: Any, given: object) -> str:
     if not isinstance(qualified, str):
         raise ConfigurationError(f"{_shown(function)} has no name of its own: give the task one, @app.task(name=…)")
     module = getattr(function, "__module__", None)
-    return check_task_name(f"{module_name(module, _globals(function, module))}.{qualified}")
+    return check_task_name(f"{module_name(module, globals_of(function, module))}.{qualified}")
 
 
-def _globals(function: Any, module: str | None) -> Mapping[str, Any]:
+def globals_of(function: Any, module: str | None) -> Mapping[str, Any]:
+    """The names that ``function``, defined in ``module``, knows."""
     own = getattr(function, "__globals__", None)
     return own if own is not None else vars(sys.modules.get(module or "__main__", sys))
 

@@ -39,14 +39,16 @@ def misfit(
         signature = inspect.signature(function)
         if _fits(signature, args, kwargs) or not _refused(function, error):
             return None
-        shape = [type(value).__name__ for value in args]
-        shape += [f"{name}={type(value).__name__}" for name, value in kwargs.items()]
-        return WrongArguments(
-            f"{task} was made for {_name(function)}{_bare(signature)}, got ({', '.join(shape)}): is the code of "
-            f"producer and worker the same?"
-        )
+        return WrongArguments(f"{made_for(task, function, args, kwargs)}: is the code of producer and worker the same?")
     except Exception:  # noqa: BLE001  # without a signature, nothing more is known
         return None
+
+
+def made_for(task: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """What ``function`` takes, by names, and what it got, by types: values may be long, or secret."""
+    got = [type(value).__name__ for value in args]
+    got += [f"{name}={type(value).__name__}" for name, value in kwargs.items()]
+    return f"{task} was made for {_name(function)}{_bare(inspect.signature(function))}, got ({', '.join(got)})"
 
 
 def _fits(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

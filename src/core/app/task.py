@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from ..clock import Delay, When, datetime_of, delay_us, due_us
+from ..errors import InvalidTask
+from ..process.shadowed import imports_of_ours
 from ..schema.record import check_id
 from .arguments import Signature
-from .payload import encode_body
+from .payload import decode_body, encode_body
 from .policy import Backoff, Timeouts
 
 if TYPE_CHECKING:
     from .application import Dueq
+    from .rich.conversion import Conversion
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,6 +96,8 @@ class Task(Generic[P, R]):
         self.app, self.function, self.name, self.queue = app, function, name, queue
         self.retries, self.backoff, self.timeouts = retries, backoff or Backoff(), timeouts or app.timeouts
         self.signature = Signature(name, function)
+        self._conversion: Conversion | EllipsisType | None = ...
+        self._unresolved: Mapping[str, str] = {}
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -143,6 +149,57 @@ class Task(Generic[P, R]):
 
     def _call(self, due: int, relative: bool, task_id: str | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
         self.signature.check(args, kwargs)
-        body = encode_body(self.name, args, kwargs, self.app.settings.max_payload, self.signature.name)
+        body = self.body(args, kwargs)
         task_id = new_id() if task_id is None else check_id(task_id)
         return Call(self.name, self.queue, due, relative, body, task_id)
+
+    # -- arguments that JSON has no type for
+
+    @property
+    def conversion(self) -> Conversion | None:
+        """What converts arguments as they are declared; None if they all arrive as JSON has them. Put together once."""
+        if self._conversion is ...:
+            self._conversion = self._converted()
+        return self._conversion
+
+    def _converted(self) -> Conversion | None:
+        with imports_of_ours():  # late, since an application may never need it
+            from .rich.annotations import declared
+
+            found = declared(self.function)
+            self._unresolved = found.unresolved
+            if not found.types:
+                return None
+            from .rich.conversion import Conversion
+        return Conversion(self.name, self.function, found)
+
+    def body(self, args: Sequence[Any], kwargs: Mapping[str, Any], name: Callable[[int], str] | None = None) -> bytes:
+        """A call with these arguments as JSON. Raises InvalidTask if one of them would not arrive as it is.
+
+        ``name`` tells what the positional arguments are called; by default the parameters' names.
+        """
+        conversion = self.conversion
+        if conversion is None:
+            return self._encoded(args, kwargs, name)
+        body = self._encoded(*conversion.written(args, kwargs), name)
+        _, json_args, json_kwargs = decode_body(body)
+        conversion.check(args, kwargs, (json_args, json_kwargs))
+        return body
+
+    def check_json(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raises InvalidTask if the function does not take these arguments, which are JSON values."""
+        self.signature.check(args, kwargs)
+        if self.conversion is not None:
+            self.conversion.read(args, kwargs)
+
+    def _encoded(self, args: Sequence[Any], kwargs: Mapping[str, Any], name: Callable[[int], str] | None) -> bytes:
+        try:
+            return encode_body(self.name, args, kwargs, self.app.settings.max_payload, name or self.signature.name)
+        except InvalidTask as error:
+            if type(error) is not InvalidTask or not self._unresolved:
+                raise
+            known = "; ".join(f"{parameter}: {reason}" for parameter, reason in self._unresolved.items())
+            raise InvalidTask(
+                f"{error}. Annotations that cannot be resolved do not count ({known}): import what they name outside "
+                f"of TYPE_CHECKING"
+            ) from None

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 _NEEDED = frozenset(
     {"redis", "hiredis", "multiprocess", "dill", "prometheus_client", "psutil", "setproctitle", "typer", "rich"}
+    | {"cattrs", "attrs", "attr"}
 )
 _CHILDREN_IMPORT = (
     "import dueq.core.supervisor.roles, dueq.core.supervisor.child; "
