@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from support.limited import denied, limited
-from support.older import AGED, SCRIPTLESS, like_2_4, scriptless
+from support.older import AGED, OLDER_FORMAT, SCRIPTLESS, like_2_4, scriptless
 from support.parts import MARKERS, PARTS, chosen, here, is_shared, may_have, number_of
 from support.servers import Load, Server, all_servers, running
 from support.world import World
 
 from dueq import strategies
+from dueq.core.schema.format import FORMATS, NEWEST
 
 _SUITE = Path(__file__).parent / "conformance"
 _numbers = itertools.count(1)
@@ -102,7 +103,7 @@ def strategy_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) -> Iterator[World]:
+def world(redis_url: str, server: Server, strategy_name: str, request: pytest.FixtureRequest) -> Iterator[World]:
     """A fresh namespace. At the end of the test it is emptied by the public interfaces, and checked for leaked keys.
 
     A test that breaks the namespace on purpose is marked ``leaves_keys``.
@@ -112,7 +113,8 @@ def world(redis_url: str, strategy_name: str, request: pytest.FixtureRequest) ->
         # a test that moves the namespace needs the commands of every strategy
         moves = request.node.path.stem.startswith("test_migration")
         user = limited(redis_url, name, list(strategies.names()) if moves else [strategy_name])
-    world = World(redis_url, name, strategy_name, seen_as=user)
+    format_ = FORMATS[0] if server.name in OLDER_FORMAT else NEWEST
+    world = World(redis_url, name, strategy_name, seen_as=user, format_=format_)
     try:
         yield world
         if not request.node.get_closest_marker("leaves_keys"):

@@ -21,6 +21,7 @@ from ..core.client.safe_text import bounded
 from ..core.clock import US
 from ..core.namespace import Namespace
 from ..core.schema import ownership
+from ..core.schema.format import NEWEST
 from ..core.store import write_probe
 from ..core.store.requirements import Obstacle, obstacles
 from ..core.store.server_scripts import script_refusal
@@ -108,8 +109,10 @@ def diagnose(namespace: Namespace) -> Diagnosis:
         Finding("notify-keyspace-events", _setting(client, info, "notify-keyspace-events")),
         _scripts(client),
     ]
-    recorded = ownership.store_in(ownership.look(client, namespace.keys))
+    kept = ownership.look(client, namespace.keys)
+    recorded = ownership.store_in(kept)
     found.append(_store(namespace, found[-1].verdict == "ok"))
+    found.append(_format(namespace, ownership.format_in(kept)))
     views = [_strategy(namespace, name, recorded) for name in strategies.names()]
     where = redact(namespace.settings.redis_url or "")
     return Diagnosis(where, namespace.keys.namespace, namespace.strategy.name, [_settled(f) for f in found], views)
@@ -295,6 +298,15 @@ def _store(namespace: Namespace, scripts: bool) -> Finding:
         )
         return Finding("store", store, "warning", advice)
     return Finding("store", store)
+
+
+def _format(namespace: Namespace, format_: str) -> Finding:
+    """The format that new records of the namespace have."""
+    advice = (
+        f"an older dueq began this namespace: once none uses it any more, new tasks take less memory after "
+        f"dueq migrate --format {NEWEST} --namespace {namespace.keys.namespace}"
+    )
+    return Finding("record format", format_, "ok", "" if format_ == NEWEST else advice)
 
 
 def _strategy(namespace: Namespace, name: str, recorded: str | None) -> StrategyView:

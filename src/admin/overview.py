@@ -167,6 +167,7 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
         "id": record.id,
         "state": state,
         "due_at": timestamp(record.due_us),
+        "scheduled_at": timestamp(record.scheduled_us) if record.scheduled_us else None,
         "queue": record.queue,
         **shown_call(record.body),
         "starts": record.starts,
@@ -178,7 +179,7 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
     if record.cause:
         view["starts_again_because"] = record.cause
     if record.state != State.DEAD and (again := namespace.store.kept_again(record.id)) is not None:
-        view["after_this_run"] = {"due_at": timestamp(again.due), "queue": again.queue, **shown_call(again.body)}
+        view["after_this_run"] = {"due_at": timestamp(again.due_us), "queue": again.queue, **shown_call(again.body)}
     if record.state == State.UNCLAIMED:
         since = namespace.client.zscore(list_of(namespace.keys, record.queue, task_of(record.body)), record.id)
         view["put_aside_at"] = None if since is None else timestamp(int(since))

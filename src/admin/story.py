@@ -33,11 +33,21 @@ class Story:
 
 def story(task_id: str, record: Record | None, events: Sequence[Event], reason: str = "") -> Story:
     """The story of a task. ``reason`` says why it is a dead letter, if it is one."""
-    in_order = sorted(events, key=lambda event: event.at_us)
+    in_order = sorted([*_scheduled(record, events), *events], key=lambda event: event.at_us)
     findings = [*_lateness(in_order), *_repeats(in_order), *_end(record, in_order, reason)]
     if not in_order and record is not None:
         findings.append("what happened to it is not known any more: the journal keeps only the latest events")
     return Story(task_id, in_order, findings)
+
+
+def _scheduled(record: Record | None, events: Sequence[Event]) -> list[Event]:
+    """When the task was scheduled: its record says so, and the journal's entry of a start, or of the end."""
+    times = {
+        event.facts["scheduled_us"]: event.id for event in events if isinstance(event.facts.get("scheduled_us"), int)
+    }
+    if record is not None and record.scheduled_us:
+        times[record.scheduled_us] = record.id
+    return [Event(at_us, "scheduled", task_id, who="producer") for at_us, task_id in times.items()]
 
 
 def _lateness(events: Sequence[Event]) -> list[str]:

@@ -1,4 +1,4 @@
-"""``dueq migrate``: move a namespace, with all its tasks, to another strategy or store."""
+"""``dueq migrate``: move a namespace, with all its tasks, to another strategy or store, or to another record format."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ def migrate(
         Store | None,
         typer.Option("--store", help="The store to move to; by default it stays. transactional needs no scripts."),
     ] = None,
+    format_: Annotated[
+        int | None,
+        typer.Option("--format", metavar="N", help="The format of new records; an older dueq cannot read a newer one."),
+    ] = None,
     redis_url: RedisUrl = None,
     namespace: NamespaceName = None,
     as_json: Json = False,
@@ -51,14 +55,22 @@ def migrate(
     the change is one step, and a running dueq run ends as above. Without
     --store, a namespace keeps its store if the new strategy can use it.
 
+    A namespace that an older dueq began keeps its format of records, so that
+    the older one can go on beside this one. Once no older one uses it, let
+    --format 2 write new tasks in less memory. There is no way back: older ones
+    are refused from then on. Tasks that are there keep their format.
+
     \b
     Examples:
       dueq migrate --to buckets
       dueq migrate --to lua --namespace trial --json
       dueq migrate --store transactional
+      dueq migrate --format 2
     """
-    if to is None and store is None:
-        raise typer.BadParameter("name the target: --to for another strategy, --store for another store")
+    if to is None and store is None and format_ is None:
+        raise typer.BadParameter(
+            "name the target: --to for another strategy, --store for another store, --format for another record format"
+        )
     with opened(redis_url, namespace) as space:
         if to is None and ownership.owner_of(ownership.look(space.client, space.keys)) is None:
             raise ConfigurationError(
@@ -66,16 +78,23 @@ def migrate(
             )
         began, before = time.monotonic(), space.strategy.ownership
         target = to or before.strategy
-        begun = migration.begin(space, target, store=None if store is None else store.value)
+        had = ownership.format_in(ownership.look(space.client, space.keys))
+        wanted = None if format_ is None else str(format_)
+        begun = migration.begin(space, target, store=None if store is None else store.value, format_=wanted)
         moved = 0 if begun is None else _finished(space, begun)
         taken = duration(time.monotonic() - began)
-        name, current = space.keys.namespace, ownership.store_in(ownership.look(space.client, space.keys))
+        now = ownership.look(space.client, space.keys)
+        name, current, has = space.keys.namespace, ownership.store_in(now), ownership.format_in(now)
     if as_json:
         source = begun and begun.source
-        say_json({"namespace": name, "strategy": target, "store": current, "from": source, "moved": moved})
+        say_json(
+            {"namespace": name, "strategy": target, "store": current, "format": has, "from": source, "moved": moved}
+        )
         return
     if current != before.store:
         say(f"namespace {name} uses the {current} store now, not the {before.store} one")
+    if has != had:
+        say(f"new tasks of namespace {name} have records of format {has} now, not {had}")
     if begun is not None:
         say(f"namespace {name} is owned by strategy {target} now: {moved:,} tasks moved from {begun.source} in {taken}")
     else:

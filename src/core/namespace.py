@@ -93,7 +93,7 @@ class Namespace:
             if not again:
                 self.refuse_beside_others(session, written, ours)
             if None in (written[0], *written[2:]) or ownership.chosen_by_producer(written):
-                session.commit(ownership.written(self.keys, ours, "engine"))
+                session.commit(ownership.written(self.keys, ours, "engine", ownership.format_in(written)))
 
         Transactions(self.client).run(attempt)
 

@@ -12,6 +12,7 @@ from support.servers import Server, all_servers, running
 from support.world import World
 
 from dueq import strategies
+from dueq.core.schema.format import NEWEST
 from dueq.core.upkeep import migration
 
 from .conftest import Cli
@@ -45,15 +46,15 @@ def test_migrate(cli: Cli, world: World) -> None:
     assert cli("status", "--json").json["strategy"] == "buckets"
     assert cli("cancel", "a").code == 0
     back = cli("migrate", "--to", "lua", "--json")
-    kept = {"namespace": name, "strategy": "lua", "store": "scripted"}
+    kept = {"namespace": name, "strategy": "lua", "store": "scripted", "format": NEWEST}
     assert (back.code, back.json) == (0, kept | {"from": "buckets", "moved": 1})
     assert world.states()["scheduled"] == 1
 
 
 def test_nothing_to_move(cli: Cli, world: World) -> None:
     name = world.keys.namespace
-    assert cli("migrate", "--to", "watch", "--json").json == {
-        "namespace": name, "strategy": "watch", "store": "scripted", "from": None, "moved": 0}  # fmt: skip
+    kept = {"namespace": name, "strategy": "watch", "store": "scripted", "format": NEWEST}
+    assert cli("migrate", "--to", "watch", "--json").json == kept | {"from": None, "moved": 0}
     answer = cli("migrate", "--to", "watch")
     assert (answer.code, answer.out) == (0, f"namespace {name} is owned by strategy watch: nothing to move\n")
     assert cli("status", "--json").json["strategy"] == "watch"
@@ -84,6 +85,28 @@ def test_the_store_is_moved_alone_or_with_the_strategy(cli: Cli, world: World) -
         f"namespace {name} is owned by strategy watch: nothing to move\n"
     )
     assert cli("migrate", "--store", "scripted", "--json").json["moved"] == 0
+    assert cli("cancel", "a").code == 0
+
+
+def test_the_format_of_records(cli: Cli, world: World) -> None:
+    world.redis.hset(world.keys.plain("meta"), "format", "1")
+    world.schedule("a", delay_us=HOUR)
+    name = world.keys.namespace
+    [found] = [one for one in cli("doctor", "--json").json["findings"] if one["name"] == "record format"]
+    assert (found["value"], found["verdict"]) == ("1", "ok")
+    assert f"dueq migrate --format {NEWEST} --namespace {name}" in found["advice"]
+    answer = cli("migrate", "--format", NEWEST)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == (
+        f"new tasks of namespace {name} have records of format {NEWEST} now, not 1\n"
+        f"namespace {name} is owned by strategy lua: nothing to move\n"
+    )
+    [found] = [one for one in cli("doctor", "--json").json["findings"] if one["name"] == "record format"]
+    assert (found["value"], found["advice"]) == (NEWEST, "")
+    assert cli("migrate", "--format", NEWEST, "--json").json["format"] == NEWEST
+    back = cli("migrate", "--format", "1")
+    assert back.code == 2
+    assert "it cannot go back to 1" in back.err
     assert cli("cancel", "a").code == 0
 
 

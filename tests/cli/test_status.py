@@ -63,7 +63,7 @@ def test_what_nobody_could_read(cli: Cli, world: World) -> None:
     said = cli("status").out
     assert "quarantine" not in said
     assert "newer" not in said
-    for id, raw in (("newer", b"2|S|whatever"), ("bad1", b"rubbish"), ("bad2", b"")):
+    for id, raw in (("newer", b"99|S|whatever"), ("bad1", b"rubbish"), ("bad2", b"")):
         world.redis.hset(world.keys.record(id), id, raw)
         world.redis.lpush(world.keys.of("ready", "q"), id)
     world.redis.lpush(world.keys.of("ready", "q"), b"\xff")

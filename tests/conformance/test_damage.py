@@ -15,6 +15,7 @@ from support.world import LEASE_US, World
 from dueq.admin import housekeeping
 from dueq.core.client.failures import TRANSIENT
 from dueq.core.errors import DueqError, NamespaceTooNew
+from dueq.core.schema.format import FORMATS
 from dueq.core.schema.key_types import PLAIN
 from dueq.core.schema.ownership import FIELDS
 from dueq.core.schema.quarantine import Quarantined, counts, quarantined
@@ -40,6 +41,10 @@ DAMAGED = {
     "5,000 digits of starts": b"1|S|1|q|" + b"9" * 5000 + b'|0|0|||||["f",[]]',
     "no text in its queue": b'1|S|1|q\xff|0|0|0|||||["f",[]]',
     "a number below zero": b'1|S|-1|q|0|0|0|||||["f",[]]',
+    "a history that is none": b'2|S|1|q|0|1,2||||["f",[]]',
+    "a cause that is none, in format 2": b'2|S|1|q|0|1,0,0,z,||||["f",[]]',
+    "5,000 digits of history": b"2|S|1|q|0|" + b"9" * 5000 + b',0,0,,||||["f",[]]',
+    "truncated, in format 2": b"2|S|1796019216376007|q|0||",
     "version zero": b'0|S|1|q|0|0|0|||||["f",[]]',
 }
 IDS = [b"\xff\xfe", b"two words", b"", b"x" * 200, "täglich".encode()]
@@ -85,7 +90,7 @@ def test_entries_that_are_no_ids(world: World) -> None:
 
 def test_newer_is_not_damaged(world: World) -> None:
     """It stays in its hash, its entry is put aside, and it comes back to nobody who cannot read it."""
-    raw = b"2|S|whatever a newer dueq writes"
+    raw = b"99|S|whatever a newer dueq writes"
     world.redis.hset(world.keys.record("newer"), "newer", raw)
     world.redis.lpush(world.keys.of("ready", "q"), "newer")
     world.ready("good")
@@ -101,7 +106,7 @@ def test_newer_is_not_damaged(world: World) -> None:
 
 def test_a_newer_record_whose_lease_ran_out_stays_leased(world: World) -> None:
     lease = world.keys.lease("q", "newer")
-    world.redis.hset(world.keys.record("newer"), "newer", b"2|L|whatever")
+    world.redis.hset(world.keys.record("newer"), "newer", b"99|L|whatever")
     world.redis.zadd(world.keys.plain("leased"), {lease: 1})
     reaped = world.store.reap(100, LEASE_US, 3)
     assert reaped.lost == []
@@ -125,7 +130,7 @@ def test_scheduling_onto_damaged_records(world: World) -> None:
 
 
 def test_scheduling_onto_a_newer_record_is_refused(world: World) -> None:
-    raw = b"2|S|whatever a newer dueq writes"
+    raw = b"99|S|whatever a newer dueq writes"
     world.redis.hset(world.keys.record("newer"), "newer", raw)
     with pytest.raises(DueqError, match="a newer dueq wrote"):
         world.schedule("newer")
@@ -134,7 +139,7 @@ def test_scheduling_onto_a_newer_record_is_refused(world: World) -> None:
 
 def test_what_a_worker_held_and_nobody_can_read_is_kept(world: World) -> None:
     """Newer is set aside, damaged goes into quarantine; the rest is given back."""
-    newer, damaged = b"2|L|whatever a newer dueq writes", b"1|L|rubbish"
+    newer, damaged = b"99|L|whatever a newer dueq writes", b"1|L|rubbish"
     world.ready("good")
     assert world.started("w1").id == "good"
     for id, raw in (("newer", newer), ("bad", damaged)):
@@ -157,7 +162,7 @@ def test_what_was_put_aside_and_nobody_can_read_any_more_is_kept(world: World) -
     world.ready("newer", "bad", "good", calls="g")
     world.take(want=9)
     assert world.store.unclaimed() == {("q", "g"): 3}
-    newer, damaged = b"2|S|whatever a newer dueq writes", b""
+    newer, damaged = b"99|S|whatever a newer dueq writes", b""
     world.redis.hset(world.keys.record("newer"), "newer", newer)
     world.redis.hset(world.keys.record("bad"), "bad", damaged)
     world.store.knows(["f", "g"])
@@ -273,6 +278,8 @@ def test_rubbish_in_meta_is_put_away_by_an_engine(world: World, field: str) -> N
     meta, reclaim = world.keys.plain("meta"), Reclaim(world.main)
     reclaim.settle()
     right = world.redis.hgetall(meta)
+    if field == "format":  # an older dueq may be at work there: what it was is not known any more
+        right[b"format"] = FORMATS[0].encode()
     values = [b"\xff", b"two words", b"DUEQTOONEW 2 x ", b"?" * 400]
     for at, value in enumerate(values):
         world.ready(f"before{at}")
@@ -290,7 +297,7 @@ def test_rubbish_in_meta_is_put_away_by_an_engine(world: World, field: str) -> N
     assert [one.raw for one in found] == values
 
 
-@pytest.mark.parametrize(("field", "value"), [("format", "2"), ("format", "10"), ("features", "limits,flows")])
+@pytest.mark.parametrize(("field", "value"), [("format", "99"), ("format", "10"), ("features", "limits,flows")])
 def test_what_a_newer_dueq_wrote_into_meta_stays(world: World, field: str, value: str) -> None:
     meta = world.keys.plain("meta")
     world.main.claim()
@@ -441,7 +448,7 @@ def test_a_token_of_another_type_is_made_anew(world: World) -> None:
 
 def test_what_a_newer_dueq_keeps_is_left_alone(world: World) -> None:
     world.ready("a")
-    world.redis.hset(world.keys.plain("meta"), "format", "2")
+    world.redis.hset(world.keys.plain("meta"), "format", "99")
     world.redis.set(world.keys.plain("tmps"), "of another type there")
     with pytest.raises(NamespaceTooNew):
         Clearing(world.main, lambda: True).run_once()

@@ -16,10 +16,11 @@ from support.world import World
 
 from dueq.core.errors import NamespaceTooNew, StrategyYields
 from dueq.core.namespace import Namespace
+from dueq.core.schema.format import FORMATS
 from dueq.core.store.values import Outcome
 
 _NEWER: list[tuple[dict[Any, Any], str]] = [
-    ({"format": "2"}, "format 2"),
+    ({"format": "99"}, "format 99"),
     ({"features": "headers,limits"}, "headers, limits"),
     ({"store": "celestial"}, "celestial store"),
 ]
@@ -57,10 +58,11 @@ def test_an_engine_writes_it_before_the_first_task(world: World, strategy_name: 
 
 def test_an_engine_fills_in_what_an_older_dueq_did_not_write(world: World, strategy_name: str) -> None:
     world.redis.hset(world.keys.plain("meta"), "strategy", strategy_name)
+    world.redis.hdel(world.keys.plain("meta"), "format")
     world.schedule("a")
     assert meta_of(world) == {"strategy": strategy_name}
     world.main.claim()
-    assert meta_of(world) == kept_by(world, strategy_name)
+    assert meta_of(world) == kept_by(world, strategy_name) | {"format": FORMATS[0]}
 
 
 def test_a_claim_of_what_is_claimed_writes_nothing(world: World) -> None:

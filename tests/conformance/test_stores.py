@@ -192,7 +192,7 @@ class TestOlder:
         assert visitor(older).strategy.store == "transactional"
         engine = self.engine(older)
         engine.claim()
-        assert meta_of(older) == kept_by(older, older.settings.strategy or "") | {"store": "scripted"}
+        assert meta_of(older) == kept_by(older, older.settings.strategy or "") | {"store": "scripted", "format": "1"}
         assert visitor(older).strategy.store == "scripted"
         with pytest.raises(StoreMismatch):
             older.schedule("b")

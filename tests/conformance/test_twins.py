@@ -21,7 +21,7 @@ from dueq.core.config import Settings
 from dueq.core.errors import DueqError
 from dueq.core.namespace import Namespace
 from dueq.core.schema.ownership import StoreKind
-from dueq.core.schema.record import Record
+from dueq.core.schema.record import Record, encode_record, readable_record
 from dueq.core.store.values import Advance, Cause, Loss, NewTask, Outcome, Step
 from dueq.core.upkeep import migration
 
@@ -115,7 +115,7 @@ class Story:
     CALLS = (
         *("schedule", "schedule", "dispatch", "dispatch", "take", "take", "take", "settle", "settle", "settle"),
         *("cancel", "reschedule", "again", "give_back", "reap", "release", "extend", "revive", "discard"),
-        *("mend", "mend_again", "mend_queues", "damage", "forget", "time_passes", "time_passes"),
+        *("mend", "mend_again", "mend_queues", "damage", "grow", "forget", "time_passes", "time_passes"),
     )
 
     def note(self, worker: str, step: Advance) -> None:
@@ -227,10 +227,22 @@ class Story:
 
     def damage(self) -> Callable[[Twin], Any]:
         task_id = self.chance.choice(IDS)
-        raw = self.chance.choice([b"rubbish", b"2|a newer dueq's"])
+        raw = self.chance.choice([b"rubbish", b"99|a newer dueq's"])
         if self.chance.random() < 0.7:
             return self.dispatch()
         return lambda twin: twin.space.client.hset(twin.space.keys.record(task_id), task_id, raw)
+
+    def grow(self) -> Callable[[Twin], Any]:
+        """A newer dueq writes a field that this one does not know."""
+        task_id = self.chance.choice(IDS)
+
+        def act(twin: Twin) -> None:
+            raw: Any = twin.space.client.hget(twin.space.keys.record(task_id), task_id)
+            if (record := readable_record(task_id, raw)) is not None and record.format == "2":
+                grown = encode_record(record._replace(tail=b"later=1;"))
+                twin.space.client.hset(twin.space.keys.record(task_id), task_id, grown)
+
+        return act
 
     def forget(self) -> Callable[[Twin], Any]:
         queue, task_id = self.chance.choice(QUEUES), self.chance.choice(IDS)
@@ -254,7 +266,12 @@ def test_they_do_the_same(twins: tuple[Twin, Twin], clock: StandingClock, seed: 
     story = Story(seed, clock)
     for twin in twins:
         twin.space.store.knows(["f"] if seed % 2 else None)
-    for _ in range(STEPS):
+    formats = [("2", "2"), ("1", "1"), ("1", "2")][seed % 3]
+    for number in range(STEPS):
+        if number in (0, STEPS // 2):
+            for twin in twins:
+                meta = twin.space.keys.plain("meta")
+                twin.space.client.hset(meta, "format", formats[number > 0])
         name, call = story.next()
         answers = [_answer(call, twin) for twin in twins]
         assert answers[0] == answers[1], name

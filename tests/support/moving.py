@@ -50,7 +50,7 @@ def kept_by(world: World, strategy: str, by: str = "engine") -> dict[str, str]:
     """The ``meta`` that a namespace of ``strategy`` should have outside of migrations, with the store of ``world`` if
     the strategy can use it."""
     store = fitting(strategies.find(strategy), world.strategy.store).store
-    return {"strategy": strategy, "store": store, "by": by, "format": "1", "features": ""}
+    return {"strategy": strategy, "store": store, "by": by, "format": world.format, "features": ""}
 
 
 def index_of(world: World, strategy: str) -> list[str]:

@@ -17,6 +17,9 @@ AGED = "like-2.4"
 SCRIPTLESS = "without-scripts"
 _REAL = "redis-2.8.17"
 
+OLDER_FORMAT = (AGED, _REAL)
+"""The servers on which the conformance suite has namespaces of an older dueq, whose records have the older format."""
+
 
 def like_2_4() -> Server | Missing:
     """A server like Redis 2.4: it shows that version, and does not know later commands."""

@@ -13,6 +13,7 @@ from dueq.core.client.listener import Listener
 from dueq.core.clock import US, Clock, now_us
 from dueq.core.config import Settings
 from dueq.core.namespace import Namespace
+from dueq.core.schema.format import NEWEST
 from dueq.core.schema.record import Record
 from dueq.core.store.base import Store
 from dueq.core.store.strategy import Dispatched, Moved, ScriptedStrategy, Strategy
@@ -46,10 +47,12 @@ class World:
     each dispatch.
     """
 
-    def __init__(self, url: str, name: str, strategy: str, *, seen_as: str = "") -> None:
-        """``seen_as`` is the actors' address of the same server, if they use another Redis user."""
+    def __init__(self, url: str, name: str, strategy: str, *, seen_as: str = "", format_: str = NEWEST) -> None:
+        """``seen_as`` is the actors' address of the same server, if they use another Redis user. ``format_`` is the
+        format of the namespace's records."""
         self.settings = Settings(redis_url=seen_as or url, namespace=name, strategy=strategy)
         self.redis = connect(url)
+        self.format = format_
         self.clock = MovableClock()
         self.resolution_us = int(strategies.find(strategy).resolution * US)
         self._actors: list[Namespace] = []
@@ -58,6 +61,8 @@ class World:
         self._names = itertools.count(1)
         self.main = self.actor()
         self.keys = self.main.keys
+        if format_ != NEWEST:
+            self.redis.hset(self.keys.plain("meta"), "format", format_)
 
     # -- actors
 

@@ -31,13 +31,16 @@ end
 -- and the worker that takes it there puts it into the index. If `again` cannot be read it is dropped.
 local function follow(id, again, token, indexed)
   redis.call('HDEL', key_again(), id)
-  local due, queue, body = string.match(again, '^(%d+)|([^|]*)|(.*)$')
-  if not due then return erase(id) end
-  due = math.max(now, tonumber(due))
-  save(id, {
-    state = State.SCHEDULED, due = due, queue = queue, starts = 0, retries = 0, losses = 0,
-    cause = '', since = '', token = token, worker = '', body = body, -- the token: if the end is sent again, it is recognised
-  })
+  local record = parsed(again)
+  if not record then
+    local due, queue, body = string.match(again, '^(%d+)|([^|]*)|(.*)$') -- in a namespace of format 1
+    if not due then return erase(id) end
+    record = parsed('1|' .. State.SCHEDULED .. '|' .. due .. '|' .. queue .. '|0|0|0|||||' .. body)
+    if not record then return erase(id) end
+  end
+  local due, queue = math.max(now, record.due), record.queue
+  record.due, record.token = due, token -- the token: if the end is sent again, it is recognised
+  save(id, record)
   redis.call('SADD', key_queues(), queue)
   count('scheduled', queue, 1)
   note('scheduled', id, '{"due_us":' .. whole(due) .. ',"after":"' .. token .. '"}')

@@ -1,7 +1,8 @@
 """The format of the records in a namespace, and whether this version of dueq can read them.
 
-``meta`` names the format of its records and the record features in use (a sorted comma list). A newer dueq may use a
-format or a feature that this version lacks: then this version must not write there, neither as producer nor as engine.
+``meta`` names the format of new records and the record features in use (a sorted comma list). A record keeps its format
+as long as it lives. A newer dueq may use a format or a feature that this version lacks: then this version must not
+write there, neither as producer nor as engine.
 The scripts' own check is in schema/records.lua.
 """
 
@@ -11,8 +12,11 @@ from collections.abc import Iterable
 
 from ..errors import NamespaceTooNew
 
-FORMAT = "1"
-"""The format in which this version writes records."""
+NEWEST = "2"
+"""The format of the records in a namespace that begins now."""
+
+FORMATS = ("1", NEWEST)
+"""The formats that this version reads and writes. A namespace keeps its own until ``dueq migrate --format``."""
 
 FEATURES: frozenset[str] = frozenset()
 """The record features that this version knows."""
@@ -28,9 +32,9 @@ def require_known(namespace: str, format_: str, features: str) -> None:
 
     Empty values are known: an older dueq wrote neither field.
     """
-    if format_ not in ("", FORMAT):
+    if format_ not in ("", *FORMATS):
         raise NamespaceTooNew(
-            f"namespace {namespace!r} has records of format {format_}, and this dueq knows format {FORMAT} only: a "
+            f"namespace {namespace!r} has records of format {format_}, and this dueq knows formats up to {NEWEST}: a "
             f"newer dueq wrote them; upgrade dueq here before it uses this namespace"
         )
     if unknown := [name for name in features.split(",") if name and name not in FEATURES]:

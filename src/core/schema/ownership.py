@@ -38,7 +38,7 @@ from ..errors import (
     StrategyYields,
     YieldUnderWay,
 )
-from .format import FEATURES, FORMAT, listed, require_known
+from .format import FEATURES, FORMATS, NEWEST, listed, require_known
 from .keys import Keys
 
 By = Literal["producer", "engine"]
@@ -77,8 +77,8 @@ def named(reply: Sequence[bytes | None]) -> dict[str, bytes | None]:
 def damaged(values: Mapping[str, bytes | None]) -> list[str]:
     """The fields of ``meta`` with values that no dueq writes; none in a newer format, unknown to this version."""
     texts = {name: raw.decode(errors=SHOWN) for name, raw in values.items() if raw is not None}
-    format_ = texts.get("format", FORMAT)
-    if format_ != FORMAT and _WRITTEN["format"].fullmatch(format_):
+    format_ = texts.get("format", NEWEST)
+    if format_ not in FORMATS and _WRITTEN["format"].fullmatch(format_):
         return []
     return [name for name, text in texts.items() if not _WRITTEN[name].fullmatch(text)]
 
@@ -189,6 +189,13 @@ def store_in(reply: Any) -> str | None:
     return None if reply[5] is None else str(reply[5].decode(errors=SHOWN))
 
 
+def format_in(reply: Any) -> str:
+    """The format of new records in the namespace, from the reply to ``question``. An older dueq did not write it."""
+    if reply[3] is not None:
+        return str(reply[3].decode(errors=SHOWN))
+    return NEWEST if reply[0] is None else FORMATS[0]
+
+
 def is_engines(reply: Any, ours: Ownership) -> bool:
     """Whether an engine owns the namespace as ``ours`` says, with nothing left to do or to fill in."""
     strategy, source, by, *rest, store = reply
@@ -196,34 +203,37 @@ def is_engines(reply: Any, ours: Ownership) -> bool:
     return settled and store == ours.store.encode() and not damaged(named(reply))
 
 
-def written(keys: Keys, ours: Ownership, by: By) -> list[Command]:
-    """The commands that write who owns the namespace from now on, to be sent inside MULTI."""
+def written(keys: Keys, ours: Ownership, by: By, format_: str) -> list[Command]:
+    """The commands that write who owns the namespace from now on, to be sent inside MULTI.
+
+    ``format_`` is that of new records: what ``format_in`` says, unless it is to change.
+    """
     meta = keys.plain("meta")
     return [
-        ("HMSET", meta, "strategy", ours.strategy, "store", ours.store, "by", by, "format", FORMAT),
+        ("HMSET", meta, "strategy", ours.strategy, "store", ours.store, "by", by, "format", format_),
         ("HSETNX", meta, "features", listed([])),
     ]
 
 
 def lua_constants() -> str:
     """What the scripts' check compares with."""
-    return f"local FORMAT, FEATURES = '{FORMAT}', ',{listed(FEATURES)},'\n"
+    return f"local FORMAT, FEATURES = '{NEWEST}', ',{listed(FEATURES)},'\n"
 
 
-def require(keys: Keys, ours: Ownership, reply: Any, *, settled: bool = False) -> bool:
-    """Whether nobody owns the namespace yet; raises StrategyMismatch if another strategy than ``ours`` does.
+def require(keys: Keys, ours: Ownership, reply: Any, *, settled: bool = False) -> None:
+    """Raise StrategyMismatch if another strategy than ``ours`` owns the namespace.
 
     Raises StrategyYields if a producer chose the other strategy; StoreMismatch if the namespace uses the other store;
     NamespaceTooNew if this version must not write there; NamespaceDamaged if a field has a value that no dueq writes.
     With ``settled``, raises NamespaceMigrating if tasks may still be in the index of another strategy.
     """
     try:
-        return _required(keys, ours, reply, settled=settled)
+        _require(keys, ours, reply, settled=settled)
     except DueqError as error:
         raise damage(keys, named(reply)) or error from None
 
 
-def _required(keys: Keys, ours: Ownership, reply: Any, *, settled: bool) -> bool:
+def _require(keys: Keys, ours: Ownership, reply: Any, *, settled: bool) -> None:
     kept, source, by, format_, features, store = (
         None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply
     )
@@ -234,7 +244,6 @@ def _required(keys: Keys, ours: Ownership, reply: Any, *, settled: bool) -> bool
         raise other_store(keys.namespace, store, ours, by)
     if settled and source is not None:
         raise _not_yet(keys, source, ours.strategy, by)
-    return kept is None
 
 
 def refusal(keys: Keys, ours: Ownership, error: Exception) -> Exception:

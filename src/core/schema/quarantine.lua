@@ -4,7 +4,7 @@
 -- Whether a newer dueq wrote this record.
 local function is_newer(raw)
   local version = string.match(raw, '^(%d%d?)|')
-  return version ~= nil and tonumber(version) > 1
+  return version ~= nil and tonumber(version) > tonumber(FORMAT)
 end
 
 -- What is wrong with an entry, and its record if there is one: 'newer', 'record' (it is damaged), 'entry' (no task can have

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ..errors import DueqError, InvalidTask
 from .bounds import MOST_HEAD_BYTES, MOST_ID_CHARACTERS
+from .format import FORMATS, NEWEST
 from .states import State
 
-VERSION = b"1"
 ID = re.compile(rf"[!-~]{{1,{MOST_ID_CHARACTERS}}}")
 
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -18,25 +18,20 @@ encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_
 _CAUSES = {"": "", "r": "retry", "w": "worker_lost", "e": "lease_expired"}
 _LETTERS = {cause: letter for letter, cause in _CAUSES.items()}
 
-_NAME, _NUMBER = rb"([A-Za-z0-9_.-]%b)", rb"(\d%b)"
-_HEAD = re.compile(
-    rb"1\|([%b])\|" % "".join(State).encode()
-    + rb"\|".join(
-        [
-            _NUMBER % b"+",
-            _NAME % b"+",
-            *[_NUMBER % b"+"] * 3,
-            rb"([rwe]?)",
-            *[_NUMBER % (b"{0,%d}" % MOST_HEAD_BYTES)] * 2,
-        ]
-    )
-    + rb"\|"
-    + _NAME % b"*"
-    + rb"\|"
-)
-_NEWER = re.compile(rb"(?!0|1\|)\d{1,2}\|")
+_COUNTS = (rb"(\d+)",) * 3  # starts, retries, losses
+_WHY = (rb"([rwe]?)", rb"(\d{0,%d})" % MOST_HEAD_BYTES)  # cause, since
+_CLAIM = (rb"(\d{0,%d})" % MOST_HEAD_BYTES, rb"([A-Za-z0-9_.-]*)")  # token, worker
+_WAITS = (rb"([%b])" % "".join(State).encode(), rb"(\d+)", rb"([A-Za-z0-9_.-]+)")  # state, due, queue
+_HEAD_1 = re.compile(rb"\|".join([b"1", *_WAITS, *_COUNTS, *_WHY, *_CLAIM, b""]))
+_HEAD_2 = re.compile(rb"\|".join([b"2", *_WAITS, rb"(\d*)", rb"([\d,rwe]*)", *_CLAIM, rb"([^|]*)", b""]))
+_HISTORY = re.compile(rb",".join([*_COUNTS, *_WHY]))
+_NOTHING_YET = (b"0", b"0", b"0", b"", b"")
+_NEWER = re.compile(rb"(?!0|(?:%b)\|)\d{1,2}\|" % "|".join(FORMATS).encode())
 _STATES = {state.encode(): state for state in State}
 _SHOWN = 40
+_NO_HISTORY = "0,0,0,,"
+MS = 1000
+"""Microseconds of a millisecond."""
 _CALL = re.compile(rb'\["[^"]*"')
 _COUNT = re.compile(rb"-?\d{1,18}")
 
@@ -56,6 +51,13 @@ class Record(NamedTuple):
     token: int  # of the last claim, 0 if void
     worker: str
     body: bytes
+    format: str = NEWEST
+    scheduled_us: int = 0  # in whole milliseconds, 0 if that is not known
+    tail: bytes = b""  # fields that only a newer dueq knows, as they are
+
+    def since_scheduled(self) -> dict[str, int]:
+        """When the task was scheduled, as a fact of entries in the journal; nothing if that is not known."""
+        return {"scheduled_us": self.scheduled_us} if self.scheduled_us else {}
 
     def started(self) -> Record:
         """This claim as it is once its task is started; itself if it is."""
@@ -74,6 +76,9 @@ class Record(NamedTuple):
             self.token,
             self.worker,
             self.body,
+            self.format,
+            self.scheduled_us,
+            self.tail,
         )
 
     def unstarted(self) -> Record:
@@ -83,12 +88,49 @@ class Record(NamedTuple):
 
 def decode_record(task_id: str, raw: bytes) -> Record:
     """The record in ``raw``. Raises DueqError if another version of dueq, or something else, wrote it."""
-    head = _HEAD.match(raw)
-    if head is None or head.end(8) - 3 >= MOST_HEAD_BYTES:
+    record = _decoded_2(task_id, raw) or _decoded_1(task_id, raw)
+    if record is None:
         raise DueqError(
             f"the record of task {task_id} is unreadable: "
             + ("a newer dueq wrote it" if is_newer(raw) else f"it is damaged ({raw[:_SHOWN]!r}...)")
         )
+    return record
+
+
+def _decoded_2(task_id: str, raw: bytes) -> Record | None:
+    head = _HEAD_2.match(raw)
+    if head is None or head.end(5) - 3 >= MOST_HEAD_BYTES:
+        return None
+    state, due, queue, wait, past, token, worker, tail = head.groups()
+    history = _HISTORY.fullmatch(past) if past else None
+    if past and history is None:
+        return None
+    due_us = int(due)
+    scheduled_us = _millisecond(due_us) - int(wait) * MS if wait else 0
+    starts, retries, losses, cause, since = history.groups() if history else _NOTHING_YET
+    return Record(
+        task_id,
+        _STATES[state],
+        due_us,
+        queue.decode(),
+        int(starts),
+        int(retries),
+        int(losses),
+        _CAUSES[cause.decode()],
+        int(since or 0),
+        int(token or 0),
+        worker.decode(),
+        raw[head.end() :],
+        "2",
+        scheduled_us,
+        tail,
+    )
+
+
+def _decoded_1(task_id: str, raw: bytes) -> Record | None:
+    head = _HEAD_1.match(raw)
+    if head is None or head.end(8) - 3 >= MOST_HEAD_BYTES:
+        return None
     state, due, queue, starts, retries, losses, cause, since, token, worker = head.groups()
     return Record(
         task_id,
@@ -103,6 +145,7 @@ def decode_record(task_id: str, raw: bytes) -> Record:
         int(token or 0),
         worker.decode(),
         raw[head.end() :],
+        "1",
     )
 
 
@@ -121,20 +164,34 @@ def readable_record(task_id: str, raw: bytes | None) -> Record | None:
 
 def encode_record(record: Record) -> bytes:
     """The bytes that ``decode_record`` reads, the same that the scripts write."""
-    head = (
-        VERSION.decode(),
-        record.state,
-        str(record.due_us),
-        record.queue,
+    past = (
         str(record.starts),
         str(record.retries),
         str(record.losses),
         _LETTERS[record.cause],
         str(record.since_us or ""),
-        str(record.token or ""),
-        record.worker,
     )
-    return "|".join(head).encode() + b"|" + record.body
+    before = (record.format, record.state, str(record.due_us), record.queue)
+    claim = (str(record.token or ""), record.worker)
+    if record.format == "1":
+        return "|".join((*before, *past, *claim)).encode() + b"|" + record.body
+    wait = max(0, _millisecond(record.due_us) - record.scheduled_us) // MS if record.scheduled_us else ""
+    history = ",".join(past)
+    head = (*before, str(wait), "" if history == _NO_HISTORY else history, *claim)
+    return b"|".join(("|".join(head).encode(), record.tail, record.body))
+
+
+def new_record(
+    task_id: str, due_us: int, queue: str, body: bytes, now_us: int, format_: str = NEWEST, token: int = 0
+) -> Record:
+    """The record of a task that is scheduled now, in a namespace whose new records have this format."""
+    scheduled_us = 0 if format_ == "1" else _millisecond(now_us)
+    return Record(task_id, State.SCHEDULED, due_us, queue, 0, 0, 0, "", 0, token, "", body, format_, scheduled_us)
+
+
+def _millisecond(us: int) -> int:
+    """The beginning of the millisecond in which ``us`` lies, in microseconds: records say no more of some times."""
+    return us - us % MS
 
 
 def task_of(body: bytes, errors: str = "surrogateescape") -> str:

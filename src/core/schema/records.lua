@@ -1,24 +1,48 @@
 -- The record of a task, as bytes in a shard hash. Shared by every script; the Python side is core/schema/record.py.
 --
+--   2|state|due|queue|wait|history|token|worker|tail|body
 --   1|state|due|queue|starts|retries|losses|cause|since|token|worker|body
 --
 -- state   a letter; scripts write the names of core/schema/states.py instead, and those of bounds.py instead of numbers
--- due     due_at in microseconds; starts, retries, losses: counters; token: of the last claim, '' once it is void
+-- due     due_at in microseconds; wait: how many whole milliseconds before that the task was scheduled, '' if not known
+-- history starts,retries,losses,cause,since; '' if nothing has happened yet
 -- cause   why the next start is not the first: r retry, w worker lost, e lease expired; since: when that happened
-local FIELDS = '^1|(' .. State.ANY .. ')|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
+-- token   of the last claim, '' once it is void
+-- tail    fields for which there is no place above, name=value; each. There are none yet; those of a newer dueq are kept
+--
+-- A record keeps its format as long as it lives. New ones are written in the format of the namespace, which its `meta` names.
+local FIELDS_1 = '^1|(' .. State.ANY .. ')|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
+local FIELDS_2 = '^2|(' .. State.ANY .. ')|(%d+)|([%w_.-]+)|(%d*)|([%d,rwe]*)|(%d*)|([%w_.-]*)|([^|]*)|()'
+local HISTORY = '^(%d+),(%d+),(%d+),([rwe]?),(%d*)$'
 
 -- Sets of queues that some workers serve, as `meta` names them; false if there are none, nil if that was not read yet.
 local crowds
+-- The format of new records in this namespace, once `refused` has read it.
+local record_format
 
 local function whole(number) return string.format('%.0f', number) end
 
+-- The millisecond in which a microsecond lies.
+local function millisecond(us) return math.floor(us / 1000) end
+
 -- The fields of a record; nil if a newer dueq wrote it, or it is damaged.
 local function parsed(raw)
-  local state, due, queue, starts, retries, losses, cause, since, token, worker, at = string.match(raw, FIELDS)
-  if not state or at - 7 - #token - #worker >= bounds.MOST_HEAD_BYTES then return nil end
+  local state, due, queue, starts, retries, losses, cause, since, token, worker, at = string.match(raw, FIELDS_1)
+  local scheduled, tail, wait, history -- scheduled: in which millisecond
+  if not state then
+    state, due, queue, wait, history, token, worker, tail, at = string.match(raw, FIELDS_2)
+    if not state then return nil end
+    starts, retries, losses, cause, since = 0, 0, 0, '', ''
+    if history ~= '' then
+      starts, retries, losses, cause, since = string.match(history, HISTORY)
+      if not starts then return nil end
+    end
+    if wait ~= '' then scheduled = millisecond(due) - wait end
+  end
+  if at - 7 - #token - #worker - (tail and #tail + 1 or 0) >= bounds.MOST_HEAD_BYTES then return nil end
   return {
     state = state, due = tonumber(due), queue = queue, starts = tonumber(starts), retries = tonumber(retries),
-    losses = tonumber(losses), cause = cause, since = since, token = token, worker = worker,
+    losses = tonumber(losses), cause = cause, since = since, token = token, worker = worker, scheduled = scheduled, tail = tail,
     body = string.sub(raw, at),
   }
 end
@@ -30,9 +54,17 @@ local function load(id)
 end
 
 local function encode(record)
+  local past = { record.starts, record.retries, record.losses, record.cause, record.since }
+  if not record.tail then
+    return table.concat({
+      '1', record.state, whole(record.due), record.queue, table.concat(past, '|'), record.token, record.worker, record.body,
+    }, '|')
+  end
+  local history = table.concat(past, ',')
   return table.concat({
-    '1', record.state, whole(record.due), record.queue, record.starts, record.retries, record.losses,
-    record.cause, record.since, record.token, record.worker, record.body,
+    '2', record.state, whole(record.due), record.queue,
+    record.scheduled and whole(math.max(0, millisecond(record.due) - record.scheduled)) or '',
+    history == '0,0,0,,' and '' or history, record.token, record.worker, record.tail, record.body,
   }, '|')
 end
 
@@ -40,25 +72,45 @@ end
 -- read and change only the fields that they must, by the functions below. For a record in another state these return nil.
 
 -- Of a record that is claimed, or was: its state, queue, token and worker.
-local function claim_in(raw) return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%d+|%d+|%a?|%d*|(%d*)|([^|]*)|') end
-
--- Of a record that waits: when it is due, its queue, and the text before and after the token and the worker.
-local function waiting(raw)
-  local before, due, queue, after = string.match(raw, '^1|' .. State.SCHEDULED .. '|((%d+)|([^|]*)|%d+|%d+|%d+|[rwe]?|%d*|)%d*|[^|]*(|.*)$')
-  if before and #before < bounds.MOST_HEAD_BYTES then return tonumber(due), queue, before, after end
+local function claim_in(raw)
+  if string.byte(raw) == 49 then return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%d+|%d+|%a?|%d*|(%d*)|([^|]*)|') end -- 49 is '1'
+  return string.match(raw, '^2|(%a)|%d+|([^|]*)|%d*|[%d,rwe]*|(%d*)|([^|]*)|')
 end
 
--- The same record, held by `worker` under `token`.
-local function claimed(before, token, worker, after) return '1|' .. State.HELD .. '|' .. before .. token .. '|' .. worker .. after end
+-- Of a record that waits in `state`: when it is due, its queue, and the text before and after the token and the worker,
+-- without its state.
+local function waiting(raw, state)
+  local version, is, before, due, queue, after, history
+  if string.byte(raw) == 49 then
+    version, is, before, due, queue, after = string.match(raw, '^(1|)(%a)(|(%d+)|([^|]*)|%d+|%d+|%d+|[rwe]?|%d*|)%d*|[^|]*(|.*)$')
+  else
+    version, is, before, due, queue, history, after = string.match(raw, '^(2|)(%a)(|(%d+)|([^|]*)|%d*|([^|]*)|)%d*|[^|]*(|.*)$')
+    if history and history ~= '' and not string.find(history, HISTORY) then return nil end
+  end
+  if is == state and #before <= bounds.MOST_HEAD_BYTES then return tonumber(due), queue, version, before, after end
+end
+
+-- The name that the record calls whose text after the worker is `after`, in quotes; nil if its body is not a call.
+local function name_after(version, after)
+  return string.match(after, version == '1|' and '^|%[("[^"]*")' or '^|[^|]*|%[("[^"]*")')
+end
 
 -- A held record, as started; and its queue.
 local function begun(raw)
-  local before, queue, starts, after = string.match(raw, '^1|' .. State.HELD .. '|(%d+|([^|]*)|)(%d+)(|%d+|%d+|%a?|%d*|%d*|.*)$')
-  if before then return '1|' .. State.LEASED .. '|' .. before .. starts + 1 .. after, queue end
+  if string.byte(raw) == 49 then
+    local before, queue, starts, after = string.match(raw, '^1|' .. State.HELD .. '(|%d+|([^|]*)|)(%d+)(|%d+|%d+|%a?|%d*|%d*|.*)$')
+    if before then return '1|' .. State.LEASED .. before .. starts + 1 .. after, queue end
+  end
+  local before, queue, starts, after = string.match(raw, '^2|' .. State.HELD .. '(|%d+|([^|]*)|%d*|)(%d*)(.*)$')
+  if before then return '2|' .. State.LEASED .. before .. (starts == '' and '1,0,0,,' or starts + 1) .. after, queue end
 end
 
--- The record of a new task, encoded.
-local function fresh(due, queue, body) return '1|' .. State.SCHEDULED .. '|' .. due .. '|' .. queue .. '|0|0|0|||||' .. body end
+-- The record of a new task, encoded; `written` is its due time as text. Needs `refused`, which reads the format.
+local function fresh(due, written, queue, body)
+  if record_format == '1' then return '1|' .. State.SCHEDULED .. '|' .. written .. '|' .. queue .. '|0|0|0|||||' .. body end
+  local wait = whole(millisecond(due) - millisecond(now))
+  return '2|' .. State.SCHEDULED .. '|' .. written .. '|' .. queue .. '|' .. wait .. '|||||' .. body
+end
 
 local function save(id, record)
   local raw = encode(record)
@@ -110,14 +162,15 @@ end
 local function refused(settled, also)
   local kept = redis.call('HMGET', key_meta(), 'strategy', 'from', 'by', 'format', 'features', 'store', 'aside', 'crowds', also or 'aside')
   crowds = kept[8]
-  local by, format, features = kept[3] or '', kept[4] or FORMAT, kept[5] or ''
-  local known = format == FORMAT
+  record_format = kept[4] or (kept[1] and '1' or FORMAT)
+  local by, features = kept[3] or '', kept[5] or ''
+  local known = record_format == FORMAT or record_format == '1'
   if features ~= '' then
     for name in string.gmatch(features, '[^,]+') do
       known = known and string.find(FEATURES, ',' .. name .. ',', 1, true)
     end
   end
-  local why = not known and { 'DUEQTOONEW', format, features }
+  local why = not known and { 'DUEQTOONEW', record_format, features }
     or kept[1] and kept[1] ~= STRATEGY and { 'DUEQMISMATCH', kept[1], by }
     or kept[6] and kept[6] ~= 'scripted' and { 'DUEQSTORE', kept[6], by }
     or settled and kept[2] and { 'DUEQMIGRATING', kept[2], by }
@@ -148,6 +201,11 @@ end
 
 -- Note for `dueq explain` what a producer did.
 local function note(kind, id, facts) put_down(id, { entry_of(kind, id, facts or '', whole(now)) }) end
+
+-- When a task was scheduled, as a fact of the entry with which its record ends; '' if that is not known.
+local function since_scheduled(record)
+  return record.scheduled and '{"scheduled_us":' .. whole(record.scheduled * 1000) .. '}' or ''
+end
 
 -- One wake-up is enough for all dispatchers: the one that wakes looks at everything that is due.
 local function wake_dispatcher()

@@ -50,7 +50,7 @@ local function lists_aside()
 end
 
 -- Move the first task of `queue` that was put aside under one of `names` (false: any name) into the list `held`. Returns its
--- id, and its record's text before and after the token and the worker; nil if there is none.
+-- id, and what `waiting` says of its record; nil if there is none.
 local function take_aside(queue, names, lists, held)
   for _, list in ipairs(lists) do
     local of, name = string.match(list, '^([^:]*):(.*)$')
@@ -59,14 +59,14 @@ local function take_aside(queue, names, lists, held)
         redis.call('ZREM', key_unclaimed(list), id)
         local found = redis.call('HGET', key_record(id), id)
         local raw = found or ''
-        local due, in_queue, before, after = waiting((string.gsub(raw, '^1|' .. State.UNCLAIMED .. '|', '1|' .. State.SCHEDULED .. '|')))
-        if string.sub(raw, 1, 4) == '1|' .. State.UNCLAIMED .. '|' and in_queue == queue then
+        local due, in_queue, version, before, after = waiting(raw, State.UNCLAIMED)
+        if in_queue == queue then
           if due <= now then
             redis.call('LPUSH', held, id)
             tidy_aside(list)
-            return id, before, after
+            return id, version, before, after
           end
-          redis.call('HSET', key_record(id), id, '1|' .. State.SCHEDULED .. '|' .. before .. '|' .. after) -- this server's clock is behind
+          redis.call('HSET', key_record(id), id, version .. State.SCHEDULED .. before .. '|' .. after) -- this server's clock is behind
           if timer_add(queue, id, due) then wake_dispatcher() end
         else
           local odd = oddity(id, found)

@@ -93,8 +93,8 @@ class Store(ABC):
         """Schedule what ``again`` has kept for a task that is gone; for the auditor. False if there is nothing."""
 
     @abstractmethod
-    def kept_again(self, task_id: str) -> NewTask | None:
-        """What ``again`` has kept for this task."""
+    def kept_again(self, task_id: str) -> Record | None:
+        """The next run that ``again`` has kept for this task."""
 
     @abstractmethod
     def cancel(self, task_id: str) -> bool:

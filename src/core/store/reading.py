@@ -23,7 +23,7 @@ from .again import decode_again
 from .base import Store
 from .names import KnownNames, outdated
 from .unclaimed import list_of, pairs
-from .values import DeadLetter, Depth, NewTask
+from .values import DeadLetter, Depth
 
 _TRIP = 100  # commands in one round trip
 _COUNTS = 1000  # the same for commands that only return the length of a key
@@ -66,7 +66,7 @@ class KeyedStore(Store):
         raw = self._client.hget(self._keys.record(task_id), task_id)
         return None if raw is None else decode_record(task_id, raw)
 
-    def kept_again(self, task_id: str) -> NewTask | None:
+    def kept_again(self, task_id: str) -> Record | None:
         return decode_again(task_id, self._client.hget(self._keys.plain("again"), task_id))
 
     def dead(self, queue: str, offset: int, limit: int) -> list[DeadLetter]:

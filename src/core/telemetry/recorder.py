@@ -98,9 +98,9 @@ class WorkerTelemetry(Telemetry):
     def started(self, claim: Record, clock: ServerClock, leased_us: int) -> None:
         """A task starts now; its lease began at ``leased_us`` by Redis's clock."""
         now = clock.latest_us()
-        cause = {"cause": claim.cause} if claim.cause else {}
+        more = {"cause": claim.cause, **claim.since_scheduled()} if claim.cause else claim.since_scheduled()
         # Redis's time, as for later events: an estimate might be after the end of a short task
-        self._note(leased_us, "started", claim.id, claim.token, attempt=claim.starts, due_us=claim.due_us, **cause)
+        self._note(leased_us, "started", claim.id, claim.token, attempt=claim.starts, due_us=claim.due_us, **more)
         self._late(claim.queue, "leased", (leased_us - claim.due_us) / US)
         self._late(claim.queue, "started", (now - claim.due_us) / US)
         reason = "first" if not claim.cause else "retry" if claim.cause == "retry" else "redelivered"

@@ -21,6 +21,7 @@ from ..client.transactions import Session, Transactions
 from ..errors import ConfigurationError
 from ..namespace import Namespace
 from ..schema import ownership
+from ..schema.format import FORMATS
 from ..schema.keys import unique_name
 from ..schema.ownership import By, Ownership, StoreKind
 from ..schema.record import readable_record
@@ -42,15 +43,23 @@ Progress = Callable[[int], None]
 """Called with how many more steps are done."""
 
 
-def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind | None = None) -> Migration | None:
+def begin(
+    namespace: Namespace,
+    target: str,
+    by: By = "engine",
+    store: StoreKind | None = None,
+    format_: str | None = None,
+) -> Migration | None:
     """Let the strategy ``target`` own ``namespace`` from now on; None if it does so already, with nothing to move.
 
     ``store`` is the store to use; None: the store that the namespace has, or else the one that the server allows. A
-    change of the store alone moves nothing, since both stores have the same layout.
+    change of the store alone moves nothing, since both stores have the same layout. ``format_`` is the format that new
+    records are to have; None: as before. Records that are there keep theirs.
 
     Goes on with a migration to ``target`` that was cut short. Until the migration is over, the namespace says that
     ``by`` chose the strategy: ``producer`` for a yield, so that engines wait for it and go on with it (ownership.py).
-    Raises ConfigurationError if there is no such strategy, or if it cannot have that store; StrategyUnavailable if the
+    Raises ConfigurationError if there is no such strategy, if it cannot have that store, or if the format is unknown or
+    older than the namespace's; StrategyUnavailable if the
     server cannot carry it; NamespaceMigrating if a migration to another one is not over.
     """
     strategy, keys, me = registry.find(target), namespace.keys, unique_name("migration")
@@ -66,12 +75,13 @@ def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind
         session.watch(keys.plain("meta"))
         [reply] = session.read([ownership.question(keys)])
         owner, source, *_ = (None if raw is None else str(raw.decode(errors=SHOWN)) for raw in reply)
-        fields = ownership.written(keys, ours, by)
+        before = ownership.format_in(reply)
+        fields = ownership.written(keys, ours, by, _later(before, format_ or before))
         if owner is None:
             session.commit(fields)
             return None
         if source is None and owner == target:
-            if ownership.store_in(reply) != ours.store:
+            if (ownership.store_in(reply), before) != (ours.store, format_ or before):
                 namespace.refuse_beside_others(session, reply, ours)
                 session.commit([*fields, *wake_dispatcher(keys)])
             return None
@@ -86,6 +96,18 @@ def begin(namespace: Namespace, target: str, by: By = "engine", store: StoreKind
 
     source = Transactions(namespace.client).run(attempt)
     return None if source is None else Migration(namespace, source, ours, me)
+
+
+def _later(before: str, wanted: str) -> str:
+    """The format ``wanted``. Raises ConfigurationError if this dueq does not write it, or if it is older."""
+    if wanted not in FORMATS:
+        raise ConfigurationError(f"this dueq does not write records of format {wanted}, only of {' or '.join(FORMATS)}")
+    if int(wanted) < int(before):
+        raise ConfigurationError(
+            f"the namespace has records of format {before}: it cannot go back to {wanted}, since "
+            f"an older dueq could not read them"
+        )
+    return wanted
 
 
 class Migration:

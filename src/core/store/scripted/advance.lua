@@ -162,9 +162,9 @@ if want > 0 then
     return token == least and text or whole(token)
   end
 
-  -- Claim a task that is in the held list, from its record's text before and after the token and the worker.
-  local function claim(queue, id, before, after)
-    local head = claimed(before, next_token(), worker, '')
+  -- Claim a task that is in the held list, from what `waiting` says of its record.
+  local function claim(queue, id, version, before, after)
+    local head = version .. State.HELD .. before .. next_token() .. '|' .. worker
     if ARGV[13] ~= '' or (ARGV[9] == '' and started == 0) then
       head = begun(head)
       if ARGV[9] == '' then started = 1 end
@@ -180,15 +180,15 @@ if want > 0 then
   local function look_at(queue, id)
     if any_revoked == nil then any_revoked = redis.call('EXISTS', key_revoked()) == 1 end
     local raw, revoked = claimed_now[id] or redis.call('HGET', key_record(id), id), any_revoked and is_revoked(id)
-    local due, of, before, after = waiting(raw or '')
+    local due, of, version, before, after = waiting(raw or '', State.SCHEDULED)
     local ours = of == queue -- not so if the id was used again in another queue
     if ours and due <= now then
       -- after a cancel or reschedule this may be the void one of two entries: then the index has the other, no longer needed
       if revoked and timer_remove(queue, id, due) then drop_revoked(id) end
-      local name = names and string.match(after, '^|%[("[^"]*")') -- the worker buries a body that is not a call
-      if not name or string.find(names, name, 1, true) then return claim(queue, id, before, after) end
+      local name = names and name_after(version, after) -- the worker buries a body that is not a call
+      if not name or string.find(names, name, 1, true) then return claim(queue, id, version, before, after) end
       redis.call('LREM', held, 1, id)
-      redis.call('HSET', key_record(id), id, '1|' .. State.UNCLAIMED .. '|' .. before .. '|' .. after)
+      redis.call('HSET', key_record(id), id, version .. State.UNCLAIMED .. before .. '|' .. after)
       aside(queue, string.sub(name, 2, -2), id)
       bytes = bytes + #raw
       return
@@ -238,11 +238,11 @@ if want > 0 then
     while any_aside and #claims < want and looked < bounds.MOST_TASKS and bytes < bounds.SCRIPT_BYTES do
       -- needs lists_aside, take_aside, push_wakeups
       lists = lists or lists_aside()
-      local id, before, after = take_aside(queue, names, lists, held)
+      local id, version, before, after = take_aside(queue, names, lists, held)
       if not id then break end
       looked = looked + 2 -- it costs as much as two
       if names then push_wakeups(ARGV[12], 1) end -- there may be more, for another worker
-      claim(queue, id, before, after)
+      claim(queue, id, version, before, after)
     end
     while #claims < want and looked < bounds.MOST_TASKS and bytes < bounds.SCRIPT_BYTES do
       local most = math.min(want - #claims, bounds.MOST_TASKS - looked)

@@ -11,6 +11,8 @@ local id, due = ARGV[2], ARGV[4]
 local record = load(id)
 if not record or (record.state ~= State.LEASED and record.state ~= State.HELD) or record.token ~= ARGV[3] then return '' end
 due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
-redis.call('HSET', key_again(), id, whole(due) .. '|' .. ARGV[5] .. '|' .. ARGV[6])
+local next_run = fresh(due, whole(due), ARGV[5], ARGV[6])
+if record_format == '1' then next_run = whole(due) .. '|' .. ARGV[5] .. '|' .. ARGV[6] end
+redis.call('HSET', key_again(), id, next_run)
 note('again', id, '{"due_us":' .. whole(due) .. '}')
 return whole(now)

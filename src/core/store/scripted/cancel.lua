@@ -14,5 +14,5 @@ if record.state == State.UNCLAIMED then leave_aside(id, record) elseif not timer
 erase(id)
 redis.call('HDEL', key_again(), id) -- a retry may have one
 count('cancelled', record.queue, 1)
-note('cancelled', id)
+note('cancelled', id, since_scheduled(record))
 return 1

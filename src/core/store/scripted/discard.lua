@@ -11,7 +11,7 @@ for at = 2, math.min(#ARGV, bounds.SCRIPT_TASKS + 1) do
     redis.call('ZREM', key_dead(record.queue), ARGV[at])
     redis.call('HDEL', key_reasons(), ARGV[at])
     erase(ARGV[at])
-    note('discarded', ARGV[at])
+    note('discarded', ARGV[at], since_scheduled(record))
     discarded, bytes = discarded + 1, bytes + #record.body
   end
 end

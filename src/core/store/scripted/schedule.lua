@@ -8,7 +8,7 @@
 local refusal, free = refused()
 if refusal then return refusal end
 if free then
-  redis.call('HMSET', key_meta(), 'strategy', STRATEGY, 'store', 'scripted', 'by', 'producer', 'format', FORMAT)
+  redis.call('HMSET', key_meta(), 'strategy', STRATEGY, 'store', 'scripted', 'by', 'producer', 'format', record_format)
   redis.call('HSETNX', key_meta(), 'features', '')
 end
 
@@ -19,17 +19,18 @@ for at = 2, #ARGV, 4 do
   local id, due, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
   local written = whole(due)
-  local record = fresh(written, queue, ARGV[at + 3])
-  local new, found = redis.call('HSETNX', key_record(id), id, record) == 1, nil
+  local record = fresh(due, written, queue, ARGV[at + 3])
+  local new, other = redis.call('HSETNX', key_record(id), id, record) == 1, nil
   if not new then
-    -- needs oddity, set_apart
-    found = redis.call('HGET', key_record(id), id)
+    -- needs oddity, set_apart, parsed
+    local found = redis.call('HGET', key_record(id), id)
     bytes = bytes + #found
     if oddity(id, found) == 'record' then
       set_apart('record', string.sub(key_record(id), #P + 1), id, found)
       redis.call('HSET', key_record(id), id, record)
       new = true
     end
+    other = parsed(found)
   end
   if new then
     if queue ~= last then
@@ -39,12 +40,14 @@ for at = 2, #ARGV, 4 do
     end
     earlier = timer_add(queue, id, due, written, tasks > 0 and soonest <= due) or earlier
     tasks, soonest = tasks + 1, math.min(soonest, due)
-    local list = key_journal(id)
-    journal[list] = journal[list] or { id = id }
-    table.insert(journal[list], entry_of('scheduled', id, '{"due_us":' .. written .. '}', noted))
+    if record_format == '1' then -- else the record says when it was scheduled
+      local list = key_journal(id)
+      journal[list] = journal[list] or { id = id }
+      table.insert(journal[list], entry_of('scheduled', id, '{"due_us":' .. written .. '}', noted))
+    end
     reply[#reply + 1] = 'new'
   else
-    reply[#reply + 1] = string.match(found, FIELDS) or '?' -- a newer dueq wrote it
+    reply[#reply + 1] = other and other.state or '?' -- a newer dueq wrote it
   end
   if bytes >= bounds.SCRIPT_BYTES then break end
 end

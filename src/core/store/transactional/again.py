@@ -8,7 +8,7 @@ from typing import Any
 from ...client.protocol import Command
 from ...client.transactions import Session
 from ...schema import ownership
-from ...schema.record import Record, readable_record
+from ...schema.record import Record, new_record, readable_record
 from ...schema.states import CLAIMED
 from ...schema.wakeups import wake_dispatcher
 from ..again import decode_again, encode_again
@@ -20,14 +20,14 @@ def keep(parts: Parts, task: NewTask, token: int) -> int | None:
     """See ``Store.again``."""
 
     def attempt(session: Session) -> int | None:
-        record = _running(parts, session, task.id, token)
+        record, format_ = _running(parts, session, task.id, token)
         if record is None:
             return None
         now, edit = parts.clock.now_us(), parts.edit()
         due = max(now, now + task.due if task.relative else task.due)
-        kept = encode_again(task._replace(due=due, relative=False))
+        following = new_record(task.id, due, task.queue, task.body, now, format_)
         edit.save(record)  # so that a step that is about to end the run looks again
-        edit.commands.append(("HSET", parts.keys.plain("again"), task.id, kept))
+        edit.commands.append(("HSET", parts.keys.plain("again"), task.id, encode_again(following)))
         edit.note(now, "again", task.id, due_us=due)
         session.commit(edit.commands)
         return now
@@ -39,7 +39,7 @@ def forget(parts: Parts, task_id: str, token: int) -> bool:
     """See ``Store.forget_again``."""
 
     def attempt(session: Session) -> bool:
-        record = _running(parts, session, task_id, token)
+        record, _ = _running(parts, session, task_id, token)
         [kept] = session.read([("HEXISTS", parts.keys.plain("again"), task_id)])
         if record is None or not kept:
             return False
@@ -74,11 +74,13 @@ def mend(parts: Parts, task_id: str) -> bool:
     return parts.transactions.run(attempt)
 
 
-def _running(parts: Parts, session: Session, task_id: str, token: int) -> Record | None:
+def _running(parts: Parts, session: Session, task_id: str, token: int) -> tuple[Record | None, str]:
+    """The record, if this run is the task's; and the format of new records."""
     owner, raw = _read(parts, session, task_id)
     ownership.require(parts.keys, parts.index.ownership, owner)
     record = readable_record(task_id, raw)
-    return record if record is not None and record.state in CLAIMED and record.token == token else None
+    ours = record is not None and record.state in CLAIMED and record.token == token
+    return record if ours else None, ownership.format_in(owner)
 
 
 def _read(

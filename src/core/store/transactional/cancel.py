@@ -19,7 +19,7 @@ def cancel(parts: Parts, unclaimed: Unclaimed, task_id: str) -> bool:
             edit.erase(found.record)
             edit.commands.append(("HDEL", parts.keys.plain("again"), task_id))  # a retry may have one
             edit.count("cancelled", found.record.queue)
-            edit.note(parts.clock.now_us(), "cancelled", task_id)
+            edit.note(parts.clock.now_us(), "cancelled", task_id, **found.record.since_scheduled())
             parts.commit(session, edit)
         return found
 

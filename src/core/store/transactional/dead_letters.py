@@ -32,7 +32,7 @@ def discard(parts: Parts, task_ids: Sequence[str]) -> int:
 
     def edit_one(edit: Edit, record: Record, now: int) -> None:
         edit.erase(record)
-        edit.note(now, "discarded", record.id)
+        edit.note(now, "discarded", record.id, **record.since_scheduled())
 
     return _each(parts, task_ids, edit_one)
 

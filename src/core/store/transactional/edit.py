@@ -13,7 +13,7 @@ from ...schema.states import State
 from ...schema.wakeups import wake_workers
 from ..again import decode_again
 from ..strategy import Entry, TransactionalStrategy
-from ..values import Cause, LostHow, NewTask
+from ..values import Cause, LostHow
 
 
 def entry_of(record: Record) -> Entry:
@@ -90,7 +90,7 @@ class Edit:
             ("HDEL", self.keys.plain("reasons"), record.id),
         ]
 
-    def bury_run(self, record: Record, reason: str, now_us: int, again: NewTask | None, *, token: int = 0) -> None:
+    def bury_run(self, record: Record, reason: str, now_us: int, again: Record | None, *, token: int = 0) -> None:
         """Bury a run that failed for good; under another id, if its task runs ``again`` (see ``follow``)."""
         if again is None:
             self.bury(record, reason, now_us, token=token)
@@ -100,13 +100,13 @@ class Edit:
         self.bury(apart, reason, now_us)
         self.note(now_us, "apart", record.id, id=apart.id)
 
-    def follow(self, again: NewTask, token: int, now_us: int) -> Record:
+    def follow(self, again: Record, token: int, now_us: int) -> Record:
         """``again``, the next run that a task asked for, becomes the record: the run under ``token`` has ended.
 
         The caller puts it into the index or its ready list.
         """
-        due = max(now_us, again.due)
-        record = Record(again.id, State.SCHEDULED, due, again.queue, 0, 0, 0, "", 0, token, "", again.body)
+        due = max(now_us, again.due_us)
+        record = again._replace(due_us=due, token=token)
         self.commands.append(("HDEL", self.keys.plain("again"), again.id))
         self.save(record)
         self.commands.append(("SADD", self.keys.plain("queues"), again.queue))

@@ -36,14 +36,15 @@ class Parts:
         session.watch(*keys)
         return session.read([*(("HGET", key, task_id) for key, task_id in zip(keys, ids, strict=True)), *more])
 
-    def load_to_index(self, session: Session, ids: Sequence[str], *, settled: bool = False) -> tuple[list[Any], bool]:
-        """The same for a step that touches the index, and whether nobody owns the namespace yet.
+    def load_to_index(self, session: Session, ids: Sequence[str], *, settled: bool = False) -> tuple[list[Any], Any]:
+        """The same for a step that touches the index, and the reply to ``ownership.question``.
 
         Raises StrategyMismatch if another strategy does. The owner (``meta``) is watched, too.
         """
         session.watch(self.keys.plain("meta"))
         *raws, kept = self.load(session, ids, [ownership.question(self.keys)])
-        return raws, ownership.require(self.keys, self.index.ownership, kept, settled=settled)
+        ownership.require(self.keys, self.index.ownership, kept, settled=settled)
+        return raws, kept
 
     def commit(self, session: Session, edit: Edit, *, added: Sequence[Record] = ()) -> None:
         """Commit; then wake a dispatcher if one of ``added`` is due before all others of its queue."""

@@ -8,7 +8,7 @@ from ...client.transactions import Aborted, Session
 from ...schema import ownership
 from ...schema.bounds import steps
 from ...schema.quarantine import oddity, put_away
-from ...schema.record import Record, readable_record
+from ...schema.record import Record, new_record, readable_record
 from ...schema.states import State
 from ..values import NewTask, Scheduled, existing
 from .parts import Parts
@@ -46,7 +46,8 @@ def _results(now: int, states: list[str]) -> Iterator[Scheduled]:
 
 def _attempt(parts: Parts, session: Session, tasks: Sequence[NewTask]) -> tuple[int, list[str]]:
     """The time, and for each task the state of the one that has its id; empty for a new one."""
-    raws, free = parts.load_to_index(session, [task.id for task in tasks])
+    raws, kept = parts.load_to_index(session, [task.id for task in tasks])
+    format_ = ownership.format_in(kept)
     now, edit = parts.clock.now_us(), parts.edit()
     new: dict[str, Record] = {}
     states = list[str]()
@@ -60,15 +61,16 @@ def _attempt(parts: Parts, session: Session, tasks: Sequence[NewTask]) -> tuple[
             place = parts.keys.record(task.id).removeprefix(parts.keys.prefix)
             edit.commands += put_away(parts.keys, "record", place, task.id, raw, now)
         due = max(now, now + task.due if task.relative else task.due)
-        record = Record(task.id, State.SCHEDULED, due, task.queue, 0, 0, 0, "", 0, 0, "", task.body)
+        record = new_record(task.id, due, task.queue, task.body, now, format_)
         edit.save(record)
         edit.add(record)
-        edit.note(now, "scheduled", task.id, due_us=due)
+        if format_ == "1":  # else the record says when it was scheduled
+            edit.note(now, "scheduled", task.id, due_us=due)
         new[task.id] = record
         states.append("")
     if new:
-        if free:
-            edit.commands += ownership.written(parts.keys, parts.index.ownership, "producer")
+        if ownership.owner_of(kept) is None:
+            edit.commands += ownership.written(parts.keys, parts.index.ownership, "producer", format_)
         for queue in {record.queue for record in new.values()}:
             edit.commands.append(("SADD", parts.keys.plain("queues"), queue))
             edit.count("scheduled", queue, sum(record.queue == queue for record in new.values()))
