@@ -18,7 +18,7 @@ import typing
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Optional, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Optional, TypedDict, TypeVar, Unpack
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -46,6 +46,7 @@ from support.rich_types import (
     Word,
     same,
 )
+from typing_extensions import TypeAliasType
 
 from dueq import Dueq, Task, TaskTimeout
 from dueq.core.app.payload import decode_body
@@ -57,6 +58,7 @@ from dueq.core.errors import InvalidTask, WrongArguments
 if TYPE_CHECKING:
     from nowhere import Hidden  # type: ignore[import-not-found]
 
+T = TypeVar("T")
 NOON = datetime.datetime(2030, 1, 31, 12, tzinfo=datetime.UTC)
 DATE = datetime.date(2030, 1, 31)
 ID = uuid.UUID(int=1)
@@ -91,6 +93,31 @@ def arrives(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 # -- which JSON a value is
+
+
+@dataclass
+class Kept(Box[datetime.date]):
+    until: datetime.date
+
+
+@dataclass
+class Page(Generic[T]):
+    items: list[T]
+    made: datetime.date
+    next: Optional[Page[T]] = None  # noqa: UP045
+
+
+@dataclass
+class Sloppy:
+    day: datetime.date = None  # type: ignore[assignment]
+    tag: Color = None  # type: ignore[assignment]
+
+
+class SloppyTuple(NamedTuple):
+    day: datetime.date = None  # type: ignore[assignment]
+
+
+LATER = TypeAliasType("LATER", dict[str, list[datetime.date | int]])
 
 JSON: list[tuple[Any, Any, Any]] = [
     (datetime.datetime, NOON, "2030-01-31T12:00:00+00:00"),
@@ -135,6 +162,12 @@ JSON: list[tuple[Any, Any, Any]] = [
         [None, {"id": str(ID), "born": "2030-01-31", "home": None, "colors": []}],
     ),
     (Day, DATE, "2030-01-31"),
+    (Kept, Kept(DATE, DATE), {"content": "2030-01-31", "until": "2030-01-31"}),
+    (Page[datetime.date], Page([DATE], DATE), {"items": ["2030-01-31"], "made": "2030-01-31", "next": None}),
+    (frozenset[str], frozenset({"b", "c", "a"}), ["a", "b", "c"]),
+    (LATER, {"a": [DATE, 1]}, {"a": ["2030-01-31", 1]}),
+    (Sloppy, Sloppy(), {"day": None, "tag": None}),
+    (SloppyTuple, SloppyTuple(), [None]),
 ]
 
 
@@ -249,6 +282,16 @@ class Local(pydantic.BaseModel):
     at: datetime.datetime
 
 
+class Roomy(msgspec.Struct, dict=True):
+    day: datetime.date
+
+
+def roomy() -> Roomy:
+    one = Roomy(DATE)
+    one.more = 1  # type: ignore[attr-defined]
+    return one
+
+
 class Lossy(msgspec.Struct):
     at: datetime.datetime
 
@@ -319,6 +362,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Movie, {"title": "M", "released": DATE, "x": 1}, "has the field 'x'"),
     (Loose, Loose(day=DATE, more=DATE), r"value\['more'\] is a date, but would arrive as a str"),  # type: ignore[call-arg]
     (Local, Local(at=datetime.datetime(2030, 1, 1)), "datetime without a time zone"),
+    (Roomy, roomy(), r"value\['more'\]|value"),
     (Lossy, Lossy(datetime.datetime(1900, 1, 1, tzinfo=PARIS)), r"value\.at is datetime"),  # 9 minutes and 21 seconds
     (Any, DATE, "value is a date, which JSON does not have: pass .isoformat.*, or declare the parameter with its type"),
     (Any, Money(decimal.Decimal(1)), "asdict.*, or declare the parameter with its type"),
@@ -446,6 +490,22 @@ def test_every_kind_of_parameter() -> None:
     assert arrives(task, 1, until=DATE, loud=True) == (1, {"until": DATE, "loud": True})
     with pytest.raises(InvalidTask, match="loud is a date"):
         body(task, 1, loud=DATE)
+
+
+def sloppy(  # as is often written
+    day: datetime.date = None,  # type: ignore[assignment]  # noqa: RUF013
+    *rest: *tuple[int, str],
+    more: tuple[int, ...] = None,  # type: ignore[assignment]  # noqa: RUF013
+) -> Any:
+    return day, rest, more
+
+
+def test_none_where_it_is_the_default() -> None:
+    task = defined(sloppy)
+    assert arrives(task, None, 1, "x", more=None) == (None, (1, "x"), None)
+    assert arrives(task, DATE, more=(1,)) == (DATE, (), (1,))
+    with pytest.raises(InvalidTask, match="day is a NoneType, which is not a date"):
+        body(defined(plain), None)
 
 
 class Callables:
@@ -583,7 +643,7 @@ def test_names_that_cannot_be_resolved() -> None:
     task = defined(function)
     assert arrives(task, {"any": 1}, DATE) == ({"any": 1}, DATE)
     with pytest.raises(
-        InvalidTask, match=r"a is a date.*name 'Hidden' is not defined.*import what they name outside of"
+        InvalidTask, match=r"a is a date.*name 'Hidden' is not defined.*must be known in the function's module"
     ):
         body(task, DATE, DATE)
     for value in ({"hidden": 1}, Broken(1)):

@@ -200,6 +200,6 @@ class Task(Generic[P, R]):
                 raise
             known = "; ".join(f"{parameter}: {reason}" for parameter, reason in self._unresolved.items())
             raise InvalidTask(
-                f"{error}. Annotations that cannot be resolved do not count ({known}): import what they name outside "
-                f"of TYPE_CHECKING"
+                f"{error}. Annotations that cannot be resolved do not count ({known}): what they name must be known in "
+                f"the function's module when the program runs, so not only under TYPE_CHECKING or inside a function"
             ) from None

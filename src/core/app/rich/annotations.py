@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..definition import globals_of, layers
-from .shapes import converts
+from .shapes import converts, or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,13 @@ def declared(function: Callable[..., Any]) -> Declared:
             continue
         try:
             annotation = _resolved(parameter.annotation, names)
-            if parameter.kind is parameter.VAR_KEYWORD and typing.get_origin(annotation) is typing.Unpack:
-                annotated = _resolved_fields(annotation)
+            if _is_unpacked(annotation):
+                annotated = _fields(annotation) if parameter.kind is parameter.VAR_KEYWORD else {}
             else:
                 annotated = {name: annotation}
-            found |= {key: one for key, one in annotated.items() if converts(one)}
+            for key, one in annotated.items():
+                if converts(one):
+                    found[key] = or_none(one, parameter.default)
         except Exception as error:  # noqa: BLE001  # annotations are code of the application
             unresolved[name] = f"{type(error).__name__}: {error}"
     return Declared(signature, inner is not function, found, unresolved)
@@ -85,6 +87,11 @@ def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
     return typing.get_type_hints(holder, names)["it"]
 
 
-def _resolved_fields(annotation: Any) -> dict[str, Any]:
+def _is_unpacked(annotation: Any) -> bool:
+    """Whether it is ``Unpack[…]``, or ``*tuple[…]``: then it is not about one argument."""
+    return typing.get_origin(annotation) is typing.Unpack or getattr(annotation, "__unpacked__", False) is True
+
+
+def _fields(annotation: Any) -> dict[str, Any]:
     """The fields of the TypedDict that ``**kwargs: Unpack[…]`` names."""
     return typing.get_type_hints(typing.get_args(annotation)[0])

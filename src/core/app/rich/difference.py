@@ -46,7 +46,7 @@ def _comparer(kind: Any) -> _Compare:
     if is_named_tuple(kind):
         return lambda given, arrived, path: _items(given, arrived, path) or _states(given, arrived, path)
     if is_struct(kind):
-        return functools.partial(_fields, kind.__struct_fields__)
+        return _structs
     if is_pydantic(kind) or is_class_of_fields(kind):
         return _states
     return _leaf(lambda given, arrived: bool(given == arrived))
@@ -110,33 +110,23 @@ def _state(value: Any) -> dict[str, Any]:
     }
 
 
-def _fields(names: Sequence[str], given: Any, arrived: Any, path: str) -> Difference | None:
-    for name in names:
+def _structs(given: Any, arrived: Any, path: str) -> Difference | None:
+    for name in given.__struct_fields__:
         if found := difference(getattr(given, name), getattr(arrived, name), f"{path}.{name}"):
             return found
-    return None
+    return difference(getattr(given, "__dict__", None), getattr(arrived, "__dict__", None), path)
 
 
-def _same_instant(given: datetime.datetime, arrived: datetime.datetime) -> bool:
-    """The same time on the clock, with the same offset; what the zone is called does not count."""
-    return given.replace(tzinfo=None, fold=0) == arrived.replace(tzinfo=None, fold=0) and (
-        given.utcoffset() == arrived.utcoffset()
-    )
+def _instants(given: datetime.datetime, arrived: datetime.datetime, path: str) -> Difference | None:
+    if arrived.tzinfo is None:  # of a pydantic model: dueq's own writer refuses it
+        raise Unfit("is a datetime without a time zone, which names no instant: pass an aware one", path)
+    # the same time on the clock, with the same offset: the zone's name does not count
+    return None if given.isoformat() == arrived.isoformat() else Difference(path, given, arrived)
 
 
 def _same_time(given: datetime.time, arrived: datetime.time) -> bool:
     # whether a time is the second one of its kind on a day (fold) counts as little as it does for ==
-    return (
-        given.replace(tzinfo=None) == arrived.replace(tzinfo=None)
-        and given.utcoffset() == arrived.utcoffset()
-        and (given.tzinfo is None) == (arrived.tzinfo is None)
-    )
-
-
-def _instants(given: datetime.datetime, arrived: datetime.datetime, path: str) -> Difference | None:
-    if given.utcoffset() is None:  # of a pydantic model: dueq's own writer has refused it
-        raise Unfit("is a datetime without a time zone, which names no instant: pass an aware one", path)
-    return None if _same_instant(given, arrived) else Difference(path, given, arrived)
+    return given.isoformat() == arrived.isoformat() and (given.tzinfo is None) == (arrived.tzinfo is None)
 
 
 _COMPARERS: dict[type, _Compare] = {

@@ -30,13 +30,14 @@ from .shapes import (
     is_pydantic,
     is_struct,
     kind_of,
+    or_none,
     parts,
     shown,
 )
 from .texts import TEXTS, path_reader
 from .unfit import Unfit, inside
 from .unions import union_reader
-from .writing import written
+from .writing import defaults_of, written
 
 Read = Callable[[Any], Any]
 
@@ -135,10 +136,9 @@ class Readers:
         return read
 
     def _named_tuple(self, base: Any) -> Read:
-        hints = typing.get_type_hints(base)
-        read_all = self._tuple(
-            tuple(hints.get(name, Any) for name in base._fields), len(base._fields) - len(base._field_defaults)
-        )
+        hints, defaults = typing.get_type_hints(base), base._field_defaults
+        declared = tuple(or_none(hints.get(name, Any), defaults.get(name, ...)) for name in base._fields)
+        read_all = self._tuple(declared, len(declared) - len(defaults))
         return lambda value: base(*read_all(value))
 
     def _dict(self, key: Any, item: Any) -> Read:
@@ -149,8 +149,8 @@ class Readers:
             for name, one in _expected(value, Kind.OBJECT).items():
                 try:
                     done[read_key(name)] = read_item(one)
-                except Exception as error:
-                    raise inside(f"[{name!r:.40}]", error) from error
+                except Exception as error:  # noqa: BLE001  # the application's classes may raise anything
+                    raise inside(f"[{name!r:.40}]", error) from None
             if len(done) < len(value):
                 raise Unfit("has two keys that are equal")
             return done
@@ -185,8 +185,8 @@ class Readers:
                     raise Unfit(f"has the field {name!r:.40}, which {shown(base)} does not have here")
                 try:
                     done[name] = readers[name](one)
-                except Exception as error:
-                    raise inside(f"[{name!r:.40}]", error) from error
+                except Exception as error:  # noqa: BLE001  # the application's classes may raise anything
+                    raise inside(f"[{name!r:.40}]", error) from None
             for name in required:
                 if name not in done:
                     raise Unfit(f"lacks the field {name!r:.40} of {shown(base)}")
@@ -196,25 +196,26 @@ class Readers:
 
     def _class(self, base: Any, annotation: Any) -> Read:
         """Reads the objects of a class of fields."""
-        make: Any = make_dict_structure_fn
-        if getattr(base, "__parameters__", ()):
-            hints = {}  # cattrs knows what its type variables stand for
-            annotation = annotation if get_args(annotation) else base[(Any,) * len(base.__parameters__)]
-            make = make_typed_dict_structure_fn if typing.is_typeddict(base) else make
-        elif typing.is_typeddict(base):
+        is_generic = bool(getattr(base, "__parameters__", ()))
+        if typing.is_typeddict(base) and not is_generic:
             return self._typed_dict(base)
-        else:
-            hints = typing.get_type_hints(base)
-        structure = make(
-            annotation, self._converter, **{name: override(struct_hook=self._hook(one)) for name, one in hints.items()}
-        )
+        if is_generic and not get_args(annotation):
+            annotation = base[(Any,) * len(base.__parameters__)]
+        defaults = defaults_of(base)
+        hints = {
+            name: override(struct_hook=self._hook(or_none(one, defaults.get(name, ...))))
+            for name, one in typing.get_type_hints(base).items()
+            if not _has_type_variables(one)  # cattrs knows what those stand for
+        }
+        make: Any = make_typed_dict_structure_fn if typing.is_typeddict(base) else make_dict_structure_fn
+        structure = make(annotation, self._converter, **hints)
 
         def read(value: Any) -> Any:
             _expected(value, Kind.OBJECT)
             try:
                 return structure(value, annotation)
             except ClassValidationError as error:
-                raise _first(error, base) from error
+                raise _first(error, base) from None
 
         return read
 
@@ -226,6 +227,10 @@ class Readers:
 def _is_not_required(hint: Any) -> bool:
     origin = get_origin(hint)
     return _is_not_required(get_args(hint)[0]) if origin is Annotated else origin is typing.NotRequired
+
+
+def _has_type_variables(hint: Any) -> bool:
+    return isinstance(hint, typing.TypeVar) or bool(getattr(hint, "__parameters__", ()))
 
 
 def as_it_is(value: Any) -> Any:
@@ -244,8 +249,8 @@ def _each(values: Iterable[Any], read: Read) -> list[Any]:
     try:
         for value in values:
             done.append(read(value))  # its length is the place of an error
-    except Exception as error:
-        raise inside(f"[{len(done)}]", error) from error
+    except Exception as error:  # noqa: BLE001  # the application's classes may raise anything
+        raise inside(f"[{len(done)}]", error) from None
     return done
 
 

@@ -167,6 +167,11 @@ def converts_keys(annotation: Any) -> bool:
     return base is int or base in TEXT_TYPES or is_path(base) or is_enum(base)
 
 
+def or_none(annotation: Any, default: Any) -> Any:
+    """``annotation``; or, if the ``default`` is None, that too: many write ``day: date = None``."""
+    return annotation if default is not None else Union[annotation, None]  # noqa: UP007  # it may be no class
+
+
 def fields_of(base: Any) -> dict[str, Any]:
     """The annotations of a TypedDict or a NamedTuple; none if one cannot be resolved."""
     try:

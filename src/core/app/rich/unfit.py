@@ -6,11 +6,14 @@ from ...errors import TaskTimeout
 
 
 class Unfit(ValueError):
-    """``reason`` says what is wrong with the value at ``path``, which begins behind the argument's name."""
+    """``reason`` says what is wrong with the value at ``path``, which begins behind the argument's name.
 
-    def __init__(self, reason: str, path: str = "") -> None:
+    ``cause`` is the exception of the application's own classes, if one raised it.
+    """
+
+    def __init__(self, reason: str, path: str = "", cause: Exception | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.path = reason, path
+        self.reason, self.path, self.cause = reason, path, cause
 
 
 def inside(path: str, error: Exception) -> Unfit:
@@ -21,7 +24,7 @@ def inside(path: str, error: Exception) -> Unfit:
     if isinstance(error, TaskTimeout):
         raise error
     if isinstance(error, Unfit):
-        return Unfit(error.reason, path + error.path)
+        return Unfit(error.reason, path + error.path, error.cause)
     if isinstance(error, RecursionError):
         return Unfit("is nested too deep for what is left of the stack here")  # a path would be as long
-    return Unfit(f"is refused ({type(error).__name__}: {error})", path)
+    return Unfit(f"is refused ({type(error).__name__}: {error})", path, error)

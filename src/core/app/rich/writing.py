@@ -24,8 +24,10 @@ def written(value: Any) -> Any:
 def _writer(kind: Any) -> Callable[[Any], Any]:
     if kind in TEXTS:
         return TEXTS[kind].write
-    if kind in (list, tuple, set, frozenset) or is_named_tuple(kind):
+    if kind in (list, tuple) or is_named_tuple(kind):
         return _list
+    if kind in (set, frozenset):
+        return lambda value: sorted(_list(value), key=repr)  # so that equal calls are equal bytes
     if kind is dict:
         return _object
     if is_enum(kind):
@@ -37,14 +39,14 @@ def _writer(kind: Any) -> Callable[[Any], Any]:
     if is_struct(kind):
         return struct_writer(written)
     if is_class_of_fields(kind):
-        return functools.partial(_fields, names_of(kind))
+        return functools.partial(_fields, tuple(defaults_of(kind)))
     return lambda value: value
 
 
-def names_of(kind: Any) -> tuple[str, ...]:
-    """The fields that JSON has of a dataclass or an attrs class: those that its ``__init__`` takes."""
-    fields = dataclasses.fields(kind) if is_dataclass(kind) else kind.__attrs_attrs__
-    return tuple(field.name for field in fields if field.init)
+def defaults_of(kind: Any) -> dict[str, Any]:
+    """The fields that JSON has of a dataclass or an attrs class: those that its ``__init__`` takes. With defaults."""
+    fields = dataclasses.fields(kind) if is_dataclass(kind) else getattr(kind, "__attrs_attrs__", ())
+    return {field.name: field.default for field in fields if field.init}
 
 
 def _list(values: Iterable[Any]) -> list[Any]:
@@ -52,8 +54,8 @@ def _list(values: Iterable[Any]) -> list[Any]:
     try:
         for value in values:
             done.append(written(value))  # its length is the place of an error
-    except Exception as error:
-        raise inside(f"[{len(done)}]", error) from error
+    except Exception as error:  # noqa: BLE001  # the application's classes may raise anything
+        raise inside(f"[{len(done)}]", error) from None
     return done
 
 
@@ -63,8 +65,8 @@ def _object(value: dict[Any, Any]) -> dict[str, Any]:
         try:
             name = _key(key)
             done[name] = written(item)
-        except Exception as error:
-            raise inside(f"[{key!r:.40}]", error) from error
+        except Exception as error:  # noqa: BLE001  # the application's classes may raise anything
+            raise inside(f"[{key!r:.40}]", error) from None
     if len(done) < len(value):
         raise Unfit("has two keys that are the same text in JSON")
     return done
@@ -88,6 +90,6 @@ def _fields(names: tuple[str, ...], value: Any) -> dict[str, Any]:
     for name in names:
         try:
             done[name] = written(getattr(value, name))
-        except Exception as error:
-            raise inside(f".{name}", error) from error
+        except Exception as error:  # noqa: BLE001  # the application's classes may raise anything
+            raise inside(f".{name}", error) from None
     return done
