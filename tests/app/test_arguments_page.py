@@ -26,7 +26,8 @@ from dueq import Dueq
 from dueq.core.app.payload import decode_body
 from dueq.core.errors import WrongArguments
 
-PAGE = (Path(__file__).parents[2] / "docs" / "arguments.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "arguments.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 ROWS = re.findall(r"^\| `([^`]+)`[^|]*\|[^|]*\| `([^|]+)` \| `([^|]+)` \|$", PAGE, re.MULTILINE)
 """Of the table: a declaration, a value, and its JSON."""
@@ -84,6 +85,13 @@ def test_the_examples(billing: dict[str, Any]) -> None:
     with pytest.raises(WrongArguments) as caught:
         collect.conversion.call({"id": str(uuid.uuid4()), "total": "1"}, "tomorrow")
     assert str(caught.value).startswith(" ".join(reason.split()))
+
+
+def test_the_example_of_the_readme(billing: dict[str, Any]) -> None:
+    [example] = re.findall(r"```python\n(@app\.task\ndef renew.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    billing["Money"] = Money
+    exec(example, billing)
+    assert billing["renew"].conversion is not None
 
 
 @pytest.mark.parametrize(("declared", "value", "in_json"), ROWS)

@@ -107,6 +107,10 @@ class Page(Generic[T]):
     next: Optional[Page[T]] = None  # noqa: UP045
 
 
+class Held(TypedDict, Generic[T]):
+    held: list[T]
+
+
 @dataclass
 class Sloppy:
     day: datetime.date = None  # type: ignore[assignment]
@@ -164,6 +168,7 @@ JSON: list[tuple[Any, Any, Any]] = [
     (Day, DATE, "2030-01-31"),
     (Kept, Kept(DATE, DATE), {"content": "2030-01-31", "until": "2030-01-31"}),
     (Page[datetime.date], Page([DATE], DATE), {"items": ["2030-01-31"], "made": "2030-01-31", "next": None}),
+    (Held[datetime.date], {"held": [DATE]}, {"held": ["2030-01-31"]}),
     (frozenset[str], frozenset({"b", "c", "a"}), ["a", "b", "c"]),
     (LATER, {"a": [DATE, 1]}, {"a": ["2030-01-31", 1]}),
     (Sloppy, Sloppy(), {"day": None, "tag": None}),
@@ -341,8 +346,8 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (tuple[tuple[Any, ...], ...], (((1,),),), r"value\[0\]\[0\] is a tuple, but would arrive as a list"),
     (dict[str, datetime.date], {1: DATE}, r"value \(a key\) is an int, but would arrive as a str"),
     (dict[int, datetime.date], {1: DATE, "1": DATE}, "two keys that are the same text"),
-    (dict[int, datetime.date], {True: DATE}, "a key that is a bool"),
-    (dict[str, datetime.date], {(1,): DATE}, "a key that is a tuple"),
+    (dict[int, datetime.date], {True: DATE}, "a key of type bool"),
+    (dict[str, datetime.date], {(1,): DATE}, "a key of type tuple"),
     (dict[str, datetime.date], collections.OrderedDict(a=DATE), "OrderedDict, a kind of dict"),
     (dict[str, datetime.date], collections.defaultdict(list), "defaultdict, a kind of dict"),
     (Money, Derived(decimal.Decimal(1)), "value is a Derived, but would arrive as a Money"),

@@ -8,6 +8,7 @@ import decimal
 import enum
 import functools
 import math
+import operator
 import pathlib
 import uuid
 from collections.abc import Mapping, Sequence
@@ -302,7 +303,7 @@ def _around(inner: st.SearchStrategy[Declared]) -> st.SearchStrategy[Declared]:
         _MEMBERS.map(lambda one: (frozenset.__class_getitem__(one[0]), st.frozensets(one[1], max_size=3))),
         st.tuples(_KEYS, inner).map(functools.partial(keyed, dict)),
         st.tuples(st.just((str, texts)), inner).map(functools.partial(keyed, Mapping)),
-        inner.map(lambda one: (Annotated.__class_getitem__((one[0], "described")), one[1])),  # type: ignore[attr-defined]
+        inner.map(lambda one: (operator.getitem(Annotated, (one[0], "described")), one[1])),
     )
 
 

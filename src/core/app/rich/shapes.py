@@ -149,7 +149,7 @@ def converts(annotation: Any, inside: tuple[Any, ...] = ()) -> bool:
     if base is dict:
         return bool(arguments) and (converts(arguments[1], inside) or converts_keys(arguments[0]))
     if typing.is_typeddict(base):
-        return any(converts(one, inside) for one in fields_of(base).values())
+        return any(converts(one, inside) for one in (*fields_of(base).values(), *arguments))
     return (
         base in (tuple, set, frozenset, *TEXT_TYPES)
         or is_path(base)

@@ -79,9 +79,7 @@ def _key(key: Any) -> str:
     if type(name) is int:  # of an enumeration
         name = str(name)
     if type(name) is not str:
-        raise Unfit(
-            f"is under a key that is a {type(key).__name__}, and JSON keeps text keys only: pass a list of pairs"
-        )
+        raise Unfit(f"is under a key of type {type(key).__name__}, and JSON keeps text keys only: pass a list of pairs")
     return name
 
 
