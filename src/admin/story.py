@@ -10,6 +10,7 @@ from ..core.schema.journal import Event
 from ..core.schema.record import Record, task_of
 from ..core.schema.states import State
 from ..core.store.unclaimed import legible
+from .format import timestamp
 
 _LATE_S = 0.1
 """From this lateness on, a finding says where the time went."""
@@ -17,6 +18,7 @@ _LATE_S = 0.1
 _ENDS = {"done": "it is done", "cancelled": "it was cancelled", "discarded": "it was a dead letter, and discarded"}
 _AGAIN = {
     "retry": "it had failed, and its retry policy or a person asked for another start",
+    "snoozed": "the task itself had put it off",
     "worker_lost": "the worker that ran it had died",
     "lease_expired": "the lease of the worker that ran it had run out",
 }
@@ -118,6 +120,10 @@ def words(event: Event) -> str:
             return "done"
         case "retry":
             return f"failed, again in {_span(facts.get('in_us', 0) / US)}: {facts.get('reason', '')}"
+        case "snoozed":
+            in_us, due_us = facts.get("in_us", 0), facts.get("due_us")
+            until = f"for {_span(in_us / US)}" if due_us is None else f"until {timestamp(due_us)}"
+            return f"put off by the task itself {until}" + (f": {facts['reason']}" if "reason" in facts else "")
         case "dead":
             return f"failed for good: {facts.get('reason', '')}"
         case "refused":

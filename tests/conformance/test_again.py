@@ -20,7 +20,7 @@ from dueq.core.store.values import Loss, NewTask, Outcome, Step
 
 HOUR_US = 3600 * 1_000_000
 NEXT = b'["next",[2]]'
-Kind = Literal["ack", "retry", "dead"]
+Kind = Literal["ack", "retry", "snooze", "dead"]
 
 
 def next_call(task_id: str = "a", *, queue: str = "q", delay_us: int = 0, body: bytes = NEXT) -> NewTask:
@@ -74,14 +74,15 @@ def test_it_becomes_the_task_once_the_run_is_done(world: World, queue: str, dela
     assert again.token > claim.token
 
 
-def test_a_retry_keeps_its_own_arguments(world: World) -> None:
+@pytest.mark.parametrize("kind", ["retry", "snooze"])
+def test_a_run_that_goes_on_keeps_its_own_arguments(world: World, kind: Kind) -> None:
     claim = begun(world)
     world.store.again(next_call(), claim.token)
-    assert ended(world, claim, "retry") == "done"
+    assert ended(world, claim, kind) == "done"
     assert record(world).body == claim.body
     world.dispatch_all()
     retried = world.started()
-    assert (retried.body, retried.cause) == (claim.body, "retry")
+    assert retried.body == claim.body
     assert ended(world, retried, "ack") == "done"
     assert record(world).body == NEXT
 
@@ -237,6 +238,7 @@ OPERATIONS: dict[str, Callable[[World, Namespace, Record], object]] = {
     "take it back": lambda world, actor, claim: actor.store.forget_again("a", claim.token),
     "ack": _settled("ack"),
     "retry": _settled("retry"),
+    "snooze": _settled("snooze"),
     "dead": _settled("dead"),
     "lose": lambda world, actor, claim: actor.store.give_back(Loss("w1", "worker_lost", 9)),
     "lose and bury": lambda world, actor, claim: actor.store.give_back(Loss("w1", "worker_lost", 1)),

@@ -24,7 +24,8 @@ def lose(world: World, how: str, worker: str = "w1") -> None:
 
 
 def settlements(claim: Record) -> list[Outcome]:
-    return [Outcome(claim, "ack"), Outcome(claim, "retry", delay_us=5), Outcome(claim, "dead", reason="late")]
+    waits = [Outcome(claim, "retry", delay_us=5), Outcome(claim, "snooze", delay_us=5)]
+    return [Outcome(claim, "ack"), *waits, Outcome(claim, "dead", reason="late")]
 
 
 def test_nothing_ready(world: World) -> None:
@@ -59,7 +60,7 @@ def test_the_token_rises_with_every_claim(world: World, how: str) -> None:
             lose(world, how)
 
 
-@pytest.mark.parametrize("kind", ["ack", "retry", "dead"])
+@pytest.mark.parametrize("kind", ["ack", "retry", "snooze", "dead"])
 @pytest.mark.parametrize("now", ["ready", "held", "leased", "done"])
 def test_an_older_token_is_refused_and_changes_nothing(world: World, kind: str, now: str) -> None:
     world.ready("first")
@@ -112,6 +113,30 @@ def test_a_retry_waits_its_delay_and_says_why_it_starts(world: World) -> None:
     wait_until(lambda: world.dispatch_all())
     again = world.started()
     assert (again.starts, again.cause) == (2, "retry")
+
+
+@pytest.mark.parametrize("how", ["after", "until", "until a past time"])
+def test_a_snooze_is_neither_an_attempt_nor_a_retry(world: World, how: str) -> None:
+    world.ready("a")
+    claim = world.started()
+    due_us = {"after": 0, "until": world.now_us() + 3600 * US, "until a past time": 1}[how]
+    outcome = Outcome(claim, "snooze", delay_us=30_000 if how == "after" else 0, due_us=due_us)
+    step = world.take(want=0, outcome=outcome)
+    record = world.store.record("a")
+    assert record is not None
+    assert record.due_us == {"after": step.now_us + 30_000, "until": due_us, "until a past time": step.now_us}[how]
+    assert (record.retries, record.starts) == (0, 0)
+    assert record.cause == ("" if world.format == "1" else "snoozed")
+    assert world.settle("w1", outcome) == "repeated"
+    if how == "until":
+        assert world.store.reschedule("a", 0, relative=True)
+    wait_until(lambda: world.dispatch_all())
+    again = world.started()
+    assert (again.starts, again.cause, again.body) == (1, record.cause, claim.body)
+    assert again.token > claim.token
+    world.settle("w1", Outcome(again, "retry"))
+    world.dispatch_all()
+    assert (world.started().starts, world.states()["dead"]) == (2, 0)
 
 
 def test_a_claim_is_its_worker_s_even_where_another_knows_the_token(world: World) -> None:
@@ -210,7 +235,7 @@ def test_if_the_held_task_is_gone_nothing_else_starts_in_its_place(world: World)
     assert [record.id for record in step.held] == ["b", "c"]
 
 
-@pytest.mark.parametrize("kind", ["ack", "retry", "dead"])
+@pytest.mark.parametrize("kind", ["ack", "retry", "snooze", "dead"])
 def test_what_is_settled_while_it_is_held_had_begun(world: World, kind: str) -> None:
     """The worker's word that it begins the task may be lost; that it has ended comes over another connection."""
     world.ready("a", "b")
@@ -225,7 +250,7 @@ def test_what_is_settled_while_it_is_held_had_begun(world: World, kind: str) -> 
         assert record is None
     else:
         assert record is not None
-        assert record.starts == 1
+        assert record.starts == (kind != "snooze")
 
 
 def test_what_a_dead_worker_had_begun_counts_as_started(world: World) -> None:

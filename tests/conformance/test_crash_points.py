@@ -124,7 +124,7 @@ def nothing(scene: Scene) -> None:
 
 
 def advance(
-    outcome: Literal["", "ack", "retry", "dead"] = "", start: bool = False, want: int = 0, begun: bool = False
+    outcome: Literal["", "ack", "retry", "snooze", "dead"] = "", start: bool = False, want: int = 0, begun: bool = False
 ) -> Act:
     """``begun``: what ended is held as far as Redis knows."""
 
@@ -197,9 +197,12 @@ OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     "ack, start and take": (more_than_claims, advance("ack", start=True, want=2)),
     "ack a held one": (claims, advance("ack", begun=True)),
     "retry a held one": (claims, advance("retry", begun=True)),
+    "snooze a held one": (claims, advance("snooze", begun=True)),
     "bury a held one": (claims, advance("dead", begun=True)),
     "retry": (claims, advance("retry")),
     "retry and take": (claims, advance("retry", want=1)),
+    "snooze": (claims, advance("snooze")),
+    "snooze and take": (claims, advance("snooze", want=1)),
     "bury": (claims, advance("dead")),
     "take and start four": (ready_many, for_many(0, want=4)),
     **{f"ack {count} at once": (many, for_many(count)) for count in (1, 2, 3, 4)},

@@ -58,6 +58,11 @@ def life(world: World) -> Iterator[str]:
     store.advance(Step("w1", [], LEASE_US, want=0, outcome=Outcome(claim, "retry")))
     yield "to be retried"
     world.dispatch_all()
+    step = store.advance(Step("w1", ["q"], LEASE_US))
+    snooze = Outcome(step.started or step.held[0], "snooze", due_us=1)
+    store.advance(Step("w1", [], LEASE_US, want=0, outcome=snooze))
+    yield "snoozed"
+    world.dispatch_all()
     held = hold(world, "w1")
     yield "held"
     store.release("w1", [held])

@@ -37,6 +37,8 @@ QUEUES = ("q", "other")
 IDS = tuple(f"t{number}" for number in range(2))
 _numbers = itertools.count()
 
+KINDS = ["ack", "retry", "retry later", "snooze", "snooze later", "dead"]
+
 
 @dataclass
 class Task:
@@ -180,7 +182,7 @@ class Life(RuleBasedStateMachine):
         assert (step.started is not None) == mine
         return multiple(*self.took(claim.worker, step))  # type: ignore[return-value]
 
-    @rule(claim=consumes(claims), kind=st.sampled_from(["ack", "retry", "retry later", "dead"]))
+    @rule(claim=consumes(claims), kind=st.sampled_from(KINDS))
     def settle(self, claim: Record, kind: str) -> None:
         task = self.tasks.get(claim.id)
         # what is held had begun, if it is settled

@@ -98,7 +98,7 @@ def test_two_owners_under_one_token_are_still_two(world: World) -> None:
     new = world.take("w2", store=world.actor().store).started
     assert new is not None
     assert (new.id, new.token) == (old.id, old.token)
-    kinds: tuple[Literal["ack", "retry", "dead"], ...] = ("ack", "retry", "dead")
+    kinds: tuple[Literal["ack", "retry", "snooze", "dead"], ...] = ("ack", "retry", "snooze", "dead")
     for kind in kinds:
         assert world.settle("w1", Outcome(old, kind)) == "stale"
     assert world.store.extend("w1", [old], LEASE_US) == [False]

@@ -153,8 +153,9 @@ class Story:
     def settle(self) -> Callable[[Twin], Any]:
         if (claim := self._claim()) is None:
             return self.dispatch()
-        drawn = Outcome(claim[1], "ack", delay_us=self.chance.choice([0, US]), reason="on purpose")
-        outcome = drawn._replace(kind=self.chance.choice(["ack", "ack", "retry", "dead"]))
+        until = self.chance.choice([0, 0, 1, self.clock.us + US])
+        drawn = Outcome(claim[1], "ack", delay_us=self.chance.choice([0, US]), reason="on purpose", due_us=until)
+        outcome = drawn._replace(kind=self.chance.choice(["ack", "ack", "retry", "snooze", "dead"]))
         others = [other for worker, other in self.claims.values() if worker == claim[0] and other.id != claim[1].id]
         acks = {
             other.id: other for other in self.chance.sample(others, min(len(others), self.chance.choice([0, 0, 3])))

@@ -97,7 +97,7 @@ def _overview(scene: Scene) -> dict[str, Expected]:
     }
     queue = by(queue="chaos")
     causes = {"exit": 0, "signal": kills, "hung": 0, "recycled": 0}
-    outcomes = {"done": done, "retried": 0, "dead": dead, "misfired": 0}
+    outcomes = {"done": done, "retried": 0, "snoozed": 0, "dead": dead, "misfired": 0}
     bounds = DEFINITIONS["dueq_task_lateness_seconds"].buckets
     return {
         "Oldest overdue now/A": {by(): exactly(0)},

@@ -66,7 +66,7 @@ numbers = st.integers(0, 2**53)
         starts=numbers,
         retries=numbers,
         losses=numbers,
-        cause=st.sampled_from(["", "retry", "worker_lost", "lease_expired"]),
+        cause=st.sampled_from(["", "retry", "worker_lost", "lease_expired", "snoozed"]),
         since_us=numbers,
         token=numbers,
         worker=st.sampled_from(["", "worker.host.1.a-b_c"]),
@@ -77,6 +77,8 @@ numbers = st.integers(0, 2**53)
     )
 )
 def test_records_come_back_as_they_were(record: Record) -> None:
+    if record.format == "1" and record.cause == "snoozed":
+        return  # format 1 has no letter for it
     known = record.scheduled_us // 1000 * 1000 if record.format == "2" else 0
     kept = record._replace(
         scheduled_us=min(known, record.due_us // 1000 * 1000), tail=record.tail if record.format == "2" else b""

@@ -65,6 +65,23 @@ def test_the_story_of_a_task_whose_worker_was_killed(engine: Engine, sample: Mod
     assert "it is done" in people.stdout
 
 
+def test_what_a_task_decided_itself_is_told(engine: Engine, sample: ModuleType) -> None:
+    supervisor = engine.run("--workers", "1")
+    handle = sample.decide.after(0)()
+    wait_for(engine, handle.id, "dead")
+    assert [start[3] for start in engine.runs()[handle.id].starts] == ["1", "1", "2"]
+    for outcome in ("snoozed", "retried", "dead"):
+        assert engine.total(supervisor, "dueq_tasks_finished_total", outcome=outcome) == 1
+    assert engine.total(supervisor, "dueq_deliveries_total", reason="retry") == 2
+    told = json.loads(explain(engine, handle.id, "--json").stdout)
+    assert [one["event"] for one in told["events"] if one["event"] != "ready"] == [
+        *("scheduled", "started", "snoozed", "started", "retry", "started", "dead")
+    ]
+    assert told["findings"][-1] == "it is a dead letter: enough"
+    assert "start 1 happened because the task itself had put it off" in told["findings"]
+    assert "put off by the task itself for 50.0 ms: too early" in explain(engine, handle.id).stdout
+
+
 def test_nothing_is_known(engine: Engine) -> None:
     told = explain(engine, "never")
     assert told.returncode == 1

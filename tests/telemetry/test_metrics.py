@@ -187,7 +187,7 @@ def test_what_can_be_foreseen_reads_zero(collector: Collector) -> None:
         common = {"strategy": "lua", "queue": queue}
         for cause in ("worker_lost", "lease_expired", "dispatch", "stale_ack"):
             assert value(samples, "dueq_duplicates_total", **common, cause=cause) == 0
-        for outcome in ("done", "retried", "dead", "misfired"):
+        for outcome in ("done", "retried", "snoozed", "dead", "misfired"):
             assert value(samples, "dueq_tasks_finished_total", **common, outcome=outcome) == 0
         for stage in ("ready", "leased", "started"):
             assert value(samples, f"{LATENESS}_count", **common, stage=stage) == 0

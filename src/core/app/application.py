@@ -18,7 +18,7 @@ from ..errors import ConfigurationError, DueqError, InvalidTask, ServerRefused, 
 from ..process.shadowed import imports_of_ours
 from ..schema.record import check_id
 from ..store.values import NewTask, Scheduled
-from .definition import check_function, check_policy, name_of
+from .definition import check_function, failures, name_of
 from .payload import encode_body
 from .policy import Backoff, Timeouts, check_seconds
 from .task import DEFAULT_QUEUE, HANDLER, Call, Handle, Task, new_id
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dueq.producer")
 
 P = ParamSpec("P")
+Errors = type[BaseException] | Sequence[type[BaseException]]
 R = TypeVar("R")
 
 _PER_TRIP = 1000  # tasks scheduled in one round trip, and in one redis_timeout
@@ -110,6 +111,8 @@ class Dueq:
         queue: str = DEFAULT_QUEUE,
         retries: int = 3,
         backoff: Backoff | None = None,
+        retry_for: Errors | None = None,
+        bury_for: Errors = (),
         name: str | None = None,
         soft_timeout: float | None = None,
         hard_timeout: float | None = None,
@@ -121,11 +124,17 @@ class Dueq:
         queue: str = DEFAULT_QUEUE,
         retries: int = 3,
         backoff: Backoff | None = None,
+        retry_for: Errors | None = None,
+        bury_for: Errors = (),
         name: str | None = None,
         soft_timeout: float | None = None,
         hard_timeout: float | None = None,
     ) -> Any:
         """Make a function a task of ``queue``. If it raises, it is tried ``retries`` times more, spaced by ``backoff``.
+
+        ``retry_for`` and ``bury_for`` are classes of errors. An error of ``bury_for`` makes the task a dead letter at
+        once; so does one that is not of ``retry_for``, if that is given. For one run, the task itself can decide:
+        ``raise Bury(reason)``, ``RetryIn(seconds)``, ``Snooze(until)``.
 
         Written above a ``def`` as ``@app.task`` or ``@app.task(queue=…)``. ``name`` is what records carry; by default
         the function's module and qualified name, as workers import it.
@@ -140,12 +149,12 @@ class Dueq:
         could import.
         """
         check_name("queue", queue)
-        check_policy(retries, backoff)
+        when_it_fails = failures(retries, backoff, retry_for, bury_for)
         own = Timeouts(soft_timeout, hard_timeout) if (soft_timeout, hard_timeout) != (None, None) else None
 
         def define(function: Callable[..., Any]) -> Task[..., Any]:
             _check_function(function)
-            return self._define(Task(self, function, name_of(function, name), queue, retries, backoff, own))
+            return self._define(Task(self, function, name_of(function, name), queue, when_it_fails, own))
 
         return _applied(define, function)
 

@@ -28,7 +28,7 @@ class Context:
     """1 for the first start, counting every start."""
     due_us: int
     cause: str = ""
-    """Why it starts again: ``retry``, ``worker_lost`` or ``lease_expired``; empty at the first start."""
+    """Why it starts again: ``retry``, ``snoozed``, ``worker_lost`` or ``lease_expired``; empty at the first start."""
 
     @property
     def due_at(self) -> datetime:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .module_names import module_name
-from .policy import Backoff
+from .policy import Backoff, Failures
 
 _MOST_RETRIES = 1_000_000
 _MOST_CHARACTERS = 200
@@ -87,8 +87,30 @@ def check_task_name(name: object) -> str:
     return name
 
 
-def check_policy(retries: object, backoff: object) -> None:
-    """Raises ConfigurationError if ``retries`` is not a count, or ``backoff`` is not a Backoff."""
+def failures(retries: Any, backoff: Any, retry_for: Any, bury_for: Any) -> Failures:
+    """What becomes of a task that raises. Raises ConfigurationError if ``retries`` is not a count, ``backoff`` is not a
+    Backoff, or one of the others does not name classes of errors."""
+    _check_retries(retries, backoff)
+    return Failures(
+        retries,
+        Backoff() if backoff is None else backoff,
+        None if retry_for is None else _errors("retry_for", retry_for),
+        _errors("bury_for", bury_for),
+    )
+
+
+def _errors(name: str, value: Any) -> tuple[type[BaseException], ...]:
+    """The classes of errors in ``value``: one class, or several in a tuple or list."""
+    kinds = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise ConfigurationError(
+                f"{name} has {kind!r}, but takes classes of errors: write {name}=(ConnectionError, TimeoutError)"
+            )
+    return kinds
+
+
+def _check_retries(retries: object, backoff: object) -> None:
     if isinstance(retries, bool) or not isinstance(retries, int):
         raise ConfigurationError(f"retries is {retries!r}, but must be a whole number, such as retries=3")
     if not 0 <= retries <= _MOST_RETRIES:

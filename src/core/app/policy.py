@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..errors import ConfigurationError
@@ -53,6 +53,27 @@ class Backoff:
         except OverflowError:
             full = self.most
         return full * (0.5 + 0.5 * (random.random() if draw is None else draw))
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What becomes of a task that raises: how often it is tried again, when, and for which errors.
+
+    An error of ``bury_for`` makes it a dead letter at once; so does any that is not of ``retry_for``, if that is given.
+    Subclasses count.
+    """
+
+    retries: int = 3
+    backoff: Backoff = field(default_factory=Backoff)
+    retry_for: tuple[type[BaseException], ...] | None = None
+    bury_for: tuple[type[BaseException], ...] = ()
+
+    def may_retry(self, kind: type[BaseException]) -> bool:
+        """Whether another try is wanted after an error of this class, if there are retries left."""
+        kinds = type.__dict__["__mro__"].__get__(kind)  # not issubclass: a metaclass may override that
+        if any(kind in kinds for kind in self.bury_for):
+            return False
+        return self.retry_for is None or any(kind in kinds for kind in self.retry_for)
 
 
 @dataclass(frozen=True, slots=True)

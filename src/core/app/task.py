@@ -15,7 +15,7 @@ from ..process.shadowed import imports_of_ours
 from ..schema.record import check_id
 from .arguments import Signature
 from .payload import decode_body, encode_body
-from .policy import Backoff, Timeouts
+from .policy import Failures, Timeouts
 
 if TYPE_CHECKING:
     from .application import Dueq
@@ -89,12 +89,11 @@ class Task(Generic[P, R]):
         function: Callable[P, R],
         name: str,
         queue: str = DEFAULT_QUEUE,
-        retries: int = 3,
-        backoff: Backoff | None = None,
+        failures: Failures | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         self.app, self.function, self.name, self.queue = app, function, name, queue
-        self.retries, self.backoff, self.timeouts = retries, backoff or Backoff(), timeouts or app.timeouts
+        self.failures, self.timeouts = failures or Failures(), timeouts or app.timeouts
         self.signature = Signature(name, function)
         self._conversion: Conversion | EllipsisType | None = ...
         self._unresolved: Mapping[str, str] = {}

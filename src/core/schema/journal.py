@@ -35,6 +35,7 @@ Kind = Literal[
     "unclaimed",
     "done",
     "retry",
+    "snoozed",
     "dead",
     "refused",
     "lost",

@@ -15,7 +15,7 @@ ID = re.compile(rf"[!-~]{{1,{MOST_ID_CHARACTERS}}}")
 
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """How everything in a call is written."""
-_CAUSES = {"": "", "r": "retry", "w": "worker_lost", "e": "lease_expired"}
+_CAUSES = {"": "", "r": "retry", "w": "worker_lost", "e": "lease_expired", "s": "snoozed"}
 _LETTERS = {cause: letter for letter, cause in _CAUSES.items()}
 
 _COUNTS = (rb"(\d+)",) * 3  # starts, retries, losses
@@ -23,8 +23,8 @@ _WHY = (rb"([rwe]?)", rb"(\d{0,%d})" % MOST_HEAD_BYTES)  # cause, since
 _CLAIM = (rb"(\d{0,%d})" % MOST_HEAD_BYTES, rb"([A-Za-z0-9_.-]*)")  # token, worker
 _WAITS = (rb"([%b])" % "".join(State).encode(), rb"(\d+)", rb"([A-Za-z0-9_.-]+)")  # state, due, queue
 _HEAD_1 = re.compile(rb"\|".join([b"1", *_WAITS, *_COUNTS, *_WHY, *_CLAIM, b""]))
-_HEAD_2 = re.compile(rb"\|".join([b"2", *_WAITS, rb"(\d*)", rb"([\d,rwe]*)", *_CLAIM, rb"([^|]*)", b""]))
-_HISTORY = re.compile(rb",".join([*_COUNTS, *_WHY]))
+_HEAD_2 = re.compile(rb"\|".join([b"2", *_WAITS, rb"(\d*)", rb"([\d,rwes]*)", *_CLAIM, rb"([^|]*)", b""]))
+_HISTORY = re.compile(rb",".join([*_COUNTS, rb"([rwes]?)", _WHY[1]]))
 _NOTHING_YET = (b"0", b"0", b"0", b"", b"")
 _NEWER = re.compile(rb"(?!0|(?:%b)\|)\d{1,2}\|" % "|".join(FORMATS).encode())
 _STATES = {state.encode(): state for state in State}
@@ -46,7 +46,7 @@ class Record(NamedTuple):
     starts: int
     retries: int
     losses: int
-    cause: str  # why it starts again: '', 'retry', 'worker_lost', 'lease_expired'
+    cause: str  # why it starts again: '', 'retry', 'worker_lost', 'lease_expired', 'snoozed'
     since_us: int  # when its last owner was lost, 0 if that does not apply
     token: int  # of the last claim, 0 if void
     worker: str

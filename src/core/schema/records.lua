@@ -6,14 +6,14 @@
 -- state   a letter; scripts write the names of core/schema/states.py instead, and those of bounds.py instead of numbers
 -- due     due_at in microseconds; wait: how many whole milliseconds before that the task was scheduled, '' if not known
 -- history starts,retries,losses,cause,since; '' if nothing has happened yet
--- cause   why the next start is not the first: r retry, w worker lost, e lease expired; since: when that happened
+-- cause   why the next start is not the first: r retry, w worker lost, e lease expired, s snoozed (not in format 1); since: when that happened
 -- token   of the last claim, '' once it is void
 -- tail    fields for which there is no place above, name=value; each. There are none yet; those of a newer dueq are kept
 --
 -- A record keeps its format as long as it lives. New ones are written in the format of the namespace, which its `meta` names.
 local FIELDS_1 = '^1|(' .. State.ANY .. ')|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
-local FIELDS_2 = '^2|(' .. State.ANY .. ')|(%d+)|([%w_.-]+)|(%d*)|([%d,rwe]*)|(%d*)|([%w_.-]*)|([^|]*)|()'
-local HISTORY = '^(%d+),(%d+),(%d+),([rwe]?),(%d*)$'
+local FIELDS_2 = '^2|(' .. State.ANY .. ')|(%d+)|([%w_.-]+)|(%d*)|([%d,rwes]*)|(%d*)|([%w_.-]*)|([^|]*)|()'
+local HISTORY = '^(%d+),(%d+),(%d+),([rwes]?),(%d*)$'
 
 -- Sets of queues that some workers serve, as `meta` names them; false if there are none, nil if that was not read yet.
 local crowds
@@ -74,7 +74,7 @@ end
 -- Of a record that is claimed, or was: its state, queue, token and worker.
 local function claim_in(raw)
   if string.byte(raw) == 49 then return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%d+|%d+|%a?|%d*|(%d*)|([^|]*)|') end -- 49 is '1'
-  return string.match(raw, '^2|(%a)|%d+|([^|]*)|%d*|[%d,rwe]*|(%d*)|([^|]*)|')
+  return string.match(raw, '^2|(%a)|%d+|([^|]*)|%d*|[%d,rwes]*|(%d*)|([^|]*)|')
 end
 
 -- Of a record that waits in `state`: when it is due, its queue, and the text before and after the token and the worker,

@@ -63,13 +63,22 @@ class Scheduled(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a started task ended: ``ack``; ``retry`` after ``delay_us``; or ``dead``, with a ``reason`` that the store
-    keeps."""
+    """How a started task ended.
+
+    ``ack``; ``retry`` after ``delay_us``; ``dead``, with a ``reason`` that the store keeps; or ``snooze``: it is due
+    again at ``due_us`` (epoch microseconds), or after ``delay_us`` if that is 0, and this start does not count.
+    """
 
     claim: Record
-    kind: Literal["ack", "retry", "dead"]
+    kind: Literal["ack", "retry", "snooze", "dead"]
     delay_us: int = 0
     reason: str = ""
+    due_us: int = 0
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether the task is to be started again."""
+        return self.kind in ("retry", "snooze")
 
 
 class Step(NamedTuple):

@@ -106,7 +106,7 @@ _ALL = (
         "Ends of attempts and of tasks, by outcome. The outcome cancelled is counted in Redis since the namespace "
         "began, since producers have no metrics page: every supervisor shows the same number for it (do not sum that "
         "one over instances).",
-        {**_QUEUE, "outcome": ("done", "retried", "dead", "cancelled", "misfired")},
+        {**_QUEUE, "outcome": ("done", "retried", "snoozed", "dead", "cancelled", "misfired")},
     ),
     Definition(
         "dueq_duplicates_total",

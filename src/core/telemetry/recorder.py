@@ -18,8 +18,9 @@ from .counters import CounterHandle, Counters, HistogramHandle
 from .labels import Names
 from .metrics import Repair
 
-_OUTCOMES = {"ack": "done", "retry": "retried", "dead": "dead"}
-_EVENTS: dict[str, Kind] = {"ack": "done", "retry": "retry", "dead": "dead"}
+_OUTCOMES = {"ack": "done", "retry": "retried", "snooze": "snoozed", "dead": "dead"}
+_ASKED_FOR = ("retry", "snoozed")  # causes of a start that are no loss
+_EVENTS: dict[str, Kind] = {"ack": "done", "retry": "retry", "snooze": "snoozed", "dead": "dead"}
 _REASON_CHARACTERS = 200
 
 
@@ -103,7 +104,7 @@ class WorkerTelemetry(Telemetry):
         self._note(leased_us, "started", claim.id, claim.token, attempt=claim.starts, due_us=claim.due_us, **more)
         self._late(claim.queue, "leased", (leased_us - claim.due_us) / US)
         self._late(claim.queue, "started", (now - claim.due_us) / US)
-        reason = "first" if not claim.cause else "retry" if claim.cause == "retry" else "redelivered"
+        reason = "first" if not claim.cause else "retry" if claim.cause in _ASKED_FOR else "redelivered"
         self._count("dueq_deliveries_total", claim.queue, reason=reason)
         if clock.earliest_us() < claim.due_us:
             self._count("dueq_early_starts_total", claim.queue)
@@ -128,6 +129,8 @@ class WorkerTelemetry(Telemetry):
         facts: dict[str, Any] = {"reason": outcome.reason[:_REASON_CHARACTERS]} if outcome.reason else {}
         if outcome.delay_us:
             facts["in_us"] = outcome.delay_us
+        if outcome.due_us:
+            facts["due_us"] = outcome.due_us
         self._note(now_us, _EVENTS[outcome.kind], outcome.claim.id, outcome.claim.token, **facts)
         self._count("dueq_tasks_finished_total", outcome.claim.queue, outcome=_OUTCOMES[outcome.kind])
 

@@ -45,7 +45,7 @@ class Ends:
         # the start was lost, too, and another worker may have the task by now.
         others = token in self._unconfirmed and self._standing.may_be_anothers()
         others = others or (token in self._unwitnessed and self._standing.was_robbed)
-        runs_on = outcome.kind == "retry" or token in context.rescheduled_itself
+        runs_on = outcome.runs_on or token in context.rescheduled_itself
         context.rescheduled_itself.discard(token)
         arrived = sent_again and not others and (how == "missing" or (how == "stale" and runs_on))
         if how in ("done", "repeated") or arrived:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from typing import Any
 
-from ..app.policy import LONGEST_S, Backoff
+from ..app.policy import LONGEST_S, Backoff, Failures
 from ..app.task import Task
+from ..app.verdicts import RetryIn, Snooze, Verdict
 from ..client.safe_text import bounded
-from ..clock import US
+from ..clock import US, datetime_of
 from ..errors import NothingRan, WrongArguments
 from ..schema.record import Record
 from ..store.values import Outcome
@@ -22,26 +24,53 @@ from ..telemetry.logs import about
 log = logging.getLogger("dueq.worker")
 
 _REASON_CHARACTERS = 2000
-_DEFAULT_RETRIES = 3  # of a task that is not known here
+_UNKNOWN = Failures()  # of a task that is not known here
 _HOPELESS = (WrongArguments, NothingRan)
 """Errors that another try would meet again."""
 
 
 def outcome_of(claim: Record, name: str, task: Task[..., Any] | None, error: BaseException) -> Outcome:
     """Another try, or a dead letter. ``task`` is None if no task of that ``name`` is known here."""
-    retries = _DEFAULT_RETRIES if task is None else task.retries
-    if issubclass(type(error), _HOPELESS):
+    policy, kind = _UNKNOWN if task is None else task.failures, type(error)
+    if issubclass(kind, Verdict):
+        with suppress(BaseException):  # a class of the application's may lack what dueq's have: then it is any error
+            return _as_decided(claim, name, policy, error)
+    if issubclass(kind, _HOPELESS):
         _say(logging.ERROR, "task %s (%s) cannot run, and is not tried again", claim, error, name)
         return Outcome(claim, "dead", reason=reason_of(error))
-    if claim.retries >= retries:
+    if not policy.may_retry(kind):
+        _say(logging.ERROR, "task %s (%s) failed, and is not tried again after such an error", claim, error, name)
+        return Outcome(claim, "dead", reason=reason_of(error))
+    if claim.retries >= policy.retries:
         _say(logging.ERROR, "task %s (%s) failed for good after %d retries", claim, error, name, claim.retries)
         return Outcome(claim, "dead", reason=reason_of(error))
     delay = delay_of(claim, name, task)
     _say(
         *(logging.WARNING, "task %s (%s) failed, retry %d of %d in %.1f s", claim, error),
-        *(name, claim.retries + 1, retries, delay),
+        *(name, claim.retries + 1, policy.retries, delay),
     )
     return Outcome(claim, "retry", delay_us=int(delay * US), reason=reason_of(error))
+
+
+def _as_decided(claim: Record, name: str, policy: Failures, verdict: BaseException) -> Outcome:
+    """What the task itself decided. It is no failure of the code, so nobody needs its traceback."""
+    if isinstance(verdict, Snooze):
+        until = f"until {datetime_of(verdict.due_us)}" if verdict.due_us else f"for {verdict.delay_us / US:g} s"
+        _say(logging.INFO, "task %s (%s) snoozes %s", claim, None, name, until)
+        return Outcome(claim, "snooze", delay_us=verdict.delay_us, due_us=verdict.due_us, reason=_text_of(verdict))
+    if isinstance(verdict, RetryIn) and claim.retries < policy.retries:
+        _say(
+            *(logging.WARNING, "task %s (%s) asked for retry %d of %d in %.1f s: %s", claim, None),
+            *(name, claim.retries + 1, policy.retries, verdict.seconds, _text_of(verdict)),
+        )
+        return Outcome(claim, "retry", delay_us=int(verdict.seconds * US), reason=_text_of(verdict))
+    reason = _text_of(verdict) + (f" (after {claim.retries} retries)" if isinstance(verdict, RetryIn) else "")
+    _say(logging.ERROR, "task %s (%s) is buried: %s", claim, None, name, reason)
+    return Outcome(claim, "dead", reason=reason)
+
+
+def _text_of(verdict: BaseException) -> str:
+    return bounded(str.encode(str(verdict), "utf-8", "backslashreplace").decode(), _REASON_CHARACTERS)
 
 
 def reason_of(error: BaseException) -> str:
@@ -63,7 +92,7 @@ def delay_of(claim: Record, name: str, task: Task[..., Any] | None) -> float:
     if task is None:
         return default
     try:
-        delay: Any = task.backoff.delay(claim.retries)
+        delay: Any = task.failures.backoff.delay(claim.retries)
         if isinstance(delay, (int, float)) and math.isfinite(delay) and 0 <= delay <= LONGEST_S:
             return float(delay)
         trouble = f"is {delay!r}"[:_REASON_CHARACTERS]

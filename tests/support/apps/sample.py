@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from dueq import Backoff, Dueq, TaskTimeout, current
+from dueq import Backoff, Bury, Dueq, RetryIn, Snooze, TaskTimeout, current
 
 app = Dueq()
 
@@ -37,6 +37,18 @@ def fail() -> None:
     """Raise, always."""
     _note("start")
     raise RuntimeError("on purpose")
+
+
+@app.task(retries=1, retry_for=())
+def decide() -> None:
+    """Put itself off, then ask for a retry, then bury itself."""
+    _note("start")
+    match current().cause:
+        case "":
+            raise Snooze(after=0.05, reason="too early")
+        case "snoozed":
+            raise RetryIn(0.05, "busy")
+    raise Bury("enough")
 
 
 def _wait_for_sign() -> None:

@@ -10,7 +10,8 @@
 --   knows the name takes it, before other tasks.
 -- KEYS[1] prefix
 -- ARGV    now, worker, lease (microseconds), want (how many to take, 0 for none),
---         outcome ('' none, 'ack', 'retry', 'dead'), its id, its token, its argument (delay in microseconds, or reason),
+--         outcome ('' none, 'ack', 'retry', 'snooze', 'dead'), its id, its token, its argument (reason; or for 'retry' and
+--         'snooze' when it is due: '+n' counts from now, in microseconds),
 --         id and token of the held task to start ('' for none: then the first that is taken is started), the highest
 --         token that the caller has seen, the field of meta with the names that the worker knows ('' for all names),
 --         '1' to start all that are taken ('' only the first), how many acks, the id and the token of each ..., queues in
@@ -28,7 +29,8 @@ local held, life = key_held(worker), now + tonumber(ARGV[3])
 life = whole(life) -- when a lease that begins now ends, and until when the worker counts as alive
 
 local any_aside, names
-local again = (ARGV[5] == 'ack' or ARGV[5] == 'dead') and redis.call('HGET', key_again(), ARGV[6])
+local runs_on = ARGV[5] == 'retry' or ARGV[5] == 'snooze'
+local again = ARGV[5] ~= '' and not runs_on and redis.call('HGET', key_again(), ARGV[6])
 local acks, agains, any_again = tonumber(ARGV[14]), nil, again
 if acks > 0 then
   local ids = {}
@@ -36,7 +38,7 @@ if acks > 0 then
   agains = redis.call('HMGET', key_again(), unpack(ids))
   for at = 1, acks do any_again = any_again or agains[at] end
 end
-if any_again or ARGV[5] == 'retry' or want > 0 then -- these may touch the index; an ack must get through in any case
+if any_again or runs_on or want > 0 then -- these may touch the index; an ack must get through in any case
   -- needs refused
   local refusal, _, aside, known = refused(want > 0, ARGV[12])
   if refusal then return refusal end
@@ -106,8 +108,13 @@ if ARGV[5] ~= '' then
           save(id, record)
         end
       else
-        record.state, record.cause, record.since, record.worker = State.SCHEDULED, 'r', '', ''
-        record.retries, record.due = record.retries + 1, now + tonumber(ARGV[8])
+        record.state, record.since, record.worker = State.SCHEDULED, '', ''
+        if ARGV[5] == 'retry' then
+          record.cause, record.retries = 'r', record.retries + 1
+        else -- the start that ends so was no attempt; format 1 has no letter for it
+          record.cause, record.starts = record.tail and 's' or '', record.starts - 1
+        end
+        record.due = math.max(now, string.byte(ARGV[8]) == 43 and now + tonumber(ARGV[8]) or tonumber(ARGV[8])) -- 43 is '+'
         save(id, record)
         if timer_add(queue, id, record.due) then wake_dispatcher() end
       end

@@ -132,7 +132,8 @@ def step_arguments(step: Step, highest: int, names: KnownNames) -> tuple[Value, 
     worker, queues, lease_us, want, outcome, start, acks, start_all = step
     settle = _NOTHING_TO_SETTLE
     if outcome is not None:
-        argument: Value = outcome.delay_us if outcome.kind == "retry" else outcome.reason
+        after = outcome.due_us or f"+{outcome.delay_us}"
+        argument: Value = after if outcome.runs_on else outcome.reason
         settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
     begin: tuple[Value, ...] = ("", "") if start is None else (start.id, start.token)
     ended = [value for claim in acks for value in (claim.id, claim.token)]

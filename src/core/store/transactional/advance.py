@@ -131,7 +131,7 @@ class Advancing:
         """
         shards = [self._keys.record(claim.id) for claim in claims]
         session.watch(*shards)
-        touches_index = bool(step.outcome and step.outcome.kind == "retry")
+        touches_index = bool(step.outcome and step.outcome.runs_on)
         ends: list[Command] = []
         if step.outcome is not None and not touches_index:
             ends.append(("HGET", self._keys.plain("again"), step.outcome.claim.id))

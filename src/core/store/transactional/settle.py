@@ -25,7 +25,7 @@ def settle(
         return refused, None
     record = record.started()  # its worker began it, since it settles it, whether or not the start got here
     edit.let_go(record)
-    following = None if outcome.kind == "retry" else decode_again(record.id, again)
+    following = None if outcome.runs_on else decode_again(record.id, again)
     if outcome.kind == "ack" and following is None:
         edit.erase(record)
     elif outcome.kind == "dead":
@@ -34,20 +34,21 @@ def settle(
         follower = edit.follow(following, record.token, now_us)
         edit.add(follower)
         return "done", follower
-    if outcome.kind == "retry":
-        due = now_us + outcome.delay_us
-        retried = record._replace(
-            state=State.SCHEDULED,
-            cause="retry",
-            since_us=0,
-            worker="",
-            retries=record.retries + 1,
-            due_us=due,
-        )
-        edit.save(retried)
-        edit.add(retried)
-        return "done", retried
+    if outcome.runs_on:
+        following = _run_on(record, outcome, now_us)
+        edit.save(following)
+        edit.add(following)
+        return "done", following
     return "done", None
+
+
+def _run_on(record: Record, outcome: Outcome, now_us: int) -> Record:
+    """The task as it waits for its next start."""
+    due_us = max(now_us, outcome.due_us or now_us + outcome.delay_us)
+    waits = record._replace(state=State.SCHEDULED, since_us=0, worker="", due_us=due_us)
+    if outcome.kind == "retry":
+        return waits._replace(cause="retry", retries=record.retries + 1)
+    return waits._replace(cause="" if record.format == "1" else "snoozed", starts=record.starts - 1)
 
 
 def refusal(raw: bytes | None, record: Record | None, claim: Record, worker: str) -> Settled:

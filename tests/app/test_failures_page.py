@@ -1,0 +1,38 @@
+"""docs/failures.md: its examples run, and the tasks in them end as it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dueq.core.schema.record import Record
+from dueq.core.schema.states import State
+from dueq.core.worker.failing import outcome_of
+
+PAGE = (Path(__file__).parents[2] / "docs" / "failures.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+CLAIM = Record("t1", State.LEASED, 0, "default", 1, 0, 0, "", 0, 7, "w1", b"")
+
+
+@pytest.mark.parametrize(
+    ("task", "argument", "kind", "seconds"),
+    [
+        ("charge", 1, "dead", (0, 0)),
+        ("charge", 2, "retry", (1, 2)),
+        ("deliver", "late", "snooze", (3600, 3600)),
+        ("deliver", "busy", "retry", (60, 60)),
+        ("deliver", "void", "dead", (0, 0)),
+    ],
+)
+def test_the_examples_end_as_the_page_says(task: str, argument: object, kind: str, seconds: tuple[int, int]) -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in BLOCKS:
+        exec(compile(block, "docs/failures.md", "exec"), names)
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        names[task].function(argument)
+    outcome = outcome_of(CLAIM, task, names[task], raised.value)
+    assert outcome.kind == kind
+    assert seconds[0] <= outcome.delay_us / 1_000_000 <= seconds[1]
