@@ -28,7 +28,9 @@ def mark(number: int, padding: str = "") -> None:
 
 @app.task(queue=QUEUE, retries=0, name="gate")
 def gate(door: str) -> None:
-    """Make a file ``door.in``, then keep this worker busy until there is a file ``door``."""
+    """Make a file ``door.in``, then keep this worker busy until there is a file ``door``. The first mark then finds its
+    file open."""
+    _marks()
     Path(f"{door}.in").touch()
     while not Path(door).exists():
         time.sleep(_POLL_S)

@@ -5,11 +5,12 @@
 -- KEYS[1] prefix
 -- ARGV    now, limit
 -- Returns {microseconds until the next task is due (0 if more are due, -1 if there is none),
---          a list of what timer_moved returned, now, then for each task moved: queue, lateness in microseconds, id}
+--          a list of what timer_moved returned, now, the queue of that next task, then for each task moved: queue,
+--          lateness in microseconds, id}
 local refusal = refused(true)
 if refusal then return refusal end
 
-local left, reply, most = math.min(tonumber(ARGV[2]), 1000), { -1, {}, now }, 50
+local left, reply, most = math.min(tonumber(ARGV[2]), 1000), { -1, {}, now, '' }, 50
 local queues = redis.call('ZRANGEBYSCORE', key_heads(), '-inf', whole(now), 'LIMIT', 0, most + 1)
 if #queues > most then
   queues = some_of(key_heads(), redis.call('ZCOUNT', key_heads(), '-inf', whole(now)), most)
@@ -45,6 +46,6 @@ for turn = 1, #queues do
 end
 if #noted > 0 then redis.call('ZADD', key_heads(), unpack(noted)) end
 if #gone > 0 then redis.call('ZREM', key_heads(), unpack(gone)) end
-local nearest = redis.call('ZRANGE', key_heads(), 0, 0, 'WITHSCORES')[2]
-if nearest then reply[1] = math.max(0, nearest - now) end
+local nearest = redis.call('ZRANGE', key_heads(), 0, 0, 'WITHSCORES')
+if nearest[1] then reply[1], reply[4] = math.max(0, nearest[2] - now), nearest[1] end
 return reply

@@ -23,8 +23,8 @@ class Due:
     entries: list[Entry] = field(default_factory=list)
     crowds: bytes | None = None
     """The sets of queues that workers serve (store/crowds.py)."""
-    nearest_us: int | None = None
-    """When the first task is due that is not among ``entries``; None if there is none."""
+    nearest: tuple[int, str] | None = None
+    """When the first task is due that is not among ``entries``, and its queue; None if there is none."""
 
     def by_queue(self) -> dict[str, list[Entry]]:
         """The entries by queue."""
@@ -38,19 +38,24 @@ class Due:
         return {queue: len(entries) for queue, entries in self.by_queue().items()}
 
     def note_heads(self, heads: Sequence[Any]) -> None:
-        """Lower ``nearest_us`` to the first tasks of some queues, read after ``entries`` were taken out.
+        """Lower ``nearest`` to the first tasks of the queues of ``entries``, read after these were taken out.
 
         Such a task may have been scheduled after the entries were read. Its producer then woke no dispatcher, since one
         of these entries was due before it.
         """
-        firsts = [int(float(head[1])) for head in heads if head]
-        if self.nearest_us is not None:
-            firsts.append(self.nearest_us)
-        self.nearest_us = min(firsts, default=None)
+        firsts = [(int(float(head[1])), queue) for queue, head in zip(self.by_queue(), heads, strict=True) if head]
+        if self.nearest is not None:
+            firsts.append(self.nearest)
+        self.nearest = min(firsts, default=None)
 
     def next_in(self) -> float | None:
         """Seconds until the next is due, 0 if one is due already, None if none is scheduled."""
-        return None if self.nearest_us is None else max(0, self.nearest_us - self.now_us) / US
+        return None if self.nearest is None else max(0, self.nearest[0] - self.now_us) / US
+
+    @property
+    def next_queue(self) -> str:
+        """The queue of the next task; empty if none is scheduled."""
+        return "" if self.nearest is None else self.nearest[1]
 
 
 class Turns:
@@ -100,14 +105,15 @@ class DueReader:
         due = Due(now_us, crowds=crowds)
         late = dict(zip(self._queues, replies[::2], strict=True))
         shares = self._turns.shares(limit, {queue: len(rows) // 2 for queue, rows in late.items()})
-        nearest = [int(float(later[1])) for later in replies[1::2] if later]
+        nexts = zip(self._queues, replies[1::2], strict=True)
+        nearest = [(int(float(later[1])), queue) for queue, later in nexts if later]
         for queue, rows in late.items():
             entries = [
                 Entry(queue, rows[at].decode(errors=LENIENT), int(float(rows[at + 1]))) for at in range(0, len(rows), 2)
             ]
             due.entries += entries[: shares[queue]]
-            nearest += [entry.due_us for entry in entries[shares[queue] :]]
-        due.nearest_us = min(nearest, default=None)
+            nearest += [(entry.due_us, queue) for entry in entries[shares[queue] :]]
+        due.nearest = min(nearest, default=None)
         return due
 
     def _look(self, session: Session, now_us: int, limit: int) -> list[Any] | None:

@@ -54,6 +54,7 @@ class TmpsetStrategy(TransactionalTimers):
             due.next_in(),
             conflicts=int(len(moved) < len(due.entries)),
             now_us=due.now_us,
+            next_queue=due.next_queue,
         )
 
     def busy_dispatchers(self) -> list[str]:

@@ -38,7 +38,7 @@ class WatchStrategy(TransactionalTimers):
         if due is None:
             return Dispatched([], 0.0, conflicts)  # other dispatchers move the due tasks; look again soon
         moved = [Moved(entry.queue, (due.now_us - entry.due_us) / US, entry.id) for entry in due.entries]
-        return Dispatched(moved, due.next_in(), conflicts, due.now_us)
+        return Dispatched(moved, due.next_in(), conflicts, due.now_us, due.next_queue)
 
     def recover(self, dispatcher: str = "", *, silent_for: float = 0.0) -> int:
         return 0  # tasks are moved in one step, whole or not at all

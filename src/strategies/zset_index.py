@@ -105,12 +105,13 @@ class ScriptedTimers(TimerZsets, ScriptedStrategy):
 
     def step(self, limit: int) -> tuple[Dispatched, list[bytes]]:
         """Dispatch once. Returns the result, and the list that ``timer_moved`` returned."""
-        next_us, noted, now_us, *rows = self._dispatch(min(limit, MOST_TASKS))
+        next_us, noted, now_us, next_queue, *rows = self._dispatch(min(limit, MOST_TASKS))
         moved = [
             Moved(rows[at].decode(errors=LENIENT), rows[at + 1] / US, rows[at + 2].decode(errors=LENIENT))
             for at in range(0, len(rows), 3)
         ]
-        return Dispatched(moved, None if next_us < 0 else next_us / US, now_us=now_us), noted
+        next_in = None if next_us < 0 else next_us / US
+        return Dispatched(moved, next_in, now_us=now_us, next_queue=next_queue.decode(errors=LENIENT)), noted
 
 
 class TransactionalTimers(TimerZsets, TransactionalStrategy):

@@ -273,6 +273,7 @@ STEPS: dict[str, Case] = {
     "mend_queues": mend_queues,
     "mend_heads": ready_in(QUEUES[:100], lambda world: world.strategy.mend(QUEUES[:100])),
     "wake_again": ready_in(QUEUES[:100], lambda world: world.store.wake_again(QUEUES)),
+    "rehearse": on_one(lambda world, run: world.store.rehearse("q", world.now_us()), SMALL),
     "busy": ready_in(QUEUES, lambda world: world.store.busy()),
     "oldest_ready": ready_in(QUEUES, lambda world: world.store.oldest_ready()),
     "depths": ready_in(QUEUES, lambda world: world.store.depths(QUEUES)),

@@ -21,7 +21,7 @@ from dueq.core.store.values import Advance, Loss, NewTask, Outcome, Scheduled, S
 
 LEASE_US = 60 * US
 MANY = 1000
-_KEPT = ("meta", "queues", "token", "stats", "wake", "guard", "audited", "recovered")
+_KEPT = ("meta", "queues", "token", "stats", "wake", "guard", "audited", "recovered", "rehearsed")
 
 
 SCRIPTED = [name for name in strategies.names() if issubclass(strategies.find(name), ScriptedStrategy)]

@@ -16,6 +16,7 @@ from ..schema.bounds import MOST_TASKS
 from ..store.strategy import Dispatched
 from ..telemetry.recorder import DispatcherTelemetry
 from .lead_time import LeadTime
+from .rehearsal import Rehearsal
 
 log = logging.getLogger("dueq.dispatcher")
 
@@ -35,7 +36,7 @@ class Dispatcher:
         self._strategy, self._store, self._telemetry = namespace.strategy, namespace.store, telemetry
         self._batch, self._safety_net, self._stop = batch, safety_net, stop
         self._loop, self._lead_time = RetryLoop(log, telemetry), LeadTime()
-        self._clock = ServerClock()
+        self._rehearsal, self._clock = Rehearsal(), ServerClock()
 
     def run(self) -> int:
         """Dispatch until stopped; returns the exit status. Raises StrategyMismatch if the namespace was migrated,
@@ -60,13 +61,23 @@ class Dispatcher:
             self._lead_time.received(late, result.next_in, (received_ns - sent_ns) / 1e9)
             self._telemetry.moved(result.moved, result.now_us)
             self._telemetry.conflicts(result.conflicts)
+            if self._rehearsal.begins(result.next_in):
+                self._rehearse(result)
             if result.next_in != 0:
                 self._loop.then("sleep")
                 self._sleep(self._left(result, sent_ns, received_ns))
         if self._loop.pause:
-            self._lead_time.interrupted()
+            self._interrupted()
             self._telemetry.turn(self._loop.pause)
             self._stop.sleep(self._loop.pause)
+
+    def _rehearse(self, result: Dispatched) -> None:
+        if result.next_in is not None and result.next_queue and result.now_us:
+            self._store.rehearse(result.next_queue, result.now_us + round(result.next_in * US))
+
+    def _interrupted(self) -> None:
+        self._lead_time.interrupted()
+        self._rehearsal.interrupted()
 
     def _wake_another(self) -> None:
         # this dispatcher may have received a wake-up that another one needs, of the other strategy or of this one
@@ -88,9 +99,14 @@ class Dispatcher:
         self._clock.observe(result.now_us, sent_ns, received_ns)
         return result.next_in + (result.now_us - self._clock.latest_us()) / US
 
+    def _until_due(self, left: float) -> float:
+        """How long to sleep when a task is due in ``left``: until it is, or until a rehearsal before that."""
+        rehearsal = self._rehearsal.sleep(left, self._lead_time.trip)
+        return self._lead_time.sleep(left) if rehearsal is None else rehearsal
+
     def _sleep(self, left: float | None) -> None:
         due = left is not None and left < self._safety_net
-        sleeps = self._lead_time.sleep(left) if due and left is not None else self._safety_net
+        sleeps = self._until_due(left) if due and left is not None else self._safety_net
         if sleeps <= 0:
             return
         allowed = self._loop.allowed(sleeps)
@@ -99,6 +115,6 @@ class Dispatcher:
         self._stop.forget_wakeups()
         woken_by = self._strategy.wait(allowed, wakeup_fd=self._stop.fileno())
         if woken_by is not None or allowed < sleeps:
-            self._lead_time.interrupted()
-        if not self._stop.requested:
+            self._interrupted()
+        if not (self._stop.requested or self._rehearsal.is_next):
             self._telemetry.woke(woken_by or ("due" if due else "safety_net"))

@@ -41,14 +41,15 @@ class LeadTime:
         self.seconds = 0.0
         """The lead now."""
         self._request = _Request.UNLED
-        self._trip = 0.0
+        self.trip = 0.0
+        """How long a request and its reply take."""
 
     def sleep(self, left: float) -> float:
         """How long to sleep when a task is due in ``left``; not positive: send at once. The next reply is learnt from.
 
         For short sleeps there is no lead, except between a request that came too early and the next.
         """
-        if self._trip > _LONG_TRIP_S:
+        if self.trip > _LONG_TRIP_S:
             return left + _DRIFT_S
         if self._request is _Request.TOO_EARLY:
             return left - self.seconds
@@ -63,7 +64,7 @@ class LeadTime:
         ``trip`` is how long the request and its reply took.
         """
         # one reply that stalls does not mean that trips take long
-        self._trip = min(trip, 2 * self._trip) if self._trip else trip
+        self.trip = min(trip, 2 * self.trip) if self.trip else trip
         request, self._request = self._request, _Request.UNLED
         if request is _Request.UNLED:
             return

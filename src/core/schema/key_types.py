@@ -40,6 +40,7 @@ PLAIN = {
     "supervisors": Holds("zset"),
     "aside": Holds("zset"),
     "recovered": Holds("string"),
+    "rehearsed": Holds("string", beside=True),
 }
 """The keys of which a namespace has one, without ``probe``, which never exists."""
 

@@ -38,6 +38,7 @@ _PLAIN = {
     "audited": "audited",  # when the last audit began, epoch seconds
     "supervisors": "supervisors",  # zset: supervisor -> until when it is taken to be alive (engines.py)
     "aside": "aside",  # zset: "queue:name" of every list of unclaimed tasks that is not empty -> when it last grew
+    "rehearsed": "rehearsed",  # before which due time workers were last woken to rehearse (rehearse.lua)
     "probe": "probe",  # never exists: dueq tries on it what a server allows (permissions.py, write_probe.py)
     "recovered": "recovered",  # when something was last taken back from owners that are gone, epoch seconds
 }

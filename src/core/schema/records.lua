@@ -259,7 +259,9 @@ local function push_wakeups(queue, times, for_set)
   local list = key_wakeup(queue)
   local there = redis.pcall('LLEN', list)
   if refused_by(list, there) then there = redis.call('LLEN', list) end
-  for _ = there + 1, math.min(times, bounds.MOST_WAKEUPS) do redis.call('LPUSH', list, '1') end
+  local wakeups = {}
+  for at = 1, math.min(times, bounds.MOST_WAKEUPS) - there do wakeups[at] = '1' end
+  if wakeups[1] then redis.call('LPUSH', list, unpack(wakeups)) end
   if for_set then return end
   if crowds == nil then crowds = redis.call('HGET', key_meta(), 'crowds') end
   if crowds then

@@ -244,6 +244,14 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def rehearse(self, queue: str, due_us: int) -> None:
+        """Wake idle workers of ``queue`` now, since a task of it is due in a moment, at ``due_us``.
+
+        They find nothing and sleep again; but their code, and Redis's, is then in the processors' caches. However many
+        dispatchers call this for one due time, workers are woken once. It is a hint, which a store may ignore.
+        """
+
+    @abstractmethod
     def oldest_ready(self) -> dict[str, int]:
         """When the task that waits longest in each busy queue was due (epoch microseconds), where that can be read."""
 

@@ -73,13 +73,15 @@ class Dispatched:
     ``moved`` has every task moved; ``next_in`` is the exact number of seconds until the next is due (0: more are due
     already; None: none is scheduled). ``conflicts`` counts the attempts that came to nothing because another
     dispatcher, or a cancel, was faster. ``now_us`` is the moment that ``next_in`` counts from, in epoch microseconds by
-    the strategy's clock; 0: not known, which costs punctuality.
+    the strategy's clock; 0: not known, which costs punctuality. ``next_queue`` is the queue of the next task, if the
+    strategy knows it: workers of that queue are then woken a moment before (``Store.rehearse``).
     """
 
     moved: list[Moved] = field(default_factory=list)
     next_in: float | None = None
     conflicts: int = 0
     now_us: int = 0
+    next_queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import redis
@@ -74,9 +75,10 @@ class BucketsStrategy(BucketIndex):
         # a producer that sees a bucket before its own wakes no dispatcher, even if that bucket is empty: look once more
         hiding = not self._clean(look, now) or any(not bucket.length for bucket in look.later)
         left = hiding or look.more or sum(bucket.length for bucket in look.due) > popped
-        nearest = min((bucket.second for bucket in look.later if bucket.length), default=None)
-        next_in = 0.0 if left else None if nearest is None else max(0, nearest * US - now) / US
-        return Dispatched(self._lateness(moved, now), next_in, conflicts, now)
+        nearest = min((bucket for bucket in look.later if bucket.length), key=attrgetter("second"), default=None)
+        next_in = 0.0 if left else None if nearest is None else max(0, nearest.second * US - now) / US
+        next_queue = "" if nearest is None else nearest.queue
+        return Dispatched(self._lateness(moved, now), next_in, conflicts, now, next_queue)
 
     def _moved(self, now_us: int, limit: int) -> tuple[Look, int, list[tuple[str, str]], int]:
         """The result of ``_move``, and how many attempts were aborted.

@@ -44,7 +44,7 @@ class ScriptedStore(KeyedStore):
         self._advance, self._extend, self._release = load("advance"), load("extend"), load("release")
         self._give_back, self._reap = load("give_back"), load("reap")
         self._revive, self._discard, self._mend = load("revive"), load("discard"), load("mend")
-        self._alive = load("alive")
+        self._alive, self._rehearse = load("alive"), load("rehearse")
         self._publish = load("publish_names")
         self._crowds = Crowds(keys, load("keep_crowd"), load("write_crowd"))
         self._mend_queues, self._wake_again = load("mend_queues"), load("wake_again")
@@ -201,6 +201,9 @@ class ScriptedStore(KeyedStore):
         wanted = set(queues)
         for names in steps([queue for queue in self.busy() if queue in wanted], len):
             self._wake_again(*names)
+
+    def rehearse(self, queue: str, due_us: int) -> None:
+        self._rehearse(queue, due_us)
 
     def forget_queue(self, queue: str, scheduled: int) -> bool:
         return queue not in self.leases() and bool(self._forget_queue(queue, scheduled))
