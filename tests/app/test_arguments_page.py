@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -83,7 +83,7 @@ def test_the_examples(billing: dict[str, Any]) -> None:
     collect.check_json(json.loads(text), {})
     [reason] = re.findall(r"with a reason such as `([^`]*)`", PAGE)
     with pytest.raises(WrongArguments) as caught:
-        collect.conversion.call({"id": str(uuid.uuid4()), "total": "1"}, "tomorrow")
+        collect.entry({"id": str(uuid.uuid4()), "total": "1"}, "tomorrow")
     assert str(caught.value).startswith(" ".join(reason.split()))
 
 
@@ -105,8 +105,7 @@ def test_the_table(declared: str, value: str, in_json: str) -> None:
     body = task.call_after(1)(given).body
     assert body.decode() == f'["t",[{in_json}]]'
     _, args, kwargs = decode_body(body)
-    run: Callable[..., Any] = function if task.conversion is None else task.conversion.call
-    assert same(given, run(*args, **kwargs))
+    assert same(given, task.entry(*args, **kwargs))
 
 
 def test_the_table_has_every_type() -> None:

@@ -84,8 +84,7 @@ def body(task: Task[..., Any], *args: Any, **kwargs: Any) -> bytes:
 def run(task: Task[..., Any], written: bytes) -> Any:
     """What the function returns if a worker calls it."""
     _, args, kwargs = decode_body(written)
-    function = task.function if task.conversion is None else task.conversion.call
-    return function(*args, **kwargs)
+    return task.entry(*args, **kwargs)
 
 
 def arrives(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -723,6 +722,8 @@ def test_an_instant_keeps_its_offset_and_not_the_name_of_its_zone() -> None:
         got = arrives(takes(datetime.datetime), given)
         assert (got.astimezone(datetime.UTC), got.utcoffset()) == (given.astimezone(datetime.UTC), given.utcoffset())
         assert type(got.tzinfo) is datetime.timezone
+        for annotation, holder in ((set[datetime.datetime], {given}), (dict[datetime.datetime, int], {given: 1})):
+            assert same([*holder], [*arrives(takes(annotation), holder)])
 
 
 def test_what_an_object_only_remembers_does_not_count() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -28,8 +27,7 @@ def task_of(annotation: Any) -> Task[..., Any]:
 def arrived(task: Task[..., Any], value: Any) -> Any:
     """What the function gets, as a worker calls it."""
     _, args, kwargs = decode_body(task.call_after(1)(value).body)
-    run: Callable[..., Any] = task.function if task.conversion is None else task.conversion.call
-    return run(*args, **kwargs)
+    return task.entry(*args, **kwargs)
 
 
 @settings(max_examples=600, deadline=None)

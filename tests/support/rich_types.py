@@ -317,7 +317,7 @@ def same(given: Any, arrived: Any) -> bool:
         case dict():
             return same([*given], [*arrived]) and same([*given.values()], [*arrived.values()])
         case set() | frozenset():
-            return bool(given == arrived) and all(any(same(one, other) for other in arrived) for one in given)
+            return len(given) == len(arrived) and all(any(same(one, other) for other in arrived) for one in given)
         case float():
             return bool(given == arrived) and math.copysign(1, given) == math.copysign(1, arrived)
         case decimal.Decimal():

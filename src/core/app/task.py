@@ -97,6 +97,8 @@ class Task(Generic[P, R]):
         self.signature = Signature(name, function)
         self._conversion: Conversion | EllipsisType | None = ...
         self._unresolved: Mapping[str, str] = {}
+        self.is_plain = False
+        """Whether all arguments arrive as JSON has them; False as long as that is not known."""
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -148,7 +150,10 @@ class Task(Generic[P, R]):
 
     def _call(self, due: int, relative: bool, task_id: str | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
         self.signature.check(args, kwargs)
-        body = self.body(args, kwargs)
+        if self.is_plain:  # then a call costs no more than its JSON
+            body = encode_body(self.name, args, kwargs, self.app.settings.max_payload, self.signature.name)
+        else:
+            body = self.body(args, kwargs)
         task_id = new_id() if task_id is None else check_id(task_id)
         return Call(self.name, self.queue, due, relative, body, task_id)
 
@@ -161,12 +166,18 @@ class Task(Generic[P, R]):
             self._conversion = self._converted()
         return self._conversion
 
+    @property
+    def entry(self) -> Callable[..., R]:
+        """What a worker calls with the JSON values of a call."""
+        return self.function if self.conversion is None else self.conversion.call
+
     def _converted(self) -> Conversion | None:
         with imports_of_ours():  # late, since an application may never need it
             from .rich.annotations import declared
 
             found = declared(self.function)
             self._unresolved = found.unresolved
+            self.is_plain = not found.types and not found.unresolved
             if not found.types:
                 return None
             from .rich.conversion import Conversion
@@ -177,12 +188,18 @@ class Task(Generic[P, R]):
 
         ``name`` tells what the positional arguments are called; by default the parameters' names.
         """
-        conversion = self.conversion
-        if conversion is None:
-            return self._encoded(args, kwargs, name)
-        body = self._encoded(*conversion.written(args, kwargs), name)
-        _, json_args, json_kwargs = decode_body(body)
-        conversion.check(args, kwargs, (json_args, json_kwargs))
+        json_args, json_kwargs = args, kwargs
+        if (conversion := self.conversion) is not None:
+            json_args, json_kwargs = conversion.written(args, kwargs)
+        try:
+            body = encode_body(
+                self.name, json_args, json_kwargs, self.app.settings.max_payload, name or self.signature.name
+            )
+        except InvalidTask as error:
+            raise self._explained(error) from None
+        if conversion is not None:
+            _, json_args, json_kwargs = decode_body(body)
+            conversion.check(args, kwargs, json_args, json_kwargs)
         return body
 
     def check_json(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -191,14 +208,12 @@ class Task(Generic[P, R]):
         if self.conversion is not None:
             self.conversion.read(args, kwargs)
 
-    def _encoded(self, args: Sequence[Any], kwargs: Mapping[str, Any], name: Callable[[int], str] | None) -> bytes:
-        try:
-            return encode_body(self.name, args, kwargs, self.app.settings.max_payload, name or self.signature.name)
-        except InvalidTask as error:
-            if type(error) is not InvalidTask or not self._unresolved:
-                raise
-            known = "; ".join(f"{parameter}: {reason}" for parameter, reason in self._unresolved.items())
-            raise InvalidTask(
-                f"{error}. Annotations that cannot be resolved do not count ({known}): what they name must be known in "
-                f"the function's module when the program runs, so not only under TYPE_CHECKING or inside a function"
-            ) from None
+    def _explained(self, error: InvalidTask) -> InvalidTask:
+        """``error``, with the annotations that could not be resolved, if any: perhaps they would have helped."""
+        if type(error) is not InvalidTask or not self._unresolved:
+            return error
+        known = "; ".join(f"{parameter}: {reason}" for parameter, reason in self._unresolved.items())
+        return InvalidTask(
+            f"{error}. Annotations that cannot be resolved do not count ({known}): what they name must be known in the "
+            f"function's module when the program runs, so not only under TYPE_CHECKING or inside a function"
+        )

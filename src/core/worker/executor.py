@@ -38,7 +38,7 @@ class Executor:
         self._clock, self._prefetch, self._renew = clock, prefetch, renew
         self._alarm = Alarm()
         for task in app.tasks.values():
-            _ = task.conversion  # put together now, so that no task is late for it
+            _ = task.entry  # put together now, so that no task is late for it
 
     def execute(self, claim: Record, leased_us: int) -> Outcome:
         """Run the task of ``claim``, leased since ``leased_us`` by Redis's clock; returns how it ended.
@@ -76,8 +76,7 @@ class Executor:
 
     def _perform(self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> BaseException | None:
         """Call the task's function; returns what it raised, or why it did not run. Does not return in a fork."""
-        conversion = task.conversion
-        function = task.function if conversion is None else conversion.call
+        function = task.function if task.is_plain else task.entry
         try:
             result = self._alarm.run(task.timeouts.soft, function, args, kwargs)
         except BaseException as error:  # noqa: BLE001  # SystemExit, CancelledError: also outcomes

@@ -66,12 +66,13 @@ class Conversion:
             values[place.key] = self._judged(place, place.read, values[place.key])
         return call
 
-    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any], json: Call) -> None:
-        """Raises InvalidTask unless reading ``json`` gives these arguments, in value and type."""
+    def check(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], json_args: Sequence[Any], json_kwargs: Mapping[str, Any]
+    ) -> None:
+        """Raises InvalidTask unless reading the JSON values gives these arguments, in value and type."""
         for place in self._places(args, kwargs):
-            by_name = isinstance(place.key, str)
-            given: Any = kwargs if by_name else args
-            values: Any = json[by_name]
+            given: Any = kwargs if isinstance(place.key, str) else args
+            values: Any = json_kwargs if isinstance(place.key, str) else json_args
             self._judged(place, _check, given[place.key], place.read, values[place.key])
 
     def call(self, /, *args: Any, **kwargs: Any) -> Any:

@@ -68,8 +68,8 @@ def _items(given: Sequence[Any], arrived: Sequence[Any], path: str) -> Differenc
 def _dicts(given: dict[Any, Any], arrived: dict[Any, Any], path: str) -> Difference | None:
     if found := _items([*given], [*arrived], ""):  # the order, too
         return Difference(f"{path} (a key)", found.given, found.arrived)
-    for key, value in given.items():
-        if found := difference(value, arrived[key], f"{path}[{key!r:.40}]"):
+    for (key, value), other in zip(given.items(), arrived.values(), strict=True):
+        if found := difference(value, other, f"{path}[{key!r:.40}]"):
             return found
     return None
 
@@ -77,12 +77,14 @@ def _dicts(given: dict[Any, Any], arrived: dict[Any, Any], path: str) -> Differe
 def _sets(given: frozenset[Any], arrived: frozenset[Any], path: str) -> Difference | None:
     if len(given) != len(arrived):
         return Difference(path, given, arrived)
-    found = {value: value for value in arrived}
+    equal = {value: value for value in arrived}
     for value in given:
-        if (other := found.get(value, _NOTHING)) is _NOTHING:
+        if (other := equal.get(value, _NOTHING)) is not _NOTHING:
+            if found := difference(value, other, f"{path} (a member)"):
+                return found
+        # Python says of some equal instants that they are not: in the hour when clocks change
+        elif all(difference(value, one) for one in arrived):
             return Difference(path, given, arrived)
-        if different := difference(value, other, f"{path} (a member)"):
-            return different
     return None
 
 
