@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from redis.exceptions import ConnectionError
 from support.world import World
@@ -13,6 +16,8 @@ from dueq.core.schema.journal import Event, Journal, events_of
 from dueq.core.store.values import Loss
 from dueq.core.telemetry.counters import Counters
 from dueq.core.telemetry.recorder import DispatcherTelemetry, Telemetry
+
+NOTES = 800
 
 
 def kinds(world: World, task_id: str) -> list[str]:
@@ -51,6 +56,21 @@ def test_the_journal_is_bounded(world: World) -> None:
     assert max(lengths) <= MOST_NOTES
     assert kinds(world, ids[-1]) == ["done"]
     assert kinds(world, ids[0]) == []
+
+
+def test_a_long_write_lets_the_main_thread_have_its_turns(world: World) -> None:
+    """Without breaks it would wait up to 5 ms for the interpreter, each time."""
+    journal = Journal(world.redis, world.keys, "w")
+    for number in range(NOTES):
+        journal.note(number, "done", f"t{number}")
+    writing = threading.Thread(target=journal.flush)
+    writing.start()
+    turns = 0
+    while writing.is_alive():
+        time.sleep(0)
+        turns += 1
+    assert turns >= NOTES / 16
+    assert all(kinds(world, f"t{number}") == ["done"] for number in range(NOTES))
 
 
 def test_notes_wait_for_redis(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,14 @@ from ..namespace import Namespace
 from ..process.exit_status import ExitStatus
 from ..process.stop import Stop
 from ..schema.bounds import MOST_TASKS
-from ..store.strategy import Dispatched
+from ..store.strategy import Dispatched, WakeReason
 from ..telemetry.recorder import DispatcherTelemetry
 from .lead_time import LeadTime
 from .rehearsal import Rehearsal
 
 log = logging.getLogger("dueq.dispatcher")
+
+_LAST_S = 0.0006  # of a sleep until a due time: its second part
 
 
 class Dispatcher:
@@ -99,6 +101,15 @@ class Dispatcher:
         self._clock.observe(result.now_us, sent_ns, received_ns)
         return result.next_in + (result.now_us - self._clock.latest_us()) / US
 
+    def _wait(self, seconds: float) -> WakeReason | None:
+        """Wait in two parts: how late a long sleep ends varies more than how late a short one does."""
+        deadline = time.monotonic() + seconds
+        if seconds > 2 * _LAST_S and (
+            woken_by := self._strategy.wait(seconds - _LAST_S, wakeup_fd=self._stop.fileno())
+        ):
+            return woken_by
+        return self._strategy.wait(max(0.0, deadline - time.monotonic()), wakeup_fd=self._stop.fileno())
+
     def _until_due(self, left: float) -> float:
         """How long to sleep when a task is due in ``left``: until it is, or until a rehearsal before that."""
         rehearsal = self._rehearsal.sleep(left, self._lead_time.trip)
@@ -113,7 +124,7 @@ class Dispatcher:
         due = due and allowed == sleeps
         self._telemetry.turn(allowed)
         self._stop.forget_wakeups()
-        woken_by = self._strategy.wait(allowed, wakeup_fd=self._stop.fileno())
+        woken_by = self._wait(allowed) if due else self._strategy.wait(allowed, wakeup_fd=self._stop.fileno())
         if woken_by is not None or allowed < sleeps:
             self._interrupted()
         if not (self._stop.requested or self._rehearsal.is_next):

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import redis
@@ -22,6 +23,7 @@ from redis.exceptions import ResponseError
 from ..client.failures import TRANSIENT
 from ..client.protocol import Command
 from ..client.transactions import Transactions
+from ..client.wire import Wires
 from .bounds import MOST_NOTES
 from .helper_keys import is_of_type, repair
 from .keys import Keys
@@ -48,6 +50,7 @@ Kind = Literal[
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _EVERY_S = 1.0
 _BUFFER = 2000  # notes of one process between two writes; more would not be kept anyway
+_AT_ONCE, _BREAK_S = 8, 0.0003  # notes put into words at once, and the break after them
 _PAGE = 250  # entries read, or written, by one command
 
 
@@ -78,7 +81,7 @@ def decode(raw: bytes) -> Event | None:
         return None
 
 
-def append(keys: Keys, events: Sequence[Event]) -> list[Command]:
+def append(keys: Keys, events: Iterable[Event]) -> list[Command]:
     """Commands that write events, the latest last."""
     lists: dict[str, list[bytes]] = {}
     for event in events:
@@ -117,11 +120,20 @@ def _entries(client: redis.Redis, key: str) -> Iterator[bytes]:
         yield from page
 
 
+def _with_breaks(events: Iterable[Event]) -> Iterator[Event]:
+    """``events``, with breaks in which the main thread can have the interpreter: it may have a task to begin."""
+    for number, event in enumerate(events, 1):
+        yield event
+        if number % _AT_ONCE == 0:
+            time.sleep(_BREAK_S)
+
+
 class Journal:
     """Takes notes for one process, and writes them from a thread of its own once it is started."""
 
     def __init__(self, client: redis.Redis, keys: Keys, who: str) -> None:
         self._client, self._keys, self._who = client, keys, who
+        self._wires = Wires(client)
         self._notes: deque[Event] = deque(maxlen=_BUFFER)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -146,16 +158,13 @@ class Journal:
             events.append(self._notes.popleft())
         if not events:
             return
-        commands = append(self._keys, events)
-        pipe: Any = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
+        commands = append(self._keys, _with_breaks(events))
         try:
-            try:
-                pipe.execute()
-            except ResponseError as error:
-                if not is_of_type(error):
-                    raise
+            replies = self._wires.call_many(commands)
+            error = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
+            if error is not None and not is_of_type(error):
+                raise error
+            if error is not None:
                 Transactions(self._client, repair(self._keys)).trip(commands)  # notes written twice are read once
         except TRANSIENT:  # roles report that Redis is away
             if room := _BUFFER - len(self._notes):
