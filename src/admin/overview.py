@@ -174,6 +174,10 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
         "retries": record.retries,
         "losses": record.losses,
     }
+    if record.expires_us:
+        view["expires_at"] = timestamp(record.expires_us)
+    if record.headers:
+        view["headers"] = dict(record.headers)
     if record.worker:
         view |= {"worker": record.worker, "token": record.token}
     if record.cause:

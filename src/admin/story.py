@@ -15,7 +15,12 @@ from .format import timestamp
 _LATE_S = 0.1
 """From this lateness on, a finding says where the time went."""
 
-_ENDS = {"done": "it is done", "cancelled": "it was cancelled", "discarded": "it was a dead letter, and discarded"}
+_ENDS = {
+    "done": "it is done",
+    "misfired": "it was not started in time, and forgotten: it had expired",
+    "cancelled": "it was cancelled",
+    "discarded": "it was a dead letter, and discarded",
+}
 _AGAIN = {
     "retry": "it had failed, and its retry policy or a person asked for another start",
     "snoozed": "the task itself had put it off",
@@ -118,6 +123,8 @@ def words(event: Event) -> str:
             return f"put aside: its worker does not know {facts.get('task', 'its name')}"
         case "done":
             return "done"
+        case "misfired":
+            return f"not started: it was to start by {timestamp(facts.get('expired_us'))}"
         case "retry":
             return f"failed, again in {_span(facts.get('in_us', 0) / US)}: {facts.get('reason', '')}"
         case "snoozed":

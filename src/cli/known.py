@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.app.application import Dueq
+from ..core.app.options import Expires
 from ..core.app.task import DEFAULT_QUEUE, HANDLER, Task
 from ..core.errors import InvalidTask, ServerRefused
 from ..core.upkeep import engines
@@ -40,6 +41,11 @@ class KnownTasks:
     def queue_of(self, task: str) -> str:
         """The queue that the task itself names."""
         return (self.queues or {}).get(task, DEFAULT_QUEUE)
+
+    def expiry_of(self, task: str) -> Expires | None:
+        """How long after its due time the task itself says that it may start, as far as that is known."""
+        known = self.tasks.get(task)
+        return None if known is None else known.expires
 
 
 def of_app(app: Dueq, target: str) -> KnownTasks:

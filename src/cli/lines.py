@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable
 from typing import Any
 
 from ..core.app.definition import check_task_name
+from ..core.app.options import written
 from ..core.app.payload import encode_body
-from ..core.app.task import HANDLER, Call
+from ..core.app.task import HANDLER, Call, new_id
 from ..core.config import Settings, check_name
 from ..core.errors import DueqError, InvalidTask
 from ..core.schema.record import check_id
 from .known import KnownTasks
-from .times import due
+from .times import due, expiry
 
-_FIELDS = frozenset({"data", "task", "args", "kwargs", "at", "in", "queue", "id"})
+_FIELDS = frozenset({"data", "task", "args", "kwargs", "at", "in", "queue", "id", "expires", "headers"})
 _MOST_COMPLAINTS = 10
 
 
@@ -36,13 +36,16 @@ def call(
     name, args, kwargs = _what(entry)
     _expect(entry, ("at", "in"), (str, int, float, type(None)), "text or a number")
     _expect(entry, ("queue", "id"), (str, type(None)), "text")
+    _expect(entry, ("expires",), (str, int, float, type(None)), "text or a number")
+    _expect(entry, ("headers",), (dict,), "an object")
     when, relative = due(entry.get("at"), entry.get("in"))
     known.check(name, args, kwargs)
     chosen = check_name("queue", entry.get("queue") or queue or known.queue_of(name))
-    # no token_urlsafe: an id that begins with "-" would look like an option to dueq cancel
-    task_id = secrets.token_hex(10) if entry.get("id") is None else check_id(entry["id"])
+    task_id = new_id() if entry.get("id") is None else check_id(entry["id"])
+    until = None if entry.get("expires") is None else expiry(entry["expires"])
+    tail = written(known.expiry_of(name) if until is None else until, entry.get("headers"))
     body = encode_body(name, args, kwargs, limit, lambda position: f"args[{position}]" if name != HANDLER else "data")
-    return Call(name, chosen, when, relative, body, task_id)
+    return Call(name, chosen, when, relative, body, task_id, tail)
 
 
 def calls(

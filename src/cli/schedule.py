@@ -21,7 +21,7 @@ from .known import KnownTasks, of_app, of_namespace
 from .lines import call, calls, parsed
 from .options import Json, NamespaceName, RedisUrl, given
 from .output import note, progress, say, say_json
-from .times import AT_HELP, IN_HELP
+from .times import AT_HELP, EXPIRES_HELP, IN_HELP
 
 _PER_TRIP = 1000
 
@@ -70,6 +70,21 @@ def schedule(
             help="An id of your own. While it is in use, scheduling it again changes nothing, and a note says so.",
         ),
     ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires",
+            metavar="TIME",
+            show_default=False,
+            help=f"Until when it may start: {EXPIRES_HELP}. After that it is not run, but counted as misfired.",
+        ),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header", metavar="NAME=TEXT", show_default=False, help="A header of the task; may be repeated."
+        ),
+    ] = None,
     file: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +120,7 @@ def schedule(
       dueq schedule '{"user": 42}' --in 10m
       dueq schedule '"hello"' --at 2030-01-31T09:00+01:00 --id greeting
       dueq schedule --task shop.remind '[42, "hello"]' --in 1h30m --app shop:app
+      dueq schedule '"code 4711"' --in 0 --expires 5m --header trace=abc
       dueq schedule --file tasks.jsonl
 
     \b
@@ -112,17 +128,19 @@ def schedule(
       {"data": {"user": 42}, "in": "10m"}
       {"task": "shop.remind", "args": [42], "kwargs": {"text": "hi"}}
       {"data": "hi", "at": 1900000000, "queue": "mail", "id": "r-42"}
+      {"data": 4711, "in": 0, "expires": "5m", "headers": {"trace": "abc"}}
 
     All lines are checked before the first is sent. If Redis fails half-way,
     scheduling the same file again is safe for lines with an id. With --json,
     the answer to a file is JSON lines, in the order of the file.
     """
     if file is not None:
-        if any(value is not None for value in (data, at, in_, task, kwargs, id_)):
+        if any(value is not None for value in (data, at, in_, task, kwargs, id_, expires, header)):
             raise typer.BadParameter("only --queue and --app go with --file: the rest is in the file")
         entry = {}
     else:
         entry = _entry(data, at, in_, task, kwargs, id_)
+        entry |= {"expires": expires, "headers": _headers(header or [])}
         call(entry, queue=queue)  # so that a malformed call is refused before dueq connects to Redis
     producer, known = _producer(context, app, redis_url, namespace)
     limit = producer.settings.max_payload
@@ -175,6 +193,13 @@ def _entry(
     else:
         entry["data"] = _json("DATA", data)
     return entry
+
+
+def _headers(texts: list[str]) -> dict[str, str]:
+    parts = [text.partition("=") for text in texts]
+    if wrong := next((text for text, (name, sign, _) in zip(texts, parts, strict=True) if not name or not sign), None):
+        raise InvalidTask(f"--header {wrong} is no header: write --header NAME=TEXT")
+    return {name: value for name, _, value in parts}
 
 
 def _json(what: str, text: str) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from ..core.clock import delay_us, due_us
+from ..core.clock import datetime_of, delay_us, due_us
 from ..core.errors import InvalidTask, NaiveDatetime
 
 AT_HELP = "ISO 8601 with a zone (2030-01-31T09:00Z, 2030-01-31T09:00+01:00), or epoch seconds; the past means now"
+EXPIRES_HELP = "a delay after its due time, or ISO 8601 with a zone"
 IN_HELP = "a delay: 90s, 10m, 2h, 1d, or several (1h30m); a bare number is seconds"
 
 _PARTS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -49,6 +50,17 @@ def in_us(text: str | float) -> int:
     if not parts or at != len(parts):
         raise InvalidTask(f"{text!r} is not a delay: write {IN_HELP}")
     return delay_us(seconds)
+
+
+def expiry(text: str | float) -> timedelta | datetime:
+    """Until when a task may start: a delay after its due time, or an instant. Raises InvalidTask."""
+    if not isinstance(text, str):
+        return timedelta(microseconds=in_us(text))
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return timedelta(microseconds=in_us(text))
+    return datetime_of(at_us(text))
 
 
 def due(at: str | float | None, in_: str | float | None) -> tuple[int, bool]:

@@ -44,6 +44,10 @@ class TaskTimeout(DueqError):
     """Raised inside a task that has run longer than its soft timeout, so that it can clean up and end."""
 
 
+class NamespaceTooOld(ConfigurationError):
+    """A namespace that an older dueq began has no room for what was asked; nothing was written."""
+
+
 class WrongArguments(DueqError):
     """A record's arguments do not fit the task's function: trying again does not help."""
 

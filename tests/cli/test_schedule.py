@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,31 @@ def test_the_namespace_says_queue_and_name(cli: Cli, world: World) -> None:
     assert "--app" in answer.err
     answer = cli("schedule", "[1]", "--task", 'shop."x', "--in", "1h")
     assert (answer.code, "quotes" in answer.err) == (2, True)
+
+
+def test_until_when_it_may_start_and_headers(cli: Cli, world: World) -> None:
+    world.note("a", "b", "c")
+    assert (
+        cli("schedule", "1", "--in", "1h", "--id", "a", "--expires", "5m", "--header", "k=v=w", "--header", "x=").code
+        == 0
+    )
+    assert cli("schedule", "1", "--in", "1h", "--id", "b", "--expires", "2999-01-31T09:00Z").code == 0
+    line = '{"data": 1, "in": "1h", "id": "c", "expires": 300, "headers": {"k": "v"}}\n'
+    assert cli("schedule", "--file", "-", stdin=line).code == 0
+    shown = {name: cli("show", name, "--json").json for name in "abc"}
+    for name in "ac":
+        until, due = (datetime.fromisoformat(shown[name][key]) for key in ("expires_at", "due_at"))
+        assert until - due == timedelta(minutes=5)
+    assert shown["b"]["expires_at"] == "2999-01-31T09:00:00+00:00"
+    assert (shown["a"]["headers"], shown["c"]["headers"]) == ({"k": "v=w", "x": ""}, {"k": "v"})
+    assert "headers" not in shown["b"]
+    for wrong in (
+        ["--header", "novalue"],
+        ["--header", "=x"],
+        ["--expires", "soon"],
+        ["--expires", "2030-01-31T09:00"],
+    ):
+        refused = cli("schedule", "1", "--in", "1h", *wrong)
+        assert refused.code == 2, wrong
+    for name in "abc":
+        assert cli("cancel", name).code == 0

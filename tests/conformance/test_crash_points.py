@@ -21,7 +21,8 @@ from support.world import LEASE_US, World, keeps_scripted
 from dueq.core.namespace import Namespace
 from dueq.core.schema.bounds import steps
 from dueq.core.schema.record import Record
-from dueq.core.store.values import Loss, Outcome, Step
+from dueq.core.schema.tail import tail
+from dueq.core.store.values import Loss, NewTask, Outcome, Step
 
 pytestmark = pytest.mark.few_servers
 
@@ -177,10 +178,17 @@ def schedule(count: int) -> Act:
     return lambda scene, actor: scene.world.schedule(*[f"n{number}" for number in range(count)], store=actor.store)
 
 
+def schedule_with_tail(scene: Scene, actor: Namespace) -> object:
+    scene.world.note("n0", "n1")
+    tasks = [NewTask(f"n{number}", "q", 0, b'["f",[]]', True, tail("+1", "") * number) for number in range(2)]
+    return actor.store.schedule(tasks)
+
+
 OPERATIONS: dict[str, tuple[Callable[[Scene], None], Act]] = {
     "claim a namespace": (nothing, lambda scene, actor: actor.claim()),
     "schedule one": (nothing, schedule(1)),
     "schedule batches": (nothing, schedule(250)),
+    "schedule with a tail": (nothing, schedule_with_tail),
     "schedule again": (ready, lambda scene, actor: scene.world.schedule("t0", store=actor.store)),
     "dispatch": (due, lambda scene, actor: actor.strategy.dispatch(100)),
     "dispatch a part": (due, lambda scene, actor: actor.strategy.dispatch(2)),

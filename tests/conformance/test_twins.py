@@ -22,6 +22,7 @@ from dueq.core.errors import DueqError
 from dueq.core.namespace import Namespace
 from dueq.core.schema.ownership import StoreKind
 from dueq.core.schema.record import Record, encode_record, readable_record
+from dueq.core.schema.tail import tail
 from dueq.core.store.values import Advance, Cause, Loss, NewTask, Outcome, Step
 from dueq.core.upkeep import migration
 
@@ -58,11 +59,12 @@ class Twin:
         """Every key and what is in it."""
         client: Any = self.space.client
         prefix = self.space.keys.prefix
-        return {
+        found = {
             key.decode().removeprefix(prefix): _value(client, key)
             for key in sorted(client.keys(prefix + "*"))
             if key.decode().removeprefix(prefix) not in _DIFFER and b":bell:" not in key
         }
+        return found | {"features": client.hget(self.space.keys.plain("meta"), "features")}
 
     def wipe(self) -> None:
         for key in self.space.client.keys(self.space.keys.prefix + "*"):
@@ -129,7 +131,11 @@ class Story:
     def schedule(self) -> Callable[[Twin], Any]:
         ids, queue = self.chance.sample(IDS, self.chance.randint(1, 3)), self.chance.choice(QUEUES)
         due, name = self.chance.choice([0, 0, US // 2, 3 * US]), self.chance.choice(["f", "f", "g"])
-        tasks = [NewTask(task_id, queue, due, encode_body(name, [], {}, 100), True) for task_id in ids]
+        tails = [b"", b"", tail("+5000000", ""), tail("", '{"a":"b"}')]
+        tasks = [
+            NewTask(task_id, queue, due, encode_body(name, [], {}, 100), True, self.chance.choice(tails))
+            for task_id in ids
+        ]
         return lambda twin: twin.space.store.schedule(tasks)
 
     def dispatch(self) -> Callable[[Twin], Any]:
@@ -175,6 +181,8 @@ class Story:
         if (claim := self._claim()) is None:
             return self.dispatch()
         task = NewTask(claim[1].id, self.chance.choice(QUEUES), US, encode_body("f", [2], {}, 100), True)
+        if self.chance.random() < 0.3:
+            task = task._replace(tail=tail("+1", ""))
         if self.chance.random() < 0.2:
             return lambda twin: twin.space.store.forget_again(task.id, claim[1].token)
         return lambda twin: twin.space.store.again(task, claim[1].token)

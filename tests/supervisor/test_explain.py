@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -80,6 +82,25 @@ def test_what_a_task_decided_itself_is_told(engine: Engine, sample: ModuleType) 
     assert told["findings"][-1] == "it is a dead letter: enough"
     assert "start 1 happened because the task itself had put it off" in told["findings"]
     assert "put off by the task itself for 50.0 ms: too early" in explain(engine, handle.id).stdout
+
+
+def test_a_task_that_has_expired_is_not_started(engine: Engine, sample: ModuleType) -> None:
+    engine.server.start()
+    late = sample.punctual.after(0)("late")
+    sample.punctual.after(0, expires=60, headers={"trace": "a|b;c"})("kept")
+    time.sleep(0.3)
+    supervisor = engine.run("--workers", "1")
+    wait_until(lambda: engine.total(supervisor, "dueq_tasks_finished_total", outcome="misfired") == 1, 15)
+    wait_until(lambda: engine.ended() == 1, 15)
+    assert late.id not in engine.runs()
+    assert Path(f"{engine.ledger}.kept").read_text() == "a|b;c"
+    wait_for(engine, late.id, "misfired")
+    told = json.loads(explain(engine, late.id, "--json").stdout)
+    assert [one["event"] for one in told["events"]] == ["scheduled", "ready", "misfired"]
+    assert told["findings"] == ["it was not started in time, and forgotten: it had expired"]
+    assert "not started: it was to start by 20" in explain(engine, late.id).stdout
+    assert engine.total(supervisor, "dueq_deliveries_total") == 1
+    assert engine.total(supervisor, "dueq_duplicates_total") == 0
 
 
 def test_nothing_is_known(engine: Engine) -> None:

@@ -8,8 +8,9 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ..clock import Delay, When, delay_us, due_us
@@ -18,7 +19,8 @@ from ..errors import ConfigurationError, DueqError, InvalidTask, ServerRefused, 
 from ..process.shadowed import imports_of_ours
 from ..schema.record import check_id
 from ..store.values import NewTask, Scheduled
-from .definition import check_function, failures, name_of
+from .definition import check_expires, check_function, failures, name_of
+from .options import Expires, written
 from .payload import encode_body
 from .policy import Backoff, Timeouts, check_seconds
 from .task import DEFAULT_QUEUE, HANDLER, Call, Handle, Task, new_id
@@ -116,6 +118,7 @@ class Dueq:
         name: str | None = None,
         soft_timeout: float | None = None,
         hard_timeout: float | None = None,
+        expires: float | timedelta | None = None,
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
     def task(
@@ -129,6 +132,7 @@ class Dueq:
         name: str | None = None,
         soft_timeout: float | None = None,
         hard_timeout: float | None = None,
+        expires: float | timedelta | None = None,
     ) -> Any:
         """Make a function a task of ``queue``. If it raises, it is tried ``retries`` times more, spaced by ``backoff``.
 
@@ -144,17 +148,21 @@ class Dueq:
         soft one is given, that is 10 seconds later. Without either, the app's time-outs count; by default a task may
         run for ever.
 
+        ``expires`` (seconds or a timedelta) is how long after its due time a task may start: later it is not started,
+        but counted as ``misfired``. This goes for every start, so for retries, too. A call can have another.
+
         Raises ConfigurationError, which says what to write instead, for any value that could not work later; for a
         function that only makes something to be run (``async def``, or with ``yield``); and for one that no worker
         could import.
         """
         check_name("queue", queue)
         when_it_fails = failures(retries, backoff, retry_for, bury_for)
+        check_expires(expires)
         own = Timeouts(soft_timeout, hard_timeout) if (soft_timeout, hard_timeout) != (None, None) else None
 
         def define(function: Callable[..., Any]) -> Task[..., Any]:
             _check_function(function)
-            return self._define(Task(self, function, name_of(function, name), queue, when_it_fails, own))
+            return self._define(Task(self, function, name_of(function, name), queue, when_it_fails, own, expires))
 
         return _applied(define, function)
 
@@ -223,11 +231,14 @@ class Dueq:
         *,
         queue: str = DEFAULT_QUEUE,
         id: str | None = None,
+        expires: Expires | None = None,
+        headers: Mapping[str, str] | None = None,
         redis_timeout: float | None = None,
     ) -> Handle:
         """Schedule ``task_data`` for the ``@app.handler`` function at ``timestamp`` (epoch seconds).
 
-        It is JSON, or what the handler of this application declares its argument to be.
+        It is JSON, or what the handler of this application declares its argument to be. For ``expires`` and ``headers``
+        see ``Task.at``.
         """
         handler = self._tasks.get(HANDLER)
         if handler is None:
@@ -235,7 +246,9 @@ class Dueq:
         else:
             body = handler.body([task_data], {}, _data_name)
         task_id = new_id() if id is None else check_id(id)
-        call = Call(HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id)
+        call = Call(
+            HANDLER, check_name("queue", queue), due_us(timestamp), False, body, task_id, written(expires, headers)
+        )
         return self.schedule_many([call], redis_timeout=redis_timeout)[0]
 
     def schedule_many(
@@ -277,7 +290,7 @@ class Dueq:
 
     def _schedule(self, calls: Sequence[Call], handles: list[Handle], redis_timeout: float | None) -> None:
         """Schedule as many as go in one round trip, and append their handles."""
-        new = [NewTask(call.id, call.queue, call.due, call.body, call.relative) for call in calls]
+        new = [NewTask(call.id, call.queue, call.due, call.body, call.relative, call.tail) for call in calls]
         done: list[Scheduled] = []
         try:
             self._connected().schedule(new, done, self._limit(redis_timeout))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..clock import datetime_of
@@ -29,6 +30,9 @@ class Context:
     due_us: int
     cause: str = ""
     """Why it starts again: ``retry``, ``snoozed``, ``worker_lost`` or ``lease_expired``; empty at the first start."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What its producer gave it on its way: see ``Task.at``."""
 
     @property
     def due_at(self) -> datetime:

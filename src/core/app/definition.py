@@ -6,10 +6,12 @@ import functools
 import inspect
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidTask
 from .module_names import module_name
+from .options import written
 from .policy import Backoff, Failures
 
 _MOST_RETRIES = 1_000_000
@@ -97,6 +99,18 @@ def failures(retries: Any, backoff: Any, retry_for: Any, bury_for: Any) -> Failu
         None if retry_for is None else _errors("retry_for", retry_for),
         _errors("bury_for", bury_for),
     )
+
+
+def check_expires(expires: object) -> None:
+    """Raises ConfigurationError unless ``expires`` may be that of a task: None, or a time after its due time."""
+    if isinstance(expires, datetime):
+        raise ConfigurationError(
+            "expires of a task is a time after the due time: write expires=60; a call may name a date"
+        )
+    try:
+        written(expires, None)  # type: ignore[arg-type]
+    except InvalidTask as error:
+        raise ConfigurationError(*error.args) from None
 
 
 def _errors(name: str, value: Any) -> tuple[type[BaseException], ...]:

@@ -14,6 +14,7 @@ from ..errors import InvalidTask
 from ..process.shadowed import imports_of_ours
 from ..schema.record import check_id
 from .arguments import Signature
+from .options import Expires, written
 from .payload import decode_body, encode_body
 from .policy import Failures, Timeouts
 
@@ -78,6 +79,7 @@ class Call:
     relative: bool
     body: bytes
     id: str
+    tail: bytes = b""
 
 
 class Task(Generic[P, R]):
@@ -91,9 +93,11 @@ class Task(Generic[P, R]):
         queue: str = DEFAULT_QUEUE,
         failures: Failures | None = None,
         timeouts: Timeouts | None = None,
+        expires: Expires | None = None,
     ) -> None:
         self.app, self.function, self.name, self.queue = app, function, name, queue
         self.failures, self.timeouts = failures or Failures(), timeouts or app.timeouts
+        self.expires = expires
         self.signature = Signature(name, function)
         self._conversion: Conversion | EllipsisType | None = ...
         self._unresolved: Mapping[str, str] = {}
@@ -104,58 +108,103 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
 
-    def at(self, when: When, *, id: str | None = None, redis_timeout: float | None = None) -> Callable[P, Handle]:
+    def at(
+        self,
+        when: When,
+        *,
+        id: str | None = None,
+        expires: Expires | None = None,
+        headers: Mapping[str, str] | None = None,
+        redis_timeout: float | None = None,
+    ) -> Callable[P, Handle]:
         """Schedule for ``when``: ``task.at(when)(arguments)``. An aware datetime or epoch seconds; past means now.
 
+        A task that has not started by ``expires`` is not started any more, but counted as ``misfired``: seconds or a
+        timedelta after its due time, or an aware datetime; by default the task's own ``expires``. ``headers`` (text by
+        text, 1 KiB as JSON) are for whoever looks at the task on its way: ``current().headers``.
         For ``redis_timeout`` (seconds), and what is raised, see ``Dueq.schedule_many``.
         """
-        due = due_us(when)
+        due, tail = due_us(when), self._tail(expires, headers)
 
         def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
-            call = self._call(due, False, id, args, kwargs)
+            call = self._call(due, False, id, tail, args, kwargs)
             return self.app.schedule_many([call], redis_timeout=redis_timeout)[0]
 
         return schedule
 
-    def after(self, delay: Delay, *, id: str | None = None, redis_timeout: float | None = None) -> Callable[P, Handle]:
+    def after(
+        self,
+        delay: Delay,
+        *,
+        id: str | None = None,
+        expires: Expires | None = None,
+        headers: Mapping[str, str] | None = None,
+        redis_timeout: float | None = None,
+    ) -> Callable[P, Handle]:
         """Schedule for ``delay`` (seconds or timedelta) from now by Redis's clock: ``task.after(60)(arguments)``.
 
-        For ``redis_timeout`` (seconds), and what is raised, see ``Dueq.schedule_many``.
+        For ``expires`` and ``headers`` see ``at``; for ``redis_timeout`` (seconds), and what is raised,
+        ``Dueq.schedule_many``.
         """
-        due = delay_us(delay)
+        due, tail = delay_us(delay), self._tail(expires, headers)
 
         def schedule(*args: P.args, **kwargs: P.kwargs) -> Handle:
-            call = self._call(due, True, id, args, kwargs)
+            call = self._call(due, True, id, tail, args, kwargs)
             return self.app.schedule_many([call], redis_timeout=redis_timeout)[0]
 
         return schedule
 
-    def call_at(self, when: When, *, id: str | None = None) -> Callable[P, Call]:
+    def call_at(
+        self,
+        when: When,
+        *,
+        id: str | None = None,
+        expires: Expires | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Callable[P, Call]:
         """Like ``at``, but only make the call, for ``app.schedule_many``."""
-        due = due_us(when)
+        due, tail = due_us(when), self._tail(expires, headers)
 
         def call(*args: P.args, **kwargs: P.kwargs) -> Call:
-            return self._call(due, False, id, args, kwargs)
+            return self._call(due, False, id, tail, args, kwargs)
 
         return call
 
-    def call_after(self, delay: Delay, *, id: str | None = None) -> Callable[P, Call]:
+    def call_after(
+        self,
+        delay: Delay,
+        *,
+        id: str | None = None,
+        expires: Expires | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Callable[P, Call]:
         """Like ``after``, but only make the call, for ``app.schedule_many``."""
-        due = delay_us(delay)
+        due, tail = delay_us(delay), self._tail(expires, headers)
 
         def call(*args: P.args, **kwargs: P.kwargs) -> Call:
-            return self._call(due, True, id, args, kwargs)
+            return self._call(due, True, id, tail, args, kwargs)
 
         return call
 
-    def _call(self, due: int, relative: bool, task_id: str | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
+    def _tail(self, expires: Expires | None, headers: Mapping[str, str] | None) -> bytes:
+        return written(self.expires if expires is None else expires, headers)
+
+    def _call(
+        self,
+        due: int,
+        relative: bool,
+        task_id: str | None,
+        tail: bytes,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+    ) -> Call:
         self.signature.check(args, kwargs)
         if self.is_plain:  # then a call costs no more than its JSON
             body = encode_body(self.name, args, kwargs, self.app.settings.max_payload, self.signature.name)
         else:
             body = self.body(args, kwargs)
         task_id = new_id() if task_id is None else check_id(task_id)
-        return Call(self.name, self.queue, due, relative, body, task_id)
+        return Call(self.name, self.queue, due, relative, body, task_id, tail)
 
     # -- arguments that JSON has no type for
 

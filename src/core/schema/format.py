@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import NamespaceTooNew
+from .tail import EXPIRES, HEADERS
 
 NEWEST = "2"
 """The format of the records in a namespace that begins now."""
@@ -18,7 +19,7 @@ NEWEST = "2"
 FORMATS = ("1", NEWEST)
 """The formats that this version reads and writes. A namespace keeps its own until ``dueq migrate --format``."""
 
-FEATURES: frozenset[str] = frozenset()
+FEATURES = frozenset({EXPIRES, HEADERS})
 """The record features that this version knows."""
 
 

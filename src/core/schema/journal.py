@@ -36,6 +36,7 @@ Kind = Literal[
     "started",
     "unclaimed",
     "done",
+    "misfired",
     "retry",
     "snoozed",
     "dead",

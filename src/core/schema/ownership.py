@@ -22,7 +22,7 @@ The scripts' own check is in schema/records.lua.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from ..client.protocol import SHOWN, Command
@@ -32,6 +32,7 @@ from ..errors import (
     NamespaceDamaged,
     NamespaceMigrating,
     NamespaceTooNew,
+    NamespaceTooOld,
     StoreMismatch,
     StoreYields,
     StrategyMismatch,
@@ -40,6 +41,7 @@ from ..errors import (
 )
 from .format import FEATURES, FORMATS, NEWEST, listed, require_known
 from .keys import Keys
+from .tail import features
 
 By = Literal["producer", "engine"]
 """Who chose a namespace's strategy."""
@@ -215,9 +217,24 @@ def written(keys: Keys, ours: Ownership, by: By, format_: str) -> list[Command]:
     ]
 
 
+def featuring(keys: Keys, reply: Any, tails: Iterable[bytes]) -> list[Command]:
+    """The command that adds the record features which ``tails`` use to those in ``meta``, if any is new there."""
+    kept = {name for name in (reply[4] or b"").decode(errors=SHOWN).split(",") if name}
+    used = set[str]().union(*map(features, filter(None, tails)))
+    return [("HSET", keys.plain("meta"), "features", listed(kept | used))] if used - kept else []
+
+
 def lua_constants() -> str:
     """What the scripts' check compares with."""
     return f"local FORMAT, FEATURES = '{NEWEST}', ',{listed(FEATURES)},'\n"
+
+
+def old_format(keys: Keys) -> NamespaceTooOld:
+    """The error for a task that says more than a record of the namespace's format can."""
+    return NamespaceTooOld(
+        f"namespace {keys.namespace!r} has records of format {FORMATS[0]}, which have no room for expires and headers: "
+        f"once no older dueq uses it, run dueq migrate --format {NEWEST} --namespace {keys.namespace}"
+    )
 
 
 def require(keys: Keys, ours: Ownership, reply: Any, *, settled: bool = False) -> None:
@@ -261,6 +278,8 @@ def refusal(keys: Keys, ours: Ownership, error: Exception) -> Exception:
     if found:
         source, by = rest.split(" ", 2)[:2]
         return damage(keys, {"from": source.encode()}) or _not_yet(keys, source, strategy, by)
+    if "DUEQOLDFORMAT " in str(error):
+        return old_format(keys)
     _, found, rest = str(error).partition("DUEQTOONEW ")
     if found:
         format_, features = rest.split(" ", 2)[:2]

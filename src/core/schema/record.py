@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import DueqError, InvalidTask
+from . import tail as tails
 from .bounds import MOST_HEAD_BYTES, MOST_ID_CHARACTERS
 from .format import FORMATS, NEWEST
 from .states import State
@@ -53,7 +55,17 @@ class Record(NamedTuple):
     body: bytes
     format: str = NEWEST
     scheduled_us: int = 0  # in whole milliseconds, 0 if that is not known
-    tail: bytes = b""  # fields that only a newer dueq knows, as they are
+    tail: bytes = b""  # further fields, see tail.py
+
+    @property
+    def expires_us(self) -> int:
+        """Until when the task may start; 0 if for ever."""
+        return tails.expires_us(self.tail)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What its producer gave it on its way."""
+        return tails.headers(self.tail)
 
     def since_scheduled(self) -> dict[str, int]:
         """When the task was scheduled, as a fact of entries in the journal; nothing if that is not known."""
@@ -182,11 +194,11 @@ def encode_record(record: Record) -> bytes:
 
 
 def new_record(
-    task_id: str, due_us: int, queue: str, body: bytes, now_us: int, format_: str = NEWEST, token: int = 0
+    task_id: str, due_us: int, queue: str, body: bytes, now_us: int, format_: str = NEWEST, tail: bytes = b""
 ) -> Record:
     """The record of a task that is scheduled now, in a namespace whose new records have this format."""
     scheduled_us = 0 if format_ == "1" else _millisecond(now_us)
-    return Record(task_id, State.SCHEDULED, due_us, queue, 0, 0, 0, "", 0, token, "", body, format_, scheduled_us)
+    return Record(task_id, State.SCHEDULED, due_us, queue, 0, 0, 0, "", 0, 0, "", body, format_, scheduled_us, tail)
 
 
 def _millisecond(us: int) -> int:

@@ -8,7 +8,7 @@
 -- history starts,retries,losses,cause,since; '' if nothing has happened yet
 -- cause   why the next start is not the first: r retry, w worker lost, e lease expired, s snoozed (not in format 1); since: when that happened
 -- token   of the last claim, '' once it is void
--- tail    fields for which there is no place above, name=value; each. There are none yet; those of a newer dueq are kept
+-- tail    fields for which there is no place above, name=value; each (see tail.py); those of a newer dueq are kept
 --
 -- A record keeps its format as long as it lives. New ones are written in the format of the namespace, which its `meta` names.
 local FIELDS_1 = '^1|(' .. State.ANY .. ')|(%d+)|([%w_.-]+)|(%d+)|(%d+)|(%d+)|([rwe]?)|(%d*)|(%d*)|([%w_.-]*)|()'
@@ -105,11 +105,31 @@ local function begun(raw)
   if before then return '2|' .. State.LEASED .. before .. (starts == '' and '1,0,0,,' or starts + 1) .. after, queue end
 end
 
--- The record of a new task, encoded; `written` is its due time as text. Needs `refused`, which reads the format.
-local function fresh(due, written, queue, body)
-  if record_format == '1' then return '1|' .. State.SCHEDULED .. '|' .. written .. '|' .. queue .. '|0|0|0|||||' .. body end
+-- The record of a new task, encoded; `written` is its due time as text, and `rest` its tail and body. Needs `refused`, which
+-- reads the format.
+local function fresh(due, written, queue, rest)
+  if record_format == '1' then return '1|' .. State.SCHEDULED .. '|' .. written .. '|' .. queue .. '|0|0|0||||' .. rest end
   local wait = whole(millisecond(due) - millisecond(now))
-  return '2|' .. State.SCHEDULED .. '|' .. written .. '|' .. queue .. '|' .. wait .. '|||||' .. body
+  return '2|' .. State.SCHEDULED .. '|' .. written .. '|' .. queue .. '|' .. wait .. '||||' .. rest
+end
+
+-- `rest` of a task that has a tail and is due then: what counts from its due time becomes a time. core/schema/tail.py is the
+-- Python side.
+local function with_tail(rest, due)
+  return (string.gsub(rest, '^x=%+(%d+);', function(after) return 'x=' .. whole(due + after) .. ';' end))
+end
+
+-- Note in `meta` the record features that the tail of a new task uses.
+local function note_features(rest)
+  local feature_of = { x = 'expires', h = 'headers' }
+  local kept, all = redis.call('HGET', key_meta(), 'features') or '', {}
+  for name in string.gmatch(kept, '[^,]+') do all[#all + 1] = name end
+  for name in string.gmatch(string.match(rest, '^[^|]*'), '(%a)=[^;]*;') do
+    local feature = feature_of[name]
+    if feature and not string.find(',' .. kept .. ',', ',' .. feature .. ',', 1, true) then all[#all + 1] = feature end
+  end
+  table.sort(all)
+  if table.concat(all, ',') ~= kept then redis.call('HSET', key_meta(), 'features', table.concat(all, ',')) end
 end
 
 local function save(id, record)

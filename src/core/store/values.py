@@ -45,13 +45,15 @@ def existing(state: str) -> Existing:
 
 
 class NewTask(NamedTuple):
-    """A task to schedule. ``due`` is epoch microseconds, or microseconds from Redis's now if ``relative``."""
+    """A task to schedule. ``due`` is epoch microseconds, or microseconds from Redis's now if ``relative``. ``tail`` has
+    its further fields (see schema/tail.py)."""
 
     id: str
     queue: str
     due: int
     body: bytes
     relative: bool = False
+    tail: bytes = b""
 
 
 class Scheduled(NamedTuple):
@@ -65,15 +67,21 @@ class Scheduled(NamedTuple):
 class Outcome(NamedTuple):
     """How a started task ended.
 
-    ``ack``; ``retry`` after ``delay_us``; ``dead``, with a ``reason`` that the store keeps; or ``snooze``: it is due
-    again at ``due_us`` (epoch microseconds), or after ``delay_us`` if that is 0, and this start does not count.
+    ``ack``; ``misfire``, settled like an ack: it was not run, since it had expired; ``retry`` after ``delay_us``;
+    ``dead``, with a ``reason`` that the store keeps; or ``snooze``: it is due again at ``due_us`` (epoch microseconds),
+    or after ``delay_us`` if that is 0, and this start does not count.
     """
 
     claim: Record
-    kind: Literal["ack", "retry", "snooze", "dead"]
+    kind: Literal["ack", "misfire", "retry", "snooze", "dead"]
     delay_us: int = 0
     reason: str = ""
     due_us: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the task is done with, and to be forgotten."""
+        return self.kind in ("ack", "misfire")
 
     @property
     def runs_on(self) -> bool:

@@ -18,9 +18,9 @@ from .counters import CounterHandle, Counters, HistogramHandle
 from .labels import Names
 from .metrics import Repair
 
-_OUTCOMES = {"ack": "done", "retry": "retried", "snooze": "snoozed", "dead": "dead"}
+_OUTCOMES = {"ack": "done", "misfire": "misfired", "retry": "retried", "snooze": "snoozed", "dead": "dead"}
 _ASKED_FOR = ("retry", "snoozed")  # causes of a start that are no loss
-_EVENTS: dict[str, Kind] = {"ack": "done", "retry": "retry", "snooze": "snoozed", "dead": "dead"}
+_EVENTS: dict[str, Kind] = {"ack": "done", "misfire": "misfired", "retry": "retry", "snooze": "snoozed", "dead": "dead"}
 _REASON_CHARACTERS = 200
 
 
@@ -129,6 +129,8 @@ class WorkerTelemetry(Telemetry):
         facts: dict[str, Any] = {"reason": outcome.reason[:_REASON_CHARACTERS]} if outcome.reason else {}
         if outcome.delay_us:
             facts["in_us"] = outcome.delay_us
+        if outcome.kind == "misfire":
+            facts |= {"expired_us": outcome.claim.expires_us, **outcome.claim.since_scheduled()}
         if outcome.due_us:
             facts["due_us"] = outcome.due_us
         self._note(now_us, _EVENTS[outcome.kind], outcome.claim.id, outcome.claim.token, **facts)

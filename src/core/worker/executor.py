@@ -16,7 +16,7 @@ from ..process import forks
 from ..schema.record import Record
 from ..store.values import Outcome
 from ..telemetry.recorder import WorkerTelemetry
-from .failing import outcome_of
+from .failing import misfired, outcome_of
 from .prefetch import Prefetch
 from .soft_timeout import Alarm
 
@@ -45,6 +45,8 @@ class Executor:
 
         Does not return in a process that the task has forked.
         """
+        if claim.tail and 0 < claim.expires_us < self._clock.latest_us():
+            return misfired(claim)
         name = "?"
         try:
             name, args, kwargs = decode_body(claim.body)
@@ -71,7 +73,15 @@ class Executor:
 
     def _context(self, claim: Record, name: str) -> Context:
         return Context(
-            claim.id, name, claim.queue, self._namespace, claim.token, claim.starts, claim.due_us, claim.cause
+            claim.id,
+            name,
+            claim.queue,
+            self._namespace,
+            claim.token,
+            claim.starts,
+            claim.due_us,
+            claim.cause,
+            claim.headers if claim.tail else {},
         )
 
     def _perform(self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> BaseException | None:

@@ -17,7 +17,7 @@ from ..app.verdicts import RetryIn, Snooze, Verdict
 from ..client.safe_text import bounded
 from ..clock import US, datetime_of
 from ..errors import NothingRan, WrongArguments
-from ..schema.record import Record
+from ..schema.record import Record, task_of
 from ..store.values import Outcome
 from ..telemetry.logs import about
 
@@ -71,6 +71,15 @@ def _as_decided(claim: Record, name: str, policy: Failures, verdict: BaseExcepti
 
 def _text_of(verdict: BaseException) -> str:
     return bounded(str.encode(str(verdict), "utf-8", "backslashreplace").decode(), _REASON_CHARACTERS)
+
+
+def misfired(claim: Record) -> Outcome:
+    """The outcome of a task that is not run, since it has expired."""
+    _say(
+        *(logging.WARNING, "task %s (%s) is not run: it was to start by %s", claim, None),
+        *(task_of(claim.body, "replace"), datetime_of(claim.expires_us)),
+    )
+    return Outcome(claim, "misfire")
 
 
 def reason_of(error: BaseException) -> str:

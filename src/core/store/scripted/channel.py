@@ -134,7 +134,7 @@ def step_arguments(step: Step, highest: int, names: KnownNames) -> tuple[Value, 
     if outcome is not None:
         after = outcome.due_us or f"+{outcome.delay_us}"
         argument: Value = after if outcome.runs_on else outcome.reason
-        settle = (outcome.kind, outcome.claim.id, outcome.claim.token, argument)
+        settle = ("ack" if outcome.is_over else outcome.kind, outcome.claim.id, outcome.claim.token, argument)
     begin: tuple[Value, ...] = ("", "") if start is None else (start.id, start.token)
     ended = [value for claim in acks for value in (claim.id, claim.token)]
     every = "1" if start_all else ""

@@ -2,11 +2,14 @@
 -- Guarantee: a record and its place in the timer index appear together. A record that has the id already is left untouched,
 --   unless it is damaged: then it goes into quarantine.
 -- KEYS[1] prefix
--- ARGV    now, then per task: id, due ('+n' counts from now, in microseconds), queue, body
+-- ARGV    now, then per task: id, due ('+n' counts from now, in microseconds), queue, tail|body
 -- Returns {now, then per task: 'new', or the state of the task that has the id}. If the records under the ids are so large
 --   that a short step cannot look at all of them, only the first tasks are done: the rest is for the next step
 local refusal, free = refused()
 if refusal then return refusal end
+for at = 2, record_format == '1' and #ARGV or 0, 4 do
+  if string.byte(ARGV[at + 3]) ~= 124 then return redis.error_reply('DUEQOLDFORMAT ') end -- 124 is '|': the tail is empty
+end
 if free then
   redis.call('HMSET', key_meta(), 'strategy', STRATEGY, 'store', 'scripted', 'by', 'producer', 'format', record_format)
   redis.call('HSETNX', key_meta(), 'features', '')
@@ -18,8 +21,12 @@ local journal = {} -- entries by list, and the id of a task whose list it is
 for at = 2, #ARGV, 4 do
   local id, due, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
-  local written = whole(due)
-  local record = fresh(due, written, queue, ARGV[at + 3])
+  local written, rest = whole(due), ARGV[at + 3]
+  if string.byte(rest) ~= 124 then -- 124 is '|': mostly the tail is empty
+    -- needs with_tail
+    rest = with_tail(rest, due)
+  end
+  local record = fresh(due, written, queue, rest)
   local new, other = redis.call('HSETNX', key_record(id), id, record) == 1, nil
   if not new then
     -- needs oddity, set_apart, parsed
@@ -37,6 +44,10 @@ for at = 2, #ARGV, 4 do
       count('scheduled', last, tasks) -- once per run of tasks of the same queue
       redis.call('SADD', key_queues(), queue)
       last, tasks, soonest = queue, 0, due
+    end
+    if string.byte(rest) ~= 124 then
+      -- needs note_features
+      note_features(rest)
     end
     earlier = timer_add(queue, id, due, written, tasks > 0 and soonest <= due) or earlier
     tasks, soonest = tasks + 1, math.min(soonest, due)

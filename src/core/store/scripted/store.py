@@ -65,7 +65,7 @@ class ScriptedStore(KeyedStore):
         if len(tasks) == 1:
             batches, replies = [tasks], [self._schedule(*self._batch(tasks))]
         else:
-            batches = [*steps(tasks, lambda task: len(task.body))]
+            batches = [*steps(tasks, lambda task: len(task.body) + len(task.tail))]
             replies = self._schedule.many(map(self._batch, batches))
         for at, (batch, reply) in enumerate(zip(batches, replies, strict=True)):
             try:
@@ -90,12 +90,17 @@ class ScriptedStore(KeyedStore):
     def _batch(self, tasks: Sequence[NewTask]) -> list[Value]:
         arguments: list[Value] = []
         for task in tasks:
-            arguments += (task.id, f"+{task.due}" if task.relative else task.due, task.queue, task.body)
+            arguments += (
+                task.id,
+                f"+{task.due}" if task.relative else task.due,
+                task.queue,
+                b"%b|%b" % (task.tail, task.body),
+            )
         return arguments
 
     def again(self, task: NewTask, token: int) -> int | None:
         due = f"+{task.due}" if task.relative else task.due
-        return int(self._again(task.id, token, due, task.queue, task.body) or 0) or None
+        return int(self._again(task.id, token, due, task.queue, b"%b|%b" % (task.tail, task.body)) or 0) or None
 
     def forget_again(self, task_id: str, token: int) -> bool:
         return bool(self._forget_again(task_id, token))

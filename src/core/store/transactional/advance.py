@@ -113,7 +113,7 @@ class Advancing:
             self._transactions.run(attempt)
         except OutOfMemoryError:
             edit = self._parts.edit()
-            if step.outcome is None or step.outcome.kind != "ack":
+            if step.outcome is None or not step.outcome.is_over:
                 raise
             now = self._parts.clock.now_us()
             settled = settling.ack_when_full(self._transactions, edit, step.worker, step.outcome.claim, now)

@@ -10,6 +10,7 @@ from ...client.transactions import Session
 from ...schema import ownership
 from ...schema.record import Record, new_record, readable_record
 from ...schema.states import CLAIMED
+from ...schema.tail import settled_tail
 from ...schema.wakeups import wake_dispatcher
 from ..again import decode_again, encode_again
 from ..values import NewTask
@@ -20,12 +21,16 @@ def keep(parts: Parts, task: NewTask, token: int) -> int | None:
     """See ``Store.again``."""
 
     def attempt(session: Session) -> int | None:
-        record, format_ = _running(parts, session, task.id, token)
+        record, kept = _running(parts, session, task.id, token)
         if record is None:
             return None
         now, edit = parts.clock.now_us(), parts.edit()
         due = max(now, now + task.due if task.relative else task.due)
-        following = new_record(task.id, due, task.queue, task.body, now, format_)
+        format_ = ownership.format_in(kept)
+        if format_ == "1" and task.tail:
+            raise ownership.old_format(parts.keys)
+        following = new_record(task.id, due, task.queue, task.body, now, format_, settled_tail(task.tail, due))
+        edit.commands += ownership.featuring(parts.keys, kept, [following.tail])
         edit.save(record)  # so that a step that is about to end the run looks again
         edit.commands.append(("HSET", parts.keys.plain("again"), task.id, encode_again(following)))
         edit.note(now, "again", task.id, due_us=due)
@@ -74,13 +79,13 @@ def mend(parts: Parts, task_id: str) -> bool:
     return parts.transactions.run(attempt)
 
 
-def _running(parts: Parts, session: Session, task_id: str, token: int) -> tuple[Record | None, str]:
-    """The record, if this run is the task's; and the format of new records."""
+def _running(parts: Parts, session: Session, task_id: str, token: int) -> tuple[Record | None, Any]:
+    """The record, if this run is the task's; and the reply to ``ownership.question``."""
     owner, raw = _read(parts, session, task_id)
     ownership.require(parts.keys, parts.index.ownership, owner)
     record = readable_record(task_id, raw)
     ours = record is not None and record.state in CLAIMED and record.token == token
-    return record if ours else None, ownership.format_in(owner)
+    return record if ours else None, owner
 
 
 def _read(

@@ -10,13 +10,14 @@ from ...schema.bounds import steps
 from ...schema.quarantine import oddity, put_away
 from ...schema.record import Record, new_record, readable_record
 from ...schema.states import State
+from ...schema.tail import settled_tail
 from ..values import NewTask, Scheduled, existing
 from .parts import Parts
 
 
 def schedule(parts: Parts, tasks: Sequence[NewTask], results: list[Scheduled]) -> None:
     """See ``Store.schedule``. What came of each task is appended to ``results``, also if it ends with an error."""
-    for some in steps(tasks, lambda task: len(task.body)):
+    for some in steps(tasks, lambda task: len(task.body) + len(task.tail)):
         _schedule(parts, some, results)
 
 
@@ -48,6 +49,8 @@ def _attempt(parts: Parts, session: Session, tasks: Sequence[NewTask]) -> tuple[
     """The time, and for each task the state of the one that has its id; empty for a new one."""
     raws, kept = parts.load_to_index(session, [task.id for task in tasks])
     format_ = ownership.format_in(kept)
+    if format_ == "1" and any(task.tail for task in tasks):
+        raise ownership.old_format(parts.keys)
     now, edit = parts.clock.now_us(), parts.edit()
     new: dict[str, Record] = {}
     states = list[str]()
@@ -61,7 +64,8 @@ def _attempt(parts: Parts, session: Session, tasks: Sequence[NewTask]) -> tuple[
             place = parts.keys.record(task.id).removeprefix(parts.keys.prefix)
             edit.commands += put_away(parts.keys, "record", place, task.id, raw, now)
         due = max(now, now + task.due if task.relative else task.due)
-        record = new_record(task.id, due, task.queue, task.body, now, format_)
+        tail = settled_tail(task.tail, due)
+        record = new_record(task.id, due, task.queue, task.body, now, format_, tail)
         edit.save(record)
         edit.add(record)
         if format_ == "1":  # else the record says when it was scheduled
@@ -71,6 +75,7 @@ def _attempt(parts: Parts, session: Session, tasks: Sequence[NewTask]) -> tuple[
     if new:
         if ownership.owner_of(kept) is None:
             edit.commands += ownership.written(parts.keys, parts.index.ownership, "producer", format_)
+        edit.commands += ownership.featuring(parts.keys, kept, [record.tail for record in new.values()])
         for queue in {record.queue for record in new.values()}:
             edit.commands.append(("SADD", parts.keys.plain("queues"), queue))
             edit.count("scheduled", queue, sum(record.queue == queue for record in new.values()))

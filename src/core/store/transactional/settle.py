@@ -26,7 +26,7 @@ def settle(
     record = record.started()  # its worker began it, since it settles it, whether or not the start got here
     edit.let_go(record)
     following = None if outcome.runs_on else decode_again(record.id, again)
-    if outcome.kind == "ack" and following is None:
+    if outcome.is_over and following is None:
         edit.erase(record)
     elif outcome.kind == "dead":
         edit.bury_run(record, outcome.reason, now_us, following, token=record.token)
