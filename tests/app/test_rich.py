@@ -319,7 +319,11 @@ REFUSED: list[tuple[Any, Any, str]] = [
         "value is a datetime without a time zone, which names no instant",
     ),
     (datetime.datetime, DATE, "value is a date, which is not a time with its offset"),
-    (datetime.datetime, Narrow(2030, 1, 1, tzinfo=datetime.UTC), "value is a Narrow, which JSON does not have"),
+    (
+        datetime.datetime,
+        Narrow(2030, 1, 1, tzinfo=datetime.UTC),
+        "a Narrow, a subclass that would arrive as a plain",
+    ),
     (datetime.date, NOON, "value is a datetime, which is not a date"),
     (datetime.date, "2030-01-31", "value is a str, but would arrive as a date"),
     (datetime.time, datetime.time(1, tzinfo=PARIS), "only together with a date"),

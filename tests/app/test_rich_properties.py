@@ -30,14 +30,14 @@ def arrived(task: Task[..., Any], value: Any) -> Any:
     return task.entry(*args, **kwargs)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(cases())
 def test_what_is_declared_arrives(case: tuple[Any, Any]) -> None:
     annotation, value = case
     assert same(value, arrived(task_of(annotation), value))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(cases(), anything | cases().map(lambda case: case[1]))
 def test_whatever_is_given_arrives_or_is_refused(case: tuple[Any, Any], value: Any) -> None:
     task = task_of(case[0])

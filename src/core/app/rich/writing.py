@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..arguments import described
 from . import members
 from .foreign import pydantic_writer, struct_writer
 from .shapes import PLAIN, is_class_of_fields, is_dataclass, is_enum, is_named_tuple, is_path, is_pydantic, is_struct
@@ -40,7 +41,13 @@ def _writer(kind: Any) -> Callable[[Any], Any]:
         return struct_writer(written)
     if is_class_of_fields(kind):
         return functools.partial(_fields, tuple(defaults_of(kind)))
+    if (base := next((one for one in TEXTS if issubclass(kind, one)), None)) is not None:
+        return functools.partial(_refuse_kind_of, base)
     return lambda value: value
+
+
+def _refuse_kind_of(base: type, value: Any) -> Any:
+    raise Unfit(f"is {described(value)}, a subclass that would arrive as a plain {base.__name__}: pass one of those")
 
 
 def defaults_of(kind: Any) -> dict[str, Any]:
