@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.rich_types import LEAVES, UNIONS, cases, same
+from support.rich_types import same
+from support.rich_values import LEAVES, UNIONS, cases
 
 from dueq import Dueq, Task
 from dueq.core.app.payload import decode_body

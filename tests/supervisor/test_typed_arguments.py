@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.engine import APPS, Engine
-from support.rich_types import LEAVES, UNIONS, Money, same
+from support.rich_types import Money, same
+from support.rich_values import LEAVES, UNIONS
 from support.waiting import wait_until
 
 from dueq.core.app.payload import encode_body
@@ -35,12 +36,20 @@ cases = st.sampled_from(range(len(VALUES))).flatmap(lambda number: st.tuples(st.
 numbers = itertools.count()
 
 
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One engine of the application for all tests: its processes import a lot."""
+    engine = Engine(tmp_path_factory.mktemp("typed"))
+    engine.run("--workers", "2", target="typed:app", environment={"PYTHONPATH": str(TESTS)})
+    yield engine
+    engine.close()
+
+
 @pytest.fixture
 def typed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The application, whose engine runs."""
+    """The application."""
     monkeypatch.setenv("DUEQ_REDIS_URL", engine.url)
     monkeypatch.syspath_prepend(str(APPS))
-    engine.run("--workers", "2", target="typed:app", environment={"PYTHONPATH": str(TESTS)})
     yield importlib.import_module("typed")
     del sys.modules["typed"]
 

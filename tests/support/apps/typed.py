@@ -10,7 +10,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from support.rich_types import LEAVES, UNIONS, Money
+from support.rich_types import Money
+from support.rich_values import LEAVES, UNIONS
 
 from dueq import Dueq, Task, current
 
