@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.exceptions import AuthenticationError, ResponseError
 
+from ..core.app.lookup import reason_of_death, state_of
 from ..core.app.payload import shown_call
 from ..core.client.redaction import redact
 from ..core.clock import US
@@ -23,8 +24,6 @@ from ..core.upkeep.engines import Supervisor
 from . import engines
 from .format import timestamp
 from .housekeeping import holders
-
-_STATES = {State.HELD: "held", State.LEASED: "leased", State.UNCLAIMED: "unclaimed", State.DEAD: "dead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +161,9 @@ def server_name(info: dict[str, Any]) -> str:
 
 def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
     """One task, in words and JSON values."""
-    state = _STATES.get(record.state) or ("scheduled" if record.due_us > namespace.store.time_us() else "due")
     view: dict[str, Any] = {
         "id": record.id,
-        "state": state,
+        "state": state_of(record, namespace.store.time_us()),
         "due_at": timestamp(record.due_us),
         "scheduled_at": timestamp(record.scheduled_us) if record.scheduled_us else None,
         "queue": record.queue,
@@ -190,9 +188,8 @@ def task_view(namespace: Namespace, record: Record) -> dict[str, Any]:
     if record.state == State.DEAD:
         keys, client = namespace.keys, namespace.client
         died = client.zscore(keys.of("dead", record.queue), record.id)
-        reason: Any = client.hget(keys.plain("reasons"), record.id)
         view |= {
             "died_at": None if died is None else timestamp(int(died)),
-            "reason": redact((reason or b"").decode("utf-8", "replace")),  # an older dueq stored it unredacted
+            "reason": reason_of_death(namespace, record),
         }
     return view

@@ -26,6 +26,7 @@ from .policy import Backoff, Timeouts, check_seconds
 from .task import DEFAULT_QUEUE, HANDLER, Call, Handle, Task, new_id
 
 if TYPE_CHECKING:
+    from .lookup import TaskInfo
     from .producer import Producer
 
 log = logging.getLogger("dueq.producer")
@@ -213,6 +214,11 @@ class Dueq:
         return dict(self._tasks)
 
     @property
+    def task_names(self) -> list[str]:
+        """The names of the defined tasks, sorted; without the handler, which has none."""
+        return sorted(name for name in self._tasks if name != HANDLER)
+
+    @property
     def task_count(self) -> int:
         """How many tasks are defined."""
         return len(self._tasks)
@@ -300,6 +306,15 @@ class Dueq:
                 state = "after this run" if result.again else result.existing or "scheduled"
                 handles.append(Handle(self, call.id, due, state, not result.existing))
             _warn_of(handles[len(handles) - len(done) :])
+
+    def get(self, task_id: str, *, redis_timeout: float | None = None) -> TaskInfo | None:
+        """What is known of a task: its state, due time, attempts, arguments, last failure; None if there is none.
+
+        A task that is done, cancelled or misfired is forgotten.
+        """
+        check_id(task_id)
+        with self._of_one(task_id):
+            return self._connected().info(task_id, self._limit(redis_timeout))
 
     def cancel(self, task_id: str, *, redis_timeout: float | None = None) -> bool:
         """Forget a task. True only if it will not run: False if a worker has it, it has ended, or never was.

@@ -16,6 +16,7 @@ from ..namespace import Namespace
 from ..store.values import NewTask, Scheduled
 from ..upkeep.making_room import scheduled, with_room
 from .context import Context, rescheduled_itself, running
+from .lookup import TaskInfo, info
 from .replication import confirm, primary
 
 R = TypeVar("R")
@@ -56,6 +57,10 @@ class Producer:
     def reschedule(self, task_id: str, due: int, relative: bool, seconds: float) -> bool:
         """Whether the task will not run at its old time."""
         return self.call(lambda space: space.store.reschedule(task_id, due, relative=relative), seconds) is not None
+
+    def info(self, task_id: str, seconds: float) -> TaskInfo | None:
+        """What is known of a task; None if there is none."""
+        return self.call(lambda space: info(space, task_id), seconds)
 
     def primary(self, seconds: float) -> str:
         """See ``replication.primary``."""
