@@ -138,7 +138,12 @@ class ServerClock:
         return math.inf if self._narrowed_ns is None else (time.monotonic_ns() - self._narrowed_ns) / 1e9
 
     def observe(self, server_us: int, sent_ns: int, received_ns: int) -> None:
-        """Note the time in a reply of Redis, and ``time.monotonic_ns()`` before the request and after the reply."""
+        """Note the time in a reply of Redis, and ``time.monotonic_ns()`` before the request and after the reply.
+
+        A reply that is older than the last one noted is left out.
+        """
+        if received_ns < self._at_ns:
+            return
         low, high = server_us * 1000 - received_ns, server_us * 1000 - sent_ns
         drift = (received_ns - self._at_ns) // _DRIFTS
         known_low, known_high = self._low_ns - drift, self._high_ns + drift

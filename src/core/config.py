@@ -133,7 +133,12 @@ class RunOptions:
     batch: Annotated[int, Flag("Most tasks that one dispatch moves; more than 64 count as 64.", _TASKS, least=1)] = 64
     safety_net: Annotated[
         float,
-        Flag("How often a process looks for work although nothing woke it.", _TASKS, metavar="SECONDS", least=0.1),
+        Flag(
+            "How often a process looks for work although nothing woke it; of workers that sleep, one looks for all.",
+            _TASKS,
+            metavar="SECONDS",
+            least=0.1,
+        ),
     ] = 30.0
     audit_interval: Annotated[
         float,

@@ -8,8 +8,11 @@ from support.world import LEASE_US, World
 
 from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
+from dueq.core.schema.bounds import MOST_NAMED_QUEUES
 from dueq.core.schema.record import Record
-from dueq.core.store.values import Loss, NewTask, Outcome
+from dueq.core.store.scripted.channel import step_arguments
+from dueq.core.store.scripted.store import ScriptedStore
+from dueq.core.store.values import Loss, NewTask, Outcome, Step
 from dueq.core.worker.outcomes import MOST_PUT_OFF
 
 MANY, FEW = 400, 20
@@ -57,6 +60,19 @@ def take(body: bytes, count: int = MANY) -> Case:
         return lambda: world.take("w1", want=1000)
 
     return prepare
+
+
+def take_in_doubt(world: World, run: str) -> Callable[[], object]:
+    """The step of a worker whose supervisor is silent: it wakes others, for as many queues as it may name."""
+    queues = QUEUES[:MOST_NAMED_QUEUES]
+    world.store.schedule([NewTask(f"{run}-{queue}", queue, 0, SMALL, True) for queue in queues])
+    world.dispatch_all()
+    for queue in queues:
+        world.redis.delete(world.keys.of("wakeup", queue))
+    store, step = world.store, Step("w1", queues, LEASE_US, 1000)
+    if not isinstance(store, ScriptedStore):
+        return lambda: store.advance(step)
+    return lambda: store._advance(*step_arguments(step, 0, store._names, "supervisor.1"))
 
 
 def for_many(body: bytes, count: int, acks: int) -> Case:
@@ -185,6 +201,7 @@ STEPS: dict[str, Case] = {
     "advance largest": take(LONGEST, 3),
     "advance for many small": for_many(SMALL, MANY, MOST_PUT_OFF),
     "advance for many large": for_many(LARGE, FEW, 1),
+    "advance in doubt": take_in_doubt,
     "advance void": take_void,
     "advance half void": take_half_void,
     "schedule used ids": schedule_again,

@@ -268,6 +268,7 @@ STEPS: dict[str, Case] = {
     "mend_again": mend_again,
     "kept_again": running(lambda world, task_id, token: world.store.kept_again(task_id)),
     "alive": on_one(lambda world, run: world.store.alive("supervisor.1"), SMALL),
+    "end_sleep": on_one(lambda world, run: world.store.end_sleep("worker.1"), SMALL),
     "publish_names": on_one(lambda world, run: world.store.knows([f"{run}.{number}" for number in range(1000)]), SMALL),
     "knows": on_one(lambda world, run: world.store.knows([f"{run}.{number}" for number in range(1000)]), SMALL),
     "mend_queues": mend_queues,

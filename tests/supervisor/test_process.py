@@ -12,6 +12,7 @@ import pytest
 
 from dueq.core.config import RunOptions, Settings
 from dueq.core.supervisor.child import Child
+from dueq.core.worker.watch import WatchPage
 
 
 @pytest.fixture
@@ -32,14 +33,14 @@ def test_nothing_is_left_of_a_child_that_could_not_be_started(no_room: list[set[
     files = psutil.Process().num_fds()
     for _ in range(10):
         with pytest.raises(OSError, match="temporarily unavailable"):
-            Child("worker", "worker-1", Settings("redis://127.0.0.1:1"), RunOptions("app:app"))
+            Child("worker", "worker-1", Settings("redis://127.0.0.1:1"), RunOptions("app:app"), WatchPage())
     assert psutil.Process().num_fds() == files
 
 
 def test_signals_that_would_end_a_beginner_are_held_back_just_for_its_start(no_room: list[set[signal.Signals]]) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     with pytest.raises(OSError, match="temporarily unavailable"):
-        Child("worker", "worker-1", Settings("redis://127.0.0.1:1"), RunOptions("app:app"))
+        Child("worker", "worker-1", Settings("redis://127.0.0.1:1"), RunOptions("app:app"), WatchPage())
     [held] = no_room
     assert {signal.SIGINT, signal.SIGHUP, signal.SIGUSR1} <= held
     assert signal.SIGTERM not in held

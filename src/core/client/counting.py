@@ -22,7 +22,7 @@ from .protocol import LENIENT
 from .tls import secured
 
 BLOCKING_S = 30
-"""Longest time in seconds that any command blocks in the server."""
+"""Longest time in seconds that a command blocks in the server, unless nothing need be sent to find its link dead."""
 
 TIMEOUT_S = BLOCKING_S + 10.0
 CONNECT_S = 5.0

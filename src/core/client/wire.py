@@ -49,6 +49,11 @@ class Wire:
         return self._connection is not None
 
     @property
+    def socket(self) -> Any:
+        """The socket of the open connection."""
+        return self._socket
+
+    @property
     def is_fresh(self) -> bool:
         """Whether it is open, nothing has come since the last reply, and the other side has not closed it."""
         return (

@@ -35,6 +35,11 @@ MOST_ID_CHARACTERS = 128
 MOST_HEAD_BYTES = 180
 """Queue, due time and counters of a record take fewer bytes; a record where they do not is damaged."""
 
+ALIVE_US = 45_000_000
+"""Microseconds after its last sign of life for which a supervisor is taken to be alive; it gives three in that time."""
+FRESH_US = 20_000_000
+"""The same for which a request that one of its workers left waiting in Redis is taken for that of a living process."""
+
 
 def steps(items: Sequence[T], size: Callable[[T], int], most: int = MOST_TASKS) -> Iterator[Sequence[T]]:
     """``items`` in order, in groups that one step may move: ``most`` items, and MOST_BYTES by the ``size`` of each."""

@@ -79,6 +79,11 @@ def childs_name(role: str, supervisor: str, number: int) -> str:
     return f"{names_of_children(role, supervisor)}{number}"
 
 
+def number_of_child(name: str) -> int:
+    """The number in the ``name`` of a child."""
+    return int(name.rpartition(".")[2])
+
+
 def names_of_children(role: str, supervisor: str) -> str:
     """The beginning that the names of all children of ``supervisor`` of one role share, and no other names have."""
     _, host, _, unique = supervisor.split(".")
@@ -133,6 +138,10 @@ class Keys:
         """Every hash that may hold records."""
         for shard in range(16**SHARD_DIGITS):
             yield self.of("record", f"{shard:0{SHARD_DIGITS}x}")
+
+    def bell_of(self, worker: str) -> str:
+        """The list where a wake-up reaches this worker alone: no queue has such a name."""
+        return self.of("wakeup", f"@{worker}")
 
     def singles(self) -> list[str]:
         """Every key of which the namespace has one."""

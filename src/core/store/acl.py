@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..client import keyspace_events
 from ..schema.keys import Keys
 from ..schema.ownership import StoreKind
-from .permissions import needed
+from .permissions import allowed
 from .strategy import Strategy, fitting
 
 PASSWORD = "CHOOSE-A-PASSWORD"
@@ -19,11 +19,11 @@ def rule(keys: Keys, strategies: Sequence[type[Strategy]], store: StoreKind = "s
     They share one, since all of them write the same keys by the same commands. Several ``strategies`` are for a
     namespace that is to be migrated. Needs Redis 6.2, or Valkey.
     """
-    commands = {command for strategy in strategies for command in needed(strategy, fitting(strategy, store).store)}
+    commands = {command for strategy in strategies for command in allowed(strategy, fitting(strategy, store).store)}
     if database:
         commands.add("SELECT")
     families = sorted({strategy.needs.events for strategy in strategies} - {""})
     channels = [f"&{keyspace_events.channel(database, keys.of(family, ''))}*" for family in families]
-    allowed = [f"+{command.lower()}" for command in sorted(commands)]
+    rules = [f"+{command.lower()}" for command in sorted(commands)]
     user = ["user", f"dueq-{keys.namespace}", "on", f">{PASSWORD}"]
-    return " ".join([*user, "resetkeys", f"~{keys.prefix}*", "resetchannels", *channels, "-@all", *allowed])
+    return " ".join([*user, "resetkeys", f"~{keys.prefix}*", "resetchannels", *channels, "-@all", *rules])

@@ -14,14 +14,37 @@ server_scripts.py). values.py has the arguments and results of these methods.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar, Literal, Protocol
 
 from ..schema.record import Record
-from .values import Advance, DeadLetter, Depth, Loss, Lost, NewTask, Reaped, Scheduled, Step
+from .values import Advance, DeadLetter, Depth, Look, Loss, Lost, NewTask, Reaped, Scheduled, Step
 
 Woken = Literal["sent", "quiet", "unknown"]
 """How a channel's sleep ended: see ``Channel.sleep``."""
+
+
+class Watch(Protocol):
+    """What a sleeping worker shares with others of its kind: one looks whether all is quiet, the others sleep on."""
+
+    @property
+    def supervisor(self) -> str:
+        """The supervisor that answers for the worker: see ``Store.alive``."""
+
+    def begin(self) -> None:
+        """The worker goes to sleep."""
+
+    def end(self) -> None:
+        """The worker does not sleep any more."""
+
+    def rest(self) -> float:
+        """Seconds that the worker may sleep on before it has to see to the watch."""
+
+    def kept(self, look: Callable[[Sequence[str]], Look]) -> bool:
+        """See to the watch. If it is this worker's turn, it looks: by ``look``, for the workers with the given names.
+
+        False: the worker has to look by itself, by a step that takes tasks.
+        """
 
 
 class Channel(ABC):
@@ -48,11 +71,14 @@ class Channel(ABC):
         """
 
     @abstractmethod
-    def sleep(self, step: Step, seconds: float) -> Woken:
+    def sleep(self, step: Step, seconds: float, watch: Watch | None = None) -> Woken:
         """Sleep until the channel receives a wake-up, or for about ``seconds``; then take tasks, by ``step``.
 
-        Nothing must be waiting. ``sent``: the reply to that step is to be received. ``quiet``: no step was sent.
-        ``unknown``: the sleep was cut short, and nobody knows whether tasks were taken.
+        With ``watch``, the sleep may last longer: as long as the watch is kept. Then Redis takes no tasks by ``step``
+        once the watch's supervisor has fallen silent, since the worker may be gone with its host; if the worker is
+        there, it takes them by another step. Nothing must be waiting. ``sent``: the reply to that step is to be
+        received. ``quiet``: no step was sent. ``unknown``: the sleep was cut short, and nobody knows whether tasks were
+        taken.
         """
 
     @abstractmethod
@@ -165,8 +191,13 @@ class Store(ABC):
     def alive(self, supervisor: str) -> bool:
         """Note that a supervisor is alive, for ``ALIVE_S`` from now on. True if it was not registered.
 
-        One command, which gets through at maxmemory under the scripted store.
+        One command, or two where Redis tells the time. It gets through at maxmemory under the scripted store.
         """
+
+    @abstractmethod
+    def end_sleep(self, worker: str) -> None:
+        """Have Redis do the step that waits behind this worker's sleep, if the worker sleeps for long: it may not be
+        there any more to take what it is woken for. Repeating is safe."""
 
     @abstractmethod
     def time_us(self) -> int:

@@ -19,6 +19,8 @@ _EVERY = """
     HDEL HINCRBY SMEMBERS SADD SREM LINDEX LLEN LRANGE LPUSH LPUSHX LTRIM LREM RPUSH RPOPLPUSH BLPOP
     ZADD ZREM ZSCORE ZCARD ZRANGE ZRANGEBYSCORE ZREVRANGE ZREMRANGEBYRANK WATCH UNWATCH MULTI EXEC DISCARD
 """
+_HELPFUL = frozenset({"CLIENT|INFO"})
+"""What workers of the scripted store ask for and do without: they look more often then."""
 _SCRIPTED = "EVAL EVALSHA SCRIPT|LOAD TIME ZCOUNT ZINTERSTORE EXPIRE"
 
 _WORDS = """
@@ -40,6 +42,11 @@ def needed(strategy: type[Strategy], store: StoreKind) -> frozenset[str]:
     """
     scripted = _SCRIPTED.split() if store == "scripted" else []
     return frozenset((*_EVERY.split(), *scripted, *strategy.needs.commands))
+
+
+def allowed(strategy: type[Strategy], store: StoreKind) -> frozenset[str]:
+    """The same, and what they can do without."""
+    return needed(strategy, store) | (_HELPFUL if store == "scripted" else frozenset())
 
 
 def refused(client: redis.Redis, key: str, commands: frozenset[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import redis
 from ..client.paging import zset_pages
 from ..client.protocol import LENIENT, Command
 from ..client.transactions import Transactions
-from ..clock import Clock
+from ..clock import US, Clock
 from ..schema.bounds import steps
 from ..schema.helper_keys import repair
 from ..schema.keys import Keys
@@ -23,7 +23,7 @@ from .again import decode_again
 from .base import Store
 from .names import KnownNames, outdated
 from .unclaimed import list_of, pairs
-from .values import DeadLetter, Depth
+from .values import ALIVE_S, DeadLetter, Depth
 
 _TRIP = 100  # commands in one round trip
 _COUNTS = 1000  # the same for commands that only return the length of a key
@@ -58,6 +58,10 @@ class KeyedStore(Store):
     def _wakeup_keys(self, queues: Sequence[str]) -> list[str]:
         """The keys that receive a wake-up when something is ready in one of ``queues``."""
         return [*(self._keys.of("wakeup", queue) for queue in queues), *self._names.wakeup_keys()]
+
+    def alive(self, supervisor: str) -> bool:
+        until = self.time_us() + round(ALIVE_S * US)
+        return bool(self._client.execute_command("ZADD", self._keys.plain("supervisors"), until, supervisor))
 
     def time_us(self) -> int:
         return self._clock.now_us()

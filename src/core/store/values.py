@@ -6,11 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from ..clock import US
 from ..errors import DueqError
+from ..schema.bounds import ALIVE_US
 from ..schema.record import Record
 from ..schema.states import State
 
-ALIVE_S = 45.0
+ALIVE_S = ALIVE_US / US
 """How long after its last sign of life a supervisor is taken to be alive; it gives three in that time."""
 
 LostHow = Literal["started", "held", "dead"]
@@ -152,6 +154,18 @@ class Advance(NamedTuple):
     forgot: bool = False  # Redis has lost data: the last token that it knew of is below one that this process has seen
     aside: Sequence[Aside] = ()  # tasks put aside
     acked: Sequence[Settled] = ()  # what became of each of the acks
+
+
+class Look(NamedTuple):
+    """What a look for sleeping workers found: whether all is ``quiet``, and Redis's time in epoch microseconds.
+
+    ``sent_ns`` and ``received_ns`` are ``time.monotonic_ns()`` before the request and after the reply.
+    """
+
+    quiet: bool
+    now_us: int
+    sent_ns: int
+    received_ns: int
 
 
 @dataclass(frozen=True, slots=True)

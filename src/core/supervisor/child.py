@@ -31,6 +31,7 @@ from ..telemetry import log_output, logs
 from ..telemetry.counters import Counters
 from ..telemetry.signals import Signals
 from ..telemetry.stacks import StackFile
+from ..worker.watch import WatchPage
 from .first_words import FirstWords
 from .leaving import leave
 from .roles import BUILDERS, Duty
@@ -65,6 +66,7 @@ class Order:
     first_words: FirstWords
     lifeline: Any
     supervisor_pid: int
+    page: WatchPage
     ignored: frozenset[signal.Signals] = frozenset()
     """Signals that dueq was started ignoring; the programs that its tasks start ignore them, too."""
     lock: StateLock | None = None
@@ -80,11 +82,12 @@ class Child:
         name: str,
         settings: Settings,
         options: RunOptions,
+        page: WatchPage,
         ignored: frozenset[signal.Signals] = frozenset(),
         lock: StateLock | None = None,
     ) -> None:
         """Start it; ``ignored`` are the signals that programs of its tasks are to ignore. It holds ``lock`` while it
-        lives.
+        lives. All workers of the supervisor share ``page``.
 
         Raises OSError or MemoryError if there is no room for it; nothing is left of it then.
         """
@@ -95,7 +98,7 @@ class Child:
             self._first_words = undo.enter_context(contextlib.closing(FirstWords()))
             theirs, self._lifeline = (undo.enter_context(end) for end in connection.Pipe(duplex=False))
             shared = (self.counters, self._stacks, self._first_words, theirs)
-            order = Order(role, name, settings, options, *shared, os.getpid(), ignored, lock)
+            order = Order(role, name, settings, options, *shared, os.getpid(), page, ignored, lock)
             self._process = Spawned(main, (order,), f"dueq-{role}", self._first_words)
             with _held_back():
                 self._process.start()
@@ -243,7 +246,7 @@ def _begin(order: Order, signals: Signals) -> Duty | None:
     patience, stop = Patience(), signals.stop
     while not stop.requested:
         try:
-            return BUILDERS[order.role](order.name, order.settings, order.options, order.counters, signals)
+            return BUILDERS[order.role](order.name, order.settings, order.options, order.counters, signals, order.page)
         except (ServerUnavailable, ServerRefused) as error:
             if patience.failures == 0:
                 log.warning("waiting for Redis: %s", error)

@@ -16,6 +16,7 @@ from ..telemetry.recorder import DispatcherTelemetry, ReaperTelemetry, WorkerTel
 from ..telemetry.signals import Signals
 from ..upkeep import engines as registry
 from ..upkeep.engines import Served
+from ..worker.watch import WatchPage
 
 ROLES = ("worker", "dispatcher", "reaper")
 
@@ -51,10 +52,12 @@ def served(app: Dueq, options: RunOptions) -> Served:
     return Served(tuple(options.queues or app.queues), {name: task.queue for name, task in app.tasks.items()})
 
 
-Builder = Callable[[str, Settings, RunOptions, Counters, Signals], Duty]
+Builder = Callable[[str, Settings, RunOptions, Counters, Signals, WatchPage], Duty]
 
 
-def _worker(name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals) -> Duty:
+def _worker(
+    name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals, page: WatchPage
+) -> Duty:
     from ..worker.recycling import Recycling
     from ..worker.worker import Worker
 
@@ -78,6 +81,8 @@ def _worker(name: str, settings: Settings, options: RunOptions, counters: Counte
         recycling=Recycling(options.max_tasks_per_worker, options.max_memory_per_worker),
         stop=signals.stop,
         renew=_renewal(signals),
+        page=page,
+        supervisor=options.supervisor,
     )
     return Journaled(worker, journal)
 
@@ -93,7 +98,9 @@ def _renewal(signals: Signals) -> Callable[[], None]:
     return renew
 
 
-def _dispatcher(name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals) -> Duty:
+def _dispatcher(
+    name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals, _: WatchPage
+) -> Duty:
     from ..dispatcher.dispatcher import Dispatcher
     from ..process.prctl import wake_precisely
 
@@ -105,7 +112,9 @@ def _dispatcher(name: str, settings: Settings, options: RunOptions, counters: Co
     return Journaled(dispatcher, journal)
 
 
-def _reaper(name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals) -> Duty:
+def _reaper(
+    name: str, settings: Settings, options: RunOptions, counters: Counters, signals: Signals, _: WatchPage
+) -> Duty:
     from ..maintenance.auditor import Auditor
     from ..maintenance.loop import MaintenanceJob, MaintenanceLoop
     from ..maintenance.overdue import OverdueCheck

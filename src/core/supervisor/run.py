@@ -38,10 +38,12 @@ from ..telemetry.signals import ignored
 from ..upkeep.clearing import Clearing
 from ..upkeep.layout import bring_up_to_date
 from ..upkeep.reclaim import Reclaim
+from ..worker.watch import WatchPage
 from .child import Child
 from .presence import Duty, Entry, Presence
 from .revival import Revival
 from .roles import served
+from .stalled import Stalled
 from .state_file import StateFile
 from .supervisor import Supervisor
 from .systemd import Notifier
@@ -154,7 +156,7 @@ class _Run:
         self._health = Health(needed, self._collector.processes, self._collector.redis_is_up, self._collector.refused)
         self._notifier = Notifier.of(os.environ)
         self._inbox = Inbox()
-        started_ignoring = ignored()
+        started_ignoring, page = ignored(), WatchPage()
         self._lock = _locked(options, namespace)
 
         def telemetry() -> Telemetry:
@@ -166,7 +168,7 @@ class _Run:
             self._collector,
             Recovery(namespace, telemetry(), options.max_losses),
             self._inbox,
-            lambda role, name: Child(role, name, settings, options, started_ignoring, self._lock),
+            lambda role, name: Child(role, name, settings, options, page, started_ignoring, self._lock),
             on_ready=self._say_ready,
             on_reload=self._say_reload,
             on_turn=self._tick,
@@ -174,7 +176,11 @@ class _Run:
             reap=reap_orphans if os.getpid() == 1 else lambda: None,
         )
         entry = Entry(namespace, me, __version__, served(app, options), self._supervisor.roles)
-        duties: list[Duty] = [Reclaim(namespace, entry.doubt), Clearing(namespace, self._collector.refused)]
+        duties: list[Duty] = [
+            Reclaim(namespace, entry.doubt),
+            Clearing(namespace, self._collector.refused),
+            Stalled(namespace, self._supervisor.workers),
+        ]
         if self._lock is not None:
             duties.insert(0, Fallen(namespace, telemetry(), options.max_losses, self._lock.directory))
         self._presence = Presence(entry, duties)

@@ -23,6 +23,7 @@ from ..process.exit_status import ExitStatus
 from ..process.stop import Inbox
 from ..schema.keys import childs_name
 from ..telemetry.collector import Collector
+from ..telemetry.counters import Counters
 from ..telemetry.stacks import StackFile
 from ..upkeep.engines import Process as ChildProcess
 from ..upkeep.engines import Role
@@ -137,6 +138,16 @@ class Supervisor:
             )
             found[slot.role] = Role(role.wanted + 1, role.processes + there)
         return found
+
+    def workers(self) -> dict[str, Counters]:
+        """The counters of the workers, by name. Any thread may ask, as above."""
+        return {
+            member.child.name: member.child.counters
+            for slot in self._slots
+            if slot.role == "worker"
+            for member in (slot.member, slot.successor)
+            if member is not None
+        }
 
     # -- duties
 

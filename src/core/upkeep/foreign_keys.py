@@ -95,6 +95,7 @@ def _of_names(namespace: Namespace) -> _Typed:
     }
     for worker in {*registered, *_members(client.zrange(keys.plain("workers"), 0, _MOST - 1))}:
         yield keys.of("held", worker), _type("held")
+        yield keys.bell_of(worker), _type("wakeup")
     for name in _members(client.zrange(keys.plain("tmps"), 0, _MOST - 1)):
         yield keys.of("tmp", name), _type("tmp")
     yield from _buckets(namespace)

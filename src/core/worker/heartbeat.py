@@ -16,6 +16,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
+        self._counters.beat()
         self._thread.start()
 
     def stop(self) -> None:

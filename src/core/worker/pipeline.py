@@ -25,7 +25,7 @@ from ..client.failures import TRANSIENT
 from ..clock import US, ServerClock
 from ..schema.record import Record, task_of
 from ..schema.states import State
-from ..store.base import Store
+from ..store.base import Store, Watch
 from ..store.values import Advance, Loss, Outcome, Step
 from ..telemetry.recorder import WorkerTelemetry
 from .ends import Ends
@@ -142,8 +142,11 @@ class ClaimPipeline:
             self._busy = last.started is not None
             return last.started, last.now_us
 
-    def sleep(self, queues: Sequence[str], most: int | None, seconds: float) -> tuple[Record | None, int] | None:
-        """When ``step`` has nothing to do: sleep until something is ready, for about ``seconds`` at most.
+    def sleep(
+        self, queues: Sequence[str], most: int | None, seconds: float, watch: Watch | None = None
+    ) -> tuple[Record | None, int] | None:
+        """When ``step`` has nothing to do: sleep until something is ready, for about ``seconds`` at most, or as long as
+        ``watch`` is kept.
 
         Returns what ``step`` does; None if ``step`` is to be called. Raises what the store does.
         """
@@ -155,7 +158,7 @@ class ClaimPipeline:
         want, sent_ns = self._wanted(most), time.monotonic_ns()
         try:
             step = Step(self._worker, queues, self._lease_us, want, start_all=self._starts_all())
-            woken = self._channel.sleep(step, seconds)
+            woken = self._channel.sleep(step, seconds, watch)
         except BaseException:
             self._fail()
             raise

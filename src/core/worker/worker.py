@@ -26,6 +26,7 @@ from .lease_extender import LeaseExtender
 from .pipeline import ClaimPipeline
 from .prefetch import Prefetch
 from .recycling import NO_RECYCLING, Recycling
+from .watch import LEAST_S, KeptWatch, WatchPage
 
 log = logging.getLogger("dueq.worker")
 
@@ -49,8 +50,11 @@ class Worker:
         recycling: Recycling = NO_RECYCLING,
         stop: Stop,
         renew: Callable[[], None] = lambda: None,
+        page: WatchPage | None = None,
+        supervisor: str = "",
     ) -> None:
-        """``renew`` is called after each task: it restores what the task may have changed in this process."""
+        """``renew`` is called after each task: it restores what the task may have changed in this process. ``page`` is
+        shared with the other workers of ``supervisor``: while they sleep, one of them looks for all."""
         self.app, self.namespace, self.name = app, namespace, name
         self.queues = served(queues, in_turns=rotate_queues)
         self.telemetry = telemetry
@@ -60,7 +64,7 @@ class Worker:
         self._loop = RetryLoop(log, telemetry)
         self._stop = stop
         self._outcome: Outcome | None = None  # of the last task
-        self._looked = False  # the last sleep ended with a look for ready tasks, and found none
+        self._looked_us = 0  # when the last sleep ended with a look for ready tasks that found none; 0: it did not
         self._known = 0  # how many tasks the application had when their names were published
         self._pipeline = ClaimPipeline(
             namespace.store,
@@ -77,6 +81,9 @@ class Worker:
         self._heartbeat = Heartbeat(telemetry.counters, lease)
         self._executor = Executor(app, namespace.keys.namespace, telemetry, self._clock, self._prefetch, renew)
         self._recycling, self._runs, self._spent = recycling, 0, False
+        self._watch: KeptWatch | None = None
+        if page is not None and safety_net >= LEAST_S:
+            self._watch = KeptWatch(page, name, supervisor, self._clock, safety_net, self._awake)
 
     def run(self) -> int:
         """Work until stopped or at a limit; then settle, give back what is held, close, and return the exit status.
@@ -117,11 +124,13 @@ class Worker:
         with self._loop.turn("step"):
             if self.app.task_count != self._known:
                 self._publish_names()
-            if not self._looked:
+            looked_us = self._looked_us
+            if not looked_us:
                 taken = self._next()
+                looked_us = taken[1]
             if taken[0] is None:
                 self._loop.then("sleep")
-                taken = self._idle()
+                taken = self._idle(looked_us)
         if self._loop.pause:
             self.telemetry.turn(self._loop.pause)
             self._stop.sleep(self._loop.pause)
@@ -142,6 +151,8 @@ class Worker:
         """Let the store take only tasks that this application defines. It may define some while it runs."""
         names = self.app.tasks
         self._pipeline.know(names)
+        if self._watch is not None:
+            self._watch.serves(self.queues, names)
         self._known = len(names)
 
     def _next(self) -> tuple[Record | None, int]:
@@ -152,18 +163,25 @@ class Worker:
 
     # -- waiting and leaving
 
-    def _idle(self) -> tuple[Record | None, int]:
-        self._looked = False
+    def _idle(self, looked_us: int) -> tuple[Record | None, int]:
+        """Sleep; the last look for ready tasks was at ``looked_us`` by Redis's clock."""
+        self._looked_us = 0
         self._stop.forget_wakeups()
         if self._stop.requested:
             return None, 0
-        self.telemetry.turn(self._safety_net + OVERDUE_S)
-        found = self._pipeline.sleep(
-            self.queues, self._recycling.left(self._runs), self._loop.allowed(self._safety_net)
-        )
+        self._awake()
+        allowed = self._loop.allowed(self._safety_net)
+        watch = self._watch if allowed == self._safety_net else None
+        if watch is not None:
+            watch.looked(looked_us)
+        found = self._pipeline.sleep(self.queues, self._recycling.left(self._runs), allowed, watch)
         self.telemetry.turn()
-        self._looked = found is not None and found[0] is None
+        if found is not None and found[0] is None:
+            self._looked_us = found[1]
         return found or (None, 0)
+
+    def _awake(self) -> None:
+        self.telemetry.turn(self._safety_net + OVERDUE_S)
 
     def _leave(self) -> None:
         # if Redis is away, the supervisor or the reaper gives back what this worker holds

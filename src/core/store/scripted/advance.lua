@@ -14,12 +14,13 @@
 --         'snooze' when it is due: '+n' counts from now, in microseconds),
 --         id and token of the held task to start ('' for none: then the first that is taken is started), the highest
 --         token that the caller has seen, the field of meta with the names that the worker knows ('' for all names),
---         '1' to start all that are taken ('' only the first), how many acks, the id and the token of each ..., queues in
---         order of preference ...; or the mark of a set of more than bounds.MOST_NAMED_QUEUES (crowds.py)
+--         '1' to start all that are taken ('' only the first), the supervisor without whose recent sign of life nothing is
+--         taken ('' for none; not with the mark of a set), how many acks, the id and the token of each ..., queues in order
+--         of preference ...; or the mark of a set of more than bounds.MOST_NAMED_QUEUES (crowds.py)
 -- Returns {now, settled, dropped, started, how many tasks the worker holds, forgot, acked, claims ...}
 --   settled '' nothing to settle, 'done', 'repeated' (this very claim was settled before), 'missing', 'stale'
 --   dropped the queue of each entry of a ready list that turned out to be dispatched twice; {queue, name, id} of each task
---           put aside; 0 if that field of meta is missing: then nothing is taken
+--           put aside; 0 if that field of meta is missing, 1 if that sign of life is: then nothing is taken
 --   started 1 if the held task, or else the first claim, is started, else 0
 --   forgot  1 if Redis has lost data: the last token that it knew of is below one that the caller has seen; else 0
 --   acked   like settled, for each of the acks; empty if all are 'done'
@@ -31,10 +32,10 @@ life = whole(life) -- when a lease that begins now ends, and until when the work
 local any_aside, names
 local runs_on = ARGV[5] == 'retry' or ARGV[5] == 'snooze'
 local again = ARGV[5] ~= '' and not runs_on and redis.call('HGET', key_again(), ARGV[6])
-local acks, agains, any_again = tonumber(ARGV[14]), nil, again
+local acks, agains, any_again = tonumber(ARGV[15]), nil, again
 if acks > 0 then
   local ids = {}
-  for at = 1, acks do ids[at] = ARGV[13 + 2 * at] end
+  for at = 1, acks do ids[at] = ARGV[14 + 2 * at] end
   agains = redis.call('HMGET', key_again(), unpack(ids))
   for at = 1, acks do any_again = any_again or agains[at] end
 end
@@ -58,23 +59,23 @@ local acked, freed = {}, false
 if acks > 0 then
   local done, leases = {}, {}
   for at = 1, acks do
-    local id = ARGV[13 + 2 * at]
-    local how, _, queue = fate(redis.call('HGET', key_record(id), id) or '', ARGV[14 + 2 * at])
+    local id = ARGV[14 + 2 * at]
+    local how, _, queue = fate(redis.call('HGET', key_record(id), id) or '', ARGV[15 + 2 * at])
     acked[at] = how
     if how == 'done' then done[#done + 1], leases[#leases + 1] = at, queue .. ':' .. id end
   end
   if #done > 0 then
     freed = true
     local oldest, in_order = redis.call('LRANGE', held, -#done, -1), true -- mostly these: the oldest entry is the last
-    for nth, at in ipairs(done) do in_order = in_order and oldest[#done + 1 - nth] == ARGV[13 + 2 * at] end
+    for nth, at in ipairs(done) do in_order = in_order and oldest[#done + 1 - nth] == ARGV[14 + 2 * at] end
     if in_order then redis.call('LTRIM', held, 0, -#done - 1) end
     redis.call('ZREM', key_leased(), unpack(leases))
     for _, at in ipairs(done) do
-      local id = ARGV[13 + 2 * at]
+      local id = ARGV[14 + 2 * at]
       if not in_order then redis.call('LREM', held, -1, id) end
       if agains[at] then
         -- needs follow
-        follow(id, agains[at], ARGV[14 + 2 * at], true)
+        follow(id, agains[at], ARGV[15 + 2 * at], true)
       else
         redis.call('HDEL', key_record(id), id)
       end
@@ -124,6 +125,19 @@ end
 freed = freed or settled == 'done' -- settling frees memory first; without it, another first write has to
 
 local started, claims, dropped, forgot = 0, {}, {}, 0
+if want > 0 and ARGV[14] ~= '' then
+  local ends = redis.pcall('ZSCORE', key_supervisors(), ARGV[14])
+  local left = type(ends) == 'string' and tonumber(ends) - now or 0
+  if left <= bounds.ALIVE_US - bounds.FRESH_US or left > bounds.ALIVE_US then
+    -- this request has waited here for long, and the process that sent it may be gone: the next one that waits gets the
+    -- wake-up, whichever list it came from
+    -- needs pass_baton, push_wakeups
+    want, dropped, freed = 0, { 1 }, true
+    allow_when_full()
+    for at = 16 + 2 * acks, #ARGV do pass_baton(ARGV[at], 1, false) end
+    if any_aside and names then push_wakeups(ARGV[12], 1) end
+  end
+end
 if want > 0 and not names and ARGV[12] ~= '' then want, dropped = 0, { 0 } end
 if ARGV[9] ~= '' then
   local id, key = ARGV[9], key_record(ARGV[9])
@@ -269,7 +283,7 @@ if want > 0 then
     return false
   end
 
-  local queues, first, some_left = ARGV, 15 + 2 * acks, false
+  local queues, first, some_left = ARGV, 16 + 2 * acks, false
   local named = ARGV[first]
   local mark = string.match(named or '', '^[*=]')
   if mark then

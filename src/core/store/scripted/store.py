@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
+from redis.exceptions import OutOfMemoryError
 
 from ...client import partly
 from ...client.protocol import LENIENT
@@ -23,6 +24,7 @@ from ..strategy import Entry, Strategy
 from ..tokens import SeenTokens
 from ..values import ALIVE_S, Advance, Cause, Loss, Lost, NewTask, Reaped, Scheduled, Step, existing
 from .channel import ScriptedChannel, advanced, misses_names, step_arguments
+from .lookout import Lookout, nothing_held
 
 _TRIP = 1000  # tasks scheduled in one round trip
 _LOOKS = 5  # attempts to look through a lazy index while nobody changes it
@@ -50,6 +52,7 @@ class ScriptedStore(KeyedStore):
         self._mend_queues, self._wake_again = load("mend_queues"), load("wake_again")
         self._again, self._forget_again, self._mend_again = load("again"), load("forget_again"), load("mend_again")
         self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
+        self._lookout = Lookout(self._trips, keys, index.ownership, self._names)
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
         results: list[Scheduled] = []
@@ -136,6 +139,7 @@ class ScriptedStore(KeyedStore):
             keys,
             wakeup_fd,
             lambda: self._publish_names(keys),
+            self._lookout,
         )
 
     def _publish_names(self, wakeup_keys: Sequence[str] = ()) -> None:
@@ -165,13 +169,21 @@ class ScriptedStore(KeyedStore):
         return lost
 
     def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
+        if self._reap.goes_by_servers_clock and (quiet_at := nothing_held(self._trips, self._keys)):
+            return Reaped(quiet_at, None, [], [])
         now, next_end, silent, *rows = self._reap(limit, lease_us, most_losses, latest_us)
         return Reaped(
             int(now), int(next_end) if next_end else None, [name.decode(errors=LENIENT) for name in silent], _lost(rows)
         )
 
     def alive(self, supervisor: str) -> bool:
-        return bool(self._alive(supervisor, round(ALIVE_S * US)))
+        try:
+            return super().alive(supervisor)
+        except OutOfMemoryError:
+            return bool(self._alive(supervisor, round(ALIVE_S * US)))
+
+    def end_sleep(self, worker: str) -> None:
+        self._lookout.wake(worker)
 
     def revive(self, task_ids: Sequence[str]) -> int:
         return _step_by_step(self._revive, task_ids)

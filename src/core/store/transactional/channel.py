@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import redis
 
 from ...client.listener import Listener, woken
-from ..base import Channel, Store, Woken
+from ..base import Channel, Store, Watch, Woken
 from ..values import Advance, Step
 
 
@@ -28,7 +28,7 @@ class PromptChannel(Channel):
     def send(self, step: Step) -> None:
         self._steps.append(self._store.advance(step))
 
-    def sleep(self, step: Step, seconds: float) -> Woken:
+    def sleep(self, step: Step, seconds: float, watch: Watch | None = None) -> Woken:
         if not woken(self._listener, seconds):
             return "quiet"
         self.send(step)

@@ -16,7 +16,7 @@ import redis
 
 from ...client import partly
 from ...client.transactions import Transactions
-from ...clock import US, Clock
+from ...clock import Clock
 from ...schema.helper_keys import repair
 from ...schema.keys import Keys
 from ...schema.record import Record
@@ -24,7 +24,7 @@ from ..base import Channel
 from ..reading import KeyedStore
 from ..strategy import TransactionalStrategy
 from ..unclaimed import Unclaimed
-from ..values import ALIVE_S, Advance, Loss, Lost, NewTask, Reaped, Scheduled, Step
+from ..values import Advance, Loss, Lost, NewTask, Reaped, Scheduled, Step
 from . import again, cancel, dead_letters, extend, give_back, mend, reap, release, reschedule, schedule
 from .advance import Advancing
 from .channel import PromptChannel
@@ -86,9 +86,8 @@ class TransactionalStore(KeyedStore):
     def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
         return reap.reap(self._parts, limit, lease_us, most_losses, latest_us)
 
-    def alive(self, supervisor: str) -> bool:
-        until = self._clock.now_us() + round(ALIVE_S * US)
-        return bool(self._client.execute_command("ZADD", self._keys.plain("supervisors"), until, supervisor))
+    def end_sleep(self, worker: str) -> None:
+        """Its sleeps are short."""
 
     def revive(self, task_ids: Sequence[str]) -> int:
         return dead_letters.revive(self._parts, task_ids)
