@@ -23,7 +23,6 @@ _ENDS = {
 }
 _AGAIN = {
     "retry": "it had failed, and its retry policy or a person asked for another start",
-    "snoozed": "the task itself had put it off",
     "worker_lost": "the worker that ran it had died",
     "lease_expired": "the lease of the worker that ran it had run out",
 }
@@ -54,7 +53,12 @@ def _scheduled(record: Record | None, events: Sequence[Event]) -> list[Event]:
     }
     if record is not None and record.scheduled_us:
         times[record.scheduled_us] = record.id
-    return [Event(at_us, "scheduled", task_id, who="producer") for at_us, task_id in times.items()]
+    asked = {event.at_us // 1000 for event in events if event.kind == "again"}  # that entry tells it of a next run
+    return [
+        Event(at_us, "scheduled", task_id, who="producer")
+        for at_us, task_id in times.items()
+        if at_us // 1000 not in asked
+    ]
 
 
 def _lateness(events: Sequence[Event]) -> list[str]:
@@ -80,12 +84,16 @@ def _lateness(events: Sequence[Event]) -> list[str]:
 def _repeats(events: Sequence[Event]) -> list[str]:
     findings = []
     for event in events:
+        if event.kind == "started" and event.facts.get("cause") == "snoozed":
+            continue
         if event.kind == "started" and (cause := event.facts.get("cause")):
             findings.append(f"start {event.facts.get('attempt', '?')} happened because {_AGAIN.get(cause, cause)}")
         elif event.kind == "refused":
             findings.append(
                 f"the result of token {event.token} came too late and was refused: another worker had the task by then"
             )
+    if snoozes := sum(event.kind == "snoozed" for event in events):
+        findings.append(f"the task itself put it off {snoozes} times; these starts are not counted as attempts")
     return findings
 
 

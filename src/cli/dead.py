@@ -23,7 +23,8 @@ from .options import All, Json, NamespaceName, OneQueue, RedisUrl, SomeTaskIds, 
 from .output import complain, draw, note, progress, say, say_json, table
 
 commands = typer.Typer(
-    no_args_is_help=True, help="Dead letters: tasks that used up their retries, or lost too many workers."
+    no_args_is_help=True,
+    help="Dead letters: tasks that used up their retries, were not to be tried again, or lost too many workers.",
 )
 
 _REASON_WIDTH = 80

@@ -24,7 +24,7 @@ _DRIFTS = 100_000  # a clock drifts by at most one part in this number
 _LATE_NS = 1_000_000_000
 _FAR_US = 600 * US
 
-_LAST_DUE_US = 253_370_764_800 * US  # the beginning of the year 9999: a datetime in every zone, also when rounded up
+LAST_DUE_US = 253_370_764_800 * US  # the beginning of the year 9999: a datetime in every zone, also when rounded up
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 When = float | datetime
@@ -55,7 +55,7 @@ def due_us(when: When) -> int:
         micros = (delta.days * 86_400 + delta.seconds) * US + delta.microseconds
     else:
         micros = _micros(when, "a due time is an aware datetime or epoch seconds")
-    if micros >= _LAST_DUE_US:
+    if micros >= LAST_DUE_US:
         raise InvalidTask(f"{when!r} is past the year 9998: is it in milliseconds? dueq takes epoch seconds")
     return max(0, micros)
 
@@ -66,7 +66,7 @@ def delay_us(delay: Delay) -> int:
         micros = (delay.days * 86_400 + delay.seconds) * US + delay.microseconds
     else:
         micros = _micros(delay, "a delay is a timedelta or seconds")
-    if now_us() + micros >= _LAST_DUE_US:
+    if now_us() + micros >= LAST_DUE_US:
         raise InvalidTask(f"a delay of {delay!r} ends past the year 9998: is it in milliseconds? dueq takes seconds")
     return max(0, micros)
 

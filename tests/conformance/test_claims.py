@@ -126,7 +126,7 @@ def test_a_snooze_is_neither_an_attempt_nor_a_retry(world: World, how: str) -> N
     assert record is not None
     assert record.due_us == {"after": step.now_us + 30_000, "until": due_us, "until a past time": step.now_us}[how]
     assert (record.retries, record.starts) == (0, 0)
-    assert record.cause == ("" if world.format == "1" else "snoozed")
+    assert record.cause == ("retry" if world.format == "1" else "snoozed")
     assert world.settle("w1", outcome) == "repeated"
     if how == "until":
         assert world.store.reschedule("a", 0, relative=True)

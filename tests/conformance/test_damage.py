@@ -44,6 +44,7 @@ DAMAGED = {
     "a history that is none": b'2|S|1|q|0|1,2||||["f",[]]',
     "a cause that is none, in format 2": b'2|S|1|q|0|1,0,0,z,||||["f",[]]',
     "5,000 digits of history": b"2|S|1|q|0|" + b"9" * 5000 + b',0,0,,||||["f",[]]',
+    "a bar too few, in format 2": b'2|S|1|q|0||||["f",[]]',
     "truncated, in format 2": b"2|S|1796019216376007|q|0||",
     "version zero": b'0|S|1|q|0|0|0|||||["f",[]]',
 }

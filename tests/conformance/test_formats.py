@@ -4,9 +4,10 @@ ones are written in the format of their namespace.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
 import pytest
 from support.moving import meta_of
@@ -19,12 +20,14 @@ from dueq.core.namespace import Namespace
 from dueq.core.schema import ownership
 from dueq.core.schema.format import FORMATS, NEWEST
 from dueq.core.schema.journal import events_of
+from dueq.core.schema.quarantine import quarantined
 from dueq.core.schema.record import Record, decode_record, encode_record
 from dueq.core.store.values import Loss, NewTask, Outcome, Step
-from dueq.core.upkeep import migration
+from dueq.core.upkeep import engines, migration
 
 HOUR_US = 3600 * US
 TAIL = b"later=%7C;other=1;"
+KINDS: tuple[Literal["retry", "snooze", "dead"], ...] = ("retry", "snooze", "dead")
 
 
 @pytest.fixture(params=FORMATS)
@@ -208,3 +211,35 @@ def test_migrate_refuses_other_formats(world: World, has: str, wanted: str, says
     with pytest.raises(ConfigurationError, match=says):
         _by_migrate(world, wanted)
     assert meta_of(world)["format"] == has
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_migrate_refuses_while_an_older_engine_is_alive(world: World, older: bool) -> None:
+    """It would put aside what it cannot read."""
+    world.redis.hset(world.keys.plain("meta"), "format", "1")
+    world.main.claim()
+    about = engines.about_me("0.1.0", "lua", 0)
+    engines.enter(world.main, "supervisor.host.1.x", about, {}, engines.Served())
+    if older:
+        said = {name: value for name, value in asdict(about).items() if name != "format"}
+        world.redis.hset(world.keys.of("supervisor", "supervisor.host.1.x"), "about", json.dumps(said))
+        with pytest.raises(ConfigurationError, match=r"an older dueq, .* stop it first"):
+            _by_migrate(world, "2")
+        assert meta_of(world)["format"] == "1"
+        engines.leave(world.main, "supervisor.host.1.x")
+    assert _by_migrate(world, "2") == "2"
+    engines.leave(world.main, "supervisor.host.1.x")
+
+
+@pytest.mark.leaves_keys
+def test_a_record_that_is_damaged_while_it_runs_is_set_apart_whole(world: World) -> None:
+    for number, kind in enumerate(KINDS):
+        world.ready(f"t{number}")
+        claim = world.started()
+        raw = raw_of(world, claim.id).replace(b"|q|", b"|q q|")
+        world.redis.hset(world.keys.record(claim.id), claim.id, raw)
+        assert world.settle("w1", Outcome(claim, kind)) == "stale"
+        world.store.give_back(Loss("w1", "worker_lost", 9))
+        assert world.redis.hexists(world.keys.record(claim.id), claim.id) is False
+        [found] = [one for one in quarantined(world.redis, world.keys) if one.id == claim.id]
+        assert found.raw == raw

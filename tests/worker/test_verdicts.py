@@ -43,7 +43,7 @@ def test_a_task_buries_itself_whatever_retries_are_left() -> None:
 def test_a_task_says_when_it_is_to_be_tried_again(delay: Any) -> None:
     outcome = judged(RetryIn(delay), retry_for=(ValueError,), bury_for=(RetryIn,))
     assert (outcome.kind, outcome.delay_us) == ("retry", 60 * US)
-    assert outcome.reason == "to be tried again in 60 s, as it asked"
+    assert outcome.reason == "it asked to be tried again"
     assert judged(RetryIn(delay, "busy")).reason == "busy"
 
 
@@ -91,6 +91,20 @@ class Odd(Bury):
 def test_a_verdict_of_the_applications_own_that_is_broken_is_an_error_like_others() -> None:
     assert judged(Odd()).kind == "retry"
     assert judged(Odd(), CLAIM._replace(retries=1)).kind == "dead"
+
+
+def odd(verdict: BaseException, **attributes: Any) -> BaseException:
+    vars(verdict).update(attributes)
+    return verdict
+
+
+@pytest.mark.parametrize("value", [-5, float("inf"), 10**300, True, 1500.5, None, "5", float("nan"), 1e15])
+def test_what_an_application_puts_into_a_verdict_reaches_no_record(value: Any) -> None:
+    for verdict in (odd(Snooze(1), due_us=value), odd(Snooze(1), delay_us=value), odd(RetryIn(1), seconds=value)):
+        outcome = judged(verdict)
+        assert outcome.kind == "retry", verdict
+        assert type(outcome.delay_us) is int
+        assert 0 <= outcome.delay_us <= 3600 * US, "by the backoff, or what a second can be"
 
 
 class Net(Exception): ...

@@ -30,7 +30,7 @@ class RetryIn(Verdict):
     def __init__(self, delay: Delay, reason: str = "") -> None:
         seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
         self.seconds = check_seconds("RetryIn(…)", seconds)
-        super().__init__(reason or f"to be tried again in {self.seconds:g} s, as it asked")
+        super().__init__(reason or "it asked to be tried again")
 
 
 class Snooze(Verdict):

@@ -6,7 +6,7 @@
 -- state   a letter; scripts write the names of core/schema/states.py instead, and those of bounds.py instead of numbers
 -- due     due_at in microseconds; wait: how many whole milliseconds before that the task was scheduled, '' if not known
 -- history starts,retries,losses,cause,since; '' if nothing has happened yet
--- cause   why the next start is not the first: r retry, w worker lost, e lease expired, s snoozed (not in format 1); since: when that happened
+-- cause   why the next start is not the first: r retry, w worker lost, e lease expired, s snoozed (r in format 1); since: when that happened
 -- token   of the last claim, '' once it is void
 -- tail    fields for which there is no place above, name=value; each (see tail.py); those of a newer dueq are kept
 --
@@ -74,7 +74,7 @@ end
 -- Of a record that is claimed, or was: its state, queue, token and worker.
 local function claim_in(raw)
   if string.byte(raw) == 49 then return string.match(raw, '^1|(%a)|%d+|([^|]*)|%d+|%d+|%d+|%a?|%d*|(%d*)|([^|]*)|') end -- 49 is '1'
-  return string.match(raw, '^2|(%a)|%d+|([^|]*)|%d*|[%d,rwes]*|(%d*)|([^|]*)|')
+  return string.match(raw, '^2|(%a)|%d+|([^|]*)|%d*|[%d,rwes]*|(%d*)|([^|]*)|[^|]*|')
 end
 
 -- Of a record that waits in `state`: when it is due, its queue, and the text before and after the token and the worker,
@@ -84,7 +84,7 @@ local function waiting(raw, state)
   if string.byte(raw) == 49 then
     version, is, before, due, queue, after = string.match(raw, '^(1|)(%a)(|(%d+)|([^|]*)|%d+|%d+|%d+|[rwe]?|%d*|)%d*|[^|]*(|.*)$')
   else
-    version, is, before, due, queue, history, after = string.match(raw, '^(2|)(%a)(|(%d+)|([^|]*)|%d*|([^|]*)|)%d*|[^|]*(|.*)$')
+    version, is, before, due, queue, history, after = string.match(raw, '^(2|)(%a)(|(%d+)|([^|]*)|%d*|([^|]*)|)%d*|[^|]*(|[^|]*|.*)$')
     if history and history ~= '' and not string.find(history, HISTORY) then return nil end
   end
   if is == state and #before <= bounds.MOST_HEAD_BYTES then return tonumber(due), queue, version, before, after end

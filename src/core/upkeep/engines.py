@@ -28,6 +28,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..client.redaction import redact
 from ..clock import US
 from ..namespace import Namespace
+from ..schema.format import FORMATS, NEWEST
 from ..store.values import ALIVE_S
 
 log = logging.getLogger("dueq.worker")
@@ -53,6 +54,8 @@ class About:
     started_us: int
     version: str
     strategy: str
+    format: str = FORMATS[0]
+    """The newest format of records that it can read; an older dueq did not say."""
 
     def ended(self) -> bool:
         """Whether its process is known to be gone. Only its own host can tell, where a pid means the same."""
@@ -120,7 +123,7 @@ class Supervisor:
 
 def about_me(version: str, strategy: str, started_us: int) -> About:
     """What the entry of this process, a supervisor, says about it."""
-    return About(socket.gethostname(), *_place(), os.getpid(), started_us, version, strategy)
+    return About(socket.gethostname(), *_place(), os.getpid(), started_us, version, strategy, NEWEST)
 
 
 def _place() -> tuple[str, str]:

@@ -32,6 +32,7 @@ from ..store.requirements import check
 from ..store.server_scripts import store_for
 from ..store.strategy import Entry, fitting
 from ..store.transactional.edit import entry_of
+from . import engines
 
 _WHILE_IT_LASTS = ("from", "migrator", "moved")  # fields of ``meta``
 _BEAT_S = 1.0
@@ -58,8 +59,8 @@ def begin(
 
     Goes on with a migration to ``target`` that was cut short. Until the migration is over, the namespace says that
     ``by`` chose the strategy: ``producer`` for a yield, so that engines wait for it and go on with it (ownership.py).
-    Raises ConfigurationError if there is no such strategy, if it cannot have that store, or if the format is unknown or
-    older than the namespace's; StrategyUnavailable if the
+    Raises ConfigurationError if there is no such strategy, if it cannot have that store, if the format is unknown or
+    older than the namespace's, or if a supervisor is alive that cannot read it; StrategyUnavailable if the
     server cannot carry it; NamespaceMigrating if a migration to another one is not over.
     """
     strategy, keys, me = registry.find(target), namespace.keys, unique_name("migration")
@@ -94,6 +95,8 @@ def begin(
         )  # dispatchers of the old strategy wake one another, and learn of it
         return source
 
+    if format_ is not None:
+        _refuse_beside_older(namespace, format_)
     source = Transactions(namespace.client).run(attempt)
     return None if source is None else Migration(namespace, source, ours, me)
 
@@ -108,6 +111,20 @@ def _later(before: str, wanted: str) -> str:
             f"an older dueq could not read them"
         )
     return wanted
+
+
+def _refuse_beside_older(namespace: Namespace, wanted: str) -> None:
+    """Raise ConfigurationError if a supervisor is alive that cannot read the format ``wanted``."""
+    now_us = namespace.store.time_us()
+    older = [
+        one.about for one in engines.supervisors(namespace) if one.alive(now_us) and int(one.about.format) < int(wanted)
+    ]
+    if older:
+        shown = ", ".join(f"pid {about.pid} on {about.host}" for about in older[:5])
+        raise ConfigurationError(
+            f"an older dueq, which cannot read format {wanted}, runs in namespace {namespace.keys.namespace!r} "
+            f"({shown}): stop it first; if it was killed, it counts as alive for 45 s"
+        )
 
 
 class Migration:

@@ -11,12 +11,12 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from ..app.policy import LONGEST_S, Backoff, Failures
+from ..app.policy import LONGEST_S, Backoff, Failures, check_seconds
 from ..app.task import Task
 from ..app.verdicts import RetryIn, Snooze, Verdict
 from ..client.safe_text import bounded
-from ..clock import US, datetime_of
-from ..errors import NothingRan, WrongArguments
+from ..clock import LAST_DUE_US, US, datetime_of
+from ..errors import InvalidTask, NothingRan, WrongArguments
 from ..schema.record import Record, task_of
 from ..store.values import Outcome
 from ..telemetry.logs import about
@@ -55,18 +55,27 @@ def outcome_of(claim: Record, name: str, task: Task[..., Any] | None, error: Bas
 def _as_decided(claim: Record, name: str, policy: Failures, verdict: BaseException) -> Outcome:
     """What the task itself decided. It is no failure of the code, so nobody needs its traceback."""
     if isinstance(verdict, Snooze):
-        until = f"until {datetime_of(verdict.due_us)}" if verdict.due_us else f"for {verdict.delay_us / US:g} s"
+        due_us, delay_us = _whole(verdict.due_us), _whole(verdict.delay_us)
+        until = f"until {datetime_of(due_us)}" if due_us else f"for {delay_us / US:g} s"
         _say(logging.INFO, "task %s (%s) snoozes %s", claim, None, name, until)
-        return Outcome(claim, "snooze", delay_us=verdict.delay_us, due_us=verdict.due_us, reason=_text_of(verdict))
+        return Outcome(claim, "snooze", delay_us=delay_us, due_us=due_us, reason=_text_of(verdict))
     if isinstance(verdict, RetryIn) and claim.retries < policy.retries:
+        seconds = check_seconds("RetryIn(…)", verdict.seconds)
         _say(
             *(logging.WARNING, "task %s (%s) asked for retry %d of %d in %.1f s: %s", claim, None),
-            *(name, claim.retries + 1, policy.retries, verdict.seconds, _text_of(verdict)),
+            *(name, claim.retries + 1, policy.retries, seconds, _text_of(verdict)),
         )
-        return Outcome(claim, "retry", delay_us=int(verdict.seconds * US), reason=_text_of(verdict))
+        return Outcome(claim, "retry", delay_us=int(seconds * US), reason=_text_of(verdict))
     reason = _text_of(verdict) + (f" (after {claim.retries} retries)" if isinstance(verdict, RetryIn) else "")
     _say(logging.ERROR, "task %s (%s) is buried: %s", claim, None, name, reason)
     return Outcome(claim, "dead", reason=reason)
+
+
+def _whole(micros: object) -> int:
+    """``micros``, if Redis can keep it as a time: a class of the application's may have put anything there."""
+    if type(micros) is not int or not 0 <= micros < LAST_DUE_US:
+        raise InvalidTask(f"{micros!r} are no microseconds")
+    return micros
 
 
 def _text_of(verdict: BaseException) -> str:

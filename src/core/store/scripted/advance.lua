@@ -30,7 +30,8 @@ local held, life = key_held(worker), now + tonumber(ARGV[3])
 life = whole(life) -- when a lease that begins now ends, and until when the worker counts as alive
 
 local any_aside, names
-local runs_on = ARGV[5] == 'retry' or ARGV[5] == 'snooze'
+local runs_on, next_due = ARGV[5] == 'retry' or ARGV[5] == 'snooze', nil
+if runs_on then next_due = math.max(now, string.byte(ARGV[8]) == 43 and now + tonumber(ARGV[8]) or tonumber(ARGV[8])) end -- 43 is '+'
 local again = ARGV[5] ~= '' and not runs_on and redis.call('HGET', key_again(), ARGV[6])
 local acks, agains, any_again = tonumber(ARGV[15]), nil, again
 if acks > 0 then
@@ -89,6 +90,12 @@ if ARGV[5] ~= '' then
   local id, key = ARGV[6], key_record(ARGV[6])
   local token, raw, state, queue = ARGV[7], redis.call('HGET', key, id) or '', nil, nil
   settled, state, queue = fate(raw, token)
+  local record
+  if settled == 'done' and ARGV[5] ~= 'ack' then
+    -- needs load
+    record = load(id)
+    if record.raw then settled = 'stale' end -- damaged meanwhile: whoever takes it back puts it into quarantine
+  end
   if settled == 'done' then
     -- -1: the oldest entry is the last. Whether the worker still holds anything is looked at below: mostly it takes the next
     redis.call('LREM', held, -1, id)
@@ -99,8 +106,7 @@ if ARGV[5] ~= '' then
       -- needs follow
       follow(id, again, token, true)
     else
-      -- needs load, save, bury, bury_run, wake_dispatcher
-      local record = load(id)
+      -- needs save, bury, bury_run, wake_dispatcher
       if state == State.HELD then record.starts = record.starts + 1 end
       if ARGV[5] == 'dead' then
         bury_run(id, record, ARGV[8], again, true)
@@ -113,9 +119,9 @@ if ARGV[5] ~= '' then
         if ARGV[5] == 'retry' then
           record.cause, record.retries = 'r', record.retries + 1
         else -- the start that ends so was no attempt; format 1 has no letter for it
-          record.cause, record.starts = record.tail and 's' or '', record.starts - 1
+          record.cause, record.starts = record.tail and 's' or 'r', record.starts - 1
         end
-        record.due = math.max(now, string.byte(ARGV[8]) == 43 and now + tonumber(ARGV[8]) or tonumber(ARGV[8])) -- 43 is '+'
+        record.due = next_due
         save(id, record)
         if timer_add(queue, id, record.due) then wake_dispatcher() end
       end

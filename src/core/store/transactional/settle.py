@@ -48,7 +48,7 @@ def _run_on(record: Record, outcome: Outcome, now_us: int) -> Record:
     waits = record._replace(state=State.SCHEDULED, since_us=0, worker="", due_us=due_us)
     if outcome.kind == "retry":
         return waits._replace(cause="retry", retries=record.retries + 1)
-    return waits._replace(cause="" if record.format == "1" else "snoozed", starts=record.starts - 1)
+    return waits._replace(cause="retry" if record.format == "1" else "snoozed", starts=record.starts - 1)
 
 
 def refusal(raw: bytes | None, record: Record | None, claim: Record, worker: str) -> Settled:
