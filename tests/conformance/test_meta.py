@@ -21,7 +21,7 @@ from dueq.core.store.values import Outcome
 
 _NEWER: list[tuple[dict[Any, Any], str]] = [
     ({"format": "99"}, "format 99"),
-    ({"features": "headers,limits"}, "headers, limits"),
+    ({"features": "flows,limits"}, "flows, limits"),
     ({"store": "celestial"}, "celestial store"),
 ]
 

@@ -55,8 +55,8 @@ def took_a_batch(request: bytes, reply: bytes) -> bool:
         if b"\r\nZINTERSTORE\r\n" in request:
             return done and lines[1] != b":0"
         return done and b"\r\nLPUSH\r\n" in request  # other transactions, such as the removal of buckets, move no task
-    # the reply of dispatch has three values, then three for each task; other scripts do not reply with such a list
-    return first.isdigit() and reply.startswith(b"*") and int(first) > 3
+    # the reply of dispatch has four values, then three for each task; other scripts do not reply with such a list
+    return first.isdigit() and reply.startswith(b"*") and int(first) > 4
 
 
 def _worker_kill(stage: Stage) -> None:
