@@ -25,7 +25,7 @@ from dueq.core.schema.keys import Keys
 from dueq.core.supervisor import stalled
 from dueq.core.upkeep.engines import supervisors
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.long, pytest.mark.timeout(120)]
 
 KEYS = Keys("default")
 FRESH_S = FRESH_US / 1e6
@@ -143,6 +143,7 @@ def test_a_foreign_key_in_the_place_of_a_workers_own_wakeup_stops_nothing(
 ) -> None:
     supervisor = engine.run("--workers", "1")
     wait_until(partial(_asleep, client, 2), 20, what="all sleep")
+    wait_until(lambda: _workers(engine), 20, what="the supervisor has registered it")
     [worker] = _workers(engine)
     client.set(KEYS.bell_of(worker), "foreign")
     _run_soon(engine, sample, 2)
