@@ -4,11 +4,13 @@ requests end: as soon as a host's, or a worker's, sleep of half a minute ever en
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -65,6 +67,14 @@ def _workers(engine: Engine) -> list[str]:
     namespace = Namespace.open(Settings(redis_url=engine.url))
     try:
         return [one.name for each in supervisors(namespace) for one in each.roles["worker"].processes]
+    finally:
+        namespace.close()
+
+
+def _pids(engine: Engine) -> list[int]:
+    namespace = Namespace.open(Settings(redis_url=engine.url))
+    try:
+        return [one.pid for each in supervisors(namespace) for one in each.roles["worker"].processes]
     finally:
         namespace.close()
 
@@ -135,6 +145,25 @@ def test_all_data_lost_while_all_sleep_makes_no_task_late(engine: Engine, sample
         task_id = sample.nap.after(0)(0.0).id
         wait_until(partial(_has_ended, engine, task_id), 10, what="it has run")
         assert len(engine.runs()[task_id].starts) == 1
+    assert engine.stop(supervisor) == 0
+
+
+def test_a_killed_worker_whose_socket_lives_on_takes_nothing(engine: Engine, sample: ModuleType, client: Any) -> None:
+    """Its request is still in Redis, and its supervisor is well."""
+    supervisor = engine.run("--workers", "1")
+    sample.fork_unseen.after(0)()
+    wait_until(lambda: engine.ended() == 1, 20)
+    child = psutil.Process(int(Path(f"{engine.ledger}.child").read_text()))
+    try:
+        wait_until(partial(_asleep, client, 2), 20, what="all sleep")
+        wait_until(lambda: _workers(engine), 20, what="the supervisor has registered it")
+        [worker] = _pids(engine)
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: _pids(engine) not in ([], [worker]), 20, what="another is there")
+        wait_until(partial(_asleep, client, 2), 20, what="all sleep again, and nobody else")
+        _run_soon(engine, sample, 3)
+    finally:
+        child.kill()
     assert engine.stop(supervisor) == 0
 
 

@@ -118,6 +118,9 @@ class Recovery:
 
     def _give_back_claims(self, dead: _Dead) -> int:
         store = self._namespace.store
+        # its connection may outlive it: the link is dead, or a child of a task holds the socket. The step that waits
+        # there would take tasks for nobody; what it takes now is given back below
+        store.end_sleep(dead.name, gone=True)
         # the death was seen on this host's clock; the record keeps Redis's
         server_us = store.time_us()
         since = max(0, server_us - (now_us() - dead.died_us))

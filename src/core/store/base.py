@@ -195,9 +195,10 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def end_sleep(self, worker: str) -> None:
+    def end_sleep(self, worker: str, *, gone: bool = False) -> None:
         """Have Redis do the step that waits behind this worker's sleep, if the worker sleeps for long: it may not be
-        there any more to take what it is woken for. Repeating is safe."""
+        there any more to take what it is woken for. What the step takes is then in its name. ``gone``: the worker will
+        not sleep again. Repeating is safe."""
 
     @abstractmethod
     def time_us(self) -> int:

@@ -22,7 +22,8 @@ from typing import Any
 from multiprocess import context, reduction
 
 from ..client.counting import BLOCKING_S
-from ..clock import ServerClock
+from ..clock import US, ServerClock
+from ..schema.bounds import FRESH_US
 from ..schema.keys import childs_name, number_of_child
 from ..store.values import Look
 from ..telemetry.counters import anonymous_file
@@ -34,8 +35,9 @@ _KIND_BITS = 41  # beside them a process id, of 22 bits, fits into a signed cell
 _SIGN_BITS = 21  # of the kind, beside milliseconds
 _TRIP_BITS, _TRIP_US = 12, 16  # a trip of up to 65 ms, in steps of 16 us, beside microseconds
 
-LEAST_S = 5.0
-"""Workers that look more often than this do so for themselves."""
+LEAST_S = FRESH_US / US
+"""Workers that look more often than this do so for themselves: the request of one that is gone must not wait longer
+than the safety net."""
 _EARLY_S = 2.0  # before the safety net ends, for the keeper
 _OTHERS_EARLY_S = 1.0  # the same for the others, at most: not all at once
 

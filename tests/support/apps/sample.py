@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import re
@@ -37,6 +38,18 @@ def fail() -> None:
     """Raise, always."""
     _note("start")
     raise RuntimeError("on purpose")
+
+
+@app.task()
+def fork_unseen() -> None:
+    """Fork without Python's knowledge: the child holds all files and sockets of its worker, for a minute."""
+    _note("start")
+    pid = ctypes.CDLL(None).fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    Path(os.environ["LEDGER"] + ".child").write_text(str(pid))
+    _note("end")
 
 
 @app.task(expires=0.2)

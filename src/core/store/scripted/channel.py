@@ -6,11 +6,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import redis
-from redis.exceptions import ConnectionError, NoScriptError, OutOfMemoryError, ResponseError
+from redis.exceptions import ConnectionError, NoScriptError, ResponseError
 
 from ...client.counting import BLOCKING_S
 from ...client.direct import ends_with_link
@@ -123,11 +122,7 @@ class ScriptedChannel(Channel):
         return self._dead()
 
     def _woken_by_itself(self, worker: str) -> Woken:
-        try:
-            self._lookout.wake(worker)
-        except OutOfMemoryError:
-            self.close()
-            return "unknown"
+        self._lookout.wake(worker)
         return self._asleep(OVERDUE_S) or self._dead()
 
     def _asleep(self, seconds: float) -> Woken | None:
@@ -173,8 +168,7 @@ class ScriptedChannel(Channel):
         self._ends_with_link = None
         self._script.load(self._wire)
         if self._left_behind:  # if the last connection broke unseen by Redis, the request waits there, and takes tasks
-            with suppress(ResponseError):
-                self._lookout.wake(self._left_behind)
+            self._lookout.wake(self._left_behind)
             self._left_behind = ""
 
     def receive(self) -> Advance:

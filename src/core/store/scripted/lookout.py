@@ -15,17 +15,17 @@ from ...clock import US
 from ...schema import ownership
 from ...schema.keys import Keys
 from ...schema.ownership import Ownership
+from ...schema.script import Script
 from ..names import KnownNames
 from ..values import Look, Step
-
-_FORGOTTEN_S = 60  # after so long a wake-up that nobody has received is gone
 
 
 class Lookout:
     """For the workers of one process. Redis gets no more time for its replies than after the end of a sleep."""
 
-    def __init__(self, trips: Transactions, keys: Keys, ours: Ownership, names: KnownNames) -> None:
+    def __init__(self, trips: Transactions, keys: Keys, ours: Ownership, names: KnownNames, end_sleep: Script) -> None:
         self._trips, self._keys, self._ours, self._names = trips, keys, ours, names
+        self._end_sleep = end_sleep
 
     def look(self, step: Step, workers: Sequence[str]) -> Look:
         """Whether ``step``, which takes tasks, would find nothing ready, nothing put aside, and nothing out of order,
@@ -53,11 +53,12 @@ class Lookout:
         """See ``Keys.bell_of``."""
         return self._keys.bell_of(worker)
 
-    def wake(self, worker: str) -> None:
-        """End this worker's sleep, and no other's: another may only seem to sleep."""
-        key = self.bell(worker)
+    def wake(self, worker: str, *, gone: bool = False) -> None:
+        """End this worker's sleep, and no other's: another may only seem to sleep. One that is ``gone`` begins none."""
         with within(OVERDUE_S):
-            self._trips.trip([("LPUSH", key, "1"), ("EXPIRE", key, _FORGOTTEN_S)])
+            self._end_sleep(worker)
+            if gone:
+                self._trips.trip([("DEL", self.bell(worker))])
 
 
 def nothing_held(trips: Transactions, keys: Keys) -> int:

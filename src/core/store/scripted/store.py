@@ -52,7 +52,7 @@ class ScriptedStore(KeyedStore):
         self._mend_queues, self._wake_again = load("mend_queues"), load("wake_again")
         self._again, self._forget_again, self._mend_again = load("again"), load("forget_again"), load("mend_again")
         self._forget_queue, self._forget_revoked = load("forget_queue"), load("forget_revoked")
-        self._lookout = Lookout(self._trips, keys, index.ownership, self._names)
+        self._lookout = Lookout(self._trips, keys, index.ownership, self._names, scripts.load(__package__, "end_sleep"))
 
     def schedule(self, tasks: Sequence[NewTask]) -> list[Scheduled]:
         results: list[Scheduled] = []
@@ -182,8 +182,8 @@ class ScriptedStore(KeyedStore):
         except OutOfMemoryError:
             return bool(self._alive(supervisor, round(ALIVE_S * US)))
 
-    def end_sleep(self, worker: str) -> None:
-        self._lookout.wake(worker)
+    def end_sleep(self, worker: str, *, gone: bool = False) -> None:
+        self._lookout.wake(worker, gone=gone)
 
     def revive(self, task_ids: Sequence[str]) -> int:
         return _step_by_step(self._revive, task_ids)

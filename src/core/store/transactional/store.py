@@ -86,7 +86,7 @@ class TransactionalStore(KeyedStore):
     def reap(self, limit: int, lease_us: int, most_losses: int, latest_us: int = 0) -> Reaped:
         return reap.reap(self._parts, limit, lease_us, most_losses, latest_us)
 
-    def end_sleep(self, worker: str) -> None:
+    def end_sleep(self, worker: str, *, gone: bool = False) -> None:
         """Its sleeps are short."""
 
     def revive(self, task_ids: Sequence[str]) -> int:
