@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import threading
@@ -51,19 +52,25 @@ def test_a_unix_socket(server: Server, length: int, tmp_path: Path) -> None:
     """Servers cut off long paths."""
     with running(server, tmp_path) as near:
         assert found(near)[0] == tells(server)
-    path = f"/tmp/dueq-{'x' * (length - 10)}"
+    path = f"/tmp/dueq-{secrets.token_hex(length)}"[:length]  # other processes have servers of this length, too
     process = subprocess.Popen(
         [server.binary, "--port", "0", "--unixsocket", path, "--save", "", "--dir", str(tmp_path)],
         stdout=subprocess.DEVNULL,
         preexec_fn=stop_with_parent,
     )
     try:
-        wait_until(Path(path).exists, 10)
+        wait_until(lambda: _accepts(path), 10)
         assert found(f"unix://{quote(path)}")[0] == tells(server)
     finally:
         process.kill()
         process.wait()
         Path(path).unlink()
+
+
+def _accepts(path: str) -> bool:
+    """Whether a server listens there: the file is there sooner."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])

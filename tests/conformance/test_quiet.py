@@ -16,7 +16,7 @@ from dueq.core.store.base import Store
 from dueq.core.store.crowds import served
 from dueq.core.store.values import Look, Outcome, Step
 
-pytestmark = [pytest.mark.scripted, pytest.mark.leaves_keys]
+pytestmark = [pytest.mark.scripted, pytest.mark.leaves_keys, pytest.mark.in_turn]
 
 
 SUPERVISOR = "supervisor.host.1.abc"

@@ -20,7 +20,7 @@ from dueq.core.store.values import Advance, Look, Step
 from dueq.core.upkeep import engines
 from dueq.core.upkeep.foreign_keys import put_apart
 
-pytestmark = [pytest.mark.scripted, pytest.mark.leaves_keys]
+pytestmark = [pytest.mark.scripted, pytest.mark.leaves_keys, pytest.mark.in_turn]
 
 SUPERVISOR = "supervisor.host.1.abc"
 

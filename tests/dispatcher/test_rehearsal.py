@@ -22,6 +22,12 @@ def test_both_its_requests_are_over_in_time_over_a_slow_link() -> None:
     assert rehearsal.begins(80 * MS)
 
 
+def test_over_a_very_slow_link_it_begins_all_the_sooner() -> None:
+    rehearsal = Rehearsal()
+    assert rehearsal.sleep(1.0, trip=100 * MS) == pytest.approx(1.0 - 220 * MS)
+    assert rehearsal.begins(170 * MS)
+
+
 @pytest.mark.parametrize(("left", "trip"), [(99 * MS, 0.0), (119 * MS, 0.0), (190 * MS, 40 * MS), (-1.0, 0.0)])
 def test_a_short_sleep_needs_none(left: float, trip: float) -> None:
     rehearsal = Rehearsal()

@@ -21,15 +21,16 @@ class Rehearsal:
     def __init__(self) -> None:
         self.is_next = False
         """Whether the sleep under way ends with a rehearsal."""
+        self._ahead = 0.0
 
     def sleep(self, left: float, trip: float) -> float | None:
         """How long to sleep before a rehearsal for a task that is due in ``left``; None: there is none.
 
         ``trip`` is how long a request and its reply take: both requests of a rehearsal must be over in time.
         """
-        ahead = _AHEAD_S + 2 * trip
-        self.is_next = left > _LONG_S + ahead
-        return left - ahead if self.is_next else None
+        self._ahead = _AHEAD_S + 2 * trip
+        self.is_next = left > _LONG_S + self._ahead
+        return left - self._ahead if self.is_next else None
 
     def begins(self, next_in: float | None) -> bool:
         """Whether to wake workers now, after a sleep, if the next task is due in ``next_in``.
@@ -37,7 +38,7 @@ class Rehearsal:
         Not if the sleep was no sleep before a rehearsal, nor if that task was cancelled meanwhile.
         """
         was_next, self.is_next = self.is_next, False
-        return was_next and next_in is not None and 0 < next_in <= _LONG_S
+        return was_next and next_in is not None and 0 < next_in <= max(_LONG_S, self._ahead)
 
     def interrupted(self) -> None:
         """The sleep did not last until its end."""
