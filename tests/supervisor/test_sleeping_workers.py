@@ -6,8 +6,6 @@ nor the auditor finds it first: they would wake a worker, which may be one that 
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from support.engine import Engine
+from support.stopping import stopped
 from support.waiting import wait_until
 
 from dueq import strategies
@@ -71,17 +70,6 @@ def found(engine: Engine, task_id: str, since: float) -> float:
     """Seconds until a lost task had started."""
     wait_until(lambda: bool(engine.runs()[task_id].starts), 3 * NET_S, what="it is found")
     return time.monotonic() - since
-
-
-@contextlib.contextmanager
-def stopped(processes: list[psutil.Process]) -> Iterator[None]:
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ requests end: as soon as a host's, or a worker's, sleep of half a minute ever en
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from support.engine import Engine
+from support.stopping import stopped
 from support.waiting import wait_until
 
 from dueq.core.client.connection import connect
@@ -25,7 +25,7 @@ from dueq.core.namespace import Namespace
 from dueq.core.schema.bounds import FRESH_US
 from dueq.core.schema.keys import Keys
 from dueq.core.supervisor import stalled
-from dueq.core.upkeep.engines import supervisors
+from dueq.core.upkeep.engines import Process, supervisors
 
 pytestmark = [pytest.mark.processes, pytest.mark.long, pytest.mark.timeout(120)]
 
@@ -33,17 +33,6 @@ KEYS = Keys("default")
 FRESH_S = FRESH_US / 1e6
 ONCE_A_SECOND_S = 1.0  # a worker's signs of life
 SOON_S = 5.0  # half a lease: that is what a task costs which a request takes that nobody hears
-
-
-@contextlib.contextmanager
-def stopped(processes: list[psutil.Process]) -> Iterator[None]:
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture
@@ -62,21 +51,17 @@ def _all_of(supervisor: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
-def _workers(engine: Engine) -> list[str]:
-    """Their names, as the registry has them."""
+def _workers(engine: Engine) -> list[Process]:
+    """As the registry has them."""
     namespace = Namespace.open(Settings(redis_url=engine.url))
     try:
-        return [one.name for each in supervisors(namespace) for one in each.roles["worker"].processes]
+        return [one for each in supervisors(namespace) for one in each.roles["worker"].processes]
     finally:
         namespace.close()
 
 
 def _pids(engine: Engine) -> list[int]:
-    namespace = Namespace.open(Settings(redis_url=engine.url))
-    try:
-        return [one.pid for each in supervisors(namespace) for one in each.roles["worker"].processes]
-    finally:
-        namespace.close()
+    return [worker.pid for worker in _workers(engine)]
 
 
 def _commands(client: Any) -> int:
@@ -174,7 +159,7 @@ def test_a_foreign_key_in_the_place_of_a_workers_own_wakeup_stops_nothing(
     wait_until(partial(_asleep, client, 2), 20, what="all sleep")
     wait_until(lambda: _workers(engine), 20, what="the supervisor has registered it")
     [worker] = _workers(engine)
-    client.set(KEYS.bell_of(worker), "foreign")
+    client.set(KEYS.bell_of(worker.name), "foreign")
     _run_soon(engine, sample, 2)
     wait_until(partial(_asleep, client, 2), 20, what="all sleep again")
     before = _commands(client)
