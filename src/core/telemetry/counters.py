@@ -361,10 +361,10 @@ def _checked(kind: Kind, name: str, labels: dict[str, str]) -> tuple[Definition,
     return definition, tuple(labels[label] for label in definition.labels)
 
 
-def anonymous_file(size: int) -> int:
-    """A descriptor of ``size`` zero bytes of shared memory that no directory lists."""
+def anonymous_file(size: int, name: str = "dueq-counters") -> int:
+    """A descriptor of ``size`` zero bytes of shared memory that no directory lists. ``name`` is what /proc shows."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("dueq-counters")
+        fd = os.memfd_create(name)
         os.truncate(fd, size)
         return fd
     with tempfile.TemporaryFile() as file:

@@ -58,7 +58,7 @@ class WatchPage:
 
     def __init__(self) -> None:
         """Raises OSError if there is no memory or file for it."""
-        self._fd = anonymous_file(_BYTES)
+        self._fd = anonymous_file(_BYTES, "dueq-watch")
         weakref.finalize(self, os.close, self._fd)
         self._map(self._fd)
 
