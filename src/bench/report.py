@@ -56,7 +56,7 @@ def make(
         "restarts": sum(one.restarts for one in every),
         "duration_s": round(duration_s, 3),
         "redis_commands_per_task": next((one.commands_per_task for one in every if one.commands_per_task), None),
-        "figures": [figure.as_json() for figure in figures],
+        "figures": [figure.as_json(setting.strategy) for figure in figures],
         "lateness_curve_ms": curve_ms(sorted(lateness_us)),
         "notes": list(dict.fromkeys(note for one in every for note in one.notes)),
         "troubles": [trouble for one in every for trouble in one.troubles],
@@ -146,7 +146,7 @@ def cell(figure: Mapping[str, Any] | None) -> str:
     """One figure: ``1.62 ms (8.1 × 0.2) missed``."""
     if figure is None:
         return "–"
-    verdict = {True: " met", False: " missed", None: ""}[figure["met"]]
+    verdict = {True: " met", False: " missed", None: " beyond its design" if figure["beyond"] else ""}[figure["met"]]
     return f"{spell(figure['value'], figure['unit'])}{_beside(figure)}{verdict}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -72,33 +72,41 @@ def migrate(
             "name the target: --to for another strategy, --store for another store, --format for another record format"
         )
     with opened(redis_url, namespace) as space:
-        if to is None and ownership.owner_of(ownership.look(space.client, space.keys)) is None:
+        kept = ownership.look(space.client, space.keys)
+        if to is None and ownership.owner_of(kept) is None:
             raise ConfigurationError(
                 f"no strategy owns namespace {space.keys.namespace!r} yet: name one with --to, too"
             )
-        began, before = time.monotonic(), space.strategy.ownership
-        target = to or before.strategy
-        had = ownership.format_in(ownership.look(space.client, space.keys))
-        wanted = None if format_ is None else str(format_)
+        began, before = time.monotonic(), _Now(space.strategy.ownership.store, ownership.format_in(kept))
+        target, wanted = to or space.strategy.name, None if format_ is None else str(format_)
         begun = migration.begin(space, target, store=None if store is None else store.value, format_=wanted)
         moved = 0 if begun is None else _finished(space, begun)
         taken = duration(time.monotonic() - began)
-        now = ownership.look(space.client, space.keys)
-        name, current, has = space.keys.namespace, ownership.store_in(now), ownership.format_in(now)
+        kept, name = ownership.look(space.client, space.keys), space.keys.namespace
+        now = _Now(ownership.store_in(kept), ownership.format_in(kept))
     if as_json:
-        source = begun and begun.source
-        say_json(
-            {"namespace": name, "strategy": target, "store": current, "format": has, "from": source, "moved": moved}
-        )
+        view = {"namespace": name, "strategy": target, "store": now.store, "format": now.format}
+        say_json(view | {"from": begun and begun.source, "moved": moved})
         return
-    if current != before.store:
-        say(f"namespace {name} uses the {current} store now, not the {before.store} one")
-    if has != had:
-        say(f"new tasks of namespace {name} have records of format {has} now, not {had}")
+    _say_changes(name, before, now)
     if begun is not None:
         say(f"namespace {name} is owned by strategy {target} now: {moved:,} tasks moved from {begun.source} in {taken}")
     else:
         say(f"namespace {name} is owned by strategy {target}: nothing to move")
+
+
+class _Now(NamedTuple):
+    """What a namespace has at one time, besides its strategy."""
+
+    store: str | None
+    format: str
+
+
+def _say_changes(name: str, before: _Now, now: _Now) -> None:
+    if now.store != before.store:
+        say(f"namespace {name} uses the {now.store} store now, not the {before.store} one")
+    if now.format != before.format:
+        say(f"new tasks of namespace {name} have records of format {now.format} now, not {before.format}")
 
 
 def _finished(space: Namespace, begun: Migration) -> int:

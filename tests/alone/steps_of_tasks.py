@@ -10,6 +10,7 @@ from dueq.admin.housekeeping import purge
 from dueq.core.clock import US
 from dueq.core.schema.bounds import MOST_NAMED_QUEUES
 from dueq.core.schema.record import Record
+from dueq.core.schema.tail import tail
 from dueq.core.store.scripted.channel import step_arguments
 from dueq.core.store.scripted.store import ScriptedStore
 from dueq.core.store.values import Loss, NewTask, Outcome, Step
@@ -46,6 +47,12 @@ def held(world: World, run: str, count: int, *, body: bytes = SMALL) -> list[Rec
 
 def schedule(body: bytes, delay_us: int = 3600 * US) -> Case:
     return lambda world, run: lambda: scheduled(world, ids(run), body=body, delay_us=delay_us)
+
+
+def schedule_with_tails(world: World, run: str) -> Callable[[], object]:
+    extra = tail("+1000000", "{" + ",".join(f'"{number:03}":"{"x" * 20}"' for number in range(34)) + "}")
+    tasks = [NewTask(name, "q", 3600 * US, SMALL, True, extra) for name in ids(run)]
+    return lambda: world.store.schedule(tasks)
 
 
 def dispatch(world: World, run: str) -> Callable[[], object]:
@@ -193,6 +200,7 @@ def forget(world: World, run: str) -> Callable[[], object]:
 STEPS: dict[str, Case] = {
     "schedule small": schedule(SMALL),
     "schedule due": schedule(SMALL, 0),
+    "schedule with tails": schedule_with_tails,
     "schedule large": schedule(LARGE),
     "schedule largest": lambda world, run: lambda: scheduled(world, ids(run, 3), body=LONGEST, delay_us=US * 3600),
     "dispatch": dispatch,

@@ -15,12 +15,12 @@ import pytest
 from rich.console import Console
 
 from dueq.bench import markdown, plots
-from dueq.bench.figures import TARGETS, Figure, Target, spell
+from dueq.bench.figures import BEYOND, TARGETS, Figure, Target, spell
 from dueq.bench.floors import Floors
 from dueq.bench.marks import CAPACITY, Marks, MarksReader
 from dueq.bench.progress import Bars
 from dueq.bench.redis_cost import COMMAND_TIME, spent
-from dueq.bench.report import Report, Setting, asides, make, rows
+from dueq.bench.report import Report, Setting, asides, cell, make, rows
 from dueq.bench.sizes import FULL, QUICK
 from dueq.bench.suites import SUITES
 from dueq.bench.work import Found, rate
@@ -60,6 +60,21 @@ def test_figures() -> None:
     one = Figure("lateness", "started p50", 1.0, "ms", 0.25, "wake-up")
     assert (one.ratio, one.met) == (4.0, False)
     assert Figure("lateness", "started p50", 1.0, "ms").met is None
+
+
+def test_what_a_strategy_cannot_meet_by_design_is_not_called_missed() -> None:
+    late = Figure("lateness", "started p50", 500.0, "ms", 0.25, "wake-up")
+    found = {strategy: late.as_json(strategy) for strategy in ("lua", "buckets")}
+    assert {strategy: (one["met"], one["beyond"]) for strategy, one in found.items()} == {
+        "lua": (False, False),
+        "buckets": (None, True),
+    }
+    assert cell(found["lua"]).endswith(" missed")
+    assert cell(found["buckets"]).endswith(" beyond its design")
+    met = Figure("memory", "Redis a pending task", 300.0, "B").as_json("keyspace")
+    assert (met["met"], met["beyond"]) == (True, False), "if it does meet it, that is said"
+    for strategy, beyond in BEYOND.items():
+        assert beyond <= TARGETS.keys(), strategy
     assert Figure("lateness", "started max", 1.0, "ms", 0.5).met is None
     assert Figure("lateness", "started p50", None, "ms", 0.5).ratio is None
     assert [spell(number, "ms") for number in (None, 0.0, 0.1234, 12.34, 1_234.5)] == [

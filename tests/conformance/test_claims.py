@@ -128,6 +128,8 @@ def test_a_snooze_is_neither_an_attempt_nor_a_retry(world: World, how: str) -> N
     assert (record.retries, record.starts) == (0, 0)
     assert record.cause == ("retry" if world.format == "1" else "snoozed")
     assert world.settle("w1", outcome) == "repeated"
+    if how != "until a past time":
+        assert world.take().started is None, "not before that"
     if how == "until":
         assert world.store.reschedule("a", 0, relative=True)
     wait_until(lambda: world.dispatch_all())

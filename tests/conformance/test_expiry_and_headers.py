@@ -21,8 +21,8 @@ BODY = b'["f",[]]'
 
 @pytest.fixture(autouse=True)
 def newest(world: World) -> None:
-    if world.format != NEWEST:
-        pytest.skip("records of an older format have no room for it")
+    """Also on servers where other tests have namespaces of an older dueq: there these records are beside older ones."""
+    world.redis.hset(world.keys.plain("meta"), "format", NEWEST)
 
 
 def put(world: World, task_id: str, extra: bytes, *, due: int = 0, relative: bool = True) -> Record:

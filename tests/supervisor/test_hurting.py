@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from support.engine import APPS, Engine
+from support.engine_fixtures import application
 from support.short import short_directory
 from support.waiting import wait_until
 
@@ -29,12 +30,9 @@ pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 @pytest.fixture
-def hurting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("DUEQ_REDIS_URL", engine.url)
-    monkeypatch.setenv("LEDGER", str(engine.ledger))
-    monkeypatch.syspath_prepend(str(APPS))
-    yield importlib.import_module("hurting")
-    del sys.modules["hurting"]
+def hurting(engine: Engine) -> Iterator[ModuleType]:
+    with application(engine, "hurting") as app:
+        yield app
 
 
 class Case:

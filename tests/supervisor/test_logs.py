@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.engine import APPS, Engine
+from support.engine import Engine
+from support.engine_fixtures import application
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 @pytest.fixture
-def app(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("DUEQ_REDIS_URL", engine.url)
-    monkeypatch.syspath_prepend(str(APPS))
-    yield importlib.import_module("talkative")
-    del sys.modules["talkative"]
+def app(engine: Engine) -> Iterator[ModuleType]:
+    with application(engine, "talkative") as app:
+        yield app
 
 
 FILE = """

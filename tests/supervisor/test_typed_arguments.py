@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import itertools
 import pickle
-import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,7 +15,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.engine import APPS, Engine
+from support.engine import Engine
+from support.engine_fixtures import application
 from support.rich_types import Money, same
 from support.rich_values import LEAVES, UNIONS
 from support.waiting import wait_until
@@ -46,12 +45,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def typed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def typed(engine: Engine) -> Iterator[ModuleType]:
     """The application."""
-    monkeypatch.setenv("DUEQ_REDIS_URL", engine.url)
-    monkeypatch.syspath_prepend(str(APPS))
-    yield importlib.import_module("typed")
-    del sys.modules["typed"]
+    with application(engine, "typed") as app:
+        yield app
 
 
 def arrived(engine: Engine, *ids: str) -> list[Any]:

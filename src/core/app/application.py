@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import os
 import threading
 import weakref
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ..clock import Delay, When, delay_us, due_us
 from ..config import Settings, check_name, from_environment
-from ..errors import ConfigurationError, DueqError, InvalidTask, ServerRefused, ServerUnavailable, UnknownTask
+from ..errors import ConfigurationError, DueqError, InvalidTask, UnknownTask
 from ..process.shadowed import imports_of_ours
 from ..schema.record import check_id
 from ..store.values import NewTask, Scheduled
@@ -24,12 +23,11 @@ from .options import Expires, written
 from .payload import encode_body
 from .policy import Backoff, Timeouts, check_seconds
 from .task import DEFAULT_QUEUE, HANDLER, Call, Handle, Task, new_id
+from .unscheduled import warn_of, with_ids
 
 if TYPE_CHECKING:
     from .lookup import TaskInfo
     from .producer import Producer
-
-log = logging.getLogger("dueq.producer")
 
 P = ParamSpec("P")
 Errors = type[BaseException] | Sequence[type[BaseException]]
@@ -291,7 +289,7 @@ class Dueq:
                 limit = max(self._limit(redis_timeout), replicas_within + _REPLY_S)
                 self._connected().confirm(replicas, replicas_within, written_to, limit)
         except DueqError as error:
-            raise _with_ids(error, wanted, handles) from error.__cause__
+            raise with_ids(error, wanted, handles, _PER_TRIP) from error.__cause__
         return handles
 
     def _schedule(self, calls: Sequence[Call], handles: list[Handle], redis_timeout: float | None) -> None:
@@ -305,7 +303,7 @@ class Dueq:
                 due = result.now_us + call.due if call.relative else max(call.due, result.now_us)
                 state = "after this run" if result.again else result.existing or "scheduled"
                 handles.append(Handle(self, call.id, due, state, not result.existing))
-            _warn_of(handles[len(handles) - len(done) :])
+            warn_of(handles[len(handles) - len(done) :])
 
     def get(self, task_id: str, *, redis_timeout: float | None = None) -> TaskInfo | None:
         """What is known of a task: its state, due time, attempts, arguments, last failure; None if there is none.
@@ -385,36 +383,3 @@ class Dueq:
 
 def _data_name(position: int) -> str:
     return "task_data"
-
-
-def _warn_of(handles: Sequence[Handle]) -> None:
-    """Say in the log what was not scheduled: it is easily overlooked."""
-    if old := [handle for handle in handles if not handle.created]:
-        shown = ", ".join(f"{handle.id} ({handle.state})" for handle in old[:5]) + (", …" if len(old) > 5 else "")
-        log.warning("%d of %d tasks not scheduled, since their ids are in use: %s", len(old), len(handles), shown)
-
-
-def _with_ids(error: DueqError, wanted: Sequence[Call], handles: Sequence[Handle]) -> DueqError:
-    """Add what is known to ``error``, which ended the scheduling of ``wanted``; ``handles`` are of the first tasks."""
-    error.ids, error.handles = tuple(call.id for call in wanted), tuple(handles)
-    if len(handles) == len(wanted):
-        return error  # all are scheduled: it says what is wrong with that
-    if len(wanted) == 1:
-        known = f"whether task {wanted[0].id} is scheduled is not known" if _is_in_doubt(error) else ""
-        if error.untouched:
-            known = f"task {wanted[0].id} is not scheduled, nothing was written"
-        again = f"with id={wanted[0].id!r} it is safe to ask again"
-    else:
-        unsent = max(0, len(wanted) - len(handles) - _PER_TRIP)
-        known = f"{len(handles):,} of {len(wanted):,} tasks are scheduled (error.handles)"
-        if error.untouched:
-            known += ", of the others none" if handles else ", nothing was written"
-        elif _is_in_doubt(error):
-            known += f", of the {len(wanted) - len(handles) - unsent:,} after them that is not known"
-        again = "with the same ids (error.ids) it is safe to ask for all again"
-    error.args = (f"{error}; {known}: {again}" if known else str(error),)
-    return error
-
-
-def _is_in_doubt(error: DueqError) -> bool:
-    return isinstance(error, (ServerUnavailable, ServerRefused))

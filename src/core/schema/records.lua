@@ -17,10 +17,13 @@ local HISTORY = '^(%d+),(%d+),(%d+),([rwes]?),(%d*)$'
 
 -- Sets of queues that some workers serve, as `meta` names them; false if there are none, nil if that was not read yet.
 local crowds
--- The format of new records in this namespace, once `refused` has read it.
-local record_format
+-- The format of new records in this namespace, and the record features in use, once `refused` has read them.
+local record_format, record_features
 
 local function whole(number) return string.format('%.0f', number) end
+
+-- The time that an argument names in microseconds: '+n' counts from now (43 is '+'), and the past means now.
+local function due_at(text) return math.max(now, string.byte(text) == 43 and now + tonumber(text) or tonumber(text)) end
 
 -- The millisecond in which a microsecond lies.
 local function millisecond(us) return math.floor(us / 1000) end
@@ -113,6 +116,9 @@ local function fresh(due, written, queue, rest)
   return '2|' .. State.SCHEDULED .. '|' .. written .. '|' .. queue .. '|' .. wait .. '||||' .. rest
 end
 
+-- Whether `rest`, the tail and body of a task, has a tail: mostly it begins with the '|' after an empty one (124).
+local function has_tail(rest) return string.byte(rest) ~= 124 end
+
 -- `rest` of a task that has a tail and is due then: what counts from its due time becomes a time. core/schema/tail.py is the
 -- Python side.
 local function with_tail(rest, due)
@@ -122,14 +128,16 @@ end
 -- Note in `meta` the record features that the tail of a new task uses.
 local function note_features(rest)
   local feature_of = { x = 'expires', h = 'headers' }
-  local kept, all = redis.call('HGET', key_meta(), 'features') or '', {}
-  for name in string.gmatch(kept, '[^,]+') do all[#all + 1] = name end
+  local all = {}
+  for name in string.gmatch(record_features, '[^,]+') do all[#all + 1] = name end
   for name in string.gmatch(string.match(rest, '^[^|]*'), '(%a)=[^;]*;') do
     local feature = feature_of[name]
-    if feature and not string.find(',' .. kept .. ',', ',' .. feature .. ',', 1, true) then all[#all + 1] = feature end
+    if feature and not string.find(',' .. record_features .. ',', ',' .. feature .. ',', 1, true) then all[#all + 1] = feature end
   end
   table.sort(all)
-  if table.concat(all, ',') ~= kept then redis.call('HSET', key_meta(), 'features', table.concat(all, ',')) end
+  all = table.concat(all, ',')
+  if all ~= record_features then redis.call('HSET', key_meta(), 'features', all) end
+  record_features = all
 end
 
 local function save(id, record)
@@ -184,6 +192,7 @@ local function refused(settled, also)
   crowds = kept[8]
   record_format = kept[4] or (kept[1] and '1' or FORMAT)
   local by, features = kept[3] or '', kept[5] or ''
+  record_features = features
   local known = record_format == FORMAT or record_format == '1'
   if features ~= '' then
     for name in string.gmatch(features, '[^,]+') do

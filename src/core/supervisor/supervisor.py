@@ -141,13 +141,8 @@ class Supervisor:
 
     def workers(self) -> dict[str, Counters]:
         """The counters of the workers, by name. Any thread may ask, as above."""
-        return {
-            member.child.name: member.child.counters
-            for slot in self._slots
-            if slot.role == "worker"
-            for member in (slot.member, slot.successor)
-            if member is not None
-        }
+        workers = (member.child for member in self._members() if member.child.role == "worker")
+        return {child.name: child.counters for child in workers}
 
     # -- duties
 

@@ -31,7 +31,7 @@ life = whole(life) -- when a lease that begins now ends, and until when the work
 
 local any_aside, names
 local runs_on, next_due = ARGV[5] == 'retry' or ARGV[5] == 'snooze', nil
-if runs_on then next_due = math.max(now, string.byte(ARGV[8]) == 43 and now + tonumber(ARGV[8]) or tonumber(ARGV[8])) end -- 43 is '+'
+if runs_on then next_due = due_at(ARGV[8]) end
 local again = ARGV[5] ~= '' and not runs_on and redis.call('HGET', key_again(), ARGV[6])
 local acks, agains, any_again = tonumber(ARGV[15]), nil, again
 if acks > 0 then
@@ -118,7 +118,7 @@ if ARGV[5] ~= '' then
         record.state, record.since, record.worker = State.SCHEDULED, '', ''
         if ARGV[5] == 'retry' then
           record.cause, record.retries = 'r', record.retries + 1
-        else -- the start that ends so was no attempt; format 1 has no letter for it
+        else -- the start that ends so was no attempt; format 1 has no letter for it, so there it is called a retry
           record.cause, record.starts = record.tail and 's' or 'r', record.starts - 1
         end
         record.due = next_due

@@ -10,9 +10,9 @@ if refusal then return refusal end
 local id, due = ARGV[2], ARGV[4]
 local record = load(id)
 if not record or (record.state ~= State.LEASED and record.state ~= State.HELD) or record.token ~= ARGV[3] then return '' end
-due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
+due = due_at(due)
 local rest = ARGV[6]
-if string.byte(rest) ~= 124 then -- 124 is '|': mostly the tail is empty
+if has_tail(rest) then
   -- needs with_tail, note_features
   if record_format == '1' then return redis.error_reply('DUEQOLDFORMAT ') end
   rest = with_tail(rest, due)

@@ -56,8 +56,7 @@ class Lookout:
     def wake(self, worker: str, *, gone: bool = False) -> None:
         """End this worker's sleep, and no other's: another may only seem to sleep. One that is ``gone`` begins none."""
         with within(OVERDUE_S):
-            self._end_sleep(worker)
-            if gone:
+            if self._end_sleep(worker) and gone:
                 self._trips.trip([("DEL", self.bell(worker))])
 
 

@@ -11,7 +11,7 @@ local record = load(id)
 if not record or (record.state ~= State.SCHEDULED and record.state ~= State.UNCLAIMED) then return { 0 } end
 if record.state == State.UNCLAIMED then leave_aside(id, record) elseif not timer_remove(record.queue, id, record.due) then revoke(id) end
 record.state = State.SCHEDULED
-record.due = math.max(now, string.sub(due, 1, 1) == '+' and now + tonumber(due) or tonumber(due))
+record.due = due_at(due)
 record.token = ''
 save(id, record)
 if timer_add(record.queue, id, record.due) then wake_dispatcher() end

@@ -8,7 +8,7 @@
 local refusal, free = refused()
 if refusal then return refusal end
 for at = 2, record_format == '1' and #ARGV or 0, 4 do
-  if string.byte(ARGV[at + 3]) ~= 124 then return redis.error_reply('DUEQOLDFORMAT ') end -- 124 is '|': the tail is empty
+  if has_tail(ARGV[at + 3]) then return redis.error_reply('DUEQOLDFORMAT ') end
 end
 if free then
   redis.call('HMSET', key_meta(), 'strategy', STRATEGY, 'store', 'scripted', 'by', 'producer', 'format', record_format)
@@ -20,9 +20,9 @@ local bytes = 0 -- of the records that have the ids
 local journal = {} -- entries by list, and the id of a task whose list it is
 for at = 2, #ARGV, 4 do
   local id, due, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  due = math.max(now, string.byte(due) == 43 and now + tonumber(due) or tonumber(due)) -- 43 is '+'
+  due = due_at(due)
   local written, rest = whole(due), ARGV[at + 3]
-  if string.byte(rest) ~= 124 then -- 124 is '|': mostly the tail is empty
+  if has_tail(rest) then
     -- needs with_tail
     rest = with_tail(rest, due)
   end
@@ -45,7 +45,7 @@ for at = 2, #ARGV, 4 do
       redis.call('SADD', key_queues(), queue)
       last, tasks, soonest = queue, 0, due
     end
-    if string.byte(rest) ~= 124 then
+    if has_tail(rest) then
       -- needs note_features
       note_features(rest)
     end
