@@ -127,6 +127,7 @@ end
 
 -- Note in `meta` the record features that the tail of a new task uses.
 local function note_features(rest)
+  if ',' .. record_features .. ',' == FEATURES then return end -- all are noted: then no tail need be looked through
   local feature_of = { x = 'expires', h = 'headers' }
   local all = {}
   for name in string.gmatch(record_features, '[^,]+') do all[#all + 1] = name end
